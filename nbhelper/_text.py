@@ -1,0 +1,130 @@
+"""Text from servers, made safe to show, store and log. Nothing here knows where it will be shown.
+
+Text from a server is hostile: it may hold terminal escapes, bidirectional overrides, NUL, lone surrogates or a
+megabyte of anything. `clean` is for every place where a person reads; `storable` keeps everything a database can hold.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+EXCERPT = 500
+"""The most characters of a server's words that an error or a Miss carries."""
+
+_BIDI = dict.fromkeys((0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF))
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_LINK = re.compile(r"https?:(?:\\*/){2}(?:[^\s\"'<>\\]|\\+/|\\+u[0-9a-f]{4})+", re.IGNORECASE)
+"""A link, also as it stands in JSON inside a string: `https:\\/\\/…?a=1\\u0026b=2`."""
+_ESCAPE = re.compile(r"\\+u([0-9a-f]{4})", re.IGNORECASE)
+_KEY = re.compile(
+    r"(?<![\w-])(?:sk-|tsk_)[\w-]*?[a-z0-9]{16,}[\w-]*|\bbearer\s+(?=\S*[0-9])[\w.~+/=-]{12,}", re.IGNORECASE
+)
+
+
+def clean(text: object, limit: int = EXCERPT) -> str:
+    """One line of plain text: no escapes, controls, bidi overrides or lone surrogates; cut with an ellipsis.
+
+    What has the look of a key is not repeated: people pass keys in the wrong place, and servers echo them.
+    """
+    # Cutting first keeps a megabyte from being searched; an escape cut in half loses its control character anyway.
+    words = str(text)[: limit * 4 + 64]
+    words = _ANSI.sub("", words)
+    words = _CONTROL.sub(" ", words).translate(_BIDI)
+    words = _KEY.sub("[key removed]", _SURROGATE.sub("\ufffd", words)).strip()
+    return words if len(words) <= limit else words[: limit - 1] + "…"
+
+
+def storable(text: str) -> str:
+    """The same text with lone surrogates and NUL written as escapes, which SQLite, CSV and UTF-8 can hold."""
+    if text.isascii() and "\x00" not in text:
+        return text
+    return _SURROGATE.sub(lambda m: f"\\u{ord(m.group()):04x}", text).replace("\x00", "\\u0000")
+
+
+def without_query(url: str) -> str:
+    """A link with query, fragment and user information removed: a signed link is a secret for whoever holds it."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "(unreadable link)"
+    host = f"[{host}]" if ":" in host else host
+    return urlunsplit((parts.scheme, host + port, parts.path, "", ""))
+
+
+def without_queries(text: str) -> str:
+    """Free text with every link in it cut by `without_query`."""
+    return _LINK.sub(_cut, text) if "//" in text or "\\/" in text else text
+
+
+def _cut(link: re.Match[str]) -> str:
+    plain = _ESCAPE.sub(lambda m: chr(int(m[1], 16)), link.group())
+    return without_query(plain.replace("\\", ""))
+
+
+def kind_of(value: object) -> str:
+    """`an int`, `a list`, `None`: what somebody passed in, for an error's text."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[:1] in 'aeio' else 'a'} {name}"
+
+
+def redact(value: Any, secrets: Iterable[str] = ()) -> Any:
+    """A JSON value fit to keep: keys replaced, links without their queries, surrogates escaped.
+
+    Args:
+        value: Any parsed JSON.
+        secrets: Texts that must not be kept, such as the key that was sent.
+
+    Returns:
+        A new value of the same shape.
+    """
+    hidden = tuple(s for s in secrets if s)
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, str):
+            text = node
+            for secret in hidden:
+                text = text.replace(secret, "[key removed]")
+            return storable(without_queries(text))
+        if isinstance(node, Mapping):
+            return {walk(str(k)): walk(v) for k, v in node.items()}
+        if isinstance(node, list | tuple):
+            return [walk(v) for v in node]
+        if isinstance(node, float) and not math.isfinite(node):
+            return str(node)
+        if isinstance(node, int) and not -(2**63) <= node < 2**63:
+            return str(node)
+        return node
+
+    return walk(value)
+
+
+def slug(text: str, limit: int = 48) -> str:
+    """A file name of ours from somebody's words: ASCII letters, digits, `.`, `_`, `-`; never empty, no dot first."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)[:limit].strip("-._")
+    return name if name and not _RESERVED.fullmatch(name) else f"x-{name}".rstrip("-")
+
+
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`' Did you mean "kie"?'` for the nearest known name, or an empty text."""
+    import difflib
+
+    # Substring first: "tripo3d" and "ailabtools" are what people type.
+    names = sorted(known)
+    low = word.casefold()
+    close = difflib.get_close_matches(low, names, 1, 0.5)
+    if not close and low:
+        close = [n for n in names if low in n or (len(n) > 2 and n in low)][:1]
+    return f' Did you mean "{close[0]}"?' if close else ""

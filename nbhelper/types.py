@@ -1,0 +1,46 @@
+"""The value types, for annotations and `isinstance`: frozen, one line each, never holding a key."""
+
+from ._history import History
+from ._providers.contract import Batch, Endpoint, ErrorRule, HttpReply, HttpRequest, Outputs, Provider, Resolve
+from ._values import (
+    Event,
+    Mark,
+    MarkWord,
+    Miss,
+    MissKind,
+    Outcome,
+    Output,
+    Request,
+    Saved,
+    SaveState,
+    Snapshot,
+    State,
+    Task,
+    TaskError,
+)
+
+__all__ = [
+    "Batch",
+    "Endpoint",
+    "ErrorRule",
+    "Event",
+    "History",
+    "HttpReply",
+    "HttpRequest",
+    "Mark",
+    "MarkWord",
+    "Miss",
+    "MissKind",
+    "Outcome",
+    "Output",
+    "Outputs",
+    "Provider",
+    "Request",
+    "Resolve",
+    "SaveState",
+    "Saved",
+    "Snapshot",
+    "State",
+    "Task",
+    "TaskError",
+]
