@@ -1,0 +1,32 @@
+"""kie.ai: many models behind `createTask` and `recordInfo`; the shape is described at `aigptimage`.
+
+What differs: errors ride on HTTP 200 with the code in the body, credits stand in the reply, sora tells its progress,
+and a create cannot be repeated safely. All facts are from kie's docs unless a comment says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .aigptimage import PROVIDER as RECORD_INFO
+from .contract import Endpoint
+
+PROVIDER = replace(
+    RECORD_INFO,
+    name="kie",
+    base_url="https://api.kie.ai",
+    key_variable=("KIE_API_KEY", "KIE_AI_API_KEY"),
+    docs="https://docs.kie.ai",
+    floor=2,  # "2-3 s, growing"; the limit is 10 looks a second at one task
+    lifetime=24 * 3600.0,  # the API's page; the quickstart says 14 days
+    progress="data.progress",  # sora alone
+    credits="data.creditsConsumed",  # fractions; null where unknown
+    endpoints={
+        "createTask": Endpoint(
+            path="/api/v1/jobs/createTask",
+            params=("model", "input", "callBackUrl"),
+            required=("model", "input"),
+        )
+    },
+    create_id="data.taskId",  # `recordId`, where present, cannot be polled
+)

@@ -1,0 +1,63 @@
+"""JSON as servers really send it: size, depth and repeated keys bounded, and one error type for all that is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+DEEPEST = 64
+"""Levels of nesting; no API here goes beyond ten, and Python's own stack ends near a thousand."""
+
+
+class NotJson(ValueError):
+    """The bytes are not JSON that we accept; the text says why."""
+
+
+def loads(body: bytes) -> Any:
+    """Parse a reply's body; UTF-8, UTF-16 and a byte order mark are understood, NaN and Infinity become None.
+
+    Raises:
+        NotJson: Empty, not JSON, too deep, a number of thousands of digits, or one key twice with two values.
+    """
+    if not body.strip():
+        raise NotJson("the reply is empty")
+    try:
+        value = json.loads(body, object_pairs_hook=_pairs, parse_constant=_nothing)
+    except NotJson:
+        raise
+    except (ValueError, RecursionError) as error:
+        # ValueError covers JSONDecodeError, UnicodeDecodeError and integers beyond Python's digit limit.
+        raise NotJson(f"the reply is not JSON ({type(error).__name__})") from None
+    if body.count(b"[") + body.count(b"{") > DEEPEST:
+        _check_depth(value)
+    return value
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        # Python keeps the last of two, another reader the first: where they differ, neither can be believed.
+        for key, item in pairs:
+            if value[key] != item:
+                raise NotJson(f'the reply has "{key[:40]}" twice with different values')
+    return value
+
+
+def _children(node: Any) -> Iterable[Any]:
+    if isinstance(node, dict):
+        return node.values()
+    return node if isinstance(node, list) else ()
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return
+    raise NotJson(f"the reply is nested more than {DEEPEST} levels deep")
