@@ -1,0 +1,372 @@
+"""Observations as plain JSON and back, and the one row that sums up a history: what the store writes, and reads again.
+
+Reading is tolerant: a field that a newer version added is passed over, a field of a wrong type counts as not said, and
+an observation that cannot be understood at all is None. Writing is strict: no link keeps its query, no bytes are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import MappingProxyType
+from typing import Any
+
+from ._errors import BadInput
+from ._history import History
+from ._text import clean, redact, storable
+from ._timing import TIMES, timing
+from ._values import (
+    Mark,
+    MarkWord,
+    Miss,
+    MissKind,
+    Output,
+    Saved,
+    SaveState,
+    Seen,
+    Snapshot,
+    State,
+    TaskError,
+    digest,
+)
+
+NO_ID = "(no id yet)"
+"""What stands for the id of a create whose answer has not come; such a row is listed, never looked at."""
+
+
+# Plain values
+
+
+def iso(at: datetime) -> str:
+    """A time as text of one width, so that texts sort as the times do."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def moment(text: Any) -> datetime | None:
+    """The UTC time that `iso` wrote; None for anything else."""
+    if not isinstance(text, str):
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at.astimezone(UTC) if at.tzinfo else None
+
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
+_UNIT = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def instant(value: Any, now: datetime, name: str) -> str | None:
+    """A point in time as a person gives it (a time, its ISO text, or an age such as `"2h"`), as `iso` writes it.
+
+    A time without a zone is local time.
+
+    Raises:
+        BadInput: Anything else.
+    """
+    if value is None:
+        return None
+    at = value
+    try:
+        if isinstance(value, str) and (age := _AGE.fullmatch(value.strip().lower())):
+            at = now - timedelta(seconds=float(age[1]) * _UNIT[age[2]])
+        elif isinstance(value, str):
+            at = datetime.fromisoformat(value.strip())
+        elif isinstance(value, timedelta):
+            at = now - abs(value)
+        if isinstance(at, datetime):
+            return iso(at)  # astimezone() takes a time without a zone for a local one
+    except (ValueError, OverflowError):
+        pass
+    shown = f'"{clean(value, 40)}"'
+    raise BadInput(f'{name} takes a time, ISO text such as "2026-11-21T14:00", or an age such as "2h", not {shown}.')
+
+
+def dumps(value: Any) -> str:
+    """JSON as it is stored: short, readable, and refused where it would not be JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def loads(text: Any) -> Any:
+    """The value of a stored JSON text; None for what is none, so that one bad row does not hide the others."""
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def plain(value: Any) -> Any:
+    """Whatever was asked, as JSON: bytes as digest and size, links without queries, other objects as their text."""
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, bytes | bytearray | memoryview):
+            return digest(bytes(node))
+        if isinstance(node, StrEnum):
+            return str(node)
+        if isinstance(node, Mapping):
+            return {str(k): walk(v) for k, v in node.items()}
+        if isinstance(node, list | tuple | set | frozenset):
+            return [walk(v) for v in node]
+        if node is None or isinstance(node, str | int | float):
+            return node
+        return iso(node) if isinstance(node, datetime) and node.tzinfo else str(node)
+
+    return redact(walk(value))
+
+
+def row_digest(*values: object) -> str:
+    """A short digest of a row's values: SQLite has no checksums, and 100 overwritten bytes pass its own checks."""
+    # A damaged row may hold values of any type that SQLite has; they only must not give the digest of a whole one.
+    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=repr)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+# Paths
+
+
+def kept_path(file: str | Path, folder: Path) -> str:
+    """A path as the store keeps it: relative with `/` inside the folder, so that the folder can move, else absolute."""
+    absolute = Path(os.path.abspath(file))  # noqa: PTH100 - resolve() would follow the user's own links
+    inside = absolute.is_relative_to(folder)
+    return storable(absolute.relative_to(folder).as_posix() if inside else str(absolute))
+
+
+def real_path(kept: str, folder: Path) -> str | None:
+    """The absolute path again; None for one that climbs out of the folder, which this library never writes."""
+    if PurePosixPath(kept).is_absolute() or PureWindowsPath(kept).is_absolute():
+        return kept
+    parts = PurePosixPath(kept).parts
+    return None if not parts or ".." in parts else str(folder.joinpath(*parts))
+
+
+# Observations
+
+
+def encode(seen: Seen, folder: Path) -> dict[str, Any]:
+    """One observation as JSON. What has its default value is left out; so are bytes and the queries of links."""
+    kind = _KIND[type(seen)]
+    body = {"seen": kind, **_fields(seen)}
+    if isinstance(seen, Saved) and seen.file:
+        body["file"] = kept_path(seen.file, folder)
+    kept: dict[str, Any] = redact(body)
+    return kept
+
+
+def decode(body: Any, folder: Path) -> Seen | None:
+    """The observation that `encode` wrote; None when this version cannot understand it."""
+    if not isinstance(body, dict) or body.get("seen") not in _SHAPE:
+        return None
+    cls, readers = _SHAPE[body["seen"]]
+    seen: Seen | None = _read(cls, readers, body)
+    if isinstance(seen, Saved) and seen.file:
+        seen = replace(seen, file=real_path(seen.file, folder))
+    return seen
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in fields(value):
+        item = getattr(value, field.name)
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        if item is None or (field.default is not MISSING and item == default):
+            continue
+        if isinstance(item, bytes):
+            found["data"] = digest(item)
+        elif isinstance(item, datetime):
+            found[field.name] = iso(item)
+        elif isinstance(item, TaskError):
+            found[field.name] = {"code": item.code, "message": item.message}
+        elif field.name == "outputs":
+            found[field.name] = [_fields(output) for output in item]
+        elif isinstance(item, Mapping):
+            if item or field.name == "raw":
+                found[field.name] = plain(item)
+        else:
+            found[field.name] = plain(item)
+    return found
+
+
+_Reader = Callable[[Any], Any]
+
+
+def _read(cls: Any, readers: Mapping[str, _Reader], body: Mapping[str, Any]) -> Any:
+    values = {name: read(body[name]) for name, read in readers.items() if name in body}
+    try:
+        return cls(**{name: value for name, value in values.items() if value is not None})
+    except TypeError:  # what the record cannot do without is missing or was not understood
+        return None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+_WHOLE = re.compile(r"-?\d{1,400}")
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, str) and _WHOLE.fullmatch(value):  # beyond 2^63, numbers are kept as text
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return _integer(value)
+
+
+def _member(kind: type[StrEnum]) -> _Reader:
+    def read(value: Any) -> Any:
+        return kind(value) if value in kind.__members__.values() else None
+
+    return read
+
+
+def _state(value: Any) -> State | None:
+    # A state word of a newer version is a word that nobody declared here.
+    return (_member(State)(value) or State.UNKNOWN) if isinstance(value, str) else None
+
+
+def _error(value: Any) -> TaskError | None:
+    if not isinstance(value, dict):
+        return None
+    return TaskError(_text(value.get("code")), _text(value.get("message")) or "")
+
+
+def _params(value: Any) -> Mapping[str, Any] | None:
+    return MappingProxyType(value) if isinstance(value, dict) else None
+
+
+def _outputs(value: Any) -> tuple[Output, ...] | None:
+    if not isinstance(value, list):
+        return None
+    found = (_read(Output, _OUTPUT, item) for item in value if isinstance(item, dict))
+    return tuple(output for output in found if output is not None)
+
+
+def _anything(value: Any) -> Any:
+    return value
+
+
+_SIZE: dict[str, _Reader] = {"kind": _text, "width": _integer, "height": _integer}
+_OUTPUT: dict[str, _Reader] = {"name": _text, "url": _text, "ref": _text, "lifetime": _number, **_SIZE}
+_SHAPE: dict[str, tuple[type[Any], dict[str, _Reader]]] = {
+    "snapshot": (
+        Snapshot,
+        {
+            **dict.fromkeys(("word", "model", "trace"), _text),
+            **dict.fromkeys(("progress", "seconds_left", "credits", "resolution_s"), _number),
+            **dict.fromkeys(("created_at", "started_at", "finished_at", "replied_at"), moment),
+            "state": _state,
+            "queue_position": _integer,
+            "outputs": _outputs,
+            "error": _error,
+            "params": _params,
+            "raw": _anything,
+        },
+    ),
+    "miss": (
+        Miss,
+        {
+            **dict.fromkeys(("code", "message", "excerpt", "trace"), _text),
+            "kind": _member(MissKind),
+            "status": _integer,
+            "retry_after": _number,
+            "replied_at": moment,
+        },
+    ),
+    "saved": (
+        Saved,
+        {
+            **dict.fromkeys(("name", "file", "sha256", "message"), _text),
+            **_SIZE,
+            "state": _member(SaveState),
+            "n_bytes": _integer,
+        },
+    ),
+    "mark": (Mark, {"word": _member(MarkWord), "note": _text}),
+}
+_KIND: dict[type[Any], str] = {cls: kind for kind, (cls, _) in _SHAPE.items()}
+
+
+# The one row of a history
+
+
+def row_of(
+    history: History,
+    folder: Path | None = None,
+    *,
+    endpoint: str | None = None,
+    model: str | None = None,
+    experiment: str | None = None,
+    repeat: int | None = None,
+) -> dict[str, Any]:
+    """Every column of `tasks()` that follows from the history, as JSON; whatever is unknown is None.
+
+    Args:
+        history: What was seen.
+        folder: The store's, which files are relative to; None keeps them absolute.
+        endpoint: Where the task was created, which no event tells; so are the next three.
+        model: What to show as the model where neither a reply nor the request names one.
+        experiment: The experiment's name.
+        repeat: Which repetition of a cell it is.
+    """
+    task, facts, times = history.task, history.facts, timing(history)
+    params = plain(task.params) or plain(_latest(history, "params") or {})
+    asked = params.get("model")
+    error = facts.latest.error if facts.latest and facts.latest.state.final and not history.succeeded else None
+    saved = [s for s in facts.saves.values() if s.state is SaveState.SAVED]
+    sizes = {s.file or s.name: s.n_bytes for s in saved}
+    known = [n for n in sizes.values() if n is not None]
+    root = Path() if folder is None else folder
+    return {
+        "uid": history.uid,
+        "seq": history.events[-1].seq if history.events else 0,
+        "provider": task.provider,
+        "task_id": None if task.id == NO_ID else task.id,
+        "label": task.label,
+        "experiment": experiment,
+        "repeat": repeat,
+        "model": _latest(history, "model") or model or (asked if isinstance(asked, str) else None),
+        "endpoint": endpoint,
+        "origin": history.origin or None,
+        "state": history.state,
+        "outcome": history.outcome,
+        "error_code": error.code if error else None,
+        "error_message": (error.message or None) if error else history.error,
+        **{name: iso(at) if (at := getattr(times, name)) else None for name in TIMES},
+        **{
+            name: getattr(times, name)
+            for name in (
+                "queue_s", "run_s", "total_s", "delivered_s", "time_source", "uncertainty_s", "lag_s",
+            )
+        },
+        "polls": facts.polls,
+        "misses": facts.misses,
+        "rate_limited": facts.rate_limited,
+        "credits": facts.credits,
+        "n_outputs": len(facts.outputs) if facts.latest else None,
+        "n_saved": len(saved),
+        "n_bytes": sum(known) if len(known) == len(sizes) else None,
+        "files": [kept_path(file, root) for file in history.files],
+        "params": params,
+        "extra": dict(task.extra),
+    }  # fmt: skip
+
+
+def _latest(history: History, name: str) -> Any:
+    """The newest thing that any reply said of `name`: a final reply may be shorter than the ones before it."""
+    for event in reversed(history.events):
+        if isinstance(event.seen, Snapshot) and (value := getattr(event.seen, name)):
+            return value
+    return None

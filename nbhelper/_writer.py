@@ -1,0 +1,133 @@
+"""The one thread that writes.
+
+What is asked of it while a transaction runs goes into the next one together, so that a hundred watches share one wait
+for the disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from ._database import LEAKED, WAIT, Database, begin, explain, is_damage, nap
+from ._errors import StoreError
+from ._text import clean
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+
+class Writer:
+    """The thread that writes: it starts with the first piece of work, and outlives every fault."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: in a child process neither the thread nor its unfinished work exists."""
+        LEAKED.extend(filter(None, [getattr(self, "_db", None)]))
+        self._db: sqlite3.Connection | None = None
+        self._queue: deque[tuple[Work[Any], Future[Any]]] = deque()
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    def put(self, work: Work[T]) -> Future[T]:
+        """Have `work` done inside the next transaction; once asked for it cannot be cancelled."""
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+        with self._wake:
+            self._queue.append((work, future))
+            if self._thread is None:
+                self._stopping = False
+                thread = threading.Thread(target=self._run, name="nbhelper-store", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the interpreter is ending, or the system has no thread left
+                    self._queue.pop()
+                    future.set_exception(StoreError(f"The history was not written: {clean(error, 100)}."))
+                    return future
+                self._thread = thread
+            self._wake.notify()
+        return future
+
+    def stop(self) -> None:
+        """Write what is left, and end the thread."""
+        with self._wake:
+            thread, self._stopping = self._thread, True
+            self._wake.notify()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(WAIT + 5)
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._queue or self._stopping)
+                batch = list(self._queue)
+                self._queue.clear()
+                if not batch:
+                    self._thread = None
+                    self._drop()
+                    return
+            with self._database.active():
+                self._write(batch)
+
+    def _write(self, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
+        done: list[tuple[Future[Any], Any]] = []
+        failed: list[tuple[Future[Any], Exception]] = []
+        try:
+            db = self._connection()
+            crowded = begin(db)
+            for work, future in batch:
+                db.execute("SAVEPOINT item")
+                try:
+                    done.append((future, work(db)))
+                except Exception as error:
+                    if not db.in_transaction:  # a full disk takes the whole transaction back, not only this item
+                        raise
+                    if is_damage(error):
+                        self._database.suspect(error)
+                    db.execute("ROLLBACK TO item")
+                    failed.append((future, explain(error, self._database.folder)))
+                db.execute("RELEASE item")
+            db.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits, and the thread lives on
+            self._drop()
+            self._database.suspect(error)
+            if len(batch) > 1 and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+                for item in batch:  # one large item must not keep the small ones out
+                    self._write([item])
+                return
+            for _, future in batch:
+                future.set_exception(explain(error, self._database.folder))
+            return
+        for future, value in done:
+            future.set_result(value)
+        for future, trouble in failed:
+            future.set_exception(trouble)
+        # Whoever waits for the lock sees it free only now and then: leave it free for a moment, longer in a crowd.
+        time.sleep(nap() if crowded else 0.0005)
+
+    def _connection(self) -> sqlite3.Connection:
+        known = self._database.known
+        self._database.ready(create=True)
+        if self._database.newer:
+            raise StoreError(
+                f"{self._database.path} was written by a newer nbhelper and is only read. Upgrade nbhelper, or choose "
+                "another folder with nbhelper.set_store(folder).",
+            )
+        if self._db is None or known != self._database.known:
+            self._drop()
+            self._db = self._database.connect(write=True)
+        return self._db
+
+    def _drop(self) -> None:
+        if self._db is not None:
+            self._db.close()  # takes an unfinished transaction back
+            self._db = None
