@@ -1,0 +1,254 @@
+"""One daemon thread with one private event loop: looking, saving and drawing go on while any cell computes.
+
+An asyncio task on the kernel's own loop would get no turn during a blocking cell. The thread and everything that is
+handed to it start in an empty context, so that nothing in here belongs to the cell that happened to start it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ._gate import Gate
+from ._history import History
+from ._http import Http
+from ._poller import Identity, Listener, Poller, identity
+from ._save import Turns
+from ._session import Connection
+
+if TYPE_CHECKING:
+    from ._store import Store
+
+T = TypeVar("T")
+_EXIT = 1.5
+"""Seconds that leaving the interpreter may take."""
+_THREADS = 8
+_LAST_SAVES = 3.0
+"""Seconds that downloads may still take when the emulator closes."""
+
+
+class Engine:
+    """Owns all network activity of this process."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.pollers: dict[Identity, Poller] = {}
+        self._gates: dict[tuple[str, int], Gate] = {}
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop
+        self._http: Http
+        self._turns: Turns
+        self._fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, name="nbhelper", daemon=True)
+        contextvars.Context().run(self._thread.start)
+        self._ready.wait()
+        if self._fault is not None:
+            raise self._fault
+
+    def _main(self) -> None:
+        # Free-threaded Python hands its starter's context to a thread, so it is emptied once more in here.
+        contextvars.Context().run(self._serve)
+
+    def _serve(self) -> None:
+        self._loop = asyncio.SelectorEventLoop() if os.name != "nt" else asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
+        try:
+            # Its own threads for files and names: few of them, and known to be there before `_at_the_end` is asked.
+            self._loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="nbhelper"))
+            self._http = Http()
+            self._turns = Turns()
+        except BaseException as error:  # noqa: BLE001  # told to whoever asked for the engine
+            self._fault = error
+            self._loop.close()
+            return
+        finally:
+            self._ready.set()
+        self._loop.run_forever()
+        with contextlib.suppress(Exception):
+            self._loop.run_until_complete(self._http.close())
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    # From other threads
+
+    def soon(self, call: Callable[..., object], *args: object) -> None:
+        """Run a plain function inside the loop, in a context of its own."""
+        self._loop.call_soon_threadsafe(call, *args, context=contextvars.Context())
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine inside the loop."""
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def begin() -> None:
+            task = asyncio.ensure_future(coroutine)
+            task.add_done_callback(lambda done: _pass_on(done, future))
+
+        self.soon(begin)
+        return future
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still serves this process; a forked child has no thread."""
+        return self.pid == os.getpid() and self._thread.is_alive()
+
+    def attach(
+        self,
+        histories: Iterable[tuple[History, Connection]],
+        listener: Listener,
+        *,
+        store: Store,
+        folder: Path | None,
+        interval: float | None,
+    ) -> None:
+        """Let a listener follow tasks; each is watched by one poller however many listen."""
+
+        def begin() -> None:
+            for history, connection in histories:
+                self._follow(history, connection, listener, store, folder, interval)
+
+        self.soon(begin)
+
+    def detach(self, keys: Iterable[Identity], listener: Listener, note: str) -> concurrent.futures.Future[None]:
+        """Take a listener away; a poller that nobody listens to any more stops."""
+        wanted = tuple(keys)
+
+        async def leave() -> None:
+            found = [poller for key in wanted if (poller := self.pollers.get(key)) is not None]
+            await asyncio.gather(*(poller.part(listener, note) for poller in found))
+
+        return self.run(leave())
+
+    def watched(self, *, emulated: bool) -> int:
+        """How many tasks are being watched at real APIs, or at the emulator."""
+        pollers = tuple(self.pollers.values())
+        return sum(not p.over and p.connection.emulated is emulated for p in pollers)
+
+    def drop_emulated(self) -> None:
+        """End what is watched at the emulator, which is about to close."""
+
+        async def drop() -> None:
+            gone = [p for p in self.pollers.values() if p.connection.emulated and not p.over]
+            await asyncio.gather(*(p.end("the emulator was closed", _LAST_SAVES) for p in gone))
+
+        with contextlib.suppress(concurrent.futures.TimeoutError):
+            self.run(drop()).result(10)
+
+    def close(self) -> None:
+        """End the thread; what is unfinished stays unfinished in the store."""
+        if not self.alive:
+            return
+
+        async def leave() -> None:
+            await asyncio.gather(*(p.abandon() for p in self.pollers.values()))
+
+        with contextlib.suppress(concurrent.futures.TimeoutError, RuntimeError):
+            self.run(leave()).result(_EXIT)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_EXIT)
+
+    # Inside the loop
+
+    def http(self) -> Http:
+        """The clients of this loop."""
+        return self._http
+
+    def gate(self, connection: Connection) -> Gate:
+        """The gate of one key at one origin."""
+        key = (connection.origin, hash(connection.key))
+        if key not in self._gates:
+            self._gates[key] = Gate(connection.provider.looks_per_second)
+        return self._gates[key]
+
+    def _follow(
+        self,
+        history: History,
+        connection: Connection,
+        listener: Listener,
+        store: Store,
+        folder: Path | None,
+        interval: float | None,
+    ) -> None:
+        key = identity(history)
+        poller = self.pollers.get(key)
+        if poller is None or poller.over:
+            poller = Poller(
+                history if poller is None else poller.history,
+                connection,
+                http=self._http,
+                gate=self.gate(connection),
+                turns=self._turns,
+                store=store,
+                folder=folder,
+                interval=interval,
+                ended=self._forget,
+            )
+            self.pollers[key] = poller
+        elif interval is not None:
+            poller.interval = min(interval, poller.interval or interval)
+        poller.folder = poller.folder or folder
+        poller.join(listener)
+
+    def _forget(self, poller: Poller) -> None:
+        """Finished pollers are dropped: ten thousand finished histories live in the store, not here."""
+        key = identity(poller.history)
+        if poller.over and self.pollers.get(key) is poller:
+            del self.pollers[key]
+
+
+def _pass_on(done: asyncio.Future[T], future: concurrent.futures.Future[T]) -> None:
+    if future.cancelled():
+        return
+    if done.cancelled():
+        future.cancel()
+        return
+    error = done.exception()
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(done.result())
+
+
+_engine: Engine | None = None
+_lock = threading.Lock()
+
+
+def engine() -> Engine:
+    """The engine of this process, started at first use; a forked child gets one of its own."""
+    global _engine  # noqa: PLW0603  # one per process is the point
+    with _lock:
+        if _engine is None or not _engine.alive:
+            _engine = Engine()
+            _at_the_end(_engine.close)
+        return _engine
+
+
+def _at_the_end(close: Callable[[], None]) -> None:
+    """Close before Python takes helper threads away, which it does long before `atexit`'s functions run.
+
+    A download that finished in between would find no thread to finish its file, and be recorded as failed for ever.
+    """
+    register = getattr(threading, "_register_atexit", atexit.register)  # what concurrent.futures itself uses
+    try:
+        register(close)
+    except RuntimeError:  # Python is ending already
+        atexit.register(close)
+
+
+def watched_real() -> int:
+    """How many tasks are being watched at real APIs; starts nothing."""
+    return _engine.watched(emulated=False) if _engine is not None and _engine.alive else 0
+
+
+def drop_emulated() -> None:
+    """End what is watched at the emulator; starts nothing."""
+    if _engine is not None and _engine.alive:
+        _engine.drop_emulated()

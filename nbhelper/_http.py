@@ -1,0 +1,443 @@
+"""The one module that opens sockets.
+
+Every request has a total deadline and a byte cap, asks for identity encoding, keeps no cookies and follows no redirect
+by itself: httpx strips only `Authorization` when a redirect changes the host, so a key in a header of another name
+would go along. A key is revealed here and nowhere else, into the headers of requests to its own origin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.cookiejar
+import ipaddress
+import itertools
+import logging
+import os
+import socket
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from ._errors import BadInput
+from ._providers.contract import HttpReply, HttpRequest
+from ._session import Connection, is_loopback, origin_of
+from ._text import clean, without_query
+from ._version import __version__
+
+if TYPE_CHECKING:
+    import httpx
+
+LOOK_DEADLINE = 30.0
+"""Seconds for one look, from the first packet to the last byte."""
+CREATE_DEADLINE = 180.0
+"""Seconds for one create: uploads take their time, and giving up early is what leaves creates in doubt."""
+CONNECT_DEADLINE = 10.0
+MOST_REDIRECTS = 3
+_WIDTH = 6
+_POOLS = 3
+"""Several small pools: httpx's slows down with its width (about 1,000 requests/s at 4-8 connections, 190 at 50)."""
+
+
+class Unreached(Exception):  # never leaves the engine
+    """There was no reply.
+
+    Attributes:
+        sent: Whether the request's first bytes may have reached the server.
+    """
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class Forbidden(Exception):  # never leaves the engine
+    """A link or redirect that is not followed, whoever asks; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One file of a multipart create."""
+
+    name: str
+    filename: str
+    content: bytes = field(repr=False)
+    mime: str = "application/octet-stream"
+
+
+def _library() -> Any:
+    """httpx, or its continuation httpx2 when `NBHELPER_HTTP=httpx2` says so; never because it happens to be there."""
+    choice = os.environ.get("NBHELPER_HTTP", "httpx").strip() or "httpx"
+    if choice == "httpx":
+        import httpx
+
+        return httpx
+    if choice == "httpx2":
+        try:
+            import httpx2
+        except ImportError:
+            raise BadInput('NBHELPER_HTTP is "httpx2", which is not installed: pip install "nbhelper[fast]".') from None
+        return httpx2
+    raise BadInput(f'NBHELPER_HTTP is "{clean(choice, 40)}"; it takes "httpx" or "httpx2".')
+
+
+def _quiet(name: str) -> None:
+    # At INFO httpx logs whole URLs, and a signed link is a secret. Whoever set a level keeps it.
+    logger = logging.getLogger(name)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.WARNING)
+
+
+class Http:
+    """Clients of one event loop. Made, used and closed inside it."""
+
+    def __init__(self) -> None:
+        self.lib = _library()
+        for name in ("httpx", "httpcore", "httpx2", "httpcore2"):
+            _quiet(name)
+        self._tls: Any = None
+        self._pools: dict[bool, itertools.cycle[httpx.AsyncClient]] = {}
+        self._open: list[httpx.AsyncClient] = []
+        self._files: dict[bool, httpx.AsyncClient] = {}
+
+    def _client(self, *, direct: bool, width: int, keep: int) -> httpx.AsyncClient:
+        if self._tls is None:
+            self._tls = self.lib.create_ssl_context()
+        client: httpx.AsyncClient = self.lib.AsyncClient(
+            # A proxy is honoured for https and never for http: there it would read the key.
+            trust_env=not direct,
+            verify=self._tls,
+            follow_redirects=False,
+            timeout=self.lib.Timeout(None, connect=CONNECT_DEADLINE, pool=None),
+            limits=self.lib.Limits(max_connections=width, max_keepalive_connections=keep, keepalive_expiry=20),
+            cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),
+            headers={"accept-encoding": "identity", "user-agent": f"nbhelper/{__version__}"},
+        )
+        self._open.append(client)
+        return client
+
+    def _pool(self, *, direct: bool) -> httpx.AsyncClient:
+        if direct not in self._pools:
+            made = [self._client(direct=direct, width=_WIDTH, keep=_WIDTH) for _ in range(_POOLS)]
+            self._pools[direct] = itertools.cycle(made)
+        return next(self._pools[direct])
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for client in self._open:
+            await client.aclose()
+
+    # The API
+
+    async def api(
+        self,
+        connection: Connection,
+        request: HttpRequest,
+        *,
+        deadline: float = LOOK_DEADLINE,
+        data: Mapping[str, str] | None = None,
+        files: tuple[Upload, ...] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpReply:
+        """One request to the API, with the key.
+
+        Raises:
+            Unreached: No reply, whatever the reason.
+            Forbidden: The reply is a redirect to another origin, where the key must not go.
+        """
+        provider = connection.provider
+        send_headers = {
+            **(headers or {}),
+            "accept": "application/json",
+            provider.key_header: provider.key_format.replace("{key}", connection.key.reveal()),
+        }
+        url = connection.base_url + request.path
+        body: dict[str, Any] = {}
+        if request.query:
+            body["params"] = dict(request.query)
+        if files or data is not None:
+            # Fields as parts without a file name: httpx would send a form when there is no file among them.
+            fields = [(name, (None, text.encode("utf-8", "replace"))) for name, text in (data or {}).items()]
+            body["files"] = [*fields, *((u.name, (u.filename, u.content, u.mime)) for u in files)]
+        elif request.json is not None:
+            body["json"] = request.json
+        client = self._pool(direct=_direct(url))
+        cap = provider.max_reply
+        sent = _Sent()
+        try:
+            async with asyncio.timeout(deadline):
+                for _ in range(MOST_REDIRECTS + 1):
+                    reply = await self._once(client, request.method, url, send_headers, body, cap, sent)
+                    target = self._redirect(reply, url, connection) if request.method == "GET" else None
+                    if target is None:
+                        return reply
+                    url, body = target, {}
+                raise Unreached("more than 3 redirects", sent=True)
+        except TimeoutError:
+            raise Unreached(f"no whole reply within {deadline:g} s", sent=sent.flag) from None
+
+    def _redirect(self, reply: HttpReply, url: str, connection: Connection) -> str | None:
+        if reply.status not in {301, 302, 303, 307, 308}:
+            return None
+        location = reply.headers.get("location", "").strip()
+        if not location:
+            return None
+        try:
+            target = urljoin(url, location)
+            origin = origin_of(target)
+            host = urlsplit(target).hostname
+        except ValueError:
+            raise Forbidden("the API redirects to an unreadable address") from None
+        if origin != connection.origin:
+            raise Forbidden(f"the API redirects to {clean(host or location, 80)}, where the key is not sent")
+        return target
+
+    async def _once(
+        self,
+        client: httpx.AsyncClient,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Mapping[str, Any],
+        cap: int,
+        sent: _Sent,
+    ) -> HttpReply:
+        for attempt in (1, 2):
+            sent.fresh = sent.answered = False
+            try:
+                request = client.build_request(
+                    method, url, headers=dict(headers), extensions={"trace": sent.trace}, **body
+                )
+                response = await client.send(request, stream=True)
+                try:
+                    return HttpReply(response.status_code, _headers(response), await _body(response, cap))
+                finally:
+                    await response.aclose()
+            except Unreached:
+                raise
+            except Exception as error:  # noqa: BLE001  # InvalidURL, UnicodeError and more stand outside HTTPError
+                stale = isinstance(error, self.lib.ReadError | self.lib.WriteError | self.lib.RemoteProtocolError)
+                if attempt == 1 and stale and not sent.fresh and not sent.answered and method == "GET":
+                    continue  # a kept connection that died while idle: the server never saw the request
+                raise Unreached(_said(error, url), sent=sent.flag) from None
+        raise AssertionError("unreachable")
+
+    # Files
+
+    @asynccontextmanager
+    async def download(
+        self, link: str, connection: Connection | None, headers: Mapping[str, str]
+    ) -> AsyncIterator[tuple[HttpReply, AsyncIterator[bytes]]]:
+        """A result's bytes, without any key; the reply's body is empty, the iterator gives it in pieces.
+
+        Each hop's address is checked before it is connected to, and the connection goes to the address that was
+        checked.
+
+        Raises:
+            Forbidden: The link leads where results do not come from.
+            Unreached: No reply.
+        """
+        url = link
+        for _ in range(MOST_REDIRECTS + 1):
+            url, addresses = await _destination(url, connection)
+            async with self._file(url, addresses, headers) as (reply, chunks):
+                location = reply.headers.get("location", "").strip()
+                if reply.status not in {301, 302, 303, 307, 308} or not location:
+                    yield reply, chunks
+                    return
+            try:
+                url = urljoin(url, location)
+            except ValueError:
+                raise Forbidden("the link redirects to an unreadable address") from None
+        raise Unreached("more than 3 redirects", sent=True)
+
+    @asynccontextmanager
+    async def _file(
+        self, url: str, addresses: list[str], headers: Mapping[str, str]
+    ) -> AsyncIterator[tuple[HttpReply, AsyncIterator[bytes]]]:
+        try:
+            response = await self._ask(url, addresses, headers)
+        except TimeoutError:
+            raise Unreached(f"no reply within {LOOK_DEADLINE:g} s", sent=True) from None
+        except Exception as error:  # noqa: BLE001  # InvalidURL, UnicodeError and more stand outside HTTPError
+            raise Unreached(_said(error, url), sent=True) from None
+        # Beyond here a fault is the receiver's own, such as a full disk, and is not taken for the network's.
+        try:
+            coding = response.headers.get("content-encoding", "identity").strip().casefold()
+            if coding not in {"", "identity"}:
+                raise Unreached(
+                    f"the file comes in an encoding that was not asked for ({clean(coding, 40)})", sent=True
+                )
+            yield HttpReply(response.status_code, _headers(response)), _pieces(response, url)
+        finally:
+            await response.aclose()
+
+    async def _ask(self, url: str, addresses: list[str], headers: Mapping[str, str]) -> httpx.Response:
+        """The beginning of a file's reply, from the first of the checked addresses that can be connected to."""
+        host = urlsplit(url).hostname or ""
+        direct = _direct(url)
+        if direct not in self._files:
+            # No connection is kept: two hosts behind one address must not share one.
+            self._files[direct] = self._client(direct=direct, width=16, keep=0)
+        client = self._files[direct]
+        target = self.lib.URL(url)
+        for position, address in enumerate(addresses):
+            request = client.build_request(
+                "GET",
+                target.copy_with(host=address),
+                headers={**headers, "host": target.netloc.decode("ascii")},
+                extensions={"sni_hostname": host},
+            )
+            try:
+                async with asyncio.timeout(LOOK_DEADLINE):
+                    return await client.send(request, stream=True)
+            except (self.lib.ConnectError, self.lib.ConnectTimeout):
+                if position + 1 == len(addresses):
+                    raise
+        raise AssertionError("unreachable")
+
+
+def _direct(url: str) -> bool:
+    """Whether no proxy may stand between: on this machine, and wherever one could read along."""
+    return url.startswith("http:") or is_loopback(urlsplit(url).hostname or "")
+
+
+class _Sent:
+    """Follows one request through httpx's trace events."""
+
+    def __init__(self) -> None:
+        self.flag = False
+        self.fresh = False
+        self.answered = False
+
+    async def trace(self, event: str, _: Any) -> None:
+        if event.endswith(("connect_tcp.started", "start_tls.started")):
+            self.fresh = True
+        elif event.endswith("send_request_headers.started"):
+            self.flag = True
+        elif event.endswith("receive_response_headers.complete"):
+            self.answered = True
+
+
+def _headers(response: Any) -> dict[str, str]:
+    return {k.lower(): v for k, v in response.headers.items()}
+
+
+def _said(error: Exception, url: str) -> str:
+    """What went wrong, in words that hold neither header bytes nor a link's query."""
+    try:
+        host = urlsplit(url).hostname or "the host"
+    except ValueError:
+        host = "the host"
+    name = type(error).__name__
+    text = str(error).casefold()
+    if "certificate" in text:
+        return f"the certificate of {host} is not trusted (behind a company proxy, set SSL_CERT_FILE)"
+    if "name or service" in text or "nodename" in text or "getaddrinfo" in text or "name resolution" in text:
+        return f"the name {host} cannot be resolved"
+    if name in {"ConnectError", "ConnectTimeout"}:
+        return f"cannot reach {host}"
+    words = {
+        "ReadError": "the connection broke off",
+        "WriteError": "the connection broke off",
+        "ReadTimeout": "the reply did not come in time",
+        "RemoteProtocolError": "the reply broke off or is not HTTP",
+        "ProxyError": "the proxy refused",
+    }
+    return f"{words.get(name, name)} ({host})"
+
+
+async def _pieces(response: httpx.Response, url: str) -> AsyncIterator[bytes]:
+    pieces = response.aiter_raw()  # as they come: with a size it would hold slow bytes back
+    while True:
+        try:
+            piece = await anext(pieces, None)
+        except Exception as error:  # noqa: BLE001  # as above
+            raise Unreached(_said(error, url), sent=True) from None
+        if piece is None:
+            return
+        yield piece
+
+
+async def _body(response: Any, cap: int) -> bytes:
+    """The body, decoded if need be, never more than `cap` bytes."""
+    too_large = Unreached(f"the reply is larger than {cap:,} bytes", sent=True)
+    length = response.headers.get("content-length", "")
+    if length.isdigit() and (len(length) > 12 or int(length) > cap):
+        raise too_large
+    coding = response.headers.get("content-encoding", "identity").strip().casefold()
+    if coding in {"", "identity"}:
+        decoder = None
+    elif coding in {"gzip", "x-gzip", "deflate"}:
+        decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    else:
+        raise Unreached(f"the reply comes in an encoding that was not asked for ({clean(coding, 40)})", sent=True)
+    parts: list[bytes] = []
+    size = 0
+    async for piece in response.aiter_raw():
+        if decoder is None:
+            data = piece
+        else:
+            try:
+                data = decoder.decompress(piece, cap - size + 1)
+            except zlib.error:
+                raise Unreached("the reply's encoding is broken", sent=True) from None
+        parts.append(data)
+        size += len(data)
+        if size > cap:
+            raise too_large
+    if decoder is not None and not decoder.eof:
+        raise Unreached("the reply's encoding breaks off", sent=True)
+    return b"".join(parts)
+
+
+# Where result links may lead
+
+
+async def _destination(url: str, connection: Connection | None) -> tuple[str, list[str]]:
+    """The link, over https where it may be, and the addresses that were checked for it.
+
+    Raises:
+        Forbidden: Another scheme, user information, an odd port, or an address that is not public. The API's own
+            host is excepted (a local server's results are local), and so is your own network with `private=True`.
+        Unreached: The name cannot be resolved.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError:
+        raise Forbidden(f"the link is unreadable: {clean(url, 60)}") from None
+    if parts.scheme not in {"https", "http"} or not host or not url.isprintable():
+        raise Forbidden(f"links of this kind are not fetched: {clean(without_query(url), 80)}")
+    if parts.username is not None or parts.password is not None:
+        raise Forbidden(f"the link holds a user name: {clean(host, 80)}")
+    own = connection is not None and host == urlsplit(connection.base_url).hostname
+    private = own or (connection is not None and connection.private)
+    plain = connection is not None and (connection.base_url.startswith("http:") if own else connection.private)
+    if parts.scheme == "http" and not plain:
+        # Some stores still hand out http links; the same file is there over https, and nobody on the way can change it.
+        url = "https" + url.strip()[4:] if port is None else url
+        if port is not None:
+            raise Forbidden(f"the link is not https: {clean(host, 80)}")
+    if not private and port not in {None, 443, 8443}:
+        raise Forbidden(f"the link has the unusual port {port}")
+    try:
+        async with asyncio.timeout(CONNECT_DEADLINE):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # a TimeoutError is an OSError
+        raise Unreached(f"the name {clean(host, 80)} cannot be resolved", sent=False) from None
+    addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+    for address in addresses:
+        if not private and not _public(address):
+            raise Forbidden(f"the link leads to {clean(host, 80)}, which is no public address")
+    return url.strip(), addresses[:4]
+
+
+def _public(address: str) -> bool:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
+    if mapped is not None:
+        ip = mapped
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved

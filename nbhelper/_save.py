@@ -1,0 +1,373 @@
+"""Results to disk, before their links expire: streamed to a `.part`, checked, renamed when whole.
+
+Names are ours, types come from the bytes, and no key is ever sent. Many downloads share a few turns, and the link that
+dies first goes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import heapq
+import itertools
+import os
+import random
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ._http import Forbidden, Http, Unreached
+from ._session import Connection
+from ._sniff import HEAD, pixels, sniff
+from ._text import clean, slug
+from ._values import Output, Saved, SaveState
+
+AT_ONCE = 16
+LARGEST = 2 * 1024**3
+"""Bytes of one file."""
+_SPARE = 64 * 1024**2
+"""Bytes that are left free on the disk."""
+_PATIENCE = 3600.0
+"""Seconds that a download is tried for, when nobody says how long the link lives."""
+_PAUSE = 0.5
+"""Seconds between the first two attempts; each further pause is twice as long."""
+_LAG = 30.0
+"""Seconds that "not found" may mean that the file is not everywhere yet."""
+_SLOWEST = 1024
+"""Bytes per second over a minute, below which a connection is given up and taken up anew."""
+
+
+class Turns:
+    """At most `AT_ONCE` downloads; the most urgent of those who wait is next."""
+
+    def __init__(self, slots: int = AT_ONCE) -> None:
+        self._free = slots
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._count = itertools.count()
+
+    @asynccontextmanager
+    async def turn(self, deadline: float) -> AsyncIterator[None]:
+        """Hold a turn; `deadline` is when the link dies, on any clock that all callers share."""
+        if self._free > 0:
+            self._free -= 1
+        else:
+            ready = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (deadline, next(self._count), ready))
+            try:
+                await ready
+            except asyncio.CancelledError:
+                if ready.done() and not ready.cancelled():
+                    self._pass_on()
+                raise
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            ready = heapq.heappop(self._waiting)[2]
+            if not ready.done():
+                ready.set_result(None)
+                return
+        self._free += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one task's files go."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, root: Path, provider: str, label: str, identity: str) -> Place:
+        """`root/<provider>/<label or id>-<digest of the identity>`: readable, safe, and never shared by two tasks."""
+        short = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        return cls(root / slug(provider) / f"{slug(label)}-{short}")
+
+    def make(self) -> None:
+        """Create the folder, for its owner only, and refuse one that a link leads out of."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self.folder, self.folder.parent):
+            if folder.is_symlink():
+                raise OSError(errno.ELOOP, f'"{folder.name}" is a link; results are written to real folders only')
+
+    def part(self, name: str) -> _Part:
+        """A new file for one output on its way; no two outputs share one, however alike their names."""
+        short = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        stem = f"{slug(name)}-{short}"
+        for left in self.folder.glob(f"{stem}-*.part"):  # by a process that was killed
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > _PATIENCE:
+                    left.unlink()
+        return _Part(self.folder / f"{stem}-{secrets.token_hex(4)}.part")
+
+    def finish(self, part: Path, stem: str, suffix: str, sha256: str) -> Path:
+        """Give a whole file its name, without ever replacing other bytes."""
+        for n in itertools.count(1):
+            target = self.folder / (f"{stem}{suffix}" if n == 1 else f"{stem}-{n}{suffix}")
+            try:
+                os.link(part, target, follow_symlinks=False)
+            except FileExistsError:
+                if _same(target, sha256):
+                    part.unlink()
+                    return target
+                continue
+            except OSError:  # a file system without hard links
+                if target.exists():
+                    continue
+                part.rename(target)
+                return target
+            part.unlink()
+            return target
+        raise AssertionError("unreachable")
+
+
+def _same(path: Path, sha256: str) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+
+def _sync(path: Path) -> None:
+    """Make a rename durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def save_bytes(place: Place, output: Output) -> Saved:
+    """Write an output that came inside the reply: it is delivered once, so nothing else happens before."""
+    assert output.data is not None
+    try:
+        place.make()
+        with closing(place.part(output.name)) as part:
+            part.write(output.data)
+            return part.finish(place, output, "")
+    except OSError as error:
+        return _failed(output, f"cannot write the file: {error.strerror or error}")
+
+
+class _Part:
+    """A file on its way: what is written, and its digest so far."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._digest = hashlib.sha256()
+        self.head = b""
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._handle, view) :]
+        if len(self.head) < HEAD:
+            self.head += data[: HEAD - len(self.head)]
+        self._digest.update(data)
+        self.size += len(data)
+
+    def restart(self) -> None:
+        """Throw away what came: the server does not go on where it stopped."""
+        os.ftruncate(self._handle, 0)
+        os.lseek(self._handle, 0, os.SEEK_SET)
+        self.size, self.head, self._digest = 0, b"", hashlib.sha256()
+
+    def finish(self, place: Place, output: Output, suffix: str) -> Saved:
+        os.fsync(self._handle)
+        found = sniff(self.head, suffix)
+        size = pixels(self.head) or (output.width, output.height)
+        sha256 = self._digest.hexdigest()
+        path = place.finish(self.path, slug(output.name), found.suffix, sha256)
+        _sync(place.folder)
+        return Saved(
+            name=output.name,
+            file=str(path),
+            kind=found.kind,
+            n_bytes=self.size,
+            sha256=sha256,
+            width=size[0],
+            height=size[1],
+        )
+
+    def close(self) -> None:
+        """Let go of it; what did not become a whole file is removed."""
+        os.close(self._handle)
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+class _Trouble(Exception):
+    """One attempt gave no file.
+
+    Attributes:
+        dead: The link will not come back.
+        hopeless: No link for this file can be better.
+        missing: The server has no such file, or not yet.
+        empty: The file is there, without a byte in it, or not yet.
+    """
+
+    def __init__(
+        self, message: str, *, dead: bool = False, hopeless: bool = False, missing: bool = False, empty: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.dead = dead
+        self.hopeless = hopeless
+        self.missing = missing
+        self.empty = empty
+
+
+Fresh = Callable[[], Awaitable[str | None]]
+
+
+async def save_link(
+    http: Http, turns: Turns, place: Place, output: Output, *, connection: Connection, fresh: Fresh
+) -> Saved:
+    """Download one output.
+
+    Args:
+        http: Of the running loop.
+        turns: Shared by all downloads.
+        place: Where the file goes.
+        output: With a link.
+        connection: The API that named it, whose own host may be local.
+        fresh: Looks the task up once more for a new link.
+
+    Returns:
+        What became of it; a fault here is the output's own and never the task's.
+    """
+    link = output.url
+    assert link is not None
+    begun = time.monotonic()
+    patience = min(output.lifetime or _PATIENCE, _PATIENCE)
+    renewed = False
+    pause = _PAUSE
+    try:
+        await asyncio.to_thread(place.make)
+        part = place.part(output.name)
+    except OSError as error:
+        return _failed(output, f"cannot write to {place.folder.name}: {error.strerror or error}")
+    try:
+        etag: list[str] = []
+        while True:
+            try:
+                async with turns.turn(begun + (output.lifetime or 1e9)):
+                    await _attempt(http, link, part, connection, etag)
+                suffix = Path(urlsplit(link).path).suffix.casefold()
+                return await asyncio.to_thread(part.finish, place, output, suffix)
+            except _Trouble as trouble:
+                spent = time.monotonic() - begun
+                late = (trouble.missing or trouble.empty) and spent > min(_LAG, patience)
+                over = trouble.dead or late or spent > patience
+                if trouble.hopeless:
+                    return _failed(output, trouble.message)
+                if over and not renewed:
+                    renewed = True
+                    newer = await fresh()
+                    if newer is not None and newer != link:
+                        link, begun, pause = newer, time.monotonic(), _PAUSE
+                        etag.clear()
+                        part.restart()
+                        continue
+                if over:
+                    state = SaveState.EXPIRED if trouble.dead or trouble.missing else SaveState.FAILED
+                    return Saved(name=output.name, state=state, kind=output.kind, message=clean(trouble.message))
+            await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  # jitter
+            pause = min(pause * 2, 30.0)
+    except OSError as error:
+        return _failed(output, f"cannot write the file: {error.strerror or error}")
+    finally:
+        part.close()
+
+
+async def _attempt(http: Http, link: str, part: _Part, connection: Connection, etag: list[str]) -> None:
+    """Bring the part to its whole length, or say why not."""
+    headers = {}
+    if part.size and etag:
+        headers = {"range": f"bytes={part.size}-", "if-range": etag[0]}
+    try:
+        async with http.download(link, connection, headers) as (reply, pieces):
+            tag = reply.headers.get("etag", "")
+            if reply.status == 206 and tag and [tag] != etag:
+                part.restart()
+                raise _Trouble("the file changed while it was fetched")
+            length = _accept(reply.status, reply.headers, part)
+            if length is not None:
+                _room(part.path.parent, length)
+            etag[:] = [tag] if tag.startswith('"') else []
+            whole = None if length is None else part.size + length
+            await _receive(pieces, part)
+    except Unreached as error:
+        raise _Trouble(str(error)) from None
+    except Forbidden as error:
+        raise _Trouble(str(error), hopeless=True) from None
+    if whole is not None and part.size != whole:
+        raise _Trouble(f"the file broke off at {part.size:,} of {whole:,} bytes")
+    if part.size == 0:
+        raise _Trouble("the file is empty", empty=True)
+
+
+def _accept(status: int, headers: Mapping[str, str], part: _Part) -> int | None:
+    """How many bytes this reply brings, None when it does not say; makes the part fit for them."""
+    if status == 206 and part.size:
+        begins = headers.get("content-range", "").removeprefix("bytes").strip().partition("-")[0]
+        if begins != str(part.size):
+            part.restart()
+            raise _Trouble("the server continued at the wrong place")
+    elif status == 200:
+        if part.size:
+            part.restart()
+    elif status in {401, 403, 410}:
+        raise _Trouble(f"the link has expired (HTTP {status})", dead=True)
+    elif status == 404:
+        raise _Trouble("the file is not there (HTTP 404)", missing=True)
+    elif status in {400, 405, 451}:
+        raise _Trouble(f"the link was refused (HTTP {status})", dead=True)
+    else:
+        if status == 416:  # what we have is not a part of what is there
+            part.restart()
+        raise _Trouble(f"the file's server answered HTTP {status}")
+    length = headers.get("content-length", "")
+    return int(length) if length.isdigit() and len(length) < 19 else None
+
+
+def _room(folder: Path, n_bytes: int) -> None:
+    if n_bytes > LARGEST:
+        raise _Trouble(f"the file has {n_bytes:,} bytes; up to 2 GB are saved", hopeless=True)
+    if shutil.disk_usage(folder).free < n_bytes + _SPARE:
+        raise _Trouble(f"no room on the disk for {n_bytes:,} bytes")
+
+
+async def _receive(pieces: AsyncIterator[bytes], part: _Part) -> None:
+    """Write what comes; a connection that drips is given up, so that the next may be better."""
+    since, at_least = time.monotonic(), part.size + _SLOWEST * 60
+    while True:
+        try:
+            async with asyncio.timeout(60):
+                piece = await anext(pieces, None)
+        except TimeoutError:
+            raise Unreached("the file's server fell silent for a minute", sent=True) from None
+        if piece is None:
+            return
+        part.write(piece)
+        if part.size > LARGEST:
+            raise _Trouble("the file does not end within 2 GB", hopeless=True)
+        if time.monotonic() - since > 60:
+            if part.size < at_least:
+                raise Unreached("the file comes at less than 1 kB a second", sent=True)
+            since, at_least = time.monotonic(), part.size + _SLOWEST * 60
+
+
+def _failed(output: Output, message: str) -> Saved:
+    return Saved(name=output.name, state=SaveState.FAILED, kind=output.kind, message=clean(message))

@@ -1,0 +1,130 @@
+"""A coroutine to its end from a plain cell, whether or not a loop runs there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import inspect
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from ._errors import BadInput
+from ._text import clean
+
+T = TypeVar("T")
+
+
+def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
+    """Run a coroutine and return its result, in a cell, a script or a test alike.
+
+    It runs on a loop of its own in a helper thread, so that nothing is patched and cells that wait in the queue are
+    not disturbed. An interrupt cancels it.
+
+    Args:
+        coroutine: What `async def` functions return when called.
+        nested: Run it on the loop that already runs here, for objects that are bound to that loop. This patches the
+            loop for the whole process: with nest-asyncio2 on ipykernel 7 and later, where nest-asyncio breaks cells
+            that were queued ("cannot enter context"), else with nest-asyncio.
+
+    Raises:
+        BadInput: That is no coroutine.
+    """
+    given: object = coroutine
+    if not inspect.iscoroutine(given):
+        hint = "; call the function: run_sync(f())" if inspect.iscoroutinefunction(given) else ""
+        raise BadInput(f"run_sync() takes a coroutine, not {type(given).__name__}{hint}.")
+    if not isinstance(nested, bool):
+        coroutine.close()
+        raise BadInput("nested is True or False.")
+    if nested:
+        return _nested(coroutine)
+    results: list[T] = []
+    fault: list[BaseException] = []
+    started: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
+    over = threading.Event()
+
+    async def main() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        started.append((asyncio.get_running_loop(), task))
+        return await coroutine
+
+    def work() -> None:
+        try:
+            with asyncio.Runner() as runner:
+                results.append(runner.run(main()))
+        except BaseException as error:  # noqa: BLE001  # handed to the caller, whatever it is
+            fault.append(error)
+        finally:
+            over.set()
+
+    # The caller's context goes along: what it set is what the coroutine reads.
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="nbhelper-sync", daemon=True)
+    thread.start()
+
+    def cancel() -> None:
+        for loop, task in started:
+            with contextlib.suppress(RuntimeError):  # it ended meanwhile
+                loop.call_soon_threadsafe(task.cancel)
+
+    # Inside `asyncio.run` an interrupt is at first no exception: it cancels the task that waits here.
+    ours = _current_task()
+    asked = ours.cancelling() if ours is not None else 0
+    try:
+        # Not by join(): interrupted, it takes a thread that goes on for one that has ended (until Python 3.13).
+        while not over.wait(0.2):
+            if ours is not None and ours.cancelling() > asked:
+                asked = ours.cancelling()
+                cancel()
+    except KeyboardInterrupt:
+        cancel()
+        over.wait(1)
+        raise
+    if fault:
+        raise fault[0]
+    return results[0]
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs here
+        return None
+
+
+def _nested(coroutine: Coroutine[Any, Any, T]) -> T:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    try:
+        patch(loop)
+    except ValueError as error:  # uvloop and other loops that are not asyncio's own
+        coroutine.close()
+        raise BadInput(f"nested=True cannot be had here: {clean(error, 120)}. Leave it out.") from None
+    result: T = loop.run_until_complete(coroutine)
+    return result
+
+
+def patch(loop: asyncio.AbstractEventLoop) -> None:
+    """Let a running loop be run again from within, by the package that fits the kernel."""
+    if _kernel_version() >= (7,):
+        import nest_asyncio2 as nest
+
+        kind = type(loop)
+        if "_nest_patched" in vars(kind) and not hasattr(kind, "_nest_asyncio2"):
+            # Somebody applied nest-asyncio, and the one leaves alone what the other patched.
+            del kind._nest_patched  # type: ignore[attr-defined]  # noqa: SLF001
+    else:
+        import nest_asyncio as nest
+    nest.apply(loop)
+
+
+def _kernel_version() -> tuple[int, ...]:
+    """The version of ipykernel, when this process is a kernel."""
+    import sys
+
+    module = sys.modules.get("ipykernel")
+    return tuple(getattr(module, "version_info", ()))[:1] if module else ()
