@@ -1,0 +1,127 @@
+"""`nbhelper.Emulator`: the server of `_emulator`, and while it is open every provider name belongs to it."""
+
+from __future__ import annotations
+
+import html
+import os
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from . import _session
+from ._engine import drop_emulated, watched_real
+from ._errors import EmulatorError
+from ._providers import names
+
+
+def server(**choices: Any) -> Any:
+    """The bare server: it serves and changes nothing in this process."""
+    try:
+        from ._emulator import Server
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("nbhelper"):
+            raise
+        raise EmulatorError(
+            f'The emulator needs "{error.name}", which is not installed: pip install "nbhelper[demo]".',
+        ) from None
+    return Server(**choices)
+
+
+class Emulator:
+    """All seven APIs on 127.0.0.1, ready when the constructor returns. No key, no cost, no internet.
+
+    While it is open, `submit` and `watch` talk to it under the usual names, and histories and files go to a store of
+    its own (`nbhelper-emulated/…` in the working directory, or what `set_store` says meanwhile), never among real rows.
+    `close()`, leaving the `with` block, or the end of the process restores what was.
+
+    Args:
+        speed: How much shorter than in reality tasks run and links live. Poll floors are not shortened.
+        seed: Fixes durations, refusals and pictures. Ids are fresh every time.
+        limits: Enforce the APIs' create and concurrency limits.
+        faults: None.
+
+    Raises:
+        EmulatorError: Another one is open, real tasks are being watched, or the `demo` extra is missing.
+    """
+
+    def __init__(self, speed: float = 10.0, seed: int = 0, *, limits: bool = False, faults: str | None = None) -> None:
+        self._closed = True
+        if _session.emulated():
+            raise EmulatorError("An emulator is already open in this process. Close it first: emu.close().")
+        self._server = server(speed=speed, seed=seed, limits=limits, faults=faults)
+        # One folder an emulator: its tasks cannot be looked at by another.
+        name = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{os.getpid()}-{self._server.port}"
+        folder = Path.cwd() / "nbhelper-emulated" / name
+        served = [name for name in names() if self._serves(name)]
+        try:
+            _session.enter(
+                self,
+                {name: self._server.url(name) for name in served},
+                {name: self._server.key(name) for name in served},
+                folder,
+                watched_real,
+            )
+        except BaseException:
+            self._server.close()
+            raise
+        self._closed = False
+
+    def _serves(self, name: str) -> bool:
+        try:
+            self._server.url(name)
+        except EmulatorError:
+            return False
+        return True
+
+    @property
+    def root(self) -> str:
+        """`http://127.0.0.1:<port>`."""
+        root: str = self._server.root
+        return root
+
+    def url(self, name: str) -> str:
+        """The base URL of one API, for other clients."""
+        url: str = self._server.url(name)
+        return url
+
+    def key(self, name: str) -> str:
+        """A key that this API accepts here; real keys are refused."""
+        key: str = self._server.key(name)
+        return key
+
+    def ledger(self) -> Any:
+        """What really happened: tasks, creates, polls and downloads with their times, and every file's sha256."""
+        return self._server.ledger()
+
+    def script(self, name: str, word: str, times: int = 1) -> None:
+        """Let the next creates at one API go wrong in a way of its own, such as `"policy"` or `"no-credit"`."""
+        self._server.script(name, word, times=times)
+
+    def make_jimeng(self, *args: Any, **kwargs: Any) -> str:
+        """A Jimeng task at `gptge`, which that API lets one look at but not create; returns its id."""
+        ident: str = self._server.make_jimeng(*args, **kwargs)
+        return ident
+
+    def close(self) -> None:
+        """Stop serving and give the provider names and the store back; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        drop_emulated()
+        _session.leave(self)
+        self._server.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Emulator {'closed' if self._closed else self.root}>"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{html.escape(repr(self))}</code>"

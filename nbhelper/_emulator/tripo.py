@@ -1,0 +1,309 @@
+"""Tripo3D v2: ``/v2/openapi``.
+
+Replies follow docs.tripo3d.ai and what the official client tripo3d 0.4.2 demands: ``input``, ``output`` (an
+empty object while running), ``progress``, ``create_time`` and ``type`` in every poll. Tripo signs its links
+anew at every look.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, ClassVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from nbhelper._emulator import tripo_common as common
+from nbhelper._emulator.api import Api, Call, RefusedError, cut, reply, texts_in
+from nbhelper._emulator.plan import Wish
+from nbhelper._emulator.world import Job, Limit, Verdict
+
+ROOT = "/v2/openapi"
+LINK_LIFE = 300.0  # "by default expires after five minutes"
+BALANCE = 100_000.0  # enough for thousands of tasks
+
+
+class Tripo(Api):
+    """Tripo3D v2."""
+
+    name: ClassVar[str] = "tripo"
+    keys: ClassVar[str] = "tsk_emu-"
+    family: ClassVar[tuple[str, ...]] = ("tripo", "tripo-v3")
+
+    def routes(self) -> list[Route]:
+        """The paths the API answers."""
+        return [
+            self.answering(f"{ROOT}/task/{{id}}", self.poll),
+            self.answering(f"{ROOT}/task/batch", self.batch, "POST"),
+            self.creating(f"{ROOT}/task", self.create),
+            self.answering(f"{ROOT}/upload", self.upload, "POST"),
+            self.answering(f"{ROOT}/upload/sts", self.upload, "POST"),
+            self.answering(f"{ROOT}/upload/sts/token", self.token, "POST"),
+            self.answering(f"{ROOT}/user/balance", self.balance),
+        ]
+
+    def stray(self, request: Request, status: int) -> Response:  # noqa: ARG002 - the same for every path
+        """Tripo's router answers with a code of its own."""
+        return self.error({404: 9404, 405: 9404, 413: 1003}.get(status, 1000))
+
+    # Replies
+
+    def trace(self) -> dict[str, str]:
+        """The header every Tripo reply carries."""
+        return {"X-Tripo-Trace-ID": str(uuid.uuid4())}
+
+    def error(self, code: int, *, retry_after: float = 0.0, message: str = "") -> Response:
+        """An error with its documented status and words."""
+        status, text, suggestion = common.ERRORS[code]
+        headers = self.trace()
+        if retry_after:
+            headers["Retry-After"] = str(max(1, round(retry_after)))
+        return reply({"code": code, "message": message or text, "suggestion": suggestion}, status, headers)
+
+    def data(self, data: Any) -> Response:
+        """A good reply."""
+        return reply({"code": 0, "data": data}, headers=self.trace())
+
+    # Keys
+
+    def signed_in(self, call: Call) -> str:
+        """The account of the call's key."""
+        key = call.bearer()
+        if not self.accepted(key):
+            raise RefusedError(self.error(1002))
+        return self.world.account(key)
+
+    # Creates
+
+    def checked(self, call: Call, account: str) -> dict[str, Any]:
+        """The create's body, valid."""
+        body = call.json()
+        if body is None:
+            raise RefusedError(self.error(1003))
+        name = body.get("type")
+        if not isinstance(name, str) or not name:
+            raise RefusedError(self.error(1004))
+        if name not in common.KINDS or name in {"image_to_splat", "image_to_depth", "mesh_uv"}:
+            raise RefusedError(self.error(2002))
+        self.check(name, body, account)
+        return body
+
+    def check(self, name: str, body: dict[str, Any], account: str) -> None:
+        """Refuse what both generations refuse."""
+        if (lack := common.missing(common.KINDS[name], body)) is not None:
+            code = 2003 if "file" in lack else 1004
+            raise RefusedError(self.error(code))
+        prompt = body.get("prompt")
+        if prompt is not None and (not isinstance(prompt, str) or len(prompt) > 1024):
+            raise RefusedError(self.error(1004))
+        version = body.get("model_version") or body.get("model")
+        if version is not None and name.endswith("_to_model"):
+            if version in common.RETIRED_VERSIONS:
+                raise RefusedError(self.error(2015))
+            if version not in common.VERSIONS:
+                raise RefusedError(self.error(1004))
+        if name == "convert_model" and str(body.get("format")).upper() not in common.FORMATS:
+            known = ", ".join(common.FORMATS)
+            raise RefusedError(self.error(1004, message=f"The emulator converts to {known} only"))
+        for key in ("original_model_task_id", "draft_model_task_id"):
+            if isinstance(parent := body.get(key), str):
+                self.parent(parent, account)
+
+    def parent(self, task_id: str, account: str) -> None:
+        """Refuse a task whose original is unknown or unfinished."""
+        found = next((j for p in self.family if (j := self.world.find(p, task_id, account))), None)
+        if found is None:
+            raise RefusedError(self.error(2001))
+        if not found.succeeded(self.world.clock.now()):
+            raise RefusedError(self.error(2007))
+
+    def admit(self, name: str, body: dict[str, Any], account: str) -> Wish:
+        """Read the directives and the limits; refuse where they say so."""
+        wish = self.world.wish(self.name, texts_in(body))
+        kind = common.KINDS[name]
+        if "policy-now" in wish:
+            raise RefusedError(self.error(2008))
+        if "no-credit" in wish or self.left(account)[0] < common.price(name, body):
+            raise RefusedError(self.error(2010))
+        version = str(body.get("model_version") or body.get("model") or "")
+        group, limit = ("p1", 5) if version.startswith("P1") else (kind.group, kind.limit)
+        if self.world.busy(limit, "tripo", account, group):
+            raise RefusedError(self.error(2000, retry_after=10))
+        return wish
+
+    def verdict(self, ending: str, code: str) -> Verdict:
+        """How a task ends, in v2's eight words."""
+        number = code if code.isdecimal() else "1001"
+        return {
+            "success": Verdict("succeeded", "success"),
+            "policy": Verdict("failed", "banned", "banned"),
+            "banned": Verdict("failed", "banned", "banned"),
+            "cancelled": Verdict("cancelled", "cancelled"),
+            "expired": Verdict("expired", "expired"),
+            "unknown": Verdict("unknown", "unknown"),
+            "stuck": Verdict("running", "running"),
+        }.get(ending, Verdict("failed", "failed", number, "Generation failed"))
+
+    def begin(self, call: Call, name: str, body: dict[str, Any], account: str, *, v3: bool) -> Job:
+        """Make the task."""
+        wish = self.admit(name, body, account)
+        kind = common.KINDS[name]
+        prompt = next((t for key in ("prompt", "text_prompt") if isinstance(t := body.get(key), str)), "")
+        prompt = prompt or name.replace("_", " ")
+        job = self.start(
+            call,
+            wish,
+            id=str(uuid.uuid4()),
+            account=account,
+            pace=kind.pace,
+            assets=common.assets(name, body, wish.text("shape"), v3=v3),
+            price=common.price(name, body),
+            prompt=cut(prompt),
+            body={k: v for k, v in body.items() if k != "type"},
+            kind=name,
+            states_price=True,
+            verdict=self.verdict,
+            extra={"rig": kind.result == "rig" or wish.text("shape") == "riggable"},
+        )
+        version = str(body.get("model_version") or body.get("model") or "")
+        self.world.occupy(job, "tripo", account, "p1" if version.startswith("P1") else kind.group)
+        return job
+
+    async def create(self, call: Call) -> tuple[Job, Response]:
+        """``POST /task``."""
+        account = self.signed_in(call)
+        body = self.checked(call, account)
+        job = self.begin(call, body["type"], body, account, v3=False)
+        return job, self.data({"task_id": job.id})
+
+    # Looks
+
+    def hindered(self, job: Job) -> Response | None:
+        """The reply when something stands in the way of a look."""
+        trouble = job.trouble(self.world.clock.now())
+        if trouble == "late":
+            self.world.look(job, 404, "2001")
+            return self.error(2001)
+        if trouble == "rate-limit":
+            self.world.look(job, 429, "1007")
+            return self.error(1007, retry_after=1)
+        return self.bad_gateway(job) if trouble else None
+
+    async def poll(self, call: Call) -> Response:
+        """``GET /task/{id}``."""
+        account = self.signed_in(call)
+        job = self.world.find(self.name, call.request.path_params["id"], account)
+        if job is None:
+            return self.error(2001)
+        if (no := self.hindered(job)) is not None:
+            return no
+        self.world.look(job, 200, str(job.word(self.world.clock.now())))
+        return self.data(self.detail(job))
+
+    async def batch(self, call: Call) -> Response:
+        """``POST /task/batch``: up to 100 at once; those not found are named, not an error."""
+        account = self.signed_in(call)
+        body = call.json()
+        if body is None:
+            return self.error(1003)
+        ids = body.get("task_ids")
+        if not isinstance(ids, list) or not 0 < len(ids) <= 100 or not all(isinstance(i, str) for i in ids):
+            return self.error(1004)
+        now = self.world.clock.now()
+        tasks, missed = {}, []
+        for task_id in ids:
+            job = self.world.find(self.name, task_id, account)
+            if job is None or job.hidden(now):
+                missed.append(task_id)
+                continue
+            tasks[task_id] = self.detail(job)
+            self.world.look(job, 200, str(job.word(now)), batch=True)
+        return self.data({"tasks": tasks, "missed": missed})
+
+    def output(self, job: Job, now: float) -> tuple[dict[str, Any], dict[str, Any]]:
+        """``output`` and its twin ``result``, which repeats it with types."""
+        output: dict[str, Any] = {}
+        result: dict[str, Any] = {}
+        if not job.named(now):
+            return output, result
+        if job.extra["rig"]:
+            output.update(riggable=True, rig_type="biped")
+        links = self.vault.links(job, LINK_LIFE, fresh=True)
+        for asset in job.assets:
+            *path, key = asset.name.removeprefix("output.").split(".")
+            into = output
+            for step in path:
+                into = into.setdefault(step, {})
+            into[key] = links(asset.name)
+            if not path:
+                result[key] = {"type": asset.form, "url": into[key]}
+        return output, result
+
+    def detail(self, job: Job) -> dict[str, Any]:
+        """A task as v2 shows it."""
+        now = self.world.clock.now()
+        moment, final = job.moment(now), job.final(now)
+        good = not final or job.verdict.state == "succeeded"
+        output, result = self.output(job, now)
+        data: dict[str, Any] = {
+            "task_id": job.id,
+            "type": job.kind,
+            "status": job.word(now),
+            "input": dict(job.body),
+            "output": output,
+            # Seen in the docs: a failed task may say 100; its progress means nothing.
+            "progress": moment.progress if good else (100 if job.verdict.word == "failed" else 42),
+            "create_time": int(self.world.clock.epoch(job.created)),
+            "prompt": job.body.get("prompt", ""),
+            "queuing_num": moment.position if moment.phase == "queued" else -1,
+            "running_left_time": -1 if final else moment.left,
+            "result": result,
+        }
+        if final:
+            data["consumed_credit"] = int(job.billed(now) or 0)
+        if final and job.verdict.word == "failed":
+            data["error_code"], data["error_msg"] = int(job.verdict.code or 1001), job.verdict.message
+        if (first := next((v["url"] for k, v in result.items() if k.startswith("rendered_image")), None)) is not None:
+            data["thumbnail"] = first
+        return data
+
+    # The rest
+
+    def left(self, account: str) -> tuple[float, float]:
+        """Credits free and credits held for unfinished tasks."""
+        now = self.world.clock.now()
+        jobs = self.world.of_account(account, *self.family)
+        frozen = sum(job.price for job in jobs if not job.final(now))
+        return BALANCE - frozen - sum(job.billed(now) or 0.0 for job in jobs), frozen
+
+    async def balance(self, call: Call) -> Response:
+        """``GET /user/balance``."""
+        free, frozen = self.left(self.signed_in(call))
+        return self.data({"balance": free, "frozen": frozen})
+
+    async def upload(self, call: Call) -> Response:
+        """``POST /upload``: one file as the multipart field ``file``."""
+        account = self.signed_in(call)
+        wait = self.world.over(Limit(10, 1.0), "tripo-upload", account)
+        if wait:
+            return self.error(1007, retry_after=wait)
+        if await call.form() is None:
+            return self.error(1003)
+        if not call.files.get("file"):
+            return self.error(2003)
+        return self.data({"image_token": str(uuid.uuid4())})
+
+    async def token(self, call: Call) -> Response:
+        """``POST /upload/sts/token``: credentials for a direct upload, which the emulator has no store for."""
+        self.signed_in(call)
+        return self.data(
+            {
+                "s3_host": self.world.root.removeprefix("http://"),
+                "resource_bucket": "emulator",
+                "resource_uri": f"upload/{uuid.uuid4()}",
+                "session_token": "emulated",
+                "sts_ak": "emulated",
+                "sts_sk": "emulated",
+            }
+        )
