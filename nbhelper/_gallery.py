@@ -1,0 +1,237 @@
+"""Pictures side by side, by up to two parameters: static HTML that a notebook shows and a file keeps."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._errors import BadInput
+from ._preview import Thumbnail, can_preview, previewer
+from ._terminal import seconds
+from ._text import clean, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST = 400
+"""Pictures of one gallery; a notebook's file grows by about 10 kB with each."""
+
+STYLE = """<style>
+.nbhg{--fg:var(--jp-ui-font-color1,var(--vscode-editor-foreground,CanvasText));
+--bg:var(--jp-layout-color0,var(--vscode-editor-background,Canvas));
+--dim:color-mix(in srgb,var(--fg) 74%,transparent);
+--line:color-mix(in srgb,var(--fg) 20%,transparent);
+--track:color-mix(in srgb,var(--fg) 13%,transparent);
+--bad:color-mix(in srgb,var(--jp-error-color1,var(--vscode-charts-red,#d32f2f)) 80%,var(--fg));
+background:var(--bg);color:var(--fg);font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);overflow-x:auto}
+.nbhg table{border-collapse:collapse;color:inherit;margin:4px 0;font-size:inherit}
+.nbhg table th,.nbhg table td{padding:6px;border:0;text-align:left!important;vertical-align:top!important;
+background:none;max-width:none;white-space:normal}
+.nbhg tr{background:none!important}
+.nbhg thead th{border-bottom:1px solid var(--line);font-weight:600}
+.nbhg tbody th{font-weight:600;max-width:14em;overflow-wrap:anywhere;position:sticky;left:0}
+.nbhg .cell{display:flex;flex-wrap:wrap;gap:8px}
+.nbhg figure{margin:0}
+.nbhg details>summary{list-style:none;cursor:zoom-in;display:block}
+.nbhg details>summary::-webkit-details-marker{display:none}
+.nbhg details[open]>summary{cursor:zoom-out}
+.nbhg img{display:block;border-radius:5px;max-width:none;height:auto;margin:0;
+background:repeating-conic-gradient(var(--track) 0 25%,transparent 0 50%) 0 0/14px 14px}
+.nbhg img{width:auto;max-width:var(--size);max-height:var(--size)}
+.nbhg details[open] img{max-width:none;max-height:none}
+.nbhg figcaption{font-size:11.5px;color:var(--dim);max-width:var(--size);overflow-wrap:anywhere}
+.nbhg .none{width:calc(var(--size)*.6);border:1px dashed var(--line);border-radius:5px;padding:8px;font-size:12px;
+overflow-wrap:anywhere}
+.nbhg .bad{color:var(--bad)}.nbhg .dim{color:var(--dim)}
+.nbhg :focus-visible{outline:2px solid currentColor;outline-offset:2px}
+</style>"""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Pictures in a grid, as static HTML.
+
+    Attributes:
+        body: The markup, thumbnails included; no script and no address outside.
+        pictures: How many there are.
+    """
+
+    body: str
+    pictures: int
+
+    def _repr_html_(self) -> str:
+        return self.body
+
+    def __repr__(self) -> str:
+        return f"<Gallery {self.pictures} picture{'s' * (self.pictures != 1)}>"
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as one HTML file that needs nothing else; returns the file, absolute.
+
+        Raises:
+            BadInput: The path names no file that can be written.
+        """
+        if not isinstance(path, str | Path) or not str(path).strip():
+            raise BadInput('save() takes a file, such as "gallery.html".')
+        target = Path(path).expanduser().absolute()
+        page = (
+            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Gallery</title>'
+            '<meta name="viewport" content="width=device-width"><style>:root{color-scheme:light dark}'
+            f"body{{margin:16px}}</style></head><body>{self.body}</body></html>\n"
+        )
+        try:
+            with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, delete=False) as file:
+                file.write(page)
+            os.chmod(file.name, 0o644)  # noqa: PTH101  # meant to be shown around
+            os.replace(file.name, target)  # noqa: PTH105  # whole or not at all
+        except OSError as error:
+            raise BadInput(f"The gallery cannot be written to {clean(path, 120)}: {error.strerror or error}.") from None
+        return target
+
+
+def gallery(frame: pd.DataFrame, folder: Path | None, *, row: str | None, col: str | None, size: int) -> Gallery:
+    """The pictures of a tasks() frame.
+
+    Args:
+        frame: With `files` and what the pictures are arranged by.
+        folder: What relative paths in `files` start from.
+        row: A column, or a parameter's name without `param_`.
+        col: The same.
+        size: Longest side of a thumbnail in pixels.
+
+    Raises:
+        BadInput: An unknown column; the text offers the nearest.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or not 32 <= size <= 1024:
+        raise BadInput("size is the longest side of a thumbnail in pixels, 32 to 1024.")
+    if "files" not in frame.columns:
+        raise BadInput('The frame has no column "files"; pass one of nbhelper.tasks(), or a watch.')
+    rows = frame.to_dict("records")
+    by_row, by_col = _column(frame, row, "row"), _column(frame, col, "col")
+    budget = [MOST]
+    cells = [_cell(record, folder, size, budget) for record in rows]
+    pictures = MOST - budget[0]
+    if by_row is None and by_col is None:
+        inside = f'<div class="cell">{"".join(cells)}</div>'
+    else:
+        inside = _grid(rows, cells, by_row, by_col)
+    note = "" if budget[0] > 0 else f'<p class="dim">The first {MOST} pictures; the rest is on disk.</p>'
+    return Gallery(
+        f'{STYLE}<div class="nbhg mathjax_ignore tex2jax_ignore" style="--size:{size}px">{inside}{note}</div>', pictures
+    )
+
+
+def _column(frame: pd.DataFrame, name: str | None, what: str) -> str | None:
+    if name is None:
+        return None
+    columns: list[str] = [str(c) for c in frame.columns]
+    if not isinstance(name, str) or not name.strip():
+        raise BadInput(f"{what} is a column's name, or None.")
+    # "prompt" is what people say for param_prompt, or for param_input.prompt where only that one is there.
+    inner = [c for c in columns if c.startswith("param_") and c.rpartition(".")[2] == name]
+    candidates: list[str] = [name, f"param_{name}", *(inner if len(inner) == 1 else ())]
+    for candidate in candidates:
+        if candidate in columns:
+            return candidate
+    short = [c.removeprefix("param_") for c in columns]
+    raise BadInput(f'{what}="{clean(name, 40)}" is no column.{nearest(name, short)}')
+
+
+def _grid(rows: Sequence[dict[Any, Any]], cells: Sequence[str], row: str | None, col: str | None) -> str:
+    heads = list(dict.fromkeys(_value(r, col) for r in rows)) if col else [""]
+    sides = list(dict.fromkeys(_value(r, row) for r in rows)) if row else [""]
+    placed: dict[tuple[str, str], list[str]] = {}
+    for record, cell in zip(rows, cells, strict=True):
+        key = (_value(record, row) if row else "", _value(record, col) if col else "")
+        placed.setdefault(key, []).append(cell)
+    corner = '<th scope="col"></th>' if row else ""
+    top = "".join(f'<th scope="col">{_head(head)}</th>' for head in heads)
+    lines = []
+    for side in sides:
+        label = f'<th scope="row">{_head(side)}</th>' if row else ""
+        fields = "".join(f'<td><div class="cell">{"".join(placed.get((side, h), []))}</div></td>' for h in heads)
+        lines.append(f"<tr>{label}{fields}</tr>")
+    header = f"<thead><tr>{corner}{top}</tr></thead>" if col else ""
+    return f"<table>{header}<tbody>{''.join(lines)}</tbody></table>"
+
+
+def _value(record: dict[Any, Any], column: str | None) -> str:
+    value = record[column]
+    return "(none)" if _missing(value) else clean(value, 300)
+
+
+def _missing(value: object) -> bool:
+    return value is None or str(value) in {"<NA>", "nan", "NaT"}
+
+
+def _head(text: str) -> str:
+    shown = text if len(text) <= 60 else text[:59] + "…"
+    return f'<span title="{html.escape(text, quote=True)}">{html.escape(shown)}</span>'
+
+
+def _cell(record: dict[Any, Any], folder: Path | None, size: int, budget: list[int]) -> str:
+    label = record.get("label")
+    name = clean(record.get("task_id") if _missing(label) else label, 80)
+    caption = " · ".join(_facts(record))
+    shown: list[str] = []
+    notes: list[str] = []
+    for path in _files(record.get("files"), folder):
+        if budget[0] <= 0:
+            break
+        if not can_preview(path):
+            notes.append(path.name)
+            continue
+        thumb = previewer().thumbnail(path, size * 2 if size <= 512 else size)
+        if isinstance(thumb, Thumbnail):
+            budget[0] -= 1
+            shown.append(_figure(thumb, size, name, caption, path))
+        else:
+            notes.append(f"{path.name}: {thumb}")
+    if not shown:
+        outcome = "pending" if _missing(record.get("outcome")) else clean(record["outcome"], 20)
+        why = record.get("error_message")
+        reason = "" if _missing(why) else f"<br>{html.escape(clean(why, 160))}"
+        klass = ' class="bad"' if outcome == "failed" else ""
+        files = f"<br>{html.escape(clean(', '.join(notes), 160))}" if notes else ""
+        return f'<div class="none"><b{klass}>{html.escape(outcome)}</b> {html.escape(name)}{reason}{files}</div>'
+    return "".join(shown)
+
+
+def _facts(record: dict[Any, Any]) -> list[str]:
+    """What stands below a picture: its label, how long it took, what it cost; whatever is unknown is left out."""
+    parts = []
+    if not _missing(record.get("label")):
+        parts.append(clean(record["label"], 60))
+    if not _missing(record.get("total_s")):
+        parts.append(seconds(float(record["total_s"])))
+    if not _missing(record.get("cost")):
+        parts.append(f"{clean(record.get('currency'), 8)} {float(record['cost']):.3f}")
+    return parts
+
+
+def _files(value: object, folder: Path | None) -> list[Path]:
+    if not isinstance(value, str):
+        return []
+    try:
+        names = json.loads(value)
+    except ValueError:
+        return []
+    root = folder or Path()
+    paths = [root / name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return [path for path in paths if path.is_file()]
+
+
+def _figure(thumb: Thumbnail, size: int, name: str, caption: str, path: Path) -> str:
+    alt = html.escape(clean(f"{name}, {path.name}", 200), quote=True)
+    scale = min(1.0, size / max(thumb.width, thumb.height))
+    box = f'width="{round(thumb.width * scale)}" height="{round(thumb.height * scale)}"'
+    image = f'<img src="{thumb.uri}" {box} alt="{alt}" title="{alt}" loading="lazy" decoding="async">'
+    return (
+        f"<figure><details><summary>{image}</summary></details><figcaption>{html.escape(caption)}</figcaption></figure>"
+    )

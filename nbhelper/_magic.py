@@ -1,0 +1,30 @@
+"""`%load_ext nbhelper` gives `%watch`."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from ._errors import BadInput
+
+
+def load(ipython: Any) -> None:
+    """Add the line magic to a shell."""
+    ipython.register_magic_function(watch_line, magic_kind="line", magic_name="watch")
+
+
+def watch_line(line: str) -> Any:
+    """`%watch tripo:1ec04ced-… [kie:…]` watches tasks, as `nbhelper.watch` does.
+
+    Raises:
+        BadInput: There is no reference in the line, or one that cannot be.
+    """
+    from . import _api
+
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        raise BadInput("%watch takes task references, such as: %watch tripo:1ec04ced-…") from None
+    if not words:
+        raise BadInput("%watch takes task references, such as: %watch tripo:1ec04ced-…")
+    return _api.watch(words[0] if len(words) == 1 else words)
