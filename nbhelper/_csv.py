@@ -1,0 +1,280 @@
+r"""Tables as CSV files that a spreadsheet opens, computes nothing in, and `read_csv` gives back as they were.
+
+A plain CSV: UTF-8, one header row, every text quoted, ISO times. What makes it reversible:
+
+* An empty cell is a missing value. A lone apostrophe is the empty text.
+* An apostrophe in front of a text is not part of it. It stands before whatever a spreadsheet could take for a formula,
+  and before a text that itself begins with an apostrophe.
+* `'\` begins a text written as JSON, for what no UTF-8 file can hold (NUL, lone surrogates).
+* Our own columns have known dtypes; others are told from their cells: whole numbers, numbers, true and false, else
+  text. Where that would go wrong (a column of texts such as "1", or with nothing in it), one more column without
+  values is appended, whose header says the dtypes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, get_args
+
+from ._codec import iso, moment
+from ._errors import BadInput, StoreError
+from ._summary import SUMMARY
+from ._tables import EVENTS, OUTPUTS, TASKS, WORDS, Kind, column, dtype_of
+from ._text import clean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_KNOWN: dict[str, Kind] = {**SUMMARY, **OUTPUTS, **EVENTS, **TASKS}
+_HINT = "dtypes: "
+_KINDS: tuple[Kind, ...] = get_args(Kind)
+_FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
+"""What begins a formula; the last four are the full-width forms, which some spreadsheets take for the same."""
+_FIRST = frozenset("'\t\r\n")
+_NOT_UTF8 = re.compile("[\x00\ud800-\udfff]")
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")  # "00123" is an id, not a number
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[+-]?[0-9]+)?", re.IGNORECASE)
+
+
+def to_csv(frame: pd.DataFrame, path: str | Path) -> Path:
+    """Write a table; the file is replaced as a whole or not at all. The index is not written.
+
+    Returns:
+        The file, absolute.
+
+    Raises:
+        BadInput: The path cannot be a file, or the table has a column twice or without a name.
+        StoreError: The disk refused.
+    """
+    target = _target(path)
+    names = list(frame.columns)
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+        raise BadInput("Each column needs a name of its own, as text, to be written to CSV.")
+    kinds = {name: _kind_of(frame[name].dtype) for name in names}
+    cells = {name: _cells(frame[name], kinds[name]) for name in names}
+    told = {name: kinds[name] for name in names if _expected(name, cells[name]) != kinds[name]}
+    header, columns = [_out(name) for name in names], list(cells.values())
+    if told:
+        header.append(_out(_HINT + json.dumps(told, ensure_ascii=False)))
+        columns.append([None] * len(frame))
+
+    text = io.StringIO()
+    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    writer.writerow(header)
+    for row in zip(*columns, strict=True):
+        writer.writerow(row)
+    _replace(target, text.getvalue().encode())
+    return target
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """The table that `to_csv` wrote.
+
+    Raises:
+        BadInput: There is no such file, or it is no such table; the text says where.
+        StoreError: The disk refused.
+    """
+    import pandas as pd
+
+    source = _target(path, exists=True)
+    try:
+        text = source.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadInput(f"{source} is not UTF-8 text. Was it saved by another program? Export it again.") from None
+    except OSError as error:
+        raise StoreError(f"{source} cannot be read: {error.strerror}.") from None
+    with _large_cells():
+        try:
+            rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        except csv.Error as error:
+            raise BadInput(f"{source} is not a CSV file: {clean(error, 100)}.") from None
+    if not rows or not rows[0]:
+        raise BadInput(f"{source} is empty; a table has at least its header.")
+    names = [_in(cell) or "" for cell in rows[0]]
+    told, width = _told(names[-1]), len(names)
+    if told is not None:
+        names.pop()
+    if len(set(names)) < len(names):
+        raise BadInput(f"{source} has two columns of the same name.")
+    body = [row for row in rows[1:] if row]
+    for number, row in enumerate(body, 2):
+        if len(row) != width:
+            raise BadInput(f"Row {number} of {source} has {len(row)} cells where the header has {width}.")
+    columns: dict[str, pd.Series[Any]] = {}
+    for index, name in enumerate(names):
+        raw = [row[index] for row in body]
+        kind = (told or {}).get(name) or _expected(name, [cell or None for cell in raw])
+        columns[name] = _read(raw, kind, f'column "{clean(name, 40)}" of {source}')
+    return pd.DataFrame(columns)
+
+
+# Cells
+
+
+def _out(text: str) -> str:
+    if not text:
+        return "'"
+    if _NOT_UTF8.search(text):
+        return "'\\" + json.dumps(text)
+    return f"'{text}" if text[0] in _FIRST or text.lstrip()[:1] in _FORMULA else text
+
+
+def _in(cell: str) -> str | None:
+    """The text of a cell; None for a missing one."""
+    if not cell:
+        return None
+    if cell.startswith("'\\"):
+        with contextlib.suppress(ValueError):
+            found = json.loads(cell[2:])
+            if isinstance(found, str):
+                return found
+    return cell.removeprefix("'")
+
+
+def _kind_of(dtype: Any) -> Kind:
+    """What a column is written as. Dtypes that are none of ours come back as the nearest that is."""
+    for kind in _KINDS:
+        if dtype == dtype_of(kind):
+            return kind
+    if str(dtype).startswith("datetime64"):
+        return "time"
+    if getattr(dtype, "kind", "") == "b":
+        return "boolean"
+    if getattr(dtype, "kind", "") in "iu":
+        return "Int64"
+    return "Float64" if getattr(dtype, "kind", "") == "f" else "string"
+
+
+def _cells(values: pd.Series[Any], kind: Kind) -> list[Any]:
+    """A column as it is written: numbers as such, all else as text, None where it is missing."""
+    found: list[Any] = []
+    for value, gone in zip(values.astype(object), values.isna(), strict=True):
+        if gone:
+            found.append(None)
+        elif kind == "time":
+            found.append(iso(value.to_pydatetime(warn=False) if value.tzinfo else value.tz_localize("UTC")))
+        elif kind == "boolean":
+            found.append("true" if value else "false")
+        elif kind == "Int64":
+            found.append(int(value))
+        elif kind == "Float64":
+            found.append(float(value) if math.isfinite(value) else str(float(value)))
+        else:
+            found.append(_out(str(value)))
+    return found
+
+
+def _expected(name: str, cells: Sequence[Any]) -> Kind:
+    """What a reader takes a column for that is told nothing."""
+    if name in _KNOWN:
+        return _KNOWN[name]
+    present = [cell if isinstance(cell, str) else repr(cell) for cell in cells if cell is not None]
+    if not present:
+        return "string"
+    if all(cell.lower() in {"true", "false"} for cell in present):
+        return "boolean"
+    if all(_WHOLE.fullmatch(cell) and -(2**63) <= int(cell[:400]) < 2**63 for cell in present):
+        return "Int64"
+    return "Float64" if all(_NUMBER.fullmatch(cell) for cell in present) else "string"
+
+
+def _told(header: str) -> dict[str, Kind] | None:
+    """The dtypes in the last header cell; None where it is an ordinary column."""
+    if not header.startswith(_HINT):
+        return None
+    with contextlib.suppress(ValueError):
+        found = json.loads(header[len(_HINT) :])
+        if isinstance(found, dict):
+            return {str(name): kind for name, kind in found.items() if kind in _KINDS}
+    return None
+
+
+def _read(cells: Sequence[str], kind: Kind, where: str) -> pd.Series[Any]:
+    parse = _PARSE.get(kind, _in)
+    values: list[Any] = []
+    for number, cell in enumerate(cells, 2):
+        value = parse(cell) if cell else None
+        if cell and (value is None or value not in WORDS.get(kind, (value,))):
+            raise BadInput(f'Row {number}, {where}: "{clean(cell, 40)}" is no {_WORD.get(kind, kind)}.')
+        values.append(value)
+    return column(values, kind)
+
+
+def _bool(cell: str) -> bool | None:
+    return {"true": True, "false": False}.get(cell.lower())  # LibreOffice writes TRUE
+
+
+def _int(cell: str) -> int | None:
+    return int(cell) if _WHOLE.fullmatch(cell) and len(cell) <= 20 and -(2**63) <= int(cell) < 2**63 else None
+
+
+def _float(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+_PARSE: dict[Kind, Callable[[str], Any]] = {"boolean": _bool, "Int64": _int, "Float64": _float, "time": moment}
+_WORD = {"boolean": "true or false", "Int64": "whole number", "Float64": "number", "time": "time with its zone"}
+
+
+# Files
+
+
+def _target(path: str | Path, *, exists: bool = False) -> Path:
+    if not isinstance(path, str | Path) or not str(path).strip() or "\x00" in str(path):
+        raise BadInput('A CSV file is named by a path, such as "timings.csv".')
+    try:
+        target = Path(path).expanduser().resolve()
+        if target.is_dir():
+            raise BadInput(f"{target} is a folder. Name a file in it, such as {target / 'timings.csv'}.")
+        if exists and not target.exists():
+            raise BadInput(f"There is no file {target}.")
+        if not target.parent.is_dir():
+            raise BadInput(f"There is no folder {target.parent}. Make it first.")
+    except (OSError, RuntimeError) as error:  # a loop of links, or a name that is too long
+        raise BadInput(f"{clean(path, 120)} cannot be a file: {clean(error, 100)}.") from None
+    return target
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """Write beside the target and rename: whoever reads it sees the old file or the new one, whole."""
+    beside = target.with_name(f".{target.name[:80]}.{token_hex(4)}.part")
+    try:
+        with beside.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise StoreError(
+            f"{target} was not written: {error.strerror}. Is there room, and may you write there?"
+        ) from None
+
+
+_LIMIT = threading.Lock()
+
+
+@contextlib.contextmanager
+def _large_cells() -> Iterator[None]:
+    """The csv module refuses cells over 128 kB unless told otherwise, for the whole process."""
+    with _LIMIT:
+        before = csv.field_size_limit(sys.maxsize)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)

@@ -1,0 +1,147 @@
+"""Counts, rates, times and money per group, and nothing claimed that the rows do not carry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._errors import BadInput
+from ._tables import Kind, column
+from ._text import clean, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUMMARY: dict[str, Kind] = {
+    "n": "Int64",
+    "succeeded": "Int64",
+    "failed": "Int64",
+    "lost": "Int64",
+    "stopped": "Int64",
+    "unfinished": "Int64",
+    "success_rate": "Float64",
+    "success_low": "Float64",
+    "success_high": "Float64",
+    "total_s_p50": "Float64",
+    "total_s_p90": "Float64",
+    "total_s_p95": "Float64",
+    "lag_s_mean": "Float64",
+    "polls_mean": "Float64",
+    "credits": "Float64",
+    "cost": "Float64",
+    "cost_per_success": "Float64",
+    "cost_per_output": "Float64",
+}
+"""The columns behind those of `by`."""
+
+_NEEDED = ("task_id", "outcome", "total_s", "lag_s", "polls", "credits", "cost", "currency", "n_outputs")
+_Z = 1.959963984540054
+"""Standard deviations on each side of a 95 % interval."""
+
+
+def summary(frame: pd.DataFrame, by: str | Sequence[str] = ("provider", "model")) -> pd.DataFrame:
+    """One row per group, groups of missing values included.
+
+    * `success_rate` is over the tasks that the server ended (succeeded, failed, expired, cancelled), with its 95 %
+      Wilson interval; lost, stopped and unfinished ones are counted apart.
+    * Percentiles are over the known `total_s` of the group, whatever the outcome: the median always, `_p90` from 10
+      and `_p95` from 20 of them.
+    * `credits` and `cost` are sums over every task that may have been billed: all but the unfinished and the creates
+      that were refused. Where one of these is unknown the sum is missing, because unknown is not zero; so is `cost`
+      where a group holds several currencies, which are never added up.
+
+    Args:
+        frame: The columns of `tasks()`.
+        by: A column or several, `param_…` ones included; an empty list gives one row for all.
+
+    Raises:
+        BadInput: A column that is not there.
+    """
+    names = list(dict.fromkeys([by] if isinstance(by, str) else by))
+    for name in names:
+        if name not in frame.columns:
+            raise BadInput(f'There is no column "{clean(name, 60)}" to group by.{nearest(str(name), frame.columns)}')
+        if name in SUMMARY:
+            raise BadInput(f'"{name}" is a column of the summary itself; group by another one.')
+    missing = [name for name in _NEEDED if name not in frame.columns]
+    if missing:
+        raise BadInput(f"summary() needs the columns of tasks(); there is no {', '.join(missing)}.")
+
+    rows = frame.reset_index(drop=True)
+    if names:
+        groups = [group for _, group in rows.groupby(names, dropna=False, observed=True, sort=True)]
+    else:
+        groups = [rows] if len(rows) else []
+    found = [_row(group) for group in groups]
+    heads = rows.loc[[group.index[0] for group in groups], names].reset_index(drop=True)
+    return heads.assign(**{name: column([row[name] for row in found], kind) for name, kind in SUMMARY.items()})
+
+
+def _row(group: pd.DataFrame) -> dict[str, Any]:
+    outcomes = [str(outcome) for outcome in group["outcome"].dropna()]
+    count = {word: outcomes.count(word) for word in ("succeeded", "failed", "expired", "cancelled", "lost", "stopped")}
+    ended = sum(count[word] for word in ("succeeded", "failed", "expired", "cancelled"))
+    low, high = wilson(count["succeeded"], ended)
+    totals = _known(group["total_s"])
+
+    refused = (group["outcome"] == "failed").fillna(value=False) & group["task_id"].isna()
+    billed = group[group["outcome"].notna() & ~refused]
+    spent, cost, outputs = (_total(billed[name]) for name in ("credits", "cost", "n_outputs"))
+    if len(set(billed["currency"].dropna())) > 1:
+        cost = None
+    return {
+        "n": len(group),
+        "succeeded": count["succeeded"],
+        "failed": count["failed"],
+        "lost": count["lost"],
+        "stopped": count["stopped"],
+        "unfinished": len(group) - len(outcomes),
+        "success_rate": count["succeeded"] / ended if ended else None,
+        "success_low": low,
+        "success_high": high,
+        "total_s_p50": _quantile(totals, 0.50, least=1),
+        "total_s_p90": _quantile(totals, 0.90, least=10),
+        "total_s_p95": _quantile(totals, 0.95, least=20),
+        "lag_s_mean": _mean(group["lag_s"]),
+        "polls_mean": _mean(group["polls"]),
+        "credits": spent,
+        "cost": cost,
+        "cost_per_success": cost / count["succeeded"] if cost is not None and count["succeeded"] else None,
+        "cost_per_output": cost / outputs if cost is not None and outputs else None,
+    }
+
+
+def wilson(successes: int, trials: int) -> tuple[float | None, float | None]:
+    """The 95 % interval of a rate, which unlike the usual one makes sense for few trials and for rates of 0 and 1."""
+    if not trials:
+        return None, None
+    rate, square = successes / trials, _Z * _Z
+    middle = (rate + square / (2 * trials)) / (1 + square / trials)
+    half = _Z / (1 + square / trials) * math.sqrt(rate * (1 - rate) / trials + square / (4 * trials * trials))
+    low = 0.0 if successes == 0 else middle - half
+    return low, 1.0 if successes == trials else middle + half
+
+
+def _known(cells: pd.Series[Any]) -> list[float]:
+    return [float(value) for value in cells.dropna()]
+
+
+def _mean(cells: pd.Series[Any]) -> float | None:
+    values = _known(cells)
+    return math.fsum(values) / len(values) if values else None
+
+
+def _total(cells: pd.Series[Any]) -> float | None:
+    return round(math.fsum(_known(cells)), 9) if len(cells) and cells.notna().all() else None
+
+
+def _quantile(values: Sequence[float], share: float, *, least: int) -> float | None:
+    """With linear interpolation, as pandas has it."""
+    if len(values) < least:
+        return None
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)

@@ -1,0 +1,276 @@
+"""Histories as pandas DataFrames: the same columns, order and dtypes always, on pandas 2.2 and 3, also when empty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ._codec import dumps, moment, row_of
+from ._history import History
+from ._prices import PRICES, Price, cost_of
+from ._text import storable
+from ._values import Outcome, State
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["string", "Int64", "Float64", "boolean", "time", "state", "outcome"]
+"""What a column holds; each has one dtype."""
+PARAM = "param_"
+WORDS: dict[Kind, list[str]] = {"state": [str(word) for word in State], "outcome": [str(word) for word in Outcome]}
+"""The categories, in their order."""
+
+TASKS: dict[str, Kind] = {
+    "provider": "string",
+    "task_id": "string",
+    "label": "string",
+    "experiment": "string",
+    "repeat": "Int64",
+    "model": "string",
+    "endpoint": "string",
+    "origin": "string",
+    "state": "state",
+    "outcome": "outcome",
+    "error_code": "string",
+    "error_message": "string",
+    "submitted_at": "time",
+    "created_at": "time",
+    "first_seen_at": "time",
+    "started_at": "time",
+    "finished_at": "time",
+    "finished_seen_at": "time",
+    "saved_at": "time",
+    "queue_s": "Float64",
+    "run_s": "Float64",
+    "total_s": "Float64",
+    "delivered_s": "Float64",
+    "time_source": "string",
+    "uncertainty_s": "Float64",
+    "lag_s": "Float64",
+    "polls": "Int64",
+    "misses": "Int64",
+    "rate_limited": "Int64",
+    "credits": "Float64",
+    "cost": "Float64",
+    "currency": "string",
+    "cost_source": "string",
+    "n_outputs": "Int64",
+    "n_saved": "Int64",
+    "n_bytes": "Int64",
+    "files": "string",
+}
+"""The columns of `tasks()`; those of the parameters follow."""
+
+EVENTS: dict[str, Kind] = {
+    "task": "string",
+    "seq": "Int64",
+    "at": "time",
+    "seen": "string",
+    "state": "state",
+    "word": "string",
+    "progress": "Float64",
+    "queue_position": "Int64",
+    "seconds_left": "Float64",
+    "credits": "Float64",
+    "miss": "string",
+    "status": "Int64",
+    "code": "string",
+    "message": "string",
+    "retry_after": "Float64",
+    "trace": "string",
+    "output": "string",
+    "path": "string",
+    "n_bytes": "Int64",
+}
+"""The columns of `events()`. `word` is the provider's for a snapshot, and ours for a mark or a saved file."""
+
+OUTPUTS: dict[str, Kind] = {
+    "task": "string",
+    "name": "string",
+    "kind": "string",
+    "path": "string",
+    "n_bytes": "Int64",
+    "width": "Int64",
+    "height": "Int64",
+    "sha256": "string",
+}
+"""The columns of `outputs()`; `path` is relative to the store's folder where the file is inside it."""
+
+
+def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRICES) -> pd.DataFrame:
+    """One row per task.
+
+    Args:
+        rows: From `Store.rows`.
+        prices: What `cost` is computed from, now and not when the task ran.
+    """
+    found, known = list(rows), tuple(prices)
+    columns: dict[str, list[Any]] = {name: [row.get(name) for row in found] for name in TASKS}
+    columns["files"] = [dumps(row.get("files") or []) for row in found]
+    costs = [cost_of(row, known) for row in found]
+    for index, name in enumerate(("cost", "currency", "cost_source")):
+        columns[name] = [cost[index] for cost in costs]
+    kinds: dict[str, Kind] = dict(TASKS)
+    for number, row in enumerate(found):
+        for name, value in _flat(row.get("params") or {}, PARAM):
+            cells = columns.setdefault(name, [None] * len(found))
+            if cells[number] is None:  # {"a.b": 1, "a": {"b": 2}} gives one name twice; the first one stands
+                cells[number] = value
+    for name in list(columns)[len(TASKS) :]:
+        kinds[name], columns[name] = as_one(columns[name])
+    return frame_of(columns, kinds)
+
+
+def to_frame(
+    histories: Iterable[History],
+    *,
+    known: Mapping[str, Mapping[str, Any]] | None = None,
+    folder: Path | None = None,
+    prices: Iterable[Price] = PRICES,
+) -> pd.DataFrame:
+    """One row per history, as `tasks_frame`.
+
+    Args:
+        histories: In the order of the rows.
+        known: Stored rows by `uid`, for what no event tells: endpoint, model, experiment and repeat.
+        folder: The store's, which `files` is relative to; None leaves the paths absolute.
+        prices: As for `tasks_frame`.
+    """
+    rows = []
+    for history in histories:
+        stored = (known or {}).get(history.uid, {})
+        told = {name: stored.get(name) for name in ("endpoint", "model", "experiment", "repeat")}
+        rows.append(row_of(history, folder, **told))
+    return tasks_frame(rows, prices)
+
+
+def events_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per observation, from `Store.event_rows`."""
+    found = [_event(row) for row in rows]
+    return frame_of({name: [row.get(name) for row in found] for name in EVENTS}, EVENTS)
+
+
+def _event(row: Mapping[str, Any]) -> dict[str, Any]:
+    body: Mapping[str, Any] = row.get("body") or {}
+    cells = {name: row.get(name) for name in ("task", "seq", "at")} | {"seen": body.get("seen")}
+    names: tuple[str, ...]
+    match body.get("seen"):
+        case "snapshot":
+            error = body.get("error") or {}
+            names = ("state", "word", "progress", "queue_position", "seconds_left", "credits", "trace")
+            cells |= {"code": error.get("code"), "message": error.get("message") or None}
+        case "miss":
+            names = ("status", "code", "message", "retry_after", "trace")
+            cells |= {"miss": body.get("kind")}
+        case "saved":
+            names = ("n_bytes", "message")
+            cells |= {"word": body.get("state", "saved"), "output": body.get("name"), "path": body.get("file")}
+        case _:
+            names = ("word",)
+            cells |= {"message": body.get("note")}
+    return cells | {name: body.get(name) for name in names}
+
+
+def outputs_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per saved file, from `Store.output_rows`."""
+    found = [{"kind": "file", **row, "path": row.get("file")} for row in rows]
+    return frame_of({name: [row.get(name) for row in found] for name in OUTPUTS}, OUTPUTS)
+
+
+# Columns
+
+
+def _flat(params: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Nested parameters under dotted names; lists as JSON text."""
+    for key, value in params.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{storable(str(key))}", dumps(value) if isinstance(value, list | Mapping) else value
+
+
+def as_one(values: Sequence[Any]) -> tuple[Kind, list[Any]]:
+    """What a column of such values holds, and the values fit for it; a mixture becomes text."""
+    present = [value for value in values if value is not None]
+    kinds = {type(value) for value in present}
+    if kinds == {bool}:
+        return "boolean", list(values)
+    if kinds == {int} and all(-(2**63) <= value < 2**63 for value in present):
+        return "Int64", list(values)
+    exact = all(abs(value) <= 2**53 for value in present if type(value) is int)
+    if kinds and kinds <= {int, float} and exact and all(map(math.isfinite, present)):
+        return "Float64", list(values)
+    return "string", [v if v is None or isinstance(v, str) else _word(v) for v in values]
+
+
+def _word(value: Any) -> str:
+    return dumps(value) if isinstance(value, bool | int | float) and math.isfinite(value) else str(value)
+
+
+def frame_of(columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, Kind]) -> pd.DataFrame:
+    """A frame with these columns in this order."""
+    import pandas as pd
+
+    return pd.DataFrame({name: column([_safe(v) for v in values], kinds[name]) for name, values in columns.items()})
+
+
+def _safe(value: Any) -> Any:
+    return storable(value) if isinstance(value, str) else value
+
+
+def column(values: Sequence[Any], kind: Kind) -> pd.Series[Any]:
+    """Values as one column; None, and what does not fit, is missing."""
+    import numpy as np
+    import pandas as pd
+
+    if kind == "time":
+        # By way of whole microseconds: pandas 2.2 goes through nanoseconds, which end in the year 2262.
+        stamps = np.array([_microseconds(value) for value in values], dtype="datetime64[us]")
+        return pd.Series(stamps).dt.tz_localize("UTC")
+    if kind == "Int64":
+        values = [v if _is_int(v) else None for v in values]
+    elif kind == "Float64":
+        values = [float(v) if _is_number(v) else None for v in values]
+    elif kind == "boolean":
+        values = [v if isinstance(v, bool) else None for v in values]
+    elif kind == "string":
+        values = [None if v is None else str(v) for v in values]
+    else:
+        values = [str(v) if v in WORDS[kind] else None for v in values]
+    return pd.Series(pd.array(values, dtype=dtype_of(kind)))
+
+
+def dtype_of(kind: Kind) -> Any:
+    """The dtype of a column."""
+    import pandas as pd
+
+    match kind:
+        case "time":
+            return pd.DatetimeTZDtype("us", "UTC")
+        case "string":
+            return pd.StringDtype("python")
+        case "state" | "outcome":
+            return pd.CategoricalDtype(pd.Index(WORDS[kind], dtype=pd.StringDtype("python")), ordered=True)
+        case _:
+            return {"Int64": pd.Int64Dtype, "Float64": pd.Float64Dtype, "boolean": pd.BooleanDtype}[kind]()
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _microseconds(value: Any) -> Any:
+    import numpy as np
+
+    at = value if isinstance(value, datetime) else moment(value)
+    return np.datetime64("NaT") if at is None else np.datetime64((at - _EPOCH) // timedelta(microseconds=1), "us")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
