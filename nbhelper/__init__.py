@@ -1,0 +1,130 @@
+"""Watch asynchronous generation tasks from a notebook: live progress, saved results, honest tables.
+
+    import nbhelper as nbh
+
+    w = nbh.watch("tripo:1ec04ced-…")     # a live card; the cell returns at once
+    w.result()                            # everything seen, results already on disk
+    nbh.tasks()                           # one row per task: times, credits, money, files
+
+Verbs are functions, nouns are classes, plural nouns are tables read from the store. Nothing heavy is loaded until a
+name is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._api import (
+        connect,
+        events,
+        gallery,
+        outputs,
+        plot,
+        providers,
+        read_csv,
+        register,
+        set_store,
+        submit,
+        summary,
+        tasks,
+        to_csv,
+        to_frame,
+        watch,
+    )
+    from ._emulated import Emulator
+    from ._errors import (
+        BadInput,
+        EmulatorError,
+        MissingAPIKey,
+        NbhelperError,
+        StoreError,
+        SubmitFailed,
+        SubmitUnknown,
+        TaskFailed,
+        WatchTimeout,
+    )
+    from ._history import History
+    from ._providers.contract import Provider
+    from ._sync import run_sync
+    from ._values import Request, Task
+    from ._watch import Watch
+
+_WHERE = {
+    "_api": (
+        "connect", "events", "gallery", "outputs", "plot", "providers", "read_csv", "register", "set_store",
+        "submit", "summary", "tasks", "to_csv", "to_frame", "watch",
+    ),
+    "_emulated": ("Emulator",),
+    "_errors": (
+        "BadInput", "EmulatorError", "MissingAPIKey", "NbhelperError", "StoreError", "SubmitFailed", "SubmitUnknown",
+        "TaskFailed", "WatchTimeout",
+    ),
+    "_history": ("History",),
+    "_providers.contract": ("Provider",),
+    "_sync": ("run_sync",),
+    "_values": ("Request", "Task"),
+    "_watch": ("Watch",),
+}  # fmt: skip
+_MODULE = {name: module for module, names in _WHERE.items() for name in names}
+
+__all__ = [
+    "BadInput",
+    "Emulator",
+    "EmulatorError",
+    "History",
+    "MissingAPIKey",
+    "NbhelperError",
+    "Provider",
+    "Request",
+    "StoreError",
+    "SubmitFailed",
+    "SubmitUnknown",
+    "Task",
+    "TaskFailed",
+    "Watch",
+    "WatchTimeout",
+    "__version__",
+    "connect",
+    "events",
+    "gallery",
+    "outputs",
+    "plot",
+    "providers",
+    "read_csv",
+    "register",
+    "run_sync",
+    "set_store",
+    "submit",
+    "summary",
+    "tasks",
+    "to_csv",
+    "to_frame",
+    "watch",
+]
+
+
+if not TYPE_CHECKING:  # a checker that saw this would take every misspelt name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        module = _MODULE.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f".{module}", __name__), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """What `%load_ext nbhelper` calls: adds `%watch`."""
+    from ._magic import load
+
+    load(ipython)

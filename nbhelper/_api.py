@@ -1,0 +1,530 @@
+"""The verbs: thin, checked, and the only place where the parts meet."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from . import _environment, _session
+from ._errors import BadInput
+from ._text import clean
+from ._values import Task
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from ._gallery import Gallery
+    from ._history import History
+    from ._providers.contract import Provider
+    from ._session import Connection
+    from ._watch import Watch
+
+T = TypeVar("T")
+Display = Literal["auto", "widget", "html", "text"]
+BLOCKING_TIMEOUT = 3600.0
+"""Seconds after which a blocking watch stops by itself: a cell must end."""
+_warned: set[str] = set()
+
+
+def connect(name: str, api_key: str | None = None, base_url: str | None = None, *, private: bool = False) -> Connection:
+    """Choose the key and address of a provider for this process.
+
+    Without it, a key is looked for at first use: environment variable, `.env` in the working directory, Colab's
+    secrets, and in an interactive session a prompt.
+
+    Args:
+        name: A provider's name.
+        api_key: The key; kept in memory only.
+        base_url: Replaces the API's root, path prefix included: https, or http on this machine.
+        private: Allow addresses of your own network, also for results.
+
+    Raises:
+        BadInput: Something in it cannot be; the text never holds the key.
+        MissingAPIKey: No key was given and none found.
+    """
+    from ._keys import covered
+
+    secret, api_key = covered(api_key), None  # no traceback prints it
+    return _session.connect(name, secret, base_url, private=private)
+
+
+def register(provider: Provider) -> Provider:
+    """Add an API of your own, as data; see `nbhelper.Provider` and the example in its module.
+
+    Raises:
+        BadInput: It is not a `Provider`.
+    """
+    from ._providers import register as add
+
+    return add(provider)
+
+
+def submit(
+    provider: str,
+    request: Mapping[str, Any],
+    *,
+    endpoint: str | None = None,
+    files: Mapping[str, Any] | None = None,
+    label: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    reuse: bool = False,
+) -> Task:
+    """Create one task at an API: sent once, never again by itself.
+
+    Args:
+        provider: A provider's name.
+        request: The API's own parameters. Bytes and `pathlib.Path` values are uploaded.
+        endpoint: Short name or path, where the API has several ways to create.
+        files: Parameter to path or bytes, for uploads.
+        label: A name for the card, the table and the folder of files.
+        params: What the tables show instead of the request.
+        reuse: Take the stored task of an identical request, if one did not fail.
+
+    Raises:
+        BadInput: Nothing was sent; the text says what to change.
+        SubmitFailed: The API refused; nothing was made.
+        SubmitUnknown: It was sent and the answer is lost: it may be billed.
+    """
+    from . import _submit
+
+    if label is not None and not isinstance(label, str):
+        raise BadInput(f"label must be text, not {type(label).__name__}.")
+    if not isinstance(reuse, bool):
+        raise BadInput("reuse is True or False.")
+    create = _submit.prepare(provider, request, endpoint=endpoint, files=files, params=params)
+    return _submit.send(create, label=label, reuse=reuse)
+
+
+def watch(
+    tasks: Task | str | Mapping[str, Any] | Iterable[Any],
+    *,
+    provider: str | None = None,
+    timeout: float | Literal["auto"] | None = "auto",
+    interval: float | None = None,
+    save: bool | str | Path = True,
+    preview: int | Literal[False] = 384,
+    display: Display | Literal[False] = "auto",
+    block: bool | Literal["auto"] = "auto",
+) -> Watch:
+    """Watch one or many tasks: progress while they run, results saved before their links expire.
+
+    Args:
+        tasks: A `Task`, text such as `"tripo:1ec04ced-…"`, a create call's reply, or a list, Series or `tasks()`
+            frame of these. What appears twice is watched once and keeps both places.
+        provider: Whose ids or replies these are, where they do not say so.
+        timeout: Seconds until this watch ends with the outcome `stopped`; `"auto"` is no limit, or 3,600 s when
+            blocking; 0 is one look.
+        interval: Seconds between looks at a healthy task, never below the API's floor; None aims at the finish.
+        save: Save results: `True` into the store's folder, a folder of your own, or `False` for none.
+        preview: Longest side of previews in pixels, or False for none.
+        display: `"auto"`, `"widget"`, `"html"`, `"text"`, or False for nothing.
+        block: Whether to wait here. `"auto"` returns at once in a notebook and waits in scripts and headless runs.
+
+    Returns:
+        A handle: `w.result()`, `await w`, `for history in w.as_completed()`, `w.stop()`, `w.to_frame()`.
+
+    Raises:
+        BadInput: Nothing was sent; the text says what to change.
+        MissingAPIKey: A provider's key was not found; the text names the variable.
+    """
+    from ._references import tasks_of
+    from ._watch import Watch, checked_seconds
+
+    found, single = tasks_of(tasks, provider)
+    blocking = _blocking(block)
+    limit = (
+        (BLOCKING_TIMEOUT if blocking else None)
+        if isinstance(timeout, str) and timeout == "auto"
+        else checked_seconds(timeout, "timeout")
+    )
+    _check_interval(interval, found)
+    kind = _display(display)
+    folder = _folder(save)
+    if preview is not False and (
+        isinstance(preview, bool) or not isinstance(preview, int) or not 16 <= preview <= 2048
+    ):
+        raise BadInput("preview is the longest side in pixels, 16 to 2048, or False for none.")
+
+    connections = {name: _session.connection(name) for name in dict.fromkeys(task.provider for task in found)}
+    _no_keys(found, connections)
+    if folder is not None:
+        _make(folder)
+    store = _session.store()
+    if save is True:
+        folder = store.folder / "results"
+    prints = {name: _session.fingerprint(connection, store) for name, connection in connections.items()}
+    unique = dict.fromkeys(found)
+    opened = {
+        task: store.open_task(task, connections[task.provider].origin, fingerprint=prints[task.provider])
+        for task in unique
+    }
+    histories = {task: future.result() for task, future in opened.items()}
+
+    handle = Watch(
+        [histories[task] for task in found],
+        [connections[task.provider] for task in found],
+        single=single,
+        saving=folder is not None,
+        store=store,
+    )
+    _show(handle, kind, blocking=blocking, side=preview or None)
+    if not handle.done:
+        from ._engine import engine
+
+        handle._start(engine(), store, folder, interval)  # noqa: SLF001
+    if limit is not None:
+        handle._limit(limit)  # noqa: SLF001
+    if handle._card is not None:  # noqa: SLF001
+        handle._card.start()  # noqa: SLF001
+    if blocking:
+        handle.result()
+    return handle
+
+
+def _blocking(block: object) -> bool:
+    if isinstance(block, bool):
+        return block
+    if not isinstance(block, str) or block != "auto":
+        raise BadInput('block is True, False or "auto".')
+    wish = _environment.flag("NBHELPER_BLOCK")
+    if wish in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
+        return wish in {"1", "true", "yes", "on"}
+    if wish not in {"", "auto"}:
+        raise BadInput(f'NBHELPER_BLOCK is "{clean(wish, 40)}"; it takes 1, 0 or auto.')
+    where = _environment.place()
+    if where in {"notebook", "headless"}:
+        return where == "headless" or _environment.in_colab()
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return False  # inside somebody's loop, waiting here would stop it: `await watch(...)` instead
+
+
+def _display(display: object) -> str:
+    """What will be shown: `widget`, `html`, `text` or nothing, by wish and by what there is."""
+    if display is False:
+        return ""
+    if not isinstance(display, str) or display not in {"auto", "widget", "html", "text"}:
+        raise BadInput('display is "auto", "widget", "html", "text" or False.')
+    wish = _environment.flag("NBHELPER_DISPLAY") if display == "auto" else ""
+    if wish in {"0", "false", "none", "off"}:
+        return ""
+    if wish not in {"", "auto", "widget", "html", "text"}:
+        raise BadInput(f'NBHELPER_DISPLAY is "{clean(wish, 40)}"; it takes auto, widget, html, text or off.')
+    choice = wish or display
+    if choice == "text" or _environment.kernel() is None:
+        return "text"
+    if choice == "html" or _environment.place() == "headless" or _environment.in_colab():
+        return "html"
+    from ._notebook import available
+
+    return "widget" if available() else "html"
+
+
+def _show(handle: Watch, kind: str, *, blocking: bool, side: int | None) -> None:
+    """Give the handle its view: a card that lives by itself, or one that is drawn by whoever waits."""
+    if kind == "text":
+        from ._terminal import text_view
+
+        handle._show = text_view  # noqa: SLF001
+    elif kind == "html" and blocking:
+        from ._notebook import html_view
+
+        handle._show = lambda watch: html_view(watch, side)  # noqa: SLF001
+    elif kind:
+        from ._notebook import LiveCard
+
+        handle._card = LiveCard(handle, side, widgets=kind == "widget")  # noqa: SLF001
+        handle._card.show()  # noqa: SLF001
+
+
+def _check_interval(interval: object, tasks: Sequence[Task]) -> None:
+    if interval is None:
+        return
+    if isinstance(interval, bool) or not isinstance(interval, int | float) or not 0 < interval < 1e9:
+        raise BadInput("interval is a number of seconds above zero, or None to aim at the finish.")
+    from ._providers import get
+
+    for name in sorted({task.provider for task in tasks}):
+        floor = get(name).floor
+        if interval < floor and name not in _warned:
+            _warned.add(name)
+            warnings.warn(
+                f"{name} is looked at every {floor:g} s at the most; interval={interval:g} asks for more.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+
+def _folder(save: object) -> Path | None:
+    """The folder of `save=`, absolute; None for none, and for `True`, whose folder is the store's."""
+    if save is True or save is False:
+        return None
+    return _session.folder_of(save, "save is True, False or a folder.")
+
+
+def _make(folder: Path) -> None:
+    """Make the folder of `save=`; the last thing that can be refused, so that nothing else leaves one behind."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f'save="{clean(folder, 120)}" cannot be made: {error.strerror or error}.') from None
+
+
+def _no_keys(tasks: Sequence[Task], connections: Mapping[str, Connection]) -> None:
+    """Refuse a key that was passed as an id: what is watched is stored and shown."""
+    from ._keys import Secret
+
+    for task in tasks:
+        if Secret(task.id) == connections[task.provider].key:
+            raise BadInput(f"That id is the API key of {task.provider}. Pass the id from the reply to the create call.")
+
+
+# Tables
+
+
+def tasks(
+    since: str | datetime | timedelta | None = None,
+    until: str | datetime | timedelta | None = None,
+    provider: str | None = None,
+    experiment: str | None = None,
+    outcome: str | None = None,
+) -> pd.DataFrame:
+    """One row per task in the store, oldest first, always with all columns.
+
+    Args:
+        since: A time, ISO text, or an age such as `"2h"` or `"3d"`.
+        until: The same.
+        provider: Only this provider's.
+        experiment: Only this experiment's.
+        outcome: Only these, such as `"failed"`.
+
+    Raises:
+        BadInput: A filter that cannot be.
+    """
+    from ._tables import tasks_frame
+
+    rows = _session.store().rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
+    return tasks_frame(rows)
+
+
+def events(
+    since: str | datetime | timedelta | None = None,
+    until: str | datetime | timedelta | None = None,
+    provider: str | None = None,
+    experiment: str | None = None,
+    outcome: str | None = None,
+) -> pd.DataFrame:
+    """One row per observation of the tasks that `tasks()` with the same filters has."""
+    from ._tables import events_frame
+
+    rows = _session.store().event_rows(
+        since=since, until=until, provider=provider, experiment=experiment, outcome=outcome
+    )
+    return events_frame(rows)
+
+
+def outputs(
+    since: str | datetime | timedelta | None = None,
+    until: str | datetime | timedelta | None = None,
+    provider: str | None = None,
+    experiment: str | None = None,
+    outcome: str | None = None,
+) -> pd.DataFrame:
+    """One row per result file of the tasks that `tasks()` with the same filters has."""
+    from ._tables import outputs_frame
+
+    rows = _session.store().output_rows(
+        since=since, until=until, provider=provider, experiment=experiment, outcome=outcome
+    )
+    return outputs_frame(rows)
+
+
+def providers() -> pd.DataFrame:
+    """One row per registered API: where its key was found (never the key), its address, endpoints and docs."""
+    import pandas as pd
+
+    from ._providers import get, names
+
+    rows = [
+        {
+            "provider": name,
+            "key_variable": " or ".join(spec.variables),
+            "key_found": _session.key_source(name) or "not found",
+            "base_url": _session.base_url(name),
+            "endpoints": ", ".join(spec.creates),
+            "floor_s": spec.floor,
+            "link_lifetime_s": spec.lifetime,
+            "docs": spec.docs,
+        }
+        for name in names()
+        for spec in [get(name)]
+    ]
+    text = pd.StringDtype("python")
+    numbers = {"floor_s": "Float64", "link_lifetime_s": "Float64"}
+    frame = pd.DataFrame(rows)
+    return frame.astype({column: numbers.get(column, text) for column in frame.columns})
+
+
+def to_frame(histories: Iterable[History] | Watch | pd.DataFrame) -> pd.DataFrame:
+    """One row per history, with the columns and dtypes of `tasks()`.
+
+    Raises:
+        BadInput: Something else than histories.
+    """
+    from ._history import History as Kind
+    from ._tables import to_frame as frame_of
+
+    frame = _given_frame(histories)
+    if frame is not None:
+        return frame
+    items = [histories] if isinstance(histories, Kind) else histories
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
+        raise BadInput(f"to_frame() takes a list of histories, not {type(histories).__name__}.")
+    found: list[History] = []
+    for item in items:
+        if not isinstance(item, Kind):
+            raise BadInput(f"to_frame() takes a list of histories; one of them is {type(item).__name__}.")
+        found.append(item)
+    book = _session.store()
+    known = {str(row["uid"]): row for row in book.rows(uids=[history.uid for history in found])}
+    return frame_of(found, known=known, folder=book.folder)
+
+
+def summary(data: pd.DataFrame | Watch, by: str | Sequence[str] = ("provider", "model")) -> pd.DataFrame:
+    """Counts, success rate with its interval, times and cost per group.
+
+    Args:
+        data: A frame of `tasks()`, or a watch, whose end is waited for.
+        by: A column or several, `param_…` columns included. Tasks without a value form a group of their own.
+
+    Raises:
+        BadInput: Another kind of data, or an unknown column; the text offers the nearest.
+    """
+    from ._summary import summary as summed
+
+    if not isinstance(by, str) and not (isinstance(by, Sequence) and all(isinstance(name, str) for name in by)):
+        raise BadInput("by is a column's name, or a list of them.")
+    return summed(_frame(data, "summary"), by=by if isinstance(by, str) else list(by))
+
+
+def gallery(
+    data: pd.DataFrame | Watch | Iterable[History], row: str | None = None, col: str | None = None, size: int = 256
+) -> Gallery:
+    """The pictures of tasks in a grid by up to two parameters, as static HTML with `.save(path)`.
+
+    Args:
+        data: A frame of `tasks()`, a watch, or histories.
+        row: A column that the rows go by, or a parameter's name such as `"prompt"`.
+        col: The same for the columns.
+        size: Longest side of a thumbnail in pixels.
+
+    Raises:
+        BadInput: Another kind of data, or an unknown column; the text offers the nearest.
+    """
+    from ._gallery import gallery as arranged
+
+    folder = _session.store().folder
+    return arranged(to_frame(data), folder, row=row, col=col, size=size)
+
+
+def plot(
+    data: pd.DataFrame | Watch,
+    kind: Literal["timeline", "latency", "cost"] = "timeline",
+    by: str | Sequence[str] = ("provider", "model"),
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw tasks with matplotlib: `"timeline"`, `"latency"` or `"cost"`.
+
+    * `timeline`: a bar per task from its start to its finish, queue and run apart where both are known. Each bar stands
+      on the clock that its times are from; ends that nobody saw fade. The latest 60 tasks are drawn.
+    * `latency`: the share of the succeeded tasks of each group that took at most so long (`total_s`).
+    * `cost`: medians and quartiles of `cost` against `total_s` of the succeeded tasks of each group.
+
+    Args:
+        data: A frame of `tasks()`, or a watch, whose end is waited for; `w.to_frame(wait=False)` does not wait.
+        kind: Which picture.
+        by: What colour, line and mark go by: a column or several, `param_…` columns included.
+        ax: Axes to draw on; None makes a figure.
+
+    Returns:
+        The axes, to be changed at will: `nbhelper.plot(data).figure.savefig("timeline.png")`.
+
+    Raises:
+        BadInput: Another kind of data or picture, an unknown column, costs in several currencies, or matplotlib is not
+            installed.
+    """
+    from ._plot import check
+    from ._plot import plot as drawn
+
+    check(kind, ax)
+    return drawn(_frame(data, "plot"), kind, by=by, ax=ax)
+
+
+def to_csv(data: pd.DataFrame | Watch, path: str | Path) -> Path:
+    """Write a table so that `read_csv` gives the same one back and no spreadsheet computes anything in it.
+
+    Returns:
+        The file, absolute; it is replaced as a whole or not at all.
+
+    Raises:
+        BadInput: Another kind of data, or a path that cannot be a file.
+    """
+    from ._csv import to_csv as write
+
+    return write(_frame(data, "to_csv"), _printable(path))
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """The table that `to_csv` wrote, dtypes and all.
+
+    Raises:
+        BadInput: There is no such file, or it is none of ours.
+    """
+    from ._csv import read_csv as read
+
+    return read(_printable(path))
+
+
+def _printable(path: T) -> T:
+    """A path, unless its text would break the lines of whatever says it."""
+    if isinstance(path, str | Path) and not str(path).isprintable():
+        raise BadInput(f'A file\'s name cannot hold control characters: "{clean(path, 60)}".')
+    return path
+
+
+def _given_frame(data: object) -> pd.DataFrame | None:
+    """The frame behind a frame, a watch or anything that has `to_frame()`."""
+    import pandas as pd
+
+    if isinstance(data, pd.DataFrame):
+        return data
+    own = getattr(data, "to_frame", None)
+    if not callable(own) or isinstance(data, pd.Series | pd.Index | type):
+        return None
+    frame = own()
+    return frame if isinstance(frame, pd.DataFrame) else None
+
+
+def _frame(data: object, verb: str) -> pd.DataFrame:
+    frame = _given_frame(data)
+    if frame is None:
+        raise BadInput(f"{verb}() takes a DataFrame such as nbhelper.tasks(), or a watch, not {type(data).__name__}.")
+    return frame
+
+
+def set_store(folder: str | Path) -> Path:
+    """Keep histories and files in another folder from now on; returns it, absolute.
+
+    Raises:
+        BadInput: That names no folder.
+        StoreError: It cannot be used.
+    """
+    return _session.set_store(folder)

@@ -1,0 +1,152 @@
+"""The command `nbhelper`: the main job without a key (`demo`), and what is handy outside a notebook."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ._errors import NbhelperError
+from ._version import __version__
+
+_EXAMPLES = """examples:
+  nbhelper demo                              the main job on the emulator, in ./nbhelper-demo/
+  nbhelper watch tripo:1ec04ced-… kie:abc    watch tasks, save their results here
+  nbhelper export timings.csv --since 2h     the table of tasks as CSV
+  nbhelper emulate --speed 20                all seven APIs on 127.0.0.1
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0, 1 when a watched task did not succeed, 2 for what could not be done."""
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()  # here, where a reader that is gone can still be met
+    except NbhelperError as error:
+        print(f"nbhelper: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output is gone; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.run is None:
+        parser.print_help()
+        return 2
+    code: int = options.run(options)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nbhelper",
+        description="Watch asynchronous generation tasks, save their results, tabulate times and cost.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nbhelper {__version__}")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="")
+
+    demo = _command(commands, "demo", "the main job without a key, on an emulator", "nbhelper demo --json")
+    demo.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    demo.add_argument("--folder", default="nbhelper-demo", help="where everything goes (default: %(default)s)")
+    demo.set_defaults(run=_demo)
+
+    watch = _command(commands, "watch", "watch tasks and save their results", "nbhelper watch tripo:1ec04ced-…")
+    watch.add_argument("tasks", nargs="+", metavar="PROVIDER:ID", help="task references")
+    watch.add_argument("--timeout", type=float, default=None, help="seconds until the watch stops (default: none)")
+    watch.add_argument(
+        "--interval", type=float, default=None, help="seconds between looks (default: aim at the finish)"
+    )
+    watch.add_argument("--save", default=None, metavar="FOLDER", help="another folder for the results")
+    watch.add_argument("--no-save", action="store_true", help="do not save results")
+    watch.set_defaults(run=_watch)
+
+    export = _command(commands, "export", "write the table of tasks as CSV", "nbhelper export timings.csv --since 2h")
+    export.add_argument("file", help="the CSV file to write")
+    export.add_argument("--since", default=None, help="a time, or an age such as 2h or 3d")
+    export.add_argument("--until", default=None, help="the same")
+    export.add_argument("--provider", default=None, help="only this provider's tasks")
+    export.add_argument("--experiment", default=None, help="only this experiment's tasks")
+    export.add_argument("--outcome", default=None, help="only tasks that ended so, such as failed")
+    export.set_defaults(run=_export)
+
+    emulate = _command(commands, "emulate", "serve all seven APIs on 127.0.0.1", "nbhelper emulate --port 8765")
+    emulate.add_argument("--speed", type=float, default=10.0, help="how much shorter tasks run (default: %(default)g)")
+    emulate.add_argument("--seed", type=int, default=0, help="fixes durations and pictures (default: %(default)s)")
+    emulate.add_argument("--limits", action="store_true", help="enforce the APIs' create limits")
+    emulate.add_argument("--port", type=int, default=0, help="a fixed port (default: a free one)")
+    emulate.set_defaults(run=_emulate)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],  # argparse has no public name for it
+    name: str,
+    text: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=f"example: {example}"
+    )
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from ._demo import run
+
+    return run(Path(options.folder), as_json=options.json)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from . import _api
+
+    handle = _api.watch(
+        options.tasks,
+        timeout=options.timeout,
+        interval=options.interval,
+        save=False if options.no_save else options.save or True,
+        display="text",
+        block=True,
+    )
+    for path in handle.files:
+        print(path)
+    return 1 if handle.failed else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from . import _api
+
+    frame = _api.tasks(options.since, options.until, options.provider, options.experiment, options.outcome)
+    path = _api.to_csv(frame, options.file)
+    print(f"{len(frame)} task{'s' * (len(frame) != 1)} in {path}")
+    return 0
+
+
+def _emulate(options: argparse.Namespace) -> int:
+    import threading
+
+    from ._emulated import server
+    from ._providers import names
+
+    with server(speed=options.speed, seed=options.seed, limits=options.limits, port=options.port) as emulator:
+        print(f"Seven APIs on {emulator.root}, {options.speed:g} times as fast as the real ones. Ctrl-C ends it.\n")
+        print(f"{'provider':<14}{'base URL':<46}key")
+        for name in names():
+            print(f"{name:<14}{emulator.url(name):<46}{emulator.key(name)}")
+        sys.stdout.flush()
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print()
+    return 0
