@@ -1,0 +1,72 @@
+"""What the tests of several folders share: a process without keys or store, the mill, and an emulator."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.mill import KEY, Mill, provider
+
+import nbhelper as nbh
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.fixture
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working directory, no keys, no proxies, and afterwards nothing of the library's left in the process."""
+    from nbhelper import _api, _engine, _providers, _session
+
+    for name in os.environ:
+        if name.endswith("_API_KEY") or name.startswith("NBHELPER_") or name.casefold() in PROXIES:
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_session, "_state", _session._State())
+    monkeypatch.setattr(_providers, "_added", {})
+    monkeypatch.setattr(_api, "_warned", set())
+    yield tmp_path
+    running = _engine._engine
+    if running is not None and running.pollers:
+        running.close()  # what a test left under way ends here
+    for store in _session._state.stores.values():
+        store.close()
+
+
+@pytest.fixture
+def fresh_engine(isolated: Path) -> Iterator[None]:
+    """An engine that no other test has used."""
+    from nbhelper import _engine
+
+    if _engine._engine is not None:
+        _engine._engine.close()
+    yield
+    if _engine._engine is not None:
+        _engine._engine.close()
+
+
+@pytest.fixture
+def mill(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mill]:
+    """The tests' own API, registered as `mill`, its key in the environment."""
+    made = Mill()
+    nbh.register(provider(made.root))
+    monkeypatch.setenv("MILL_API_KEY", KEY)
+    yield made
+    made.close()
+    assert made.server.faults == []
+
+
+@pytest.fixture
+def emulator(isolated: Path) -> Iterator[nbh.Emulator]:
+    """All seven APIs, a thousand times as fast as the real ones."""
+    with nbh.Emulator(speed=1000) as made:
+        yield made
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Everything that anybody logs, at every level."""
+    caplog.set_level(logging.DEBUG)
+    return caplog

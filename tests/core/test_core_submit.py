@@ -1,0 +1,499 @@
+"""Creating: the intent is on the disk first, nothing is sent twice by itself, and what is in doubt says so."""
+
+import io
+import json
+import sqlite3
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from support.mill import KEY, provider, reset
+from support.raw_server import reply
+from support.waiting import finished
+
+import nbhelper as nbh
+from nbhelper import _http, _session, _submit
+from nbhelper._store import Store
+
+OWL = {"prompt": "an owl", "size": [1, 2.5, None, True], "deep": {"a": ["ü"]}}
+
+
+def send(mill, *answers, endpoint="image", request=None, **options):
+    mill.creates[:] = list(answers) or [{"id": "new-1"}]
+    return nbh.submit("mill", OWL if request is None else request, endpoint=endpoint, **options)
+
+
+def rows(**wanted):
+    return nbh.tasks(**wanted).to_dict("records")
+
+
+def intents():
+    with sqlite3.connect(_session.store().folder / "history.db") as db:
+        return [row[0] for row in db.execute("SELECT state FROM intents ORDER BY at")]
+
+
+def test_a_create_gives_a_task(mill):
+    """The id of the reply, the label and the parameters, in the task and in the table."""
+    task = send(mill, label="Eule")
+
+    asked = mill.server.requests[0]
+    assert (str(task), task.label) == ("mill:new-1", "Eule")
+    assert (asked.method, asked.path) == ("POST", "/jobs")
+    assert asked.json() == OWL
+    assert asked.header("authorization") == f"Bearer {KEY}"
+    row = rows()[0]
+    assert (row["task_id"], row["label"], row["endpoint"]) == ("new-1", "Eule", "image")
+    assert row["param_prompt"] == "an owl"
+    assert intents() == ["created"]
+
+
+def test_the_intent_is_on_the_disk_before_the_request(mill):
+    """The server itself looks: when the request arrives there is a row, in doubt should we die now."""
+    seen = []
+
+    async def act(conn, _asked):
+        with Store(_session.store().folder)._database.reading() as db:
+            seen.extend(db.execute("SELECT state FROM intents").fetchall())
+        await conn.send(reply({"id": "new-1"}))
+
+    send(mill, act)
+
+    assert seen == [("sent",)]
+
+
+def test_a_store_that_cannot_write_sends_nothing(mill, monkeypatch):
+    """Without an intent on the disk there is no request."""
+    refused = Future()
+    refused.set_exception(nbh.StoreError("the disk is full"))
+    monkeypatch.setattr(_session.store(), "begin_intent", lambda **_: refused)
+
+    with pytest.raises(nbh.StoreError, match="the disk is full"):
+        send(mill)
+
+    assert mill.server.requests == []
+
+
+def test_a_store_that_fails_after_the_create_names_the_task(mill, monkeypatch):
+    """The task exists and is billed: its reference is in the error."""
+    refused = Future()
+    refused.set_exception(nbh.StoreError("the disk is full"))
+    monkeypatch.setattr(_session.store(), "intent_created", lambda *_: refused)
+
+    with pytest.raises(nbh.StoreError, match='"mill:new-1" was created and may be billed, but not recorded'):
+        send(mill)
+
+
+async def halt(conn, _asked):
+    """Part of a reply, then the end."""
+    await conn.send(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{")
+    await conn.reset()
+
+
+DOUBTFUL = {
+    "reset": reset,
+    "cut off": halt,
+    "bad gateway": reply("<html>502</html>", 502),
+    "gateway timeout": reply("", 504),
+    "no JSON": reply(b"OK"),
+    "no id": {"state": "queued"},
+    "an id that cannot be one": {"id": "x\ny"},
+    "a key for an id": {"id": "sk-abcdefghijklmnopqrstuvwxyz"},
+    "a very long id": {"id": "x" * 2000},
+    "redirect": reply(b"", 307, {"location": "/elsewhere"}),
+    "too large": reply(b"x", length=10**9),
+}
+
+
+@pytest.mark.parametrize("answer", DOUBTFUL.values(), ids=DOUBTFUL)
+def test_an_answer_that_is_lost_leaves_a_create_in_doubt(mill, answer):
+    """It was sent once and never again; the error says that it may be billed, the table lists it."""
+    with pytest.raises(nbh.SubmitUnknown, match="may have been made and billed: check your account"):
+        send(mill, answer)
+
+    assert len(mill.server.requests) == 1
+    assert intents() == ["in_doubt"]
+    row = rows()[0]
+    assert row["outcome"] == "lost"
+    assert row["param_prompt"] == "an owl"
+
+
+def test_a_create_that_takes_too_long_is_in_doubt(mill, monkeypatch):
+    """The deadline of a create is long; when it is over nobody knows."""
+    monkeypatch.setattr(_submit, "CREATE_DEADLINE", 0.3)
+
+    async def act(conn, _asked):
+        await conn.gone()
+
+    with pytest.raises(nbh.SubmitUnknown, match=r"no whole reply within 0\.3 s"):
+        send(mill, act)
+
+    assert intents() == ["in_doubt"]
+
+
+REFUSALS = {
+    "bad parameter": (reply({"errcode": 1004, "message": "size is wrong"}, 400), "1004", "size is wrong", "refused"),
+    "no credit": (reply({"message": "pay first"}, 402), "402", "pay first", "Add credit at the provider"),
+    "wrong key": (reply({"message": "who are you"}, 401), "401", "who are you", r"providers\(\) shows where"),
+    "too many": (reply({"message": "slow"}, 429, {"retry-after": "7"}), "429", "slow", "asks to wait 7 s"),
+    "not found": (reply({"message": "no such model"}, 404), "404", "no such model", "refused"),
+    "hostile words": (reply({"message": "\x1b[31m<b>no</b>\n\u202eyes"}, 400), "400", "<b>no</b> yes", "refused"),
+}
+
+
+@pytest.mark.parametrize(("answer", "code", "words", "hint"), REFUSALS.values(), ids=REFUSALS)
+def test_a_refusal_says_what_the_server_said(mill, answer, code, words, hint):
+    """Nothing was made: code and words are in the error and in the table, as a row that failed."""
+    with pytest.raises(nbh.SubmitFailed, match=hint) as caught:
+        send(mill, answer)
+
+    assert (caught.value.code, caught.value.words) == (code, words)
+    assert "\n" not in str(caught.value)
+    assert intents() == ["refused"]
+    row = rows()[0]
+    assert (row["outcome"], row["error_message"]) == ("failed", words)
+    assert len(mill.server.requests) == 1
+    assert caught.value.retry_after == (7 if "wait 7" in hint else None)
+
+
+def test_nothing_was_sent_where_nothing_listens(mill):
+    """A refused connection is no doubt: nothing was sent, and the row failed."""
+    _session.connection("mill")
+    mill.close()
+
+    with pytest.raises(nbh.SubmitFailed, match="Nothing was sent to mill: cannot reach") as caught:
+        send(mill)
+
+    assert caught.value.code == "network"
+    assert intents() == ["refused"]
+
+
+def test_two_creates_are_two_tasks(mill):
+    """The same request sent twice by the user is two tasks: nothing is guessed."""
+    first = send(mill, {"id": "a"})
+    second = send(mill, {"id": "b"})
+
+    assert (first.id, second.id) == ("a", "b")
+    assert len(rows()) == 2
+
+
+def test_reuse_takes_the_task_of_an_identical_request(mill):
+    """Asked for, a stored task is taken instead of a new one; any difference makes a new one."""
+    first = send(mill, {"id": "a"})
+    again = send(mill, {"id": "b"}, reuse=True, request=dict(reversed(OWL.items())))
+    other = send(mill, {"id": "c"}, reuse=True, request={**OWL, "seed": 1})
+    elsewhere = send(mill, {"id": "d"}, reuse=True, endpoint="safe")
+
+    assert [t.id for t in (first, again, other, elsewhere)] == ["a", "a", "c", "d"]
+    assert len(mill.server.requests) == 3
+
+
+def test_reuse_passes_by_what_failed(mill):
+    """A task that failed, a refused create, one in doubt: none of them is taken."""
+    with pytest.raises(nbh.SubmitFailed):
+        send(mill, reply({"message": "no"}, 400))
+    with pytest.raises(nbh.SubmitUnknown):
+        send(mill, reset)
+    failed = send(mill, {"id": "a"}, reuse=True)
+    mill.job({"state": "error"}, ident="a")
+    nbh.watch(failed, display=False)
+
+    assert send(mill, {"id": "b"}, reuse=True).id == "b"
+
+
+def test_an_idempotent_create_is_asked_again_with_the_same_id(mill, monkeypatch):
+    """Where the API has a request id, a lost answer is asked for again, and there is one task."""
+    monkeypatch.setattr(_submit, "_AGAIN", 0.02)
+
+    task = send(mill, reset, reply("", 502), {"id": "one"}, endpoint="safe")
+
+    ids = [r.header("x-request-id") for r in mill.server.requests]
+    assert task.id == "one"
+    assert len(ids) == 3
+    assert len(set(ids)) == 1
+    assert ids[0]
+    assert intents() == ["created"]
+
+
+def test_an_idempotent_create_gives_up_in_doubt(mill, monkeypatch):
+    """Three lost answers are enough."""
+    monkeypatch.setattr(_submit, "_AGAIN", 0.02)
+
+    with pytest.raises(nbh.SubmitUnknown):
+        send(mill, reset, endpoint="safe")
+
+    assert len(mill.server.requests) == 3
+
+
+def test_an_idempotent_create_that_is_refused_is_not_asked_again(mill):
+    """A clear no is final."""
+    with pytest.raises(nbh.SubmitFailed):
+        send(mill, reply({"message": "no"}, 400), endpoint="safe")
+
+    assert len(mill.server.requests) == 1
+
+
+# Uploads
+
+
+def picture():
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def parts(asked):
+    """The parts of a multipart body by name: file name, type, bytes."""
+    boundary = asked.header("content-type").partition("boundary=")[2].encode()
+    found = {}
+    for part in asked.body.split(b"--" + boundary)[1:-1]:
+        head, _, data = part.strip(b"\r\n").partition(b"\r\n\r\n")
+        fields = dict(p.partition("=")[::2] for p in head.decode().split("\r\n")[0].split("; ")[1:])
+        kind = next((h.split(": ")[1] for h in head.decode().split("\r\n") if h.lower().startswith("content-type")), "")
+        found[fields["name"].strip('"')] = (fields.get("filename", "").strip('"'), kind, data)
+    return found
+
+
+UPLOADS = {
+    "path in files": lambda path: ({"mode": "x"}, {"image": path}),
+    "text in files": lambda path: ({"mode": "x"}, {"image": str(path)}),
+    "bytes in files": lambda path: ({"mode": "x"}, {"image": path.read_bytes()}),
+    "path in the request": lambda path: ({"mode": "x", "image": path}, None),
+    "bytes in the request": lambda path: ({"mode": "x", "image": path.read_bytes()}, None),
+    "bytearray": lambda path: ({"mode": "x", "image": bytearray(path.read_bytes())}, None),
+}
+
+
+@pytest.mark.parametrize("give", UPLOADS.values(), ids=UPLOADS)
+def test_files_are_uploaded_beside_the_fields(mill, tmp_path, give):
+    """However a file is given, the server gets its bytes, a name of ours and the fields as text."""
+    path = tmp_path / "my private holiday.png"
+    path.write_bytes(picture())
+    request, files = give(path)
+
+    send(mill, endpoint="form", request={**request, "n": 3, "on": True, "list": [1]}, files=files)
+
+    found = parts(mill.server.requests[0])
+    assert found["image"] == ("image.png", "image/png", picture())
+    assert [found[k][2] for k in ("mode", "n", "on", "list")] == [b"x", b"3", b"true", b"[1]"]
+    assert found["mode"][0] == ""
+    assert rows()[0]["param_image.sha256"] == _submit.digest(picture())["sha256"]
+
+
+def test_a_form_without_a_file_is_multipart_too(mill):
+    """An API that wants a form gets one, whatever is in it."""
+    send(mill, endpoint="form", request={"a": "ü"})
+
+    asked = mill.server.requests[0]
+    assert asked.header("content-type").startswith("multipart/form-data")
+    assert parts(asked)["a"][2] == "ü".encode()
+
+
+def test_the_bytes_of_a_picture_are_kept_nowhere(mill, tmp_path):
+    """The store has digest and size of what was uploaded, and not the picture."""
+    data = picture() + b"CANARY-IN-THE-PICTURE"
+    send(mill, endpoint="form", request={"image": data})
+    folder = _session.store().folder
+    _session.store().close()
+
+    assert all(b"CANARY-IN-THE-PICTURE" not in p.read_bytes() for p in folder.rglob("*") if p.is_file())
+
+
+def test_the_key_is_kept_nowhere(mill, tmp_path):
+    """No file of the store holds the key, even where the server echoes it in every field."""
+    echo = {"id": "a", "state": f"odd {KEY}", "why": KEY, "code": KEY, KEY: KEY}
+    task = send(mill, echo)
+    mill.job(echo, reply({"message": KEY}, 400), {**echo, "state": "error"}, ident="a")
+    with pytest.raises(nbh.SubmitFailed) as caught:
+        send(mill, reply({"message": f"bad key {KEY}"}, 400))
+    history = nbh.watch(task, display=False, save=False)[0]
+    _session.store().close()
+
+    found = [p for p in Path.cwd().rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
+    assert found == []
+    assert KEY not in str(caught.value)
+    assert KEY not in repr(history)
+    assert KEY not in nbh.tasks().to_csv()
+
+
+# Bad input
+
+
+class Odd:
+    pass
+
+
+LOOP = {"a": {}}
+LOOP["a"]["a"] = LOOP["a"]
+DEEP = {"a": 1}
+for _ in range(3000):
+    DEEP = {"a": DEEP}
+
+BAD = {
+    "no mapping": ({"request": "an owl"}, "mapping of parameters"),
+    "None": ({"request": None}, "not None"),
+    "empty": ({"request": {}}, "empty"),
+    "number as name": ({"request": {1: "x"}}, "name must be"),
+    "empty name": ({"request": {"": "x"}}, "name must be"),
+    "object": ({"request": {"a": Odd()}}, '"a" is an? Odd'),
+    "object inside": ({"request": {"a": [{"b": Odd()}]}}, r'"a\[0\]\.b" is an? Odd'),
+    "NaN": ({"request": {"a": float("nan")}}, "nan, which JSON has not"),
+    "infinite": ({"request": {"a": [float("inf")]}}, "inf, which JSON has not"),
+    "surrogate": ({"request": {"a": "\ud800"}}, "lone surrogate"),
+    "mixed keys": ({"request": {"a": {1: 2, "b": 3}}}, "keys are not all text"),
+    "holds itself": ({"request": LOOP}, "holds itself"),
+    "very deep": ({"request": DEEP}, "nested more than 64"),
+    "set": ({"request": {"a": {1, 2}}}, '"a" is a set'),
+    "unknown provider": ({"provider": "kei"}, 'Did you mean "kie"'),
+    "provider of another type": ({"provider": 7}, "named by text"),
+    "no endpoint": ({"endpoint": None}, "several endpoints; name one: endpoint=… of form, image, safe"),
+    "unknown endpoint": ({"endpoint": "imagge"}, 'no endpoint "imagge". Did you mean "image"'),
+    "endpoint of another type": ({"endpoint": 3}, "short name or a path"),
+    "empty endpoint": ({"endpoint": " "}, "short name or a path"),
+    "unknown path": ({"endpoint": "/v9/x"}, 'no endpoint "/v9/x"'),
+    "file for JSON": ({"request": {"image": b"x"}}, "takes JSON, so no file can go along"),
+    "files no mapping": ({"endpoint": "form", "files": ["a.png"]}, "files is a mapping"),
+    "missing file": ({"endpoint": "form", "files": {"image": "/nowhere/a.png"}}, "/nowhere/a.png"),
+    "nobody's home": ({"endpoint": "form", "files": {"image": "~nobody-here/a.png"}}, "cannot be"),
+    "folder as file": ({"endpoint": "form", "files": {"image": "/"}}, 'The file for "image"'),
+    "NUL in a path": ({"endpoint": "form", "files": {"image": "a\0b"}}, 'The file for "image"'),
+    "empty bytes": ({"endpoint": "form", "files": {"image": b""}}, "is empty"),
+    "too large": ({"endpoint": "form", "files": {"image": bytes(50_000_001)}}, "at most 50,000,000 are sent"),
+    "picture object": ({"endpoint": "form", "files": {"image": Odd()}}, "path or bytes, not an? Odd"),
+    "label": ({"label": 3}, "label must be text"),
+    "reuse": ({"reuse": "yes"}, "reuse is True or False"),
+    "params": ({"params": [1]}, "params is a mapping"),
+    "params with a number as name": ({"params": {1: 2}}, "name must be"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "words"), BAD.values(), ids=BAD)
+def test_what_cannot_work_is_refused_before_anything_happens(mill, change, words):
+    """One line of ours, no request, no store."""
+    call = {"provider": "mill", "request": OWL, "endpoint": "image", **change}
+
+    with pytest.raises(nbh.BadInput, match=words) as caught:
+        nbh.submit(call.pop("provider"), call.pop("request"), **call)
+
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert mill.server.connections == 0
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_missing_key_is_refused_before_anything_happens(mill, monkeypatch):
+    """No key, no request, no store; the text names the variable."""
+    monkeypatch.delenv("MILL_API_KEY")
+
+    with pytest.raises(nbh.MissingAPIKey, match="Set the environment variable MILL_API_KEY"):
+        send(mill)
+
+    assert mill.server.connections == 0
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_required_parameters_are_asked_for(mill):
+    """What the API would refuse is refused here, with the nearest name that was given."""
+    from nbhelper.types import Endpoint
+
+    nbh.register(provider(mill.root, endpoints={"image": Endpoint(path="/jobs", required=("prompt",))}))
+
+    with pytest.raises(nbh.BadInput, match=r'needs "prompt"\. Did you mean "promt"'):
+        send(mill, request={"promt": "x"})
+
+
+def test_mappings_and_tuples_of_any_kind_are_sent_as_json(mill):
+    """Frozen mappings and tuples are as good as dicts and lists."""
+    from types import MappingProxyType
+
+    send(mill, request=MappingProxyType({"a": MappingProxyType({"b": (1, 2)})}))
+
+    assert mill.server.requests[0].json() == {"a": {"b": [1, 2]}}
+
+
+def test_numbers_of_numpy_are_numbers(mill):
+    """What comes from a frame or an `arange` needs no conversion."""
+    import numpy as np
+
+    send(mill, request={"seed": np.int64(3), "scale": np.float32(0.5), "on": np.True_})
+
+    assert mill.server.requests[0].json() == {"seed": 3, "scale": 0.5, "on": True}
+
+
+def test_params_replace_what_the_tables_show(mill):
+    """What is sent and what is shown may differ."""
+    send(mill, params={"style": "short"})
+
+    row = rows()[0]
+    assert row["param_style"] == "short"
+    assert "param_prompt" not in row
+    assert mill.server.requests[0].json() == OWL
+
+
+# All seven APIs
+
+
+def image(model):
+    return {"model": model, "input": {"prompt": "a fox"}}
+
+
+CREATES = {
+    "ailab": ({"image": picture(), "hair_style": "BuzzCut"}, "hairstyle-pro"),
+    "ailab-legacy": ({"image": picture(), "index": 1}, "anime"),
+    "gptge": ({"model": "MiniMax-Hailuo-02", "prompt": "waves"}, "hailuo"),
+    "tripo": ({"type": "text_to_model", "prompt": "an owl"}, None),
+    "tripo-v3": ({"prompt": "a chair", "model": "v2.5-20250123"}, "text-to-model"),
+    "aigptimage": (image("gpt-image-2-text-to-image"), None),
+    "kie": (image("google/nano-banana"), None),
+}
+
+
+@pytest.mark.parametrize("name", CREATES)
+def test_each_api_takes_a_create_and_finishes_it(emulator, name):
+    """Create, poll, save: every API end to end, the files byte for byte those of the ledger."""
+    request, endpoint = CREATES[name]
+
+    task = nbh.submit(name, request, endpoint=endpoint, label="x")
+    history = nbh.watch(finished(emulator, task), display=False)[0]
+
+    truth = emulator.ledger().task(name, task.id)
+    assert history.succeeded
+    assert {s.sha256 for s in history.saves.values()} == {f.sha256 for f in truth.files.values()}
+    assert not any(d.with_key for d in truth.downloads)
+    assert len(emulator.ledger().creates) == 1
+
+
+def test_aigptimage_is_safe_to_ask_again(emulator, monkeypatch):
+    """The same X-Request-ID gives the same task: a lost answer costs nothing."""
+    monkeypatch.setattr(_submit, "_AGAIN", 0.02)
+    real, lost = _http.Http.api, [True]
+
+    async def lossy(self, where, request, **options):
+        answer = await real(self, where, request, **options)
+        if request.method == "POST" and lost.pop() if lost else False:
+            raise _http.Unreached("the connection broke off", sent=True)
+        return answer
+
+    monkeypatch.setattr(_http.Http, "api", lossy)
+
+    task = nbh.submit("aigptimage", image("gpt-image-2-text-to-image"))
+
+    ledger = emulator.ledger()
+    assert len(ledger.creates) == 2
+    assert [t.id for t in ledger.tasks] == [task.id]
+
+
+def test_a_refused_create_at_a_real_api_says_why(emulator):
+    """The words of the API's own documentation reach the user."""
+    with pytest.raises(nbh.SubmitFailed, match="insufficient") as caught:
+        nbh.submit("kie", {"model": "google/nano-banana", "input": {"prompt": "x emu:no-credit"}})
+
+    assert caught.value.code == "402"
+
+
+def test_the_request_is_kept_as_it_was_sent(emulator):
+    """The digest of what arrived is that of what was asked."""
+    nbh.submit("kie", image("google/nano-banana"))
+
+    body = json.dumps(image("google/nano-banana"))
+    assert emulator.ledger().tasks[0].prompt == json.loads(body)["input"]["prompt"]

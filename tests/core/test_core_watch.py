@@ -1,0 +1,807 @@
+"""Watching: one poller for any number of handles, each handle with its own patience, and an end for every task."""
+
+import asyncio
+import base64
+import threading
+from datetime import timedelta
+
+import pytest
+from support.mill import DONE, FLOOR, QUEUED, WORKING, later, png, provider, reset, sha256, silence
+from support.raw_server import reply
+from support.waiting import until
+
+import nbhelper as nbh
+from nbhelper import _engine, _history, _poller, _session
+from nbhelper.types import Mark, MarkWord, Miss, MissKind, Outcome, Saved, SaveState, Snapshot, State
+
+
+def watch(what, **options):
+    return nbh.watch(what, block=False, display=False, **options)
+
+
+def marks(history):
+    return [str(e.seen.word) for e in history.events if isinstance(e.seen, Mark)]
+
+
+def misses(history):
+    return [str(e.seen.kind) for e in history.events if isinstance(e.seen, Miss)]
+
+
+def looks(history):
+    return [e for e in history.events if isinstance(e.seen, Snapshot | Miss)]
+
+
+def test_a_task_is_watched_to_its_end_and_its_file_saved(mill):
+    """`watch` returns at once, `result` gives the history, the file is on disk byte for byte."""
+    data = png(5000)
+    ref = mill.job(QUEUED, WORKING, {"state": "done", "files": [mill.file(reply(data))], "credits": 3})
+
+    handle = watch(ref)
+    history = handle.result(10)
+
+    assert history.outcome is Outcome.SUCCEEDED
+    assert [str(e.seen.state) for e in looks(history)] == ["queued", "running", "succeeded"]
+    assert [sha256(f.read_bytes()) for f in handle.files] == [sha256(data)]
+    assert history.credits == 3
+    assert handle.done
+    assert handle.failed == ()
+
+
+def test_one_alone_gives_a_history_and_a_list_gives_a_list(mill):
+    """What `result` returns has the shape of what was passed in."""
+    one, other = mill.job(), mill.job()
+
+    assert isinstance(watch(one).result(5), nbh.History)
+    assert [str(h.task) for h in watch([other, one]).result(5)] == [other, one]
+
+
+def test_two_handles_share_one_poller(mill):
+    """However many watch a task, it is looked at once in a while, and both see the same."""
+    ref = mill.job(WORKING, WORKING, WORKING, DONE)
+
+    first, second = watch(ref), watch(ref)
+    histories = first.result(10), second.result(10)
+
+    assert len(mill.looks["job-1"]) == 4
+    assert [len(looks(h)) for h in histories] == [4, 4]
+
+
+def test_duplicates_are_watched_once_and_keep_their_places(mill):
+    """A list with the same task twice gives it twice and looks at it once."""
+    one, other = mill.job(), mill.job()
+
+    handle = watch([one, other, one])
+    found = handle.result(5)
+
+    assert [str(h.task) for h in found] == [one, other, one]
+    assert len(handle) == 3
+    assert handle[2] is handle[0]
+    assert len(mill.looks["job-1"]) == 1
+
+
+def test_a_finished_task_is_not_looked_at_again(mill):
+    """What is final and saved in the store is drawn from there, without any request."""
+    ref = mill.job({"state": "done", "files": [mill.file(reply(png()))]})
+    first = watch(ref).result(5)
+    before = len(mill.server.requests)
+
+    again = watch(ref)
+
+    assert again.done
+    assert again.result(0).files == first.files
+    assert len(mill.server.requests) == before
+
+
+def test_a_task_finished_without_saving_is_saved_when_asked(mill):
+    """Watched once more with saving, a finished task gives its file; the floor between the looks holds."""
+    data = png(100)
+    ref = mill.job({"state": "done", "files": [mill.file(reply(data))]})
+    assert watch(ref, save=False).result(5).files == ()
+
+    saved = watch(ref).result(5)
+
+    assert [sha256(f.read_bytes()) for f in saved.files] == [sha256(data)]
+    assert min(mill.gaps()) >= FLOOR
+
+
+# Whose patience
+
+
+def test_a_timeout_belongs_to_its_handle(mill):
+    """One handle's timeout ends that handle as stopped; the other goes on to the end."""
+    ref = mill.job(WORKING)
+    patient, hasty = watch(ref), watch(ref, timeout=0.3)
+
+    ended = hasty.result(5)
+    mill.jobs["job-1"][:] = [DONE]
+
+    assert ended.outcome is Outcome.STOPPED
+    assert "timeout of 0.3 s" in ended.error
+    assert patient.result(5).outcome is Outcome.SUCCEEDED
+
+
+def test_stop_belongs_to_its_handle(mill):
+    """Stopping one handle stops no other."""
+    ref = mill.job(WORKING)
+    staying, leaving = watch(ref), watch(ref)
+    until(lambda: len(looks(staying[0])) > 1)
+
+    leaving.stop()
+    assert leaving.result(5).outcome is Outcome.STOPPED
+    assert not staying.done
+    mill.jobs["job-1"][:] = [DONE]
+
+    assert staying.result(5).outcome is Outcome.SUCCEEDED
+    assert "stopped" not in marks(staying[0])
+
+
+def test_the_last_stop_ends_the_looking(mill):
+    """When nobody watches any more nobody looks, and the store says stopped."""
+    ref = mill.job(WORKING)
+    handle = watch(ref)
+    until(lambda: looks(handle[0]))
+
+    handle.stop("that is enough")
+    history = handle.result(5)
+
+    assert history.outcome is Outcome.STOPPED
+    assert history.error == "that is enough"
+    assert until(lambda: not _engine.engine().pollers)
+    stored = _session.store().load(history.uid)
+    assert stored.outcome is Outcome.STOPPED
+
+
+def test_a_stopped_watch_is_taken_up_again(mill):
+    """Watching a stopped task again looks again, and the final word replaces the stop."""
+    ref = mill.job(WORKING)
+    first = watch(ref)
+    until(lambda: looks(first[0]))
+    first.stop()
+    mill.jobs["job-1"][:] = [DONE]
+
+    second = watch(ref)
+
+    assert second.result(5).outcome is Outcome.SUCCEEDED
+    assert first.result(5).outcome in {Outcome.STOPPED, Outcome.SUCCEEDED}
+    assert min(mill.gaps()) >= FLOOR
+
+
+def test_a_watch_begun_during_a_stop_is_not_stopped_with_it(mill):
+    """However close a stop and a new watch come together, the new one goes on."""
+    ref = mill.job(WORKING)
+    handles = [watch(ref)]
+    for _ in range(12):
+        until(lambda: looks(handles[-1][0]))
+        handles[-1].stop()
+        handles.append(watch(ref))
+    mill.jobs["job-1"][:] = [DONE]
+
+    assert handles[-1].result(5).outcome is Outcome.SUCCEEDED
+    assert min(mill.gaps()) >= FLOOR
+
+
+def test_timeout_zero_is_one_look(mill):
+    """With `timeout=0` each task is looked at exactly once."""
+    refs = [mill.job(WORKING) for _ in range(3)]
+
+    found = watch(refs, timeout=0).result(5)
+
+    assert [h.outcome for h in found] == [Outcome.STOPPED] * 3
+    assert [h.state for h in found] == [State.RUNNING] * 3
+    assert [len(times) for times in mill.looks.values()] == [1, 1, 1]
+
+
+def test_timeout_zero_of_a_finished_task_is_its_end(mill):
+    """One look that finds the end is the end, results saved."""
+    handle = watch(mill.job({"state": "done", "files": [mill.file(reply(png()))]}), timeout=0)
+
+    assert handle.result(5).outcome is Outcome.SUCCEEDED
+    assert len(handle.files) == 1
+
+
+def test_result_with_a_timeout_limits_the_wait_alone(mill):
+    """`result(timeout)` raises `WatchTimeout`, which is a TimeoutError, and the watch goes on."""
+    ref = mill.job(WORKING)
+    handle = watch(ref)
+
+    with pytest.raises(nbh.WatchTimeout, match="The watch goes on") as caught:
+        handle.result(0.2)
+    mill.jobs["job-1"][:] = [DONE]
+
+    assert isinstance(caught.value, TimeoutError)
+    assert handle.result(5).outcome is Outcome.SUCCEEDED
+    assert "stopped" not in marks(handle[0])
+
+
+def test_stopping_during_a_download_ends_the_handle_at_once(mill):
+    """The handle does not wait for files on their way; they are saved all the same."""
+    data, release = png(50), threading.Event()
+
+    async def slow(conn, _asked):
+        await asyncio.to_thread(release.wait, 10)
+        await conn.send(reply(data))
+
+    handle = watch(mill.job({"state": "done", "files": [mill.file(slow)]}))
+    until(lambda: mill.asked("/files"))
+
+    handle.stop()
+    ended = handle.result(2)
+    release.set()
+
+    assert ended.outcome is Outcome.SUCCEEDED
+    until(lambda: handle.files)
+    assert sha256(handle.files[0].read_bytes()) == sha256(data)
+
+
+def test_a_result_inside_the_reply_under_way_survives_a_stop(mill):
+    """Base64 is delivered once: a stop during that very look still saves it."""
+    data = png(20)
+    once = {"state": "done", "b64": base64.b64encode(data).decode()}
+    handle = watch(mill.job(later(0.3, once), DONE))
+    until(lambda: mill.looks.get("job-1"))
+
+    handle.stop()
+    history = handle.result(5)
+
+    assert history.outcome is Outcome.SUCCEEDED
+    assert [sha256(f.read_bytes()) for f in history.files] == [sha256(data)]
+
+
+def test_stopping_does_not_wait_for_a_silent_server(mill, monkeypatch):
+    """A look that gets no answer is given up soon after the stop."""
+    monkeypatch.setattr(_poller, "_LAST_REPLY", 0.2)
+    handle = watch(mill.job(silence))
+    until(lambda: mill.looks.get("job-1"))
+
+    handle.stop()
+
+    assert handle.result(3).outcome is Outcome.STOPPED
+
+
+# Other ways to wait
+
+
+def test_as_completed_gives_each_as_it_ends(mill):
+    """The quickest comes first, duplicates once."""
+    slow, quick = mill.job(WORKING, WORKING, WORKING, WORKING, DONE), mill.job(DONE)
+
+    order = [str(h.task) for h in watch([slow, quick, slow]).as_completed()]
+
+    assert order == [quick, slow]
+
+
+def test_as_completed_in_an_async_cell(mill):
+    """`async for` gives the same order and leaves the loop free."""
+    slow, quick = mill.job(WORKING, WORKING, WORKING, WORKING, DONE), mill.job(DONE)
+    ticks = []
+
+    async def tick():
+        while True:
+            ticks.append(1)
+            await asyncio.sleep(0.01)
+
+    async def main():
+        ticking = asyncio.create_task(tick())
+        found = [str(h.task) async for h in watch([slow, quick]).as_completed()]
+        ticking.cancel()
+        return found
+
+    assert asyncio.run(main()) == [quick, slow]
+    assert len(ticks) > 5
+
+
+def test_await_gives_what_result_gives(mill):
+    """`await w` is the same as `w.result()`, again and in another loop too."""
+    handle = watch(mill.job(WORKING, DONE))
+
+    async def main():
+        return await handle
+
+    assert asyncio.run(main()) is asyncio.run(main())
+    assert handle.result(0).outcome is Outcome.SUCCEEDED
+
+
+def test_two_loops_at_once_wait_for_one_watch(mill):
+    """A watch is bound to no loop: two threads with a loop each await it together."""
+    handle = watch(mill.job(WORKING, WORKING, DONE))
+    found = []
+
+    async def main():
+        found.append((await handle).outcome)
+
+    threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+
+    assert found == [Outcome.SUCCEEDED] * 2
+
+
+def test_a_loop_that_closed_while_waiting_ends_nothing(mill):
+    """Whoever awaited and gave up with a closed loop does not disturb the watch."""
+    handle = watch(mill.job(WORKING, WORKING, WORKING, DONE))
+    loop = asyncio.new_event_loop()
+    waiting = handle._async_result()
+    task = loop.create_task(waiting)
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()  # without cancelling what runs in it
+
+    assert handle.result(5).outcome is Outcome.SUCCEEDED
+    assert marks(handle[0]) == ["watching"]
+    task._log_destroy_pending = False
+    waiting.close()
+
+
+def test_a_listener_that_fails_ends_nothing(mill, logged):
+    """A view with a fault in it cannot end the watch."""
+    handle = watch(mill.job(WORKING, DONE))
+
+    def broken():
+        raise ZeroDivisionError
+
+    handle.on_change(broken)
+
+    assert handle.result(5).outcome is Outcome.SUCCEEDED
+    assert marks(handle[0]) == ["watching"]
+
+
+def test_events_are_every_observation_in_order(mill):
+    """`events()` gives what was seen, with the history up to there."""
+    data = reply(png())
+    handle = watch(mill.job(QUEUED, WORKING, {"state": "done", "files": [mill.file(data)]}))
+
+    async def main():
+        return [o async for o in handle.events()]
+
+    seen = asyncio.run(main())
+
+    assert [o.event.seq for o in seen] == list(range(1, len(seen) + 1))
+    assert [type(o.seen).__name__ for o in seen] == ["Mark", "Snapshot", "Snapshot", "Snapshot", "Saved"]
+    assert [o.history.outcome for o in seen] == [None, None, None, Outcome.SUCCEEDED, Outcome.SUCCEEDED]
+    assert seen[-1].history.events == handle[0].events
+
+
+def test_events_of_a_second_watch_begin_with_it(mill):
+    """A later watch tells what happened since, not the whole past."""
+    ref = mill.job(WORKING)
+    watch(ref, timeout=0).result(5)
+    mill.jobs["job-1"][:] = [DONE]
+
+    async def main():
+        return [type(o.seen).__name__ async for o in watch(ref).events()]
+
+    assert asyncio.run(main()) == ["Mark", "Snapshot"]
+
+
+# What goes wrong on the way
+
+
+def page(status):
+    return reply("<html><h1>Sorry</h1></html>", status, {"content-type": "text/html"})
+
+
+TROUBLES = {
+    "bad gateway": (page(502), "server"),
+    "unavailable": (page(503), "server"),
+    "edge code": (page(522), "server"),
+    "reset": (reset, "network"),
+    "login page": (page(200), "garbled"),
+    "no JSON": (reply(b"{not json"), "garbled"),
+    "empty": (reply(b""), "garbled"),
+    "list": (reply([1, 2]), "garbled"),
+    "other schema": (reply({"maintenance": True}), "garbled"),
+    "other task's reply": (reply({"state": "done", "id": "another"}), "garbled"),
+    "no content": (reply(b"", 204), "garbled"),
+    "not found": (page(404), "not_found"),
+    "too many": (reply({"message": "slow"}, 429, {"retry-after": "0.1"}), "rate_limited"),
+    "no credit": (reply({"message": "pay"}, 402), "no_credit"),
+    "refused once": (reply({"message": "who?"}, 401), "refused"),
+    "short body": (reply(b'{"state": "done"}', length=200), "network"),
+    "not HTTP": (b"SSH-2.0-OpenSSH\r\n\r\n", "network"),
+}
+
+
+@pytest.mark.parametrize(("trouble", "kind"), TROUBLES.values(), ids=TROUBLES)
+def test_no_fault_on_the_way_is_the_tasks_failure(mill, trouble, kind, monkeypatch):
+    """A look that says nothing of the task is a miss, counted, and the task goes on to its own end."""
+    monkeypatch.setattr("nbhelper._pace.SLOW", FLOOR)
+
+    async def closing(conn, asked):
+        await (trouble(conn, asked) if callable(trouble) else conn.send(trouble))
+        conn._writer.close()
+
+    nbh.register(provider(mill.root, reply_id="id"))
+    ref = mill.job(closing, DONE)
+
+    history = watch(ref).result(15)
+
+    assert history.outcome is Outcome.SUCCEEDED
+    assert misses(history) == [kind]
+    assert history.facts.misses == 1
+    assert history.facts.polls == 2
+    assert min(mill.gaps()) >= FLOOR
+
+
+def test_an_unknown_word_is_shown_and_looked_at_again(mill):
+    """A state that nobody declared is unknown, never an end."""
+    history = watch(mill.job({"state": "pondering"}, DONE)).result(5)
+
+    first = looks(history)[0].seen
+    assert (str(first.state), first.word) == ("unknown", "pondering")
+    assert history.outcome is Outcome.SUCCEEDED
+
+
+def test_not_found_right_after_the_create_is_only_early(mill):
+    """An API may not know its own new task for a minute: nothing is concluded from it."""
+    missing = reply({"message": "unknown id"}, 404)
+
+    history = watch(mill.job(missing, missing, DONE)).result(10)
+
+    assert history.outcome is Outcome.SUCCEEDED
+    assert misses(history) == ["not_found"] * 2
+
+
+def test_a_task_that_cannot_be_seen_is_lost_and_resumed_by_watching_again(mill):
+    """Two refusals in a row end the watch as lost; watched again, the task is found and its word stands."""
+    refused = reply({"message": "wrong key"}, 401)
+    ref = mill.job(WORKING, refused)
+    lost = watch(ref).result(10)
+    assert lost.outcome is Outcome.LOST
+    assert "wrong key" in lost.error
+    assert len(mill.looks["job-1"]) == 3
+    mill.jobs["job-1"][:] = [DONE]
+
+    found = watch(ref).result(10)
+
+    assert found.outcome is Outcome.SUCCEEDED
+    assert marks(found) == ["watching", "lost", "resumed"]
+    assert min(mill.gaps()) >= FLOOR
+
+
+def test_not_found_after_the_grace_is_lost(mill, monkeypatch):
+    """Once the API has had its minute, two not-founds in a row end the watch."""
+    monkeypatch.setattr(_history, "GRACE", timedelta(seconds=0.2))
+
+    history = watch(mill.job(reply({"message": "gone"}, 404))).result(10)
+
+    assert history.outcome is Outcome.LOST
+    assert "another key" in history.error
+
+
+def test_a_word_documented_as_final_that_says_nothing_takes_one_more_look(mill):
+    """Tripo's `unknown`: seen twice in a row it ends the watch, and the text says whom to ask."""
+    history = watch(mill.job(WORKING, {"state": "shrug"})).result(5)
+
+    assert history.outcome is Outcome.LOST
+    assert len(mill.looks["job-1"]) == 3
+    assert "ask its support about job-1" in history.error
+
+
+ENDS = {"error": "failed", "stopped": "cancelled", "gone": "expired"}
+
+
+@pytest.mark.parametrize(("word", "outcome"), ENDS.items(), ids=ENDS.values())
+def test_what_the_server_says_is_returned_not_raised(mill, word, outcome):
+    """A task that ended badly is a result; raising is asked for."""
+    handle = watch(mill.job({"state": word, "code": 1027, "why": "the picture cannot be used"}))
+    history = handle.result(5)
+
+    assert history.outcome == outcome
+    assert history.error == "1027 the picture cannot be used"
+    assert handle.failed == (history,)
+    with pytest.raises(nbh.TaskFailed, match="1027 the picture cannot be used") as caught:
+        history.raise_for_failure()
+    assert caught.value.history is history
+
+
+def test_a_fault_of_our_own_ends_in_an_outcome(mill, monkeypatch, logged):
+    """A bug in a reader ends the watch as lost, said and logged, never in silence."""
+    monkeypatch.setattr(_poller, "read", lambda *a, **k: 1 / 0)
+
+    history = watch(mill.job(WORKING)).result(5)
+
+    assert history.outcome is Outcome.LOST
+    assert "nbhelper itself failed: ZeroDivisionError" in history.error
+    assert "ZeroDivisionError" in logged.text
+
+
+# Floors
+
+
+def test_no_floor_is_broken_whatever_is_asked(mill):
+    """An interval below the floor is a warning, once, and the floor holds for every handle and every file."""
+    dead = reply(b"", 403)
+    names = [mill.file(dead, name=f"{n}.png") for n in range(4)]
+    ref = mill.job(*[WORKING] * 6, {"state": "done", "files": names})
+
+    with pytest.warns(UserWarning, match=r"mill is looked at every 0\.1 s at the most") as caught:
+        handles = [watch(ref, interval=0.01) for _ in range(3)]
+    for handle in handles:
+        handle.result(10)
+
+    assert len(caught) == 1
+    assert len(mill.looks["job-1"]) >= 8
+    assert min(mill.gaps()) >= FLOOR
+
+
+def test_links_that_died_together_share_their_looks(mill):
+    """Four dead links of a running task take a look for fresh ones, and never two looks at once."""
+    data = png(10)
+    dead = [mill.file(reply(b"", 410), name=f"{n}.png") for n in range(4)]
+    alive = [mill.file(reply(data + bytes([n])), name=f"{n}.png") for n in range(4)]
+    ref = mill.job({"state": "working", "files": dead}, {"state": "working", "files": alive}, DONE)
+
+    history = watch(ref).result(10)
+
+    assert sorted(sha256(f.read_bytes()) for f in history.files) == sorted(sha256(data + bytes([n])) for n in range(4))
+    assert min(mill.gaps()) >= FLOOR
+    assert len(mill.looks["job-1"]) <= 4
+
+
+def test_the_servers_wish_to_wait_is_kept(mill):
+    """Retry-After is longer than the floor: the next look at this task, and at any other, comes after it."""
+    asked = reply({"message": "slow down"}, 429, {"retry-after": "0.6"})
+    first = watch(mill.job(asked, DONE))
+    until(lambda: looks(first[0]))
+    second = watch(mill.job(DONE))
+
+    first.result(10)
+    second.result(10)
+
+    said = mill.replied["job-1"][0]
+    assert mill.looks["job-1"][1] - said >= 0.6
+    assert mill.looks["job-2"][0] - said >= 0.55
+
+
+def test_an_interval_is_kept(mill):
+    """A wish above the floor decides how often a healthy task is looked at."""
+    watch(mill.job(WORKING, WORKING, DONE), interval=0.4).result(10)
+
+    assert min(mill.gaps()) >= 0.4
+
+
+@pytest.mark.parametrize("left", [0.3, 0.6])
+def test_looks_aim_at_the_finish_that_the_server_expects(mill, left):
+    """With the server's own estimate there is one look less than the floor would allow for."""
+    watch(mill.job({"state": "working", "left": left}, DONE)).result(10)
+
+    assert len(mill.looks["job-1"]) == 2
+    assert left <= mill.gaps()[0] < left + 0.6
+
+
+# The store
+
+
+def test_each_observation_is_in_the_store_before_it_is_shown(mill):
+    """Whatever a handle shows can be read back at that very moment."""
+    handle = watch(mill.job(QUEUED, WORKING, DONE))
+    shown = []
+
+    def compare():
+        stored = _session.store().load(handle[0].uid)
+        shown.append(stored.events[: len(handle[0].events)] == handle[0].events)
+
+    handle.on_change(compare)
+    handle.result(5)
+
+    assert shown
+    assert all(shown)
+
+
+def test_a_store_that_fails_is_loud_and_stops_nothing(mill, monkeypatch, logged):
+    """With a full disk looking goes on in memory, each failure is logged, and the next write brings everything."""
+    store = _session.store()
+    real, failing = store.append, threading.Event()
+    failing.set()
+
+    def append(*args, **kwargs):
+        if failing.is_set():
+            from concurrent.futures import Future
+
+            refused = Future()
+            refused.set_exception(nbh.StoreError("the disk is full"))
+            return refused
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(store, "append", append)
+    handle = watch(mill.job(WORKING))
+    until(lambda: len(looks(handle[0])) >= 2)
+    assert "the disk is full" in logged.text
+    failing.clear()
+    mill.jobs["job-1"][:] = [DONE]
+    history = handle.result(5)
+
+    assert history.outcome is Outcome.SUCCEEDED
+    assert store.load(history.uid).events == history.events
+
+
+def test_saved_comes_before_the_end(mill):
+    """The last event of a success is its file, and only then the handle is done."""
+    handle = watch(mill.job({"state": "done", "files": [mill.file(later(0.2, reply(png())))]}))
+    until(lambda: handle[0].outcome)
+    assert not handle.done
+
+    history = handle.result(5)
+
+    assert isinstance(history.events[-1].seen, Saved)
+    assert history.settled
+
+
+def test_a_result_named_while_running_is_saved_at_once(mill):
+    """Outputs beside a state that is not final are fetched, and the state word stands."""
+    handle = watch(mill.job({"state": "working", "files": [mill.file(reply(png(3)))]}))
+
+    until(lambda: handle.files)
+
+    assert handle[0].state is State.RUNNING
+    assert handle[0].outcome is None
+    handle.stop()
+
+
+def test_success_without_a_file_is_success(mill):
+    """Final as the word says, with nothing to save."""
+    history = watch(mill.job(DONE)).result(5)
+
+    assert history.outcome is Outcome.SUCCEEDED
+    assert history.settled
+
+
+def test_a_reference_takes_a_second_request(mill):
+    """MiniMax's way: the id of a file is turned into a link, which is then fetched without the key."""
+    data = png(9)
+    mill.paths["/links/f%201"] = [reply({"link": mill.file(reply(data))})]
+
+    history = watch(mill.job({"state": "done", "ref": "f 1"})).result(5)
+
+    assert [sha256(f.read_bytes()) for f in history.files] == [sha256(data)]
+    assert mill.asked("/links")[0].header("authorization")
+    assert mill.asked("/files")[0].header("authorization") is None
+
+
+def test_a_second_request_that_fails_is_the_outputs_trouble(mill, monkeypatch):
+    """After its own retries the file is given up; the task has succeeded all the same."""
+    monkeypatch.setattr(_poller, "_RESOLVE_PAUSE", 0.02)
+    history = watch(mill.job({"state": "done", "ref": "f"})).result(15)
+
+    assert history.outcome is Outcome.SUCCEEDED
+    assert history.save_state("ref") is SaveState.FAILED
+    assert history.facts.misses == 0
+    assert len(mill.asked("/links")) == 4
+
+
+def test_save_false_fetches_nothing(mill):
+    """Without saving no file is asked for and none is there."""
+    handle = watch(mill.job({"state": "done", "files": [mill.file(reply(png()))]}), save=False)
+
+    assert handle.result(5).outcome is Outcome.SUCCEEDED
+    assert handle.files == ()
+    assert mill.asked("/files") == []
+
+
+def test_save_takes_a_folder(mill, tmp_path):
+    """Results go where the caller says."""
+    handle = watch(mill.job({"state": "done", "files": [mill.file(reply(png()))]}), save=tmp_path / "mine")
+
+    handle.result(5)
+
+    assert handle.files[0].is_relative_to(tmp_path / "mine")
+
+
+def test_a_later_handle_may_ask_for_saving(mill):
+    """A task first watched without saving is saved for whoever joins and wants it."""
+    ref = mill.job(WORKING, WORKING, {"state": "done", "files": [mill.file(reply(png()))]})
+    without, wanting = watch(ref, save=False), watch(ref)
+
+    wanting.result(5)
+
+    assert len(wanting.files) == 1
+    assert without.result(5).outcome is Outcome.SUCCEEDED
+
+
+# The handle itself
+
+
+def test_a_handle_reads_as_one_line(mill):
+    """`repr` says what and how far, for one and for many."""
+    one, other = mill.job(), mill.job({"state": "error"})
+    single, several = watch(one), watch([one, other])
+    single.result(5)
+    several.result(5)
+
+    assert repr(single) == "<Watch mill:job-1 succeeded>"
+    assert repr(several) == "<Watch 2 tasks: 1 succeeded, 1 failed>"
+    assert [str(h.task) for h in several] == [one, other]
+
+
+def test_a_handle_tabulates_itself(mill):
+    """`to_frame` and `summary` wait for the end and have one row per task, not per place."""
+    one, other = mill.job(), mill.job({"state": "error"})
+    handle = watch([one, other, one])
+
+    frame = handle.to_frame()
+
+    assert list(frame["task_id"]) == ["job-1", "job-2"]
+    assert list(frame["outcome"]) == ["succeeded", "failed"]
+    assert list(handle.summary(by="provider")["n"]) == [2]
+
+
+def test_images_are_opened_and_other_files_left_out(mill):
+    """`images()` gives pictures alone."""
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(buffer, "PNG")
+    files = [mill.file(reply(buffer.getvalue())), mill.file(reply(b"glTF" + bytes(40)), name="b.glb")]
+    handle = watch(mill.job({"state": "done", "files": files}))
+    handle.result(5)
+
+    pictures = handle.images()
+
+    assert [p.size for p in pictures] == [(8, 6)]
+    assert len(handle.files) == 2
+    for picture in pictures:
+        picture.close()
+
+
+def test_a_watch_in_a_script_waits_by_itself(mill, capsys):
+    """Without a notebook `watch` blocks and writes one line per change."""
+    handle = nbh.watch(mill.job(WORKING, DONE))
+
+    lines = capsys.readouterr().out.splitlines()
+
+    assert handle.done
+    assert [line.split(" ", 2)[2].partition(" after")[0] for line in lines] == ["running", "succeeded"]
+
+
+def test_a_watch_inside_a_running_loop_does_not_wait(mill):
+    """In an async function `watch` returns at once, whatever the place, and is awaited."""
+
+    async def main():
+        handle = nbh.watch(mill.job(WORKING, DONE), display=False)
+        pending = not handle.done
+        return pending, await handle
+
+    pending, history = asyncio.run(main())
+
+    assert pending
+    assert history.outcome is Outcome.SUCCEEDED
+
+
+@pytest.mark.parametrize(("wish", "waits"), [("0", False), ("1", True)])
+def test_the_environment_decides_about_waiting(mill, monkeypatch, wish, waits):
+    """`NBHELPER_BLOCK` overrides what the place would say."""
+    monkeypatch.setenv("NBHELPER_BLOCK", wish)
+
+    handle = nbh.watch(mill.job(later(0.2, DONE)), display=False)
+
+    assert handle.done is waits
+    handle.result(5)
+
+
+def test_a_huge_timeout_is_no_fault(mill):
+    """A timeout of centuries is as good as none."""
+    assert watch(mill.job(DONE), timeout=1e15).result(5).succeeded
+
+
+def test_many_tasks_take_few_connections(mill):
+    """Sixty tasks at once share small pools and the gate: none is starved and no floor broken."""
+    refs = [mill.job(WORKING, DONE) for _ in range(60)]
+
+    found = watch(refs).result(40)
+
+    assert {h.outcome for h in found} == {Outcome.SUCCEEDED}
+    assert mill.server.connections <= 40
+    assert min(mill.gaps()) >= FLOOR
+
+
+def test_marks_begin_every_watch(mill):
+    """What we did stands among what we saw: the first event is the mark `watching`."""
+    history = watch(mill.job()).result(5)
+
+    first = history.events[0].seen
+    assert isinstance(first, Mark)
+    assert first.word is MarkWord.WATCHING
+    assert MissKind.NETWORK not in misses(history)

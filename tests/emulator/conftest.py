@@ -1,0 +1,32 @@
+"""One quick server for most tests; each test has a key, and so an account, of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from emulator_calls import Caller
+
+from nbhelper._emulator import Server
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A thousand times as fast as the real APIs."""
+    with Server(speed=1000) as emulator:
+        yield emulator
+        assert emulator._errors == []
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    """A plain HTTP client; it never meets TLS, whose set-up would take longer than most tests."""
+    with httpx.Client(timeout=20, trust_env=False, verify=False) as client:
+        yield client
+
+
+@pytest.fixture
+def at(server: Server, http: httpx.Client) -> Callable[[str], Caller]:
+    """A new account at an API."""
+    return lambda name: Caller(server, name, http)

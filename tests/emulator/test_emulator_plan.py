@@ -1,0 +1,86 @@
+"""Directives and plans, without a network."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from nbhelper._emulator import DIRECTIVES
+from nbhelper._emulator import __doc__ as package_doc
+from nbhelper._emulator.plan import Pace, Plan, Wish, make_plan, read_wish
+
+PACE = Pace((1, 5), (10, 50))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a cat emu:fail", {"fail": ""}),
+        ("emu:fail=2002, then emu:seconds=3.5.", {"fail": "2002", "seconds": "3.5"}),
+        ("(emu:policy)", {"policy": ""}),
+        ("EMU:Fail=-1", {"fail": "-1"}),
+        ("emu:shape=output.image_url!", {"shape": "output.image_url"}),
+        ("emu:seconds=1 emu:seconds=2", {"seconds": "2"}),
+        ("emu:nonsense=3", {}),
+        ("an emu runs: fail", {}),
+    ],
+)
+def test_directives_are_read_anywhere_in_a_text(text, words):
+    """Punctuation around a directive is no part of it, unknown words are nothing."""
+    assert read_wish(["nothing here", text]).words == words
+
+
+def test_every_directive_is_documented():
+    """The package's table names each word of DIRECTIVES, and no other."""
+    table = [line.split()[0].partition("=")[0] for line in package_doc.splitlines() if line[:1].islower()]
+
+    assert [word for word in table if word in DIRECTIVES] == list(DIRECTIVES)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-3", "many", ""])
+def test_senseless_numbers_are_ignored(value):
+    """A number that is none changes nothing."""
+    assert Wish({"seconds": value}).number("seconds") is None
+
+
+def test_a_plan_is_the_same_for_the_same_dice():
+    """Seed and wish decide everything."""
+    assert make_plan(Wish(), PACE, 10, random.Random(4)) == make_plan(Wish(), PACE, 10, random.Random(4))
+    assert make_plan(Wish(), PACE, 10, random.Random(4)) != make_plan(Wish(), PACE, 10, random.Random(5))
+
+
+def test_a_directive_changes_only_what_it_names():
+    """Asking for a failure leaves the durations as they were."""
+    plain = make_plan(Wish(), PACE, 10, random.Random(4))
+    failing = make_plan(Wish({"fail": ""}), PACE, 10, random.Random(4))
+
+    assert (failing.queue, failing.run, failing.bend) == (plain.queue, plain.run, plain.bend)
+
+
+def test_speed_compresses_durations_but_not_real_seconds():
+    """`seconds` is at speed 1, `real-seconds` is not."""
+    assert make_plan(Wish({"seconds": "60"}), PACE, 20, random.Random(1)).run == 3
+    assert make_plan(Wish({"real-seconds": "60"}), PACE, 20, random.Random(1)).run == 60
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_task_only_moves_forward(seed):
+    """Progress grows, the queue shrinks, and only the end says 100."""
+    plan = make_plan(Wish(), PACE, 1, random.Random(seed))
+    moments = [plan.at(plan.total * i / 200) for i in range(202)]
+
+    assert [m.progress for m in moments] == sorted(m.progress for m in moments)
+    assert all((m.progress == 100) == (m.phase == "final") for m in moments)
+    assert all((m.position > 0) == (m.phase == "queued") for m in moments)
+    assert all((m.left > 0) == (m.phase != "final") for m in moments)
+    assert moments[-1].phase == "final"
+
+
+def test_a_stuck_task_never_ends():
+    """It creeps on and stays below 100."""
+    moment = Plan(queue=1, run=10, ending="stuck").at(10_000_000)
+
+    assert (moment.phase, moment.progress, moment.left) == ("running", 99, 1)
+    assert Plan(queue=1, run=10, ending="stuck").total == math.inf

@@ -1,0 +1,213 @@
+"""JupyterLab and Notebook 7, served from a folder and driven in headless Chromium as a person would."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from support.scripts import ROOT, environment
+from support.waiting import until
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SETUP = """
+import os
+os.environ["MILL_API_KEY"] = "mill-key-1234567890"
+import nbhelper as nbh
+from support.mill import provider
+nbh.register(provider("{root}"));
+"""
+"""A first cell: the tests' own API under the name `mill`."""
+
+
+def chromium() -> str | None:
+    """The browser that this machine has."""
+    return next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
+
+
+class Server:
+    """One Jupyter server with both front ends, all settings as they come, everything of its own below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "root"
+        self.root.mkdir(parents=True)
+        settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
+        settings.mkdir(parents=True)
+        # The question about news would lie above the notebook.
+        (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        own = {
+            "JUPYTER_CONFIG_DIR": folder / "config",
+            "JUPYTER_DATA_DIR": folder / "data",
+            "JUPYTER_RUNTIME_DIR": folder / "runtime",
+            "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
+            "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
+            "IPYTHONDIR": folder / "ipython",
+        }
+        paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
+        variables = environment(**{k: str(v) for k, v in own.items()}, PYTHONPATH=paths)
+        del variables["PYTHONWARNINGS"]  # Jupyter's own
+        choices = {
+            "ServerApp.ip": "127.0.0.1",
+            "ServerApp.port": self.port,
+            "ServerApp.port_retries": 0,
+            "ServerApp.root_dir": self.root,
+            "ServerApp.open_browser": False,
+            "ServerApp.disable_check_xsrf": True,
+            "IdentityProvider.token": "",
+            "LabApp.expose_app_in_browser": True,
+            "LabApp.extension_manager": "readonly",
+            "JupyterNotebookApp.expose_app_in_browser": True,
+        }
+        command = [sys.executable, "-m", "jupyterlab", "--allow-root", *(f"--{k}={v}" for k, v in choices.items())]
+        self._log = (folder / "log.txt").open("w")
+        self.process = subprocess.Popen(command, env=variables, stdout=self._log, stderr=subprocess.STDOUT)
+        until(self._answers, 60)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/status", timeout=5) as reply:
+                return reply.status == 200
+        except OSError:
+            time.sleep(0.1)
+            return False
+
+    def write(self, name: str, *cells: str) -> Path:
+        """A notebook in a folder of its own."""
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        book = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+        book.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+        path = self.root / name / f"{name}.ipynb"
+        path.parent.mkdir()
+        nbformat.write(book, path)
+        return path
+
+    def close(self) -> None:
+        """End it and its kernels."""
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._log.close()
+
+
+class Book:
+    """One notebook in a page of the browser."""
+
+    def __init__(self, server: Server, page: Any, path: Path, *, app: str = "lab") -> None:
+        self.server, self.page, self.path, self.app = server, page, path, app
+        self.faults: list[str] = []
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+
+    @property
+    def relative(self) -> str:
+        return str(self.path.relative_to(self.server.root))
+
+    def open(self, *, kernel: bool = True) -> Book:
+        """Load the page from scratch."""
+        where = f"lab/tree/{self.relative}?reset" if self.app == "lab" else f"notebooks/{self.relative}"
+        self.page.goto(f"{self.server.url}/{where}")
+        self.ready(kernel=kernel)
+        self.js("app.shell.collapseLeft()")  # the file browser, as people do on a narrow screen
+        return self
+
+    def ready(self, *, kernel: bool = True) -> None:
+        self.page.wait_for_function(
+            "() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length", timeout=60_000
+        )
+        if kernel:
+            self.until("app.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'", 60)
+
+    def js(self, expression: str, argument: Any = None) -> Any:
+        """A JavaScript expression's value; `app` is the application, `a` the argument."""
+        return self.page.evaluate(
+            f"(a) => {{ const app = window.jupyterapp; return ({expression.strip()}) }}", argument
+        )
+
+    def until(self, expression: str, seconds: float = 20, argument: Any = None) -> None:
+        """Wait until it is true."""
+        code = f"(a) => {{ const app = window.jupyterapp; return ({expression.strip()}) }}"
+        self.page.wait_for_function(code, arg=argument, timeout=seconds * 1000, polling=50)
+
+    def start(self, cell: int) -> None:
+        """Run a cell without waiting for it."""
+        self.js(
+            "void (app.shell.currentWidget.content.activeCellIndex = a, app.commands.execute('notebook:run-cell'))",
+            cell,
+        )
+
+    def run(self, *cells: int, seconds: float = 30) -> None:
+        """Run cells to their ends, one after another."""
+        for cell in cells:
+            self.start(cell)
+            self.until(
+                "(m => m && !m.outputs.loading && app.shell.currentWidget.content.widgets[a].prompt !== '*' "
+                "&& m.executionCount !== null && m.executionState !== 'running')"
+                "(app.shell.currentWidget.content.widgets[a].model)",
+                seconds,
+                cell,
+            )
+
+    def idle(self) -> bool:
+        return bool(self.js("app.shell.currentWidget.sessionContext.session.kernel.status === 'idle'"))
+
+    def cell(self, index: int) -> Any:
+        """The output area of a cell."""
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(index).locator(".jp-OutputArea").first
+
+    def text(self, index: int) -> str:
+        return str(self.cell(index).inner_text())
+
+    def says(self, index: int, words: str, seconds: float = 20) -> None:
+        """Wait until a cell's output has these words."""
+        self.until(
+            "document.querySelectorAll('.jp-Notebook .jp-Cell')[a[0]]?.querySelector('.jp-OutputArea')"
+            "?.innerText.includes(a[1])",
+            seconds,
+            [index, words],
+        )
+
+    def frozen(self, index: int, seconds: float = 30) -> None:
+        """Wait until no widget is left in a cell's output, and a card is."""
+        self.until(
+            "(o => o.querySelector('.nbh') && !o.querySelector('.jupyter-widgets'))"
+            "(document.querySelectorAll('.jp-Notebook .jp-Cell')[a].querySelector('.jp-OutputArea'))",
+            seconds,
+            index,
+        )
+
+    def save(self) -> dict[str, Any]:
+        """Save by the front end's own command, and read the file."""
+        self.js("app.commands.execute('docmanager:save')")
+        self.until("!app.shell.currentWidget.context.model.dirty")
+        return dict(json.loads(self.path.read_text()))
+
+    def picture(self, path: Path) -> None:
+        self.page.screenshot(path=str(path))

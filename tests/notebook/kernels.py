@@ -1,0 +1,132 @@
+"""A Jupyter kernel without a browser: cells in, raw messages out."""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from jupyter_client.manager import KernelManager
+from support.scripts import ROOT, environment
+
+SETUP = """
+import os, sys, time
+os.environ["MILL_API_KEY"] = "mill-key-1234567890"
+import nbhelper as nbh
+from support.mill import provider
+nbh.register(provider("{root}"));
+"""
+WIDGET = "application/vnd.jupyter.widget-view+json"
+Message = dict[str, Any]
+
+
+def variables(folder: Path) -> dict[str, str]:
+    """The environment of a Jupyter that keeps everything below a folder."""
+    own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
+    paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
+    found = environment(**own, JUPYTER_RUNTIME_DIR=str(folder / "runtime"), PYTHONPATH=paths)
+    del found["PYTHONWARNINGS"]  # Jupyter's own
+    return found
+
+
+class Kernel:
+    """One kernel, its working directory an empty folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "work"
+        self.folder.mkdir()
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel(cwd=str(self.folder), env=variables(folder))
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    def send(self, code: str, *, cell: str = "") -> str:
+        """Ask for a cell, as a front end does that a person sits at."""
+        content = {
+            "code": dedent(code),
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": True,
+            "stop_on_error": True,
+        }
+        message = self.client.session.msg("execute_request", content, metadata={"cellId": cell} if cell else {})
+        self.client.shell_channel.send(message)
+        return str(message["header"]["msg_id"])
+
+    def next(self, seconds: float) -> Message | None:
+        """The next message of the output channel, None when none comes."""
+        try:
+            return dict(self.client.get_iopub_msg(timeout=seconds))
+        except queue.Empty:
+            return None
+
+    def run(self, code: str, *, cell: str = "", seconds: float = 30, fails: bool = False) -> list[Message]:
+        """A cell to its end; what it sent meanwhile."""
+        sent = self.finish(self.send(code, cell=cell), seconds)
+        assert fails or not raised(sent), of(sent, "error")[0]["content"]
+        return sent
+
+    def finish(self, asked: str, seconds: float = 30) -> list[Message]:
+        ends = time.monotonic() + seconds
+        found: list[Message] = []
+        while True:
+            message = self.next(max(0.01, ends - time.monotonic()))
+            assert message is not None, f"the cell is not over after {seconds} s"
+            found.append(message)
+            mine = message["parent_header"].get("msg_id") == asked
+            if mine and message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                return found
+
+    def until(self, wanted: Any, seconds: float = 30) -> list[Message]:
+        """Messages up to and including the first that is wanted."""
+        ends = time.monotonic() + seconds
+        found: list[Message] = []
+        while True:
+            message = self.next(max(0.01, ends - time.monotonic()))
+            assert message is not None, f"not seen within {seconds} s; {kinds(found)}"
+            found.append(message)
+            if wanted(message):
+                return found
+
+    def value(self, code: str) -> str:
+        """What a cell prints."""
+        return printed(self.run(code))
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+
+
+def kinds(messages: list[Message]) -> list[str]:
+    return [m["msg_type"] for m in messages]
+
+
+def of(messages: list[Message], *types: str) -> list[Message]:
+    return [m for m in messages if m["msg_type"] in types]
+
+
+def printed(messages: list[Message]) -> str:
+    return "".join(m["content"]["text"] for m in of(messages, "stream")).strip()
+
+
+def raised(messages: list[Message]) -> list[str]:
+    return [m["content"]["ename"] for m in of(messages, "error")]
+
+
+def frozen(ident: str) -> Any:
+    """Whether a message replaces a task's live card by the static one."""
+
+    def tell(message: Message) -> bool:
+        data = message["content"].get("data", {})
+        plain = str(data.get("text/plain", "")) if isinstance(data, dict) else ""
+        return (
+            message["msg_type"] == "update_display_data" and WIDGET not in data and plain.startswith(f"mill:{ident}:")
+        )
+
+    return tell

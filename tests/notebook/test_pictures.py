@@ -1,0 +1,390 @@
+"""Thumbnails: what is decoded looks as it was meant to, what is not is refused, and nothing brings the worker down."""
+
+import io
+import os
+import signal
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+from support.waiting import until
+
+from nbhelper import _preview
+from nbhelper._preview import SIDE, WEIGHT, Previewer, Thumbnail, can_preview
+
+RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 180, 60), (30, 60, 210), (255, 255, 255)
+NEAR = 14
+"""How far a channel may be off after JPEG."""
+
+
+@pytest.fixture(scope="module")
+def worker():
+    made = Previewer()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def thumb(worker, tmp_path):
+    """Bytes to the picture that a card would show, with the thumbnail itself."""
+
+    def make(data, suffix=".png", side=SIDE):
+        path = tmp_path / f"picture{suffix}"
+        path.write_bytes(data)
+        found = worker.thumbnail(path, side)
+        assert isinstance(found, Thumbnail), found
+        picture = Image.open(io.BytesIO(found.data))
+        assert picture.size == (found.width, found.height)
+        return picture, found
+
+    return make
+
+
+@pytest.fixture
+def refused(worker, tmp_path):
+    """Bytes to the reason why there is no thumbnail."""
+
+    def make(data, suffix=".png"):
+        path = tmp_path / f"picture{suffix}"
+        path.write_bytes(data)
+        found = worker.thumbnail(path)
+        assert isinstance(found, str)
+        return found
+
+    return make
+
+
+def quarters(mode="RGB", colours=(RED, GREEN, BLUE, WHITE), size=200):
+    """Four squares of colour: which is where shows every turn and mirror."""
+    picture = Image.new(mode, (size, size))
+    half = size // 2
+    for at, colour in zip(((0, 0), (half, 0), (0, half), (half, half)), colours, strict=True):
+        picture.paste(colour, (*at, at[0] + half, at[1] + half))
+    return picture
+
+
+def encoded(picture, form, **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def seen(picture):
+    """The colours in the middles of the four quarters."""
+    rgb = picture.convert("RGB")
+    w, h = rgb.size
+    return [rgb.getpixel((x, y)) for y in (h // 4, 3 * h // 4) for x in (w // 4, 3 * w // 4)]
+
+
+def alike(found, expected, near=NEAR):
+    return all(abs(a - b) <= near for f, e in zip(found, expected, strict=True) for a, b in zip(f, e, strict=True))
+
+
+FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif", "AVIF": ".avif"}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_five_formats_are_shown(thumb, form):
+    """PNG, JPEG, WebP, GIF and AVIF give a thumbnail with the colours where they were."""
+    picture, found = thumb(encoded(quarters(), form), FORMATS[form])
+
+    assert alike(seen(picture), [RED, GREEN, BLUE, WHITE], near=30)
+    assert found.full == (200, 200)
+
+
+TURNED = {
+    1: (RED, GREEN, BLUE, WHITE),
+    2: (GREEN, RED, WHITE, BLUE),
+    3: (WHITE, BLUE, GREEN, RED),
+    4: (BLUE, WHITE, RED, GREEN),
+    5: (RED, BLUE, GREEN, WHITE),
+    6: (BLUE, RED, WHITE, GREEN),
+    7: (WHITE, GREEN, BLUE, RED),
+    8: (GREEN, WHITE, RED, BLUE),
+}
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+def test_a_turned_photo_stands_upright(thumb, orientation):
+    """All eight EXIF orientations are applied, and the full size is told as one sees it."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    wide = quarters(size=200).resize((300, 200))
+
+    picture, found = thumb(encoded(wide, "JPEG", quality=95, exif=exif), ".jpg")
+
+    assert alike(seen(picture), TURNED[orientation], near=24)
+    assert found.full == ((200, 300) if orientation >= 5 else (300, 200))
+
+
+def test_what_shines_through_stays_so(thumb):
+    """An alpha channel survives: half-transparent is half-transparent, opaque keeps its colour."""
+    picture = quarters("RGBA", ((*RED, 255), (*GREEN, 128), (0, 0, 0, 0), (*BLUE, 255)))
+
+    small, found = thumb(encoded(picture, "PNG"))
+    alpha = [small.convert("RGBA").getpixel((x, y))[3] for y in (50, 150) for x in (50, 150)]
+
+    assert found.mime == "image/webp"
+    assert [abs(a - e) <= 6 for a, e in zip(alpha, (255, 128, 0, 255), strict=True)] == [True] * 4
+    assert alike(seen(small)[:1], [RED])
+
+
+def test_a_palette_with_a_transparent_colour(thumb):
+    """A palette's transparent entry is transparent, in PNG and in GIF."""
+    picture = quarters("P", (0, 1, 2, 3))
+    picture.putpalette([*RED, *GREEN, *BLUE, *WHITE])
+    for form in ("PNG", "GIF"):
+        small, _ = thumb(encoded(picture, form, transparency=2), FORMATS[form])
+
+        assert small.convert("RGBA").getpixel((50, 150))[3] == 0
+        assert alike(seen(small)[:2], [RED, GREEN])
+
+
+def test_cmyk(thumb):
+    """A CMYK JPEG is shown in the colours of light."""
+    picture = quarters("CMYK", ((0, 255, 255, 0), (255, 0, 255, 0), (255, 255, 0, 0), (0, 0, 0, 0)))
+
+    small, _ = thumb(encoded(picture, "JPEG", quality=95), ".jpg")
+
+    assert alike(seen(small), [(255, 0, 0), (0, 255, 0), (0, 0, 255), WHITE], near=40)
+
+
+def png16(colour_type, pixels, width):
+    """A PNG of 16 bits a channel, which Pillow cannot write."""
+    rows = [pixels[i : i + width] for i in range(0, len(pixels), width)]
+    raw = b"".join(b"\x00" + b"".join(struct.pack(f">{len(p)}H", *p) for p in row) for row in rows)
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, len(rows), 16, colour_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+
+
+def blocks(four, size=64):
+    half = size // 2
+    return [four[(y >= half) * 2 + (x >= half)] for y in range(size) for x in range(size)]
+
+
+def test_sixteen_bits(thumb):
+    """Sixteen bits of grey, of colour and with alpha are scaled, not clipped to white."""
+    grey, _ = thumb(png16(0, blocks([(0,), (0x4000,), (0x8000,), (0xFFFF,)]), 64))
+    rgb, _ = thumb(png16(2, blocks([(0xFFFF, 0, 0), (0, 0x8000, 0), (0, 0, 0xFFFF), (0x4000,) * 3]), 64))
+    alpha, _ = thumb(png16(6, blocks([(0xFFFF, 0, 0, 0xFFFF), (0, 0, 0, 0), (0, 0, 0xFFFF, 0xFFFF), (0,) * 4]), 64))
+
+    assert alike(seen(grey), [(0,) * 3, (64,) * 3, (128,) * 3, (255,) * 3])
+    assert alike(seen(rgb), [(255, 0, 0), (0, 128, 0), (0, 0, 255), (64,) * 3])
+    assert [alpha.convert("RGBA").getpixel((x, y))[3] for y in (16, 48) for x in (16, 48)] == [255, 0, 255, 0]
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
+def test_an_animation_shows_its_first_frame(thumb, form):
+    """Of an animation the first frame is shown, and it is known to be one."""
+    frames = [Image.new("RGB", (64, 64), c) for c in (GREEN, RED, BLUE)]
+    data = encoded(frames[0], form, save_all=True, append_images=frames[1:], duration=100, loop=0)
+
+    picture, found = thumb(data, FORMATS[form])
+
+    assert alike(seen(picture), [GREEN] * 4, near=24)
+    assert found.animated
+
+
+OTHERS = {
+    "TIFF": lambda: encoded(quarters(), "TIFF"),
+    "EPS": lambda: encoded(quarters(), "EPS"),
+    "BMP": lambda: encoded(quarters(), "BMP"),
+    "ICO": lambda: encoded(quarters(), "ICO"),
+    "PPM": lambda: encoded(quarters(), "PPM"),
+    "PDF": lambda: encoded(quarters(), "PDF"),
+    "PSD": lambda: b"8BPS\x00\x01" + bytes(6) + b"\x00\x03" + struct.pack(">IIHH", 8, 8, 8, 3) + bytes(400),
+    "SVG": lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script>1</script></svg>',
+    "HEIC": lambda: b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00heicmif1" + bytes(400),
+}
+
+
+@pytest.mark.parametrize("form", OTHERS)
+def test_no_other_decoder_is_reached(refused, form):
+    """SVG, TIFF, PSD, EPS, HEIC and the rest are not decoded, whatever their name says."""
+    assert "identify" in refused(OTHERS[form](), ".png")
+
+
+def test_suffixes_that_are_previewed(tmp_path):
+    """The suffix comes from the file's own bytes; only the five formats are handed to the worker."""
+    names = [".png", ".jpg", ".webp", ".gif", ".avif", ".svg", ".tif", ".bmp", ".heic", ".glb", ".mp4", ".bin"]
+    shown = {name for name in names if can_preview(tmp_path / f"a{name}")}
+
+    assert shown == {".png", ".jpg", ".webp", ".gif", ".avif"}
+
+
+def photo(size=1024):
+    """Something that is hard to compress, as photos are."""
+    noise = Image.effect_noise((size, size), 90)
+    picture = Image.merge("RGB", (noise, noise.rotate(90), noise.rotate(180)))
+    ImageDraw.Draw(picture).ellipse([size // 4, size // 4, size // 2, size // 2], fill=RED)
+    return picture
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_weight(thumb, mode):
+    """No thumbnail is wider than 384 pixels or heavier than 20 kB, however hard the picture is to compress."""
+    picture, found = thumb(encoded(photo().convert(mode), "PNG"))
+
+    assert max(picture.size) <= SIDE
+    assert len(found.data) <= WEIGHT
+    assert found.full == (1024, 1024)
+
+
+def test_small_pictures_are_not_blown_up(thumb):
+    """A picture smaller than a thumbnail keeps its size."""
+    picture, _ = thumb(encoded(quarters(size=40), "PNG"))
+
+    assert picture.size == (40, 40)
+
+
+def test_a_truncated_picture_has_a_reason(refused):
+    """A file that breaks off gives words, not a picture."""
+    data = encoded(photo(256), "PNG")
+
+    assert "truncated" in refused(data[: len(data) // 2])
+
+
+def huge(width, height):
+    """A PNG of one colour with very many pixels in very few bytes."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    packer = zlib.compressobj(9)
+    row = bytes(1 + width // 8 + 1)
+    rows = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(9000, 9000), (7000, 7000), (1_000_000, 100)], ids=["81M", "49M", "long"]
+)
+def test_too_many_pixels_are_refused(refused, width, height):
+    """A picture of more than 40 megapixels is refused by its header, before a pixel of it is made."""
+    begun = time.monotonic()
+
+    assert "pixels are too many to preview" in refused(huge(width, height))
+    assert time.monotonic() - begun < 2
+
+
+def test_a_text_chunk_that_blows_up_is_refused(refused, thumb):
+    """A PNG whose compressed text would fill the memory gives words, and the next picture works."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    good = encoded(quarters(), "PNG")
+    bomb = chunk(b"zTXt", b"note\x00\x00" + zlib.compress(bytes(200_000_000), 9))
+
+    assert "too large" in refused(good[:33] + bomb + good[33:])
+    assert alike(seen(thumb(good)[0]), [RED, GREEN, BLUE, WHITE])
+
+
+def hang(worker):
+    """Stop the worker's process in the middle of whatever it does."""
+    os.kill(worker._process.pid, signal.SIGSTOP)
+
+
+def crash(worker):
+    os.kill(worker._process.pid, signal.SIGSEGV)
+
+
+@pytest.mark.parametrize("harm", [hang, crash])
+def test_a_worker_that_hangs_or_dies_is_replaced(tmp_path, monkeypatch, harm):
+    """The picture that brought it down has words instead, and the next one is shown by a new worker."""
+    monkeypatch.setattr(_preview, "PATIENCE", 0.5)
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(quarters(), "PNG"))
+    worker = Previewer()
+    try:
+        assert isinstance(worker.thumbnail(path), Thumbnail)
+        first = worker._process.pid
+        process = worker._process
+        harm(worker)
+        if harm is crash:
+            monkeypatch.setattr(process, "poll", lambda: None)  # it dies while it is asked
+        begun = time.monotonic()
+        found = worker.thumbnail(path)
+
+        assert isinstance(found, str)
+        assert "preview" in found
+        assert time.monotonic() - begun < 3
+        assert isinstance(worker.thumbnail(path), Thumbnail)
+        assert worker._process.pid != first
+    finally:
+        worker.close()
+
+
+def test_an_interrupt_does_not_mix_up_pictures(tmp_path):
+    """After an interrupted wait for one thumbnail, the next answer belongs to the next picture."""
+    one, other = tmp_path / "one.png", tmp_path / "other.png"
+    one.write_bytes(encoded(Image.new("RGB", (50, 50), RED), "PNG"))
+    other.write_bytes(encoded(Image.new("RGB", (60, 60), BLUE), "PNG"))
+    worker = Previewer()
+    assert worker.thumbnail(one).width == 50
+    worker._process.stdout = Interrupted(worker._process.stdout)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            worker.thumbnail(one)
+
+        assert worker.thumbnail(other).width == 60
+    finally:
+        worker.close()
+
+
+class Interrupted:
+    """A pipe whose reader is interrupted."""
+
+    def __init__(self, pipe):
+        self._pipe = pipe
+
+    def readline(self):
+        raise KeyboardInterrupt
+
+    def close(self):
+        self._pipe.close()
+
+
+def test_the_worker_sees_no_key(tmp_path, monkeypatch):
+    """Keys in the environment stay out of the process that decodes strangers' pictures."""
+    monkeypatch.setenv("KIE_API_KEY", "canary-5f2d81")
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(quarters(), "PNG"))
+    worker = Previewer()
+    try:
+        worker.thumbnail(path)
+        variables = Path(f"/proc/{worker._process.pid}/environ").read_bytes()
+    finally:
+        worker.close()
+
+    assert b"canary" not in variables
+    assert b"PATH=" in variables
+
+
+def test_closing_does_not_wait_for_a_worker_that_hangs(tmp_path, monkeypatch):
+    """Leaving the interpreter ends a stuck worker at once."""
+    from threading import Thread
+
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(quarters(), "PNG"))
+    worker = Previewer()
+    worker.thumbnail(path)
+    hang(worker)
+    asking = Thread(target=worker.thumbnail, args=(path,), daemon=True)
+    asking.start()
+    until(worker._lock.locked)
+
+    begun = time.monotonic()
+    worker.close()
+
+    assert time.monotonic() - begun < 2
+    asking.join(5)
+    assert not asking.is_alive()

@@ -1,0 +1,316 @@
+"""A provider of your own: the documented example works, and each mistake is one clear line."""
+
+import re
+import textwrap
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from nbhelper import BadInput, Provider
+from nbhelper._providers import contract, get, names, register
+from nbhelper._providers.reader import read as read_reply
+from nbhelper.testing import read
+from nbhelper.types import Batch, Endpoint, ErrorRule, HttpReply, HttpRequest, Outputs, Snapshot
+
+LEAST = {
+    "name": "pixelmill",
+    "base_url": "https://api.pixelmill.example",
+    "key_variable": "PIXELMILL_API_KEY",
+    "poll": "GET /v1/jobs/{id}",
+    "state": "job.status",
+    "words": {"done": "succeeded"},
+}
+
+
+@pytest.fixture
+def example():
+    """The provider of the contract's docstring, made by running it as it is printed."""
+    printed = contract.__doc__.partition("takes one cell:\n")[2]
+    cell, _, after = textwrap.dedent(printed).partition("task = ")
+    assert after.startswith("nbh.submit(")
+    added = []
+    nbh = SimpleNamespace(register=added.append, Provider=Provider)
+    exec(compile(cell.replace("import nbhelper as nbh\n", ""), "contract.py", "exec"), {"nbh": nbh})
+    return added[0]
+
+
+def test_the_documented_example_reads_its_own_replies(example):
+    """The cell in the contract's docstring makes a provider whose replies are read whole."""
+    running = read(example, {"job": {"id": "1", "status": "working", "percent": 40}})
+    done = read(
+        example,
+        {"job": {"status": "done", "credits_used": 0, "images": ["https://p.example/1.png", "https://p.example/2"]}},
+    )
+    failed = read(example, {"job": {"status": "error", "reason": "no owls left"}})
+
+    assert (running.state, running.progress) == ("running", 0.4)
+    assert (done.state, done.credits) == ("succeeded", 0)
+    assert [o.name for o in done.outputs] == ["job.images[0]", "job.images[1]"]
+    assert (failed.state, failed.error.message) == ("failed", "no owls left")
+
+
+def test_the_documented_example_is_short(example):
+    """A new API takes one cell of about 15 lines."""
+    printed = contract.__doc__.partition("takes one cell:\n")[2].strip().splitlines()
+
+    assert len([line for line in printed if line.strip()]) <= 18
+    assert example.creates["image"] == Endpoint(path="/v1/jobs")
+
+
+def test_an_unknown_word_of_an_own_provider_is_shown_and_not_final(example):
+    """A word nobody declared is `unknown`, with the word itself."""
+    seen = read(example, {"job": {"status": "simmering"}})
+
+    assert (seen.state, seen.word) == ("unknown", "simmering")
+
+
+MISTAKES = {
+    "name-with-capitals": ({"name": "PixelMill"}, "name"),
+    "name-empty": ({"name": ""}, "name"),
+    "name-of-another-type": ({"name": 7}, "name"),
+    "base-url-without-scheme": ({"base_url": "api.pixelmill.example"}, "base_url"),
+    "base-url-of-another-type": ({"base_url": None}, "base_url"),
+    "base-url-with-query": ({"base_url": "https://x.example/?a=1"}, "base_url"),
+    "key-variable-with-a-dash": ({"key_variable": "PIXEL-MILL"}, "key_variable"),
+    "key-variable-empty": ({"key_variable": ()}, "key_variable"),
+    "key-variable-of-another-type": ({"key_variable": 5}, "key_variable"),
+    "key-format-without-the-key": ({"key_format": "Bearer"}, "key_format"),
+    "floor-zero": ({"floor": 0}, "floor"),
+    "floor-text": ({"floor": "2"}, "floor"),
+    "floor-true": ({"floor": True}, "floor"),
+    "floor-nan": ({"floor": float("nan")}, "floor"),
+    "progress-max-zero": ({"progress_max": 0}, "progress_max"),
+    "progress-max-text": ({"progress_max": "100"}, "progress_max"),
+    "words-with-no-state": ({"words": {"done": "finished"}}, "finished"),
+    "words-of-another-type": ({"words": ["done"]}, "words"),
+    "state-is-no-path": ({"state": "job.[status"}, "state"),
+    "state-of-another-type": ({"state": 5}, "state"),
+    "outputs-is-no-path": ({"outputs": "job.("}, "outputs"),
+    "outputs-of-another-type": ({"outputs": [5]}, "outputs"),
+    "progress-is-no-path": ({"progress": "a..b"}, "progress"),
+    "credits-of-another-type": ({"credits": 3}, "credits"),
+    "code-is-no-path": ({"code": ("code", "a b")}, "code"),
+    "poll-is-no-request": ({"poll": "/v1/jobs/{id}"}, "GET /v1/jobs"),
+    "poll-without-the-id": ({"poll": "GET /v1/jobs"}, "where the id stands"),
+    "poll-by-another-method": ({"poll": "DELETE /v1/jobs/{id}"}, "DELETE"),
+    "poll-of-another-type": ({"poll": 3}, "poll"),
+    "endpoint-is-a-get": ({"endpoints": {"image": "GET /v1/jobs"}}, "POST"),
+    "endpoint-of-another-type": ({"endpoints": {"image": 3}}, "endpoint"),
+    "endpoints-of-another-type": ({"endpoints": ["POST /v1/jobs"]}, "endpoints"),
+    "batch-items-is-no-path": ({"batch": Batch(request=HttpRequest("POST", "/b"), size=9, items="a b")}, "batch.items"),
+    "endpoint-id-is-no-path": ({"endpoints": {"image": Endpoint(path="/a", id="a b")}}, "endpoints[image].id"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "named"), MISTAKES.values(), ids=MISTAKES)
+def test_a_malformed_field_is_one_clear_line(wrong, named):
+    """Each malformed field is refused when the provider is made, by one line that names it."""
+    with pytest.raises(BadInput) as refused:
+        Provider(**{**LEAST, **wrong})
+
+    text = str(refused.value)
+    assert named in text
+    assert "\n" not in text
+    assert len(text) < 250
+
+
+def test_an_error_rule_that_means_nothing_is_refused():
+    """A rule means a kind of miss or an end; `running` is neither."""
+    with pytest.raises(BadInput, match='means "running"'):
+        ErrorRule(means="running")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("tripoo", "tripo"), ("ailabtools", "ailab"), ("kei", "kie"), ("tripo_v3", "tripo-v3")]
+)
+def test_an_unknown_name_offers_the_nearest(typed, offered):
+    """A misspelt provider is answered with the one that was meant."""
+    with pytest.raises(BadInput, match=re.escape(f'Did you mean "{offered}"?')):
+        get(typed)
+
+
+@pytest.mark.parametrize("wrong", ["", "  ", None, 3])
+def test_a_name_that_is_none_lists_the_known(wrong):
+    """Nothing at all is answered with what there is."""
+    with pytest.raises(BadInput, match="ailab-legacy, ailab, gptge, tripo, tripo-v3, aigptimage, kie"):
+        get(wrong)
+
+
+def test_register_takes_providers_only():
+    """A dict is not a provider."""
+    with pytest.raises(BadInput, match=r"nbhelper\.Provider, not dict"):
+        register({"name": "x"})
+
+
+def test_the_first_seven_names():
+    """The seven come first, in the order of the design."""
+    assert names()[:7] == ("ailab-legacy", "ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie")
+
+
+# The seven
+
+SEVEN = {
+    "ailab-legacy": ("https://www.ailabapi.com", ("AILAB_API_KEY",), "ailabapi-api-key: {key}", 5),
+    "ailab": ("https://www.ailabapi.com", ("AILAB_API_KEY",), "ailabapi-api-key: {key}", 5),
+    "gptge": ("https://api.gpt.ge", ("GPTGE_API_KEY",), "Authorization: Bearer {key}", 5),
+    "tripo": ("https://api.tripo3d.ai/v2/openapi", ("TRIPO_API_KEY",), "Authorization: Bearer {key}", 2),
+    "tripo-v3": ("https://openapi.tripo3d.ai/v3", ("TRIPO_API_KEY",), "Authorization: Bearer {key}", 2),
+    "aigptimage": ("https://aigptimage.com", ("AIGPTIMAGE_API_KEY",), "Authorization: Bearer {key}", 2),
+    "kie": ("https://api.kie.ai", ("KIE_API_KEY", "KIE_AI_API_KEY"), "Authorization: Bearer {key}", 2),
+}
+
+
+@pytest.mark.parametrize("name", SEVEN)
+def test_where_a_provider_is_and_how_it_is_asked(name):
+    """Address, key and floor are those of the documentation."""
+    spec = get(name)
+
+    assert (spec.base_url, spec.variables, f"{spec.key_header}: {spec.key_format}", spec.floor) == SEVEN[name]
+    assert spec.docs.startswith("https://")
+
+
+def test_tripo_keys_are_told_by_their_beginning():
+    """Client ids (`tcli_…`) are refused by both of Tripo's APIs."""
+    assert get("tripo").key_starts == get("tripo-v3").key_starts == ("tsk_",)
+
+
+def test_only_tripo_has_a_word_to_confirm():
+    """`unknown` is documented as final and says nothing."""
+    assert [n for n in SEVEN if get(n).confirm] == ["tripo", "tripo-v3"]
+
+
+@pytest.mark.parametrize("name", SEVEN)
+def test_endpoints_hold_together(name):
+    """Required parameters and uploads are known ones, paths start at the root, types fit the encoding."""
+    for endpoint in get(name).creates.values():
+        assert endpoint.path.startswith("/")
+        if endpoint.params:
+            assert set(endpoint.required) <= set(endpoint.params)
+            assert set(endpoint.files) <= set(endpoint.params)
+        assert not endpoint.files or endpoint.encoding == "multipart"
+
+
+def test_only_aigptimage_creates_can_be_repeated():
+    """It alone answers a repeated request id with the same task."""
+    assert {n for n in SEVEN for e in get(n).creates.values() if e.request_id} == {"aigptimage"}
+
+
+def test_every_ailab_create_is_asynchronous():
+    """Without `task_type=async` the API answers with the picture, and there is nothing to watch."""
+    for spec in (get("ailab"), get("ailab-legacy")):
+        for endpoint in filter(None, (*spec.creates.values(), spec.other)):
+            assert endpoint.fixed == {"task_type": "async"}
+            assert endpoint.encoding == "multipart"
+
+
+def test_a_provider_can_be_moved_and_stays_itself():
+    """`replace` gives the same provider at another address, as `connect(base_url=…)` needs it."""
+    for name in SEVEN:
+        moved = replace(get(name), base_url="http://127.0.0.1:8123/kie/")
+
+        assert moved.base_url == "http://127.0.0.1:8123/kie"
+        assert replace(moved, base_url=get(name).base_url) == get(name)
+
+
+# What the reader does for all
+
+
+def reading(**more):
+    return Provider(**{**LEAST, "words": {"on": "running", "done": "succeeded", "bad": "failed"}, **more})
+
+
+def test_outputs_have_names_of_their_own():
+    """Two results never share a name, because files and saves are known by it."""
+    spec = reading(outputs=(Outputs(path="a", name="x"), Outputs(path="b", name="x")))
+
+    seen = read(spec, {"job": {"status": "done"}, "a": "https://p.example/1", "b": "https://p.example/2"})
+
+    assert [o.name for o in seen.outputs] == ["x", "x (2)"]
+
+
+def test_outputs_are_capped():
+    """Of ten thousand links the first 256 are outputs; the raw reply keeps the rest."""
+    links = [f"https://p.example/{n}.png" for n in range(10_000)]
+
+    seen = read(reading(outputs="job.images"), {"job": {"status": "done", "images": links}})
+
+    assert len(seen.outputs) == 256
+    assert len(seen.raw["job"]["images"]) == 10_000
+
+
+def test_a_key_in_a_reply_is_not_kept():
+    """A server that echoes the key back does not get it into a history."""
+    spec = reading(error_message="job.why", message="why")
+    secret = "sk-1234567890abcdef"
+    failed = HttpReply(200, {}, f'{{"job": {{"status": "bad", "why": "key {secret} is bad"}}}}'.encode())
+    refused = HttpReply(401, {}, f'{{"why": "key {secret} is bad"}}'.encode())
+
+    for reply in (failed, refused):
+        assert secret not in "".join(map(str, vars_of(read_reply(spec, reply, secrets=(secret,)))))
+
+
+def vars_of(record):
+    return [getattr(record, name) for name in record.__dataclass_fields__]
+
+
+def test_links_in_the_raw_reply_have_no_query():
+    """A signed link is a secret: the raw reply keeps it without its signature."""
+    seen = read(reading(outputs="job.image"), {"job": {"status": "done", "image": "https://p.example/1.png?sig=abc"}})
+
+    assert seen.outputs[0].url.endswith("?sig=abc")
+    assert "sig" not in repr(seen.raw)
+
+
+def test_text_of_a_server_is_one_plain_line():
+    """Escapes, overrides, NUL and a megabyte of words end as one line of at most 500 characters."""
+    words = "\x1b[31mred\x1b[0m \u202etxet\x00\n" + "a" * 1_000_000
+
+    seen = read(reading(error_message="job.why"), {"job": {"status": "bad", "why": words}})
+
+    assert seen.error.message.startswith("red txet a")
+    assert len(seen.error.message) == 500
+
+
+def test_an_adjust_that_fails_is_a_garbled_reply():
+    """Somebody's own function that trips over a reply does not end the watch."""
+    seen = read(reading(adjust=lambda body: body["missing"]), {"job": {"status": "done"}})
+
+    assert seen.kind == "garbled"
+    assert "adjust() of pixelmill failed on the reply (KeyError)" in seen.message
+
+
+def test_an_adjust_may_rebuild_the_reply():
+    """What data cannot say is a pure function from reply to reply."""
+    seen = read(reading(adjust=lambda body: {"job": {"status": body["s"].lower()}}), {"s": "DONE"})
+
+    assert seen.state == "succeeded"
+
+
+BATCH = Batch(request=HttpRequest("POST", "/list", json={"ids": "{ids}"}), size=3, items="jobs", item_id="id", wrap="")
+
+
+def test_a_batch_may_be_a_list():
+    """Details without a key of their own are told apart by their id."""
+    spec = replace(reading(state="status", reply_id="id"), batch=BATCH)
+    reply = HttpReply(200, {}, b'{"jobs": [{"id": 1, "status": "on"}, {"id": "2", "status": "done"}, null, 5]}')
+
+    from nbhelper._providers.reader import read_batch
+
+    seen = read_batch(spec, reply, ["2", "1", "3"])
+
+    assert [(k, getattr(v, "state", None) or v.kind) for k, v in seen.items()] == [
+        ("2", "succeeded"),
+        ("1", "running"),
+        ("3", "garbled"),
+    ]
+
+
+def test_reading_takes_bytes_text_or_json():
+    """A stored reply is read in whatever form it was stored."""
+    spec = reading()
+    for body in (b'{"job": {"status": "on"}}', '{"job": {"status": "on"}}', {"job": {"status": "on"}}):
+        assert isinstance(read(spec, body), Snapshot)
+    for body, status in ((3, 200), (None, 200), ({}, "200"), ({}, True)):
+        with pytest.raises(BadInput):
+            read(spec, body, status)

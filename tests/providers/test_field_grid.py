@@ -1,0 +1,101 @@
+"""Every field of ordinary replies as every JSON type: a reading each time, never an invented end."""
+
+import json
+
+import pytest
+from provider_samples import changed, ended_rightly, places, representatives
+
+from nbhelper._providers import get
+from nbhelper._providers.contract import HttpReply
+from nbhelper._providers.reader import read, read_batch, read_created
+from nbhelper.types import Miss, Snapshot
+
+_MARK = "\ue000"
+VALUES = {
+    "null": "null",
+    "true": "true",
+    "false": "false",
+    "zero": "0",
+    "minus-one": "-1",
+    "fraction": "0.5",
+    "too-big-for-a-float": "1e999",
+    "nan": "NaN",
+    "integer-of-400-digits": "9" * 400,
+    "integer-of-5000-digits": "9" * 5000,
+    "empty-text": '""',
+    "text": '"text"',
+    "lone-surrogate": '"\\ud800"',
+    "empty-list": "[]",
+    "empty-object": "{}",
+    "list": '[null, 1, "a", ["https://x.example/a.png"]]',
+    "nested": '{"a": {"b": [{"c": null}]}}',
+    "60-levels": "[" * 60 + "]" * 60,
+    "100000-levels": "[" * 100_000 + "]" * 100_000,
+}
+# Values that stand for the parsed body where the oracle reads it; the rest are no words.
+PARSED = {"zero": 0, "minus-one": -1, "fraction": 0.5, "empty-text": "", "text": "text"}
+
+
+@pytest.mark.parametrize("value", VALUES, ids=str)
+@pytest.mark.parametrize(("provider", "body"), representatives())
+def test_a_field_of_another_type_never_ends_a_task(provider, body, value):
+    """Whatever one field becomes, there is a reading, and its end is one that the state word said."""
+    spec = get(provider)
+    for path in places(body):
+        text = json.dumps(changed(body, path, _MARK), ensure_ascii=False).replace(f'"{_MARK}"', VALUES[value])
+        known = changed(body, path, PARSED.get(value))
+
+        seen = read(spec, HttpReply(200, {}, text.encode("utf-8", "surrogatepass")))
+
+        assert isinstance(seen, Snapshot | Miss)
+        if isinstance(seen, Snapshot) and seen.state.final:
+            assert ended_rightly(provider, str(seen.state), seen.word, known), path
+
+
+@pytest.mark.parametrize(("provider", "body"), representatives())
+def test_a_missing_field_never_ends_a_task(provider, body):
+    """Whatever one field is left out, there is a reading, and its end is one that the state word said."""
+    spec = get(provider)
+    for path in places(body):
+        *parents, last = path
+        node = body
+        for key in parents:
+            node = node[key]
+        less = {k: v for k, v in node.items() if k != last} if isinstance(node, dict) else node[:last]
+        known = changed(body, tuple(parents), less)
+
+        seen = read(spec, HttpReply(200, {}, json.dumps(known).encode()))
+
+        if isinstance(seen, Snapshot) and seen.state.final:
+            assert ended_rightly(provider, str(seen.state), seen.word, known), path
+
+
+@pytest.mark.parametrize(("provider", "body"), representatives())
+def test_a_reply_cut_short_is_garbled(provider, body):
+    """A reply that broke off anywhere says nothing of the task."""
+    raw = json.dumps(body).encode()
+    for end in range(len(raw)):
+        assert read(get(provider), HttpReply(200, {}, raw[:end])).kind == "garbled"
+
+
+@pytest.mark.parametrize(("provider", "body"), representatives())
+def test_one_key_twice_with_two_values_is_garbled(provider, body):
+    """Python keeps the last of two equal keys, others the first: where they differ, neither is believed."""
+    raw = json.dumps(body)
+    for key in dict.fromkeys(p[-1] for p in places(body) if isinstance(p[-1], str)):
+        twice = raw.replace(f'"{key}":', f'"{key}": "one of two", "{key}":', 1)
+
+        assert read(get(provider), HttpReply(200, {}, twice.encode())).kind == "garbled"
+
+
+@pytest.mark.parametrize("raw", ["", " \n", "null", "true", "1", '"text"', "[]", "<html>", "{}", "\x00", "{'a': 1}"])
+@pytest.mark.parametrize("status", [200, 204, 302, 400, 404, 429, 500, 530])
+@pytest.mark.parametrize("provider", ["ailab-legacy", "ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie"])
+def test_what_is_no_reply_is_a_miss(provider, status, raw):
+    """Anything but the API's own object is a Miss, for a look, a batch and a create alike."""
+    spec, reply = get(provider), HttpReply(status, {}, raw.encode())
+
+    assert isinstance(read(spec, reply), Miss)
+    assert isinstance(read_created(spec, next(iter(spec.creates.values())), reply), Miss)
+    if spec.batch:
+        assert all(isinstance(m, Miss) for m in read_batch(spec, reply, ["a", "b"]).values())

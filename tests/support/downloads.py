@@ -1,0 +1,21 @@
+"""Fetching a result's link as the library does, without a watch around it."""
+
+import asyncio
+
+from nbhelper._http import Forbidden, Http, Unreached
+
+
+def fetch(where, link, headers=None):
+    """A download's status and bytes, or why not."""
+
+    async def main():
+        http = Http()
+        try:
+            async with http.download(link, where, headers or {}) as (head, pieces):
+                return head.status, b"".join([p async for p in pieces])
+        except (Unreached, Forbidden) as error:
+            return error
+        finally:
+            await http.close()
+
+    return asyncio.run(main())

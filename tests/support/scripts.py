@@ -1,0 +1,42 @@
+"""Python in a process of its own, with this checkout on its path."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's variables without keys and settings of ours."""
+    kept = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY") and not k.startswith("NBHELPER_")}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1", **more}
+
+
+def start(code: str, *arguments: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:
+    """A script that is running."""
+    return subprocess.Popen(
+        [sys.executable, "-c", dedent(code), *arguments],
+        cwd=cwd,
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(
+    code: str, *arguments: str, cwd: Path, timeout: float = 60, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """A script to its end."""
+    with start(code, *arguments, cwd=cwd, **variables) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

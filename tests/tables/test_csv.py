@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import csv
+import os
+import stat
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbhelper import BadInput, StoreError
+from nbhelper._csv import read_csv, to_csv
+from nbhelper._summary import summary
+from nbhelper._tables import column, events_frame, outputs_frame, tasks_frame
+from nbhelper._values import Outcome, State
+
+HOSTILE = [
+    "", " ", "'", "''", "'\\", "'\\\"", "=1+1", "+1", "-1", "@x", " =1", "\t=1", "\n=1", "\u3000=1", "'=1", "\t",
+    "\r", "\n", "a\rb", "a\nb", "a\r\nb", "\x00", "a\x00b", "\ud800", "x\udfffy", "00123", "1", "1.0", "1e5",
+    "-1.5e-07", "NA", "NaN", "nan", "inf", "-inf", "null", "None", "<NA>", "true", "True", "1234567890" * 2 + "123",
+    "🦉", 'say "hi"', "a,b;c", "\ufeff", "2026-11-21T12:00:00.000000+00:00", "\uff1dHYPERLINK()", "x" * 200_000,
+    "dtypes: {}", "\x1b[31m", "\u2028", "\x85", "#N/A",
+]  # fmt: skip
+hostile = st.sampled_from(HOSTILE) | st.text(max_size=8) | st.text(st.characters(codec=None), max_size=4)
+FORMULA = tuple("=+-@\t\r\n\x00\uff1d\uff0b\uff0d\uff20")
+FULL = {
+    "provider": "kie", "task_id": "00123", "label": "=1", "repeat": 3, "state": "succeeded", "outcome": "succeeded",
+    "submitted_at": "2026-11-21T12:00:00.000001+00:00", "total_s": 0.1, "polls": 7, "credits": 5, "files": ["a.png"],
+    "params": {"seed": -1, "scale": 7.5, "hd": True, "size": "1024", "prompt": "-1 owl", "tags": ["a"]},
+}  # fmt: skip
+
+
+def same(path, frame):
+    """Write, read, compare: dtypes and all. Gives what was read."""
+    again = read_csv(to_csv(frame, path))
+    pd.testing.assert_frame_equal(again, frame.reset_index(drop=True), check_column_type=False)
+    return again
+
+
+def cells(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        tasks_frame([]),
+        tasks_frame([{}]),
+        tasks_frame([FULL]),
+        tasks_frame([FULL, {}, {"params": {"x": None, "y": 2**70}}]),
+        tasks_frame([FULL, {}]).iloc[1:],
+        tasks_frame([FULL]).iloc[:0],
+        events_frame([]),
+        outputs_frame([]),
+        summary(tasks_frame([FULL, {}])),
+        summary(tasks_frame([FULL]), by=["param_seed", "outcome"]),
+    ],
+    ids=[
+        "no rows", "an empty row", "a full row", "mixed", "all missing", "cut to nothing", "events", "outputs",
+        "summary", "summary by parameter",
+    ],
+)  # fmt: skip
+def test_our_tables_come_back(tmp_path, frame):
+    """Each table of ours is the same after a round trip, also without rows."""
+    same(tmp_path / "t.csv", frame)
+
+
+@settings(deadline=None)
+@given(st.lists(st.none() | hostile, max_size=6), st.lists(st.none() | hostile, max_size=6))
+def test_hostile_text_comes_back(tmp_path_factory, known, other):
+    """Text is text after a round trip, whatever it looks like; missing and empty stay apart; nothing is a formula."""
+    length = max(len(known), len(other))
+    data = {
+        "task_id": column([*known, *[None] * length][:length], "string"),
+        "param_x": column([*other, *[None] * length][:length], "string"),
+    }
+    path = tmp_path_factory.getbasetemp() / "hostile.csv"
+    same(path, pd.DataFrame(data))
+
+    limit = csv.field_size_limit(10_000_000)
+    found = [cell for row in cells(path) for cell in row]
+    csv.field_size_limit(limit)
+    assert not [cell for cell in found if cell.lstrip().startswith(FORMULA) or cell.startswith(FORMULA)]
+
+
+values = st.one_of(
+    st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), max_size=4).map(lambda v: column(v, "Int64")),
+    st.lists(st.none() | st.floats(allow_nan=False), max_size=4).map(lambda v: column(v, "Float64")),
+    st.lists(st.none() | st.booleans(), max_size=4).map(lambda v: column(v, "boolean")),
+    st.lists(st.none() | hostile, max_size=4).map(lambda v: column(v, "string")),
+    st.lists(st.none() | st.sampled_from(State), max_size=4).map(lambda v: column(v, "state")),
+    st.lists(st.none() | st.sampled_from(Outcome), max_size=4).map(lambda v: column(v, "outcome")),
+    st.lists(st.none() | st.datetimes().map(lambda d: d.isoformat(timespec="microseconds") + "+00:00"), max_size=4).map(
+        lambda v: column(v, "time")
+    ),
+)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["param_x", "task_id", "polls", "state", "total_s", "mine", "=x", "'", "dtypes: x", "\ud800"]),
+    values,
+)
+def test_any_dtype_under_any_name(tmp_path_factory, name, series):
+    """A column of any of our dtypes comes back with it, under a known name, an unknown one, or a hostile one."""
+    same(tmp_path_factory.getbasetemp() / "dtype.csv", pd.DataFrame({name: series}))
+
+
+def test_a_plain_file(tmp_path):
+    """One header row with the columns' own names, text quoted, numbers bare, ISO times with microseconds and zone."""
+    path = to_csv(tasks_frame([FULL]).drop(columns=["param_size"]), tmp_path / "t.csv")
+    lines = path.read_text("utf-8").split("\n")
+    found = dict(zip(*cells(path), strict=True))
+
+    assert lines[0].startswith('"provider","task_id","label"')
+    assert (len(lines), lines[2]) == (3, "")
+    assert '"00123"' in lines[1]
+    assert ",7," in lines[1]
+    assert found["submitted_at"] == "2026-11-21T12:00:00.000001+00:00"
+    assert (found["label"], found["param_prompt"]) == ("'=1", "'-1 owl")
+    assert (found["param_seed"], found["param_scale"], found["param_hd"]) == ("-1", "7.5", "true")
+    assert (found["model"], found["files"]) == ("", '["a.png"]')
+    assert "dtypes" not in lines[0]
+
+
+def test_text_that_looks_like_a_number(tmp_path):
+    """A column of texts such as "1024" is told from one of numbers by one more header, without another row."""
+    path = to_csv(tasks_frame([FULL])[["task_id", "param_size", "param_seed"]], tmp_path / "t.csv")
+
+    assert cells(path) == [
+        ["task_id", "param_size", "param_seed", 'dtypes: {"param_size": "string"}'],
+        ["00123", "1024", "-1", ""],
+    ]
+    assert read_csv(path)["param_size"][0] == "1024"
+
+
+def test_pandas_reads_it_too(tmp_path):
+    """Anybody else's reader gets the rows and columns as they are."""
+    frame = pd.read_csv(to_csv(tasks_frame([FULL, {"label": "a\rb"}]), tmp_path / "t.csv"), dtype=str)
+
+    assert frame["task_id"][0] == "00123"
+    assert frame["label"][1] == "a\rb"
+    assert len(frame) == 2
+
+
+def test_sorted_in_a_spreadsheet(tmp_path):
+    """Rows in another order, quotes left out, `TRUE` and a byte order mark: still the same table."""
+    frame = tasks_frame([{**FULL, "repeat": n} for n in range(3)])
+    rows = cells(to_csv(frame, tmp_path / "t.csv"))
+    header, *body = [["TRUE" if cell == "true" else cell for cell in row] for row in rows]
+    with (tmp_path / "t.csv").open("w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file).writerows([header, *body[::-1]])
+
+    pd.testing.assert_frame_equal(
+        read_csv(tmp_path / "t.csv"), frame.iloc[::-1].reset_index(drop=True), check_column_type=False
+    )
+
+
+def test_other_dtypes_become_the_nearest(tmp_path):
+    """Columns of the user's own dtypes are read back as the nearest of ours."""
+    frame = pd.DataFrame(
+        {
+            "a": [1, 2], "b": [0.5, float("nan")], "c": [True, False], "d": ["x", None],
+            "e": pd.to_datetime(["2026-11-21", None]), "f": pd.Categorical(["1", "2"]), "g": [1, "1"],
+        }
+    )  # fmt: skip
+    again = read_csv(to_csv(frame, tmp_path / "t.csv"))
+
+    assert [str(d) for d in again.dtypes] == [
+        "Int64",
+        "Float64",
+        "boolean",
+        "string",
+        "datetime64[us, UTC]",
+        "string",
+        "string",
+    ]
+    assert again["e"][0] == pd.Timestamp("2026-11-21T00:00:00Z")
+    assert list(again["f"]) == ["1", "2"]
+
+
+# Files
+
+
+def test_the_file_is_replaced_as_a_whole(tmp_path, monkeypatch):
+    """A write that fails leaves the old file as it was and no other behind; one that works leaves one file."""
+    path = tmp_path / "t.csv"
+    to_csv(tasks_frame([{}]), path)
+    before = path.read_bytes()
+
+    def full(fd):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match="was not written: No space left"):
+            to_csv(tasks_frame([FULL]), path)
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (before, [path])
+
+    to_csv(tasks_frame([FULL]), path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert len(read_csv(path)) == 1
+
+
+def test_links_and_modes_are_the_users(tmp_path):
+    """A link to a file is written through, and a new file has the mode that the user's umask gives."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real" / "t.csv")
+    before = os.umask(0o022)
+    written = to_csv(tasks_frame([]), tmp_path / "link.csv")
+    os.umask(before)
+
+    assert written == tmp_path / "real" / "t.csv"
+    assert (tmp_path / "link.csv").is_symlink()
+    assert stat.S_IMODE(written.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (".", "is a folder. Name a file"), ("no/t.csv", "There is no folder"), ("", "named by a path"),
+        ("a\x00b", "named by a path"), (5, "named by a path"), ("loop/t.csv", "cannot be a file|no folder"),
+        ("x" * 300, "cannot be a file|was not written"),
+    ],
+    ids=["folder", "missing parent", "empty", "NUL", "number", "loop of links", "too long"],
+)  # fmt: skip
+def test_targets_that_cannot_be(tmp_path, monkeypatch, path, words):
+    """A path that cannot be a file is refused with what to do."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+
+    with pytest.raises((BadInput, StoreError), match=words):
+        to_csv(tasks_frame([]), path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "There is no file"),
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"a,a\n1,2\n", "two columns of the same name"),
+        (b"a,b\n1\n", "Row 2 of .* has 1 cells where the header has 2"),
+        (b"polls\n1\nmany\n", 'Row 3, column "polls".*"many" is no whole number'),
+        (b"polls\n1.0\n", "no whole number"),
+        (b"total_s\nfast\n", "no number"),
+        (b"saved_at\nyesterday\n", "no time with its zone"),
+        (b"state\nhappy\n", "no state"),
+        (b'a\n"x\n', "is not a CSV file"),
+    ],
+    ids=[
+        "missing", "nothing", "no header", "not UTF-8", "same names", "short row", "word for a number", "fraction",
+        "word", "no time", "no state", "open quote",
+    ],
+)  # fmt: skip
+def test_files_that_are_none_of_ours(tmp_path, content, words):
+    """A file that cannot be read as a table is refused, with the place where it fails."""
+    if content is not None:
+        (tmp_path / "t.csv").write_bytes(content)
+
+    with pytest.raises(BadInput, match=words):
+        read_csv(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["a", 5], ["", "b"]], ids=str)
+def test_names_of_columns(tmp_path, names):
+    """A table whose columns cannot be told apart is not written."""
+    with pytest.raises(BadInput, match="name of its own"):
+        to_csv(pd.DataFrame([[1, 2]], columns=names), tmp_path / "t.csv")
