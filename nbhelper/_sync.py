@@ -44,11 +44,14 @@ def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
     fault: list[BaseException] = []
     started: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
     over = threading.Event()
+    cancelled = threading.Event()
 
     async def main() -> T:
         task = asyncio.current_task()
         assert task is not None
         started.append((asyncio.get_running_loop(), task))
+        if cancelled.is_set():  # before there was anything to cancel
+            task.cancel()
         return await coroutine
 
     def work() -> None:
@@ -62,9 +65,9 @@ def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
 
     # The caller's context goes along: what it set is what the coroutine reads.
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="nbhelper-sync", daemon=True)
-    thread.start()
 
     def cancel() -> None:
+        cancelled.set()
         for loop, task in started:
             with contextlib.suppress(RuntimeError):  # it ended meanwhile
                 loop.call_soon_threadsafe(task.cancel)
@@ -73,6 +76,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
     ours = _current_task()
     asked = ours.cancelling() if ours is not None else 0
     try:
+        thread.start()  # in here: an interrupt may come as soon as the coroutine runs
         # Not by join(): interrupted, it takes a thread that goes on for one that has ended (until Python 3.13).
         while not over.wait(0.2):
             if ours is not None and ours.cancelling() > asked:

@@ -166,6 +166,31 @@ def test_an_interrupt_cancels_the_coroutine(tmp_path):
     assert time.monotonic() - sent < 2
 
 
+def test_an_interrupt_cancels_the_coroutine_whenever_it_comes(tmp_path):
+    """Also when it comes as soon as the coroutine runs, before the caller has begun to wait."""
+    code = """
+    import asyncio, os, signal, nbhelper as nbh
+    begun, cleaned = [], []
+    async def f():
+        try:
+            begun.append(1)
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(60)
+        finally:
+            cleaned.append(1)
+    for _ in range(200):
+        try:
+            nbh.run_sync(f())
+        except KeyboardInterrupt:
+            pass
+    print(len(begun), len(cleaned))
+    """
+
+    done = run(code, cwd=tmp_path)
+
+    assert (done.stdout, done.stderr) == ("200 200\n", "")
+
+
 # Real kernels
 
 

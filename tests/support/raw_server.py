@@ -141,6 +141,8 @@ class RawServer:
         self._ready.set()
         self._loop.run_forever()
         server.close()
+        # A connection accepted just now is a task that has not begun: cancelled so, it would leave its socket open.
+        self._loop.run_until_complete(asyncio.sleep(0))
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
