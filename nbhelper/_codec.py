@@ -351,6 +351,7 @@ def row_of(
                 "queue_s", "run_s", "total_s", "delivered_s", "time_source", "uncertainty_s", "lag_s",
             )
         },
+        "last_good_at": iso(facts.last_good_at) if facts.last_good_at else None,
         "polls": facts.polls,
         "misses": facts.misses,
         "rate_limited": facts.rate_limited,

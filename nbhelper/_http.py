@@ -140,8 +140,9 @@ class Http:
         data: Mapping[str, str] | None = None,
         files: tuple[Upload, ...] = (),
         headers: Mapping[str, str] | None = None,
+        cap: int | None = None,
     ) -> HttpReply:
-        """One request to the API, with the key.
+        """One request to the API, with the key; the reply has at most `cap` bytes, or what the provider allows.
 
         Raises:
             Unreached: No reply, whatever the reason.
@@ -164,7 +165,7 @@ class Http:
         elif request.json is not None:
             body["json"] = request.json
         client = self._pool(direct=_direct(url))
-        cap = provider.max_reply
+        cap = cap or provider.max_reply
         sent = _Sent()
         try:
             async with asyncio.timeout(deadline):

@@ -285,6 +285,18 @@ class Store:
             found = self._select(db, _SUMMARIES, wanted)
             return [body for row in found if db and (body := self._summary(db, row)) is not None]
 
+    def recent(self, provider: str, origin: str, most: int) -> list[Row]:
+        """The newest rows of one API, oldest first, as `rows` gives them."""
+        with self._database.reading() as db:
+            found = db.execute(_RECENT, (provider, origin, most)).fetchall() if db else []
+            return [body for row in reversed(found) if (body := self._summary(db, row)) is not None] if db else []
+
+    def models(self, uids: Iterable[str]) -> dict[str, str]:
+        """With which model, or endpoint that stands for one, rows were created, where that is known."""
+        sql = "SELECT uid, model FROM tasks WHERE model IS NOT NULL AND uid IN (SELECT value FROM json_each(?))"
+        with self._database.reading() as db:
+            return dict(db.execute(sql, (dumps(list(uids)),)).fetchall()) if db else {}
+
     def histories(self, **wanted: Unpack[Wanted]) -> list[History]:
         """The histories of `rows(**wanted)`, but for creates that have no id yet."""
         with self._database.reading() as db:
@@ -537,6 +549,7 @@ _SUBMITTED = (
 _SUMMARIES = (
     "SELECT t.uid, s.uid, s.begun, s.outcome, s.body, s.digest FROM tasks t LEFT JOIN summaries s ON s.uid = t.uid"
 )
+_RECENT = f"{_SUMMARIES} WHERE t.provider = ? AND t.origin = ? ORDER BY t.uid DESC LIMIT ?"
 _EVENTS = (
     "SELECT t.provider, t.id, t.extra, e.uid, e.seq, e.at, e.kind, e.body, e.reply, e.digest"
     " FROM tasks t LEFT JOIN summaries s ON s.uid = t.uid JOIN events e ON e.uid = t.uid"

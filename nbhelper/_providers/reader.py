@@ -158,8 +158,10 @@ def read(
 
 def read_batch(
     provider: Provider, reply: HttpReply, idents: Iterable[str], secrets: Iterable[str] = ()
-) -> dict[str, Snapshot | Miss]:
+) -> dict[str, Snapshot | Miss] | Miss:
     """What one reply to a batch look says of each task that was asked for, as `read` says it of one.
+
+    A `Miss` where the whole request went wrong, which says nothing of any task in it.
 
     Args:
         provider: Whose reply it is; it has a `batch`.
@@ -175,12 +177,15 @@ def read_batch(
         trouble = _trouble(provider, reply, body, secrets)
         miss = trouble if isinstance(trouble, Miss) else None
     if miss is not None:
-        return dict.fromkeys(idents, miss)
+        return miss
     items, missed = find(batch.items, body), find(batch.missed, body)
     if isinstance(items, list):
         items = {_word(find(batch.item_id, item)): item for item in items}
     details = items if isinstance(items, dict) else {}
     unknown = {_word(ident) for ident in missed} if isinstance(missed, list) else set()
+
+    if not details and not unknown:
+        return _miss(reply, MissKind.GARBLED, "the reply to the batch holds no task", secrets=secrets)
 
     def one(ident: str) -> Snapshot | Miss:
         if ident in details:
