@@ -200,8 +200,9 @@ def _told(history: History) -> tuple[float, float] | None:
     assert latest is not None
     if latest.seconds_left is not None:
         # A whole number was rounded, most often up: a server that says 0 seconds looks as if it were done.
-        left = latest.seconds_left - (0.5 if latest.seconds_left.is_integer() else 0.0)
-        return max(0.0, left), math.hypot(0.3, _TRUST * left)
+        half, fine = (0.5, 0.3) if latest.seconds_left.is_integer() else (0.0, 0.05)
+        left = max(0.0, latest.seconds_left - half)
+        return left, math.hypot(fine, _TRUST * left)
     return _by_slope(history)
 
 

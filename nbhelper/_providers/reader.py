@@ -37,6 +37,7 @@ LONGEST_WAIT = 600.0
 MOST_OUTPUTS = 256
 """Outputs of one task that are saved; the raw reply keeps the rest."""
 _LINK = re.compile(r"\s*(?:(?:https?|ftp|file|javascript):|data:[\w/+.-]+[;,])", re.IGNORECASE)
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _BASE64_SEEN = 400
 
@@ -62,6 +63,20 @@ class _Functions(jmespath.functions.Functions):
 _OPTIONS = jmespath.Options(custom_functions=_Functions())
 
 
+class _Keys:
+    """A path of plain keys, which most are: followed directly, at a tenth of the cost."""
+
+    def __init__(self, path: str) -> None:
+        self._keys = path.split(".")
+
+    def search(self, body: Any, _: object) -> Any:
+        for key in self._keys:
+            if not isinstance(body, dict):
+                return None
+            body = body.get(key)
+        return body
+
+
 @lru_cache(maxsize=1024)
 def compiled(path: str) -> Any:
     """The parsed expression.
@@ -71,6 +86,8 @@ def compiled(path: str) -> Any:
     """
     if not path:
         return None
+    if _PLAIN.fullmatch(path):
+        return _Keys(path)
     try:
         return jmespath.compile(path)
     except jmespath.exceptions.JMESPathError as error:
@@ -487,22 +504,25 @@ def _leaves(node: Any, name: str, spec: Outputs) -> Iterator[tuple[str, Any]]:
 
 
 def _output(provider: Provider, spec: Outputs, name: str, value: Any) -> Output | None:
-    name = clean(name, 120)
     lifetime = spec.lifetime if spec.lifetime is not None else provider.lifetime
     if spec.form == "ref":
         text = _word(value)
-        return Output(name=name, ref=text, kind=spec.kind or "file", lifetime=None) if text and text != "0" else None
+        known = text and text != "0"
+        return Output(name=clean(name, 120), ref=text, kind=spec.kind or "file", lifetime=None) if known else None
     if not isinstance(value, str) or not value.strip():
         return None
     text = value.strip()
-    inline = text[:5].casefold() == "data:"
-    if spec.form == "data" and not (_LINK.match(text) and not inline):
+    inline, link = text[:5].casefold() == "data:", _LINK.match(text)
+    if spec.form != "data" and not link:
+        return None
+    name = clean(name, 120)
+    if spec.form == "data" and not (link and not inline):
         data = _decode(text)
         return Output(name=name, data=data, kind=spec.kind or kind_of(name, "")) if data else None
     if inline:
         data = _decode(text)
         return Output(name=name, data=data, kind=spec.kind or kind_of(name, text[5:30])) if data else None
-    if not _LINK.match(text) or len(text) > 16_384:
+    if len(text) > 16_384:
         return None
     return Output(name=name, url=storable(text), kind=spec.kind or kind_of(name, text), lifetime=lifetime)
 
@@ -636,9 +656,14 @@ def _when(provider: Provider, value: Any) -> tuple[datetime | None, float | None
 
 
 def _date(reply: HttpReply) -> datetime | None:
+    return _http_date(reply.headers.get("date", ""))
+
+
+@lru_cache(maxsize=64)  # all replies of one second have the same
+def _http_date(text: str) -> datetime | None:
     try:
-        when = parsedate_to_datetime(reply.headers["date"])
-    except (KeyError, ValueError, TypeError, IndexError, OverflowError):
+        when = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
 
