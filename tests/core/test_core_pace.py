@@ -502,3 +502,75 @@ def test_a_cancelled_request_gives_its_turn_back():
             return True
 
     assert run(make)
+
+
+def test_a_new_task_does_not_wait_behind_a_thousand():
+    """Next looks stand in line; a first look, or a create, goes before them."""
+
+    async def make():
+        gate, order = Gate(rate=1e6, in_flight=2), []
+
+        async def one(name, urgent):
+            async with gate.passing(urgent=urgent):
+                order.append(name)
+                await asyncio.sleep(0)
+
+        old = [asyncio.create_task(one(n, urgent=False)) for n in range(1000)]
+        await asyncio.sleep(0)
+        new = asyncio.create_task(one("new", urgent=True))
+        await asyncio.gather(new, *old)
+        return order
+
+    order = run(make)
+
+    assert order.index("new") < 10
+    assert [n for n in order if n != "new"] == list(range(1000))
+
+
+def test_refusals_that_name_no_wait_make_it_slower():
+    """Each "too many" without a time halves the rate, down to one in two seconds; good answers bring it back slowly."""
+
+    async def make():
+        gate, told = Gate(rate=100), []
+        for _ in range(12):
+            gate.judge(miss("rate_limited"), 0.0)
+            told.append(gate._spacing)
+        for _ in range(400):
+            gate.judge(running(), 0.0)
+        return told, gate._spacing, gate.down
+
+    told, after, down = run(make)
+
+    assert told[:3] == pytest.approx([0.02, 0.04, 0.08])
+    assert told[-1] == 2.0
+    assert after == pytest.approx(0.01)
+    assert not down
+
+
+def test_a_refusal_that_names_a_wait_is_kept_and_no_more():
+    """With `Retry-After` the gate waits as long as asked, and then goes on as before."""
+
+    async def make():
+        gate = Gate(rate=100)
+        gate.judge(miss("rate_limited", 0.3), 5.0)
+        return gate._not_before - time.monotonic(), gate._spacing
+
+    wait, spacing = run(make)
+
+    assert 0.25 < wait <= 0.3
+    assert spacing == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("kind", ["garbled", "not_found", "refused", "no_credit", "bad_request"])
+def test_any_answer_ends_an_outage(kind):
+    """Whatever the server says of a task, it answered."""
+
+    async def make():
+        gate = Gate()
+        for _ in range(6):
+            gate.judge(miss("server"), 2.0)
+        was = gate.down
+        gate.judge(miss(kind), 2.0)
+        return was, gate.down
+
+    assert run(make) == (True, False)
