@@ -18,10 +18,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-MOST = 48
-"""Durations that a curve keeps apart; more are thinned, evenly by rank."""
-_WIDEST = 1.1
-"""How far two neighbouring moments of a curve lie apart at most, as a ratio: looks happen at such moments."""
+MOST = 12
+"""Groups of durations that a curve keeps apart, evenly by rank: more would take chance for a pattern."""
+_FINE, _COARSE = 1.03, 1.1
+"""How far two neighbouring moments of a curve lie apart at most, as a ratio: looks happen at such moments. Where
+durations were seen, and before and behind that."""
 _PIECES = 4
 """In how many parts the time between two looks is split, somewhere in which a task ended."""
 _TAIL = 5.0
@@ -61,15 +62,15 @@ class Curve:
         # Each of n durations has one part in n + 1; the last part belongs to what is longer than all of them.
         over = sum(s.over for s in known)
         share = over / (over + 1)
-        edges = [steps[0][0] / 2]
+        edges, gathered = [steps[0][0] / 2], 0.0
         mass: list[float] = []
-        gathered = 0.0
-        for rank, (at, drop) in enumerate(steps, 1):
+        _append(edges, mass, steps[0][0], steps[0][1] * share, _COARSE)
+        for rank, (at, drop) in enumerate(steps[1:], 1):
             gathered += drop * share
-            if rank % thin == 0 or rank == len(steps):
-                _append(edges, mass, at, gathered)
+            if rank % thin == 0 or rank == len(steps) - 1:
+                _append(edges, mass, at, gathered, _FINE)
                 gathered = 0.0
-        _append(edges, mass, edges[-1] * _TAIL, max(0.0, 1 - sum(mass)), evenly=False)
+        _append(edges, mass, edges[-1] * _TAIL, max(0.0, 1 - sum(mass)), _COARSE, evenly=False)
         return cls(tuple(edges), tuple(mass))
 
     def left(self, age: float) -> tuple[float, float] | None:
@@ -104,10 +105,12 @@ def _kaplan_meier(spells: Sequence[Spell]) -> list[tuple[float, float]]:
     return steps
 
 
-def _append(edges: list[float], mass: list[float], at: float, gathered: float, *, evenly: bool = True) -> None:
+def _append(
+    edges: list[float], mass: list[float], at: float, gathered: float, wide: float, *, evenly: bool = True
+) -> None:
     """One more cell, in pieces narrow enough; evenly in time, or (the tail) evenly in its logarithm."""
     begin = edges[-1]
-    pieces = max(1, math.ceil(math.log(at / begin) / math.log(_WIDEST) - 1e-9)) if at > begin else 1
+    pieces = max(1, math.ceil(math.log(at / begin) / math.log(wide) - 1e-9)) if at > begin else 1
     for piece in range(1, pieces + 1):
         edge = begin * (at / begin) ** (piece / pieces)
         width = (edge - edges[-1]) / (at - begin) if evenly and at > begin else 1 / pieces

@@ -57,7 +57,7 @@ class Looks:
         self._gate = gate
         self.shared = 1
         self._asked: list[_Asked] = []
-        self._ready: dict[asyncio.Event, float] = {}
+        self._ready: dict[asyncio.Future[None], float] = {}
         self._alone: set[str] = set()
         self._opened: asyncio.TimerHandle | None = None
         self._broken_until = 0.0
@@ -78,14 +78,14 @@ class Looks:
         if wait <= 0 or soonest >= wait or self._batch is None:
             await asyncio.sleep(wait)
             return
-        call = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        call: asyncio.Future[None] = loop.create_future()
         self._ready[call] = time.monotonic() + soonest
+        timer = loop.call_later(wait, _wake, call)
         try:
-            async with asyncio.timeout(wait):
-                await call.wait()
-        except TimeoutError:
-            pass
+            await call
         finally:
+            timer.cancel()
             self._ready.pop(call, None)
 
     async def at(self, task: Task, sent: Callable[..., None], *, first: bool) -> Snapshot | Miss:
@@ -145,7 +145,7 @@ class Looks:
         now = time.monotonic()
         for call, at in self._ready.items():
             if at <= now + _GATHER:
-                call.set()
+                _wake(call)
         self._opened = asyncio.get_running_loop().call_later(_GATHER, self._depart)
 
     def _depart(self) -> None:
@@ -204,3 +204,8 @@ class Looks:
         except Forbidden as error:
             return Miss(kind=MissKind.REFUSED, message=clean(error))
         return read_batch(provider, reply, idents, (self._connection.key.reveal(),))
+
+
+def _wake(call: asyncio.Future[None]) -> None:
+    if not call.done():
+        call.set_result(None)

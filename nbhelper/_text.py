@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -80,12 +80,13 @@ def kind_of(value: object) -> str:
     return "None" if value is None else f"{'an' if name[:1] in 'aeio' else 'a'} {name}"
 
 
-def redact(value: Any, secrets: Iterable[str] = ()) -> Any:
+def redact(value: Any, secrets: Iterable[str] = (), shorten: Callable[[str], str] | None = None) -> Any:
     """A JSON value fit to keep: keys replaced, links without their queries, surrogates escaped.
 
     Args:
         value: Any parsed JSON.
         secrets: Texts that must not be kept, such as the key that was sent.
+        shorten: What to do with each text first.
 
     Returns:
         A new value of the same shape.
@@ -100,7 +101,7 @@ def redact(value: Any, secrets: Iterable[str] = ()) -> Any:
     def walk(node: Any) -> Any:
         kind = type(node)  # exact types first: this runs over every reply
         if kind is str:
-            return words(node)
+            return words(node if shorten is None else shorten(node))
         if kind is dict:
             return {words(k if type(k) is str else str(k)): walk(v) for k, v in node.items()}
         if kind is list:

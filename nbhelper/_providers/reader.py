@@ -726,13 +726,11 @@ def _miss(
 
 def _raw(body: Any, secrets: tuple[str, ...]) -> Any:
     """The reply fit to keep: redacted, and long base64 as digest and size."""
+    return redact(body, secrets, _shortened)
 
-    def shorten(node: Any) -> Any:
-        if isinstance(node, str) and len(node) > _BASE64_SEEN and " " not in node[:_BASE64_SEEN]:
-            digest = hashlib.sha256(node.encode("utf-8", "replace")).hexdigest()
-            return f"[{len(node):,} characters, sha256 {digest[:16]}]"
-        if isinstance(node, dict):
-            return {k: shorten(v) for k, v in node.items()}
-        return [shorten(v) for v in node] if isinstance(node, list) else node
 
-    return redact(shorten(body), secrets)
+def _shortened(text: str) -> str:
+    if len(text) <= _BASE64_SEEN or " " in text[:_BASE64_SEEN]:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+    return f"[{len(text):,} characters, sha256 {digest[:16]}]"

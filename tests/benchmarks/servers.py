@@ -67,7 +67,11 @@ def _emulate(pipe: Connection, left: bool, speed: float, real: bool) -> None:  #
         world.make_plan = make
     if not left:
         detail = tripo.Tripo.detail
-        tripo.Tripo.detail = lambda self, job: {**detail(self, job), "running_left_time": -1}  # type: ignore[method-assign]
+
+        def silent(self: Any, job: Any) -> dict[str, Any]:
+            return {name: value for name, value in detail(self, job).items() if name != "running_left_time"}
+
+        tripo.Tripo.detail = silent  # type: ignore[method-assign]
     with Server(speed=speed) as server:
         names = ("ailab", "ailab-legacy", "gptge", "tripo", "tripo-v3", "aigptimage", "kie")
         urls, keys = {n: server.url(n) for n in names}, {n: server.key(n) for n in names}
