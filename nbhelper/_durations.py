@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-MOST = 12
+MOST = 16
 """Groups of durations that a curve keeps apart, evenly by rank: more would take chance for a pattern."""
 _FINE, _COARSE = 1.03, 1.1
 """How far two neighbouring moments of a curve lie apart at most, as a ratio: looks happen at such moments. Where

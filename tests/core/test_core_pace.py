@@ -21,6 +21,8 @@ from nbhelper.types import Mark, MarkWord, Miss, MissKind, Snapshot, State, Task
 
 T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)
 FLOOR = 2.0
+A_MINUTE = math.sqrt(2 * PRICE * FLOOR * 60)
+"""The pause after a minute of which nothing is known."""
 
 
 def grown(*seen, every=2.0):
@@ -98,13 +100,13 @@ PAUSES = {
     "an estimate below the floor": ([running(seconds_left=0.5)], 2.0),
     "an estimate of hours": ([running(seconds_left=9000.0)], LONGEST),
     "no slope yet": ([running(progress=0.5), running(progress=0.5)], 2.0),
-    "nothing told for a minute": ([running(), 58.0, running()], math.sqrt(2 * PRICE * FLOOR * 60)),
+    "nothing told for a minute": ([running(), 58.0, running()], A_MINUTE),
     "never longer than the longest": ([running(), 9000.0, running()], LONGEST),
-    "queued for a minute": ([queued(), 58.0, queued()], math.sqrt(2 * PRICE * FLOOR * 60)),
+    "queued for a minute": ([queued(), 58.0, queued()], A_MINUTE),
     "a queue that moves": ([queued(queue_position=9), 8.0, queued(queue_position=4)], 8.0),
-    "overdue by a minute": ([running(seconds_left=1.0), 59.0, running(seconds_left=1.0)], math.sqrt(48.0)),
+    "overdue by a minute": ([running(seconds_left=1.0), 59.0, running(seconds_left=1.0)], A_MINUTE),
     "stuck near the end": (
-        [running(progress=0.5), running(progress=0.99), 58.0, running(progress=0.99)], math.sqrt(48.0)
+        [running(progress=0.5), running(progress=0.99), 58.0, running(progress=0.99)], A_MINUTE
     ),
     "a good look after misses": ([miss("server")] * 6 + [running(seconds_left=1.0)], 2.0),
 }  # fmt: skip
