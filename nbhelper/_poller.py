@@ -20,6 +20,7 @@ from ._errors import StoreError
 from ._gate import Gate
 from ._history import History, verdict
 from ._http import Forbidden, Http, Unreached
+from ._landing import landed
 from ._looks import Looks
 from ._pace import JITTER, pause
 from ._past import Past
@@ -191,7 +192,7 @@ class Poller:
             links = {o.name: o.url for s in seen if isinstance(s, Snapshot) for o in s.outputs if o.url}
             links = {name: url for name, url in links.items() if name not in history.saves}
             try:
-                await asyncio.wrap_future(self._store.append(history.uid, fresh, links=links, summary=history))
+                await landed(self._store.append(history.uid, fresh, links=links, summary=history))
                 self._unwritten, self.note = (), ""
             except StoreError as error:
                 # Looking goes on in memory, loudly; the next observation tries to write this one again.

@@ -446,7 +446,8 @@ def _task(
         if code or message:
             error = TaskError(_shown(code, secrets, 80) if code else None, _shown(message or "", secrets))
     progress = _progress(provider, find(provider.progress, body)) if state in {State.RUNNING, State.SUCCEEDED} else None
-    params = find(provider.params, body)
+    raw = _raw(body, secrets)
+    params = find(provider.params, raw)
     return Snapshot(
         state=state,
         word=_shown(word, secrets, 80),
@@ -463,8 +464,8 @@ def _task(
         replied_at=_date(reply),
         model=_shown(_text(find(provider.model, body)) or "", secrets, 120) or None,
         trace=_trace(provider, reply, body, secrets),
-        params=redact(params, secrets) if isinstance(params, dict) else NOTHING,
-        raw=_raw(body, secrets),
+        params=params if isinstance(params, dict) else NOTHING,
+        raw=raw,
     )
 
 

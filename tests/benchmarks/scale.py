@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import platform
 import statistics
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import peers
-from servers import Bare
+from servers import Bare, Emulated
 
 WARM, SPAN = 3.0, 8.0
 """Seconds before, and of, each measurement of a rate."""
@@ -154,6 +155,99 @@ def memory(tasks: int = 5000) -> dict[str, float]:
     return found
 
 
+# All APIs at once
+
+
+def fleet(tasks: int = 5000, speed: float = 10.0) -> dict[str, float]:
+    """Thousands of tasks over all APIs that take one to ten minutes, the emulator ten times as fast: about 75 s."""
+    import io
+    import random
+    from concurrent.futures import ThreadPoolExecutor
+
+    import psutil
+    from PIL import Image
+
+    import nbhelper as nbh
+    from nbhelper._providers import get
+
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(picture, "JPEG")
+    dice = random.Random(5)
+
+    def create(n: int) -> nbh.Task:
+        words = f"BuzzCut emu:seconds={dice.uniform(60, 540):.0f} emu:queue={dice.uniform(0, 60):.0f}"
+        name, body, endpoint = (
+            ("ailab", {"image": picture.getvalue(), "hair_style": words}, "hairstyle-pro"),
+            ("gptge", {"model": "MiniMax-Hailuo-02", "prompt": words}, "hailuo"),
+            ("tripo", {"type": "text_to_model", "prompt": words}, None),
+            ("tripo-v3", {"model": "v2.5-20250123", "prompt": words}, "text-to-model"),
+            ("aigptimage", {"model": "gpt-image-2-text-to-image", "input": {"prompt": words}}, None),
+            ("kie", {"model": "google/nano-banana", "input": {"prompt": words}}, None),
+        )[n % 6]
+        return nbh.submit(name, body, endpoint=endpoint)
+
+    with Emulated(speed=speed, real=False) as served, tempfile.TemporaryDirectory() as folder:
+        nbh.set_store(folder)
+        names = ("ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie")
+        for name in names:
+            nbh.connect(name, api_key=served.about["key"][name], base_url=served.about["url"][name])
+        with ThreadPoolExecutor(16) as pool:
+            made = list(pool.map(create, range(tasks)))
+        base, peak = psutil.Process().memory_info().rss, 0
+        cpu, begun = time.process_time(), time.perf_counter()
+        watch = nbh.watch(made, save=False, display=False, block=False, preview=False)
+        while not watch.done and time.perf_counter() - begun < 300:
+            time.sleep(0.5)
+            peak = max(peak, psutil.Process().memory_info().rss)
+        cpu, spent = time.process_time() - cpu, time.perf_counter() - begun
+        told = served.ask("ledger")
+    gaps: dict[str, float] = {}
+    lags = []
+    for task in told:
+        polls = [at for at, _ in task["polls"]]
+        for a, b in zip(polls, polls[1:], strict=False):
+            gaps[task["provider"]] = min(gaps.get(task["provider"], 99.0), b - a)
+        seen = [at for at in polls if task["finished"] and at >= task["finished"]]
+        lags += [seen[0] - task["finished"]] if seen else []
+    return {
+        "tasks": tasks,
+        "succeeded": sum(h.succeeded for h in watch),
+        "seconds": spent,
+        "cores": cpu / spent,
+        "peak_kB_per_task": (peak - base) / 1000 / tasks,
+        "looks_per_task": statistics.fmean(h.facts.polls for h in watch),
+        "lag": statistics.fmean(lags),
+        "least_gap_over_floor": min(gap - get(name).floor for name, gap in gaps.items()),
+    }
+
+
+def downloads(n: int = 50) -> dict[str, float]:
+    """Seconds from seeing a success to the first byte of its file: fifty tasks that end together, 2 MB each."""
+    import nbhelper as nbh
+
+    with Emulated(speed=1.0, real=False) as served, tempfile.TemporaryDirectory() as folder:
+        nbh.set_store(folder)
+        nbh.connect("kie", api_key=served.about["key"]["kie"], base_url=served.about["url"]["kie"])
+        body = {"model": "google/nano-banana", "input": {"prompt": "emu:real-seconds=6 emu:queue=0 emu:huge=2"}}
+        made = [nbh.submit("kie", body) for _ in range(n)]
+        watch = nbh.watch(made, display=False, block=True, preview=False)
+        told = {task["id"]: task for task in served.ask("ledger")}
+        waits, whole = [], []
+        for history in watch:
+            facts = history.facts
+            assert facts.final_at is not None
+            assert facts.saved_at is not None
+            waits.append(min(told[history.task.id]["downloads"]) - facts.final_at.timestamp())
+            whole.append((facts.saved_at - facts.final_at).total_seconds())
+        return {
+            "n": n,
+            "first_byte_mean": statistics.fmean(waits),
+            "first_byte_p99": sorted(waits)[math.ceil(0.99 * n) - 1],
+            "saved_max": max(whole),
+            "files": len(watch.files),
+        }
+
+
 # Others
 
 
@@ -197,6 +291,8 @@ PARTS: dict[str, Callable[[], Any]] = {
     "engine httpx2": lambda: engine("httpx2", 400, together=False),
     "engine httpx batch": lambda: engine("httpx", 1500, together=True),
     "memory": memory,
+    "fleet": fleet,
+    "downloads": downloads,
     "imports": imports,
     "profile httpx2": lambda: profile("httpx2", 400, together=False),
     "profile batch": lambda: profile("httpx", 1500, together=True),
