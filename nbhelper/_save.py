@@ -29,7 +29,8 @@ from ._sniff import HEAD, pixels, sniff
 from ._text import clean, slug
 from ._values import Output, Saved, SaveState
 
-AT_ONCE = 16
+AT_ONCE = 64
+"""Downloads at a time: fifty results of one moment are all asked for within half a second, before any link dies."""
 LARGEST = 2 * 1024**3
 """Bytes of one file."""
 _SPARE = 64 * 1024**2

@@ -13,6 +13,7 @@ import multiprocessing
 import random
 import re
 import sys
+import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -93,7 +94,11 @@ def _told(task: Any) -> dict[str, Any]:
 
 
 class Bare(Served):
-    """Answers `GET …/{id}` and `POST …` with a list of ids from memory; `ask("looks")` counts the ids looked at."""
+    """Answers looks and batch looks from memory.
+
+    `ask("looks")` counts the ids looked at. After `ask("finish")` every task has succeeded with a file of 2 MB at this
+    server; `ask("files")` tells when each was asked for.
+    """
 
     def __init__(self) -> None:
         super().__init__(_bare)
@@ -106,8 +111,21 @@ _REPLY = {
 }  # fmt: skip
 
 
+_FILE = b"glTF\x02\x00\x00\x00" + bytes(range(256)) * 8000
+
+
 class _Protocol(asyncio.Protocol):
     looks = 0
+    finished = False
+    files: list[float] = []  # noqa: RUF012  # one for all connections
+    root = ""
+
+    @classmethod
+    def detail(cls, ident: str) -> dict[str, Any]:
+        """A task; its progress changes now and then, as it does in reality."""
+        if not cls.finished:
+            return {**_REPLY, "task_id": ident, "progress": cls.looks // 50 % 99}
+        return {**_REPLY, "task_id": ident, "status": "success", "output": {"model": f"{cls.root}/file/{ident}.glb"}}
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -122,20 +140,22 @@ class _Protocol(asyncio.Protocol):
             if len(self.data) < whole:
                 return
             body, self.data = self.data[end + 4 : whole], self.data[whole:]
-            # The progress changes now and then, as it does in reality.
-            progress = _Protocol.looks // 50 % 99
+            path = head.split(b" ", 2)[1].decode()
+            kind = b"application/json"
             if head.startswith(b"POST"):
                 idents = json.loads(body)["task_ids"]
-                tasks = {i: {**_REPLY, "task_id": i, "progress": progress} for i in idents}
+                tasks = {i: self.detail(i) for i in idents}
                 reply = json.dumps({"code": 0, "data": {"tasks": tasks, "missed": []}}).encode()
                 _Protocol.looks += len(idents)
+            elif path.startswith("/file/"):
+                _Protocol.files.append(time.time())
+                reply, kind = _FILE, b"model/gltf-binary"
             else:
-                ident = head.split(b" ", 2)[1].rpartition(b"/")[2].decode()
-                reply = json.dumps({"code": 0, "data": {**_REPLY, "task_id": ident, "progress": progress}}).encode()
+                reply = json.dumps({"code": 0, "data": self.detail(path.rpartition("/")[2])}).encode()
                 _Protocol.looks += 1
             self.transport.write(
-                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ndate: Tue, 24 Nov 2026 12:00:00 GMT\r\n"
-                b"content-length: %d\r\n\r\n%b" % (len(reply), reply)
+                b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ndate: Tue, 24 Nov 2026 12:00:00 GMT\r\n"
+                b"content-length: %d\r\n\r\n%b" % (kind, len(reply), reply)
             )
 
 
@@ -143,8 +163,10 @@ def _bare(pipe: Connection) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(_Protocol, "127.0.0.1", 0, backlog=1024)
-        pipe.send({"root": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"})
-        while await loop.run_in_executor(None, pipe.recv) != "end":
-            pipe.send(_Protocol.looks)
+        _Protocol.root = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        pipe.send({"root": _Protocol.root})
+        while (word := await loop.run_in_executor(None, pipe.recv)) != "end":
+            _Protocol.finished |= word == "finish"
+            pipe.send(_Protocol.files if word == "files" else _Protocol.looks)
 
     asyncio.run(main())
