@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nbhelper import StoreError, _database, _store
+from nbhelper import StoreError, _database, _rows
 from nbhelper._store import FOLDER, Store, locate
 from nbhelper._values import Mark, MarkWord, Miss, MissKind, Snapshot, State, Task
 
@@ -411,9 +411,9 @@ def test_rows_of_a_stranger_are_read_with_care(tmp_path):
     store = Store(tmp_path / FOLDER)
 
     def plant(db):
-        _database.put(db, "tasks", _store._TASK, ["u1", "no such\x00", "o", "i", "[]", None, "{}", *[None] * 6])
-        _database.put(db, "tasks", _store._TASK, ["u2", "kie", "o", "i2", "{}", None, "{}", *[None] * 6])
-        _database.put(db, "events", _store._EVENT, ("u2", 1, "yesterday", "mark", "[" * 5000, None))
+        _database.put(db, "tasks", _rows.TASK, ["u1", "no such\x00", "o", "i", "[]", None, "{}", *[None] * 6])
+        _database.put(db, "tasks", _rows.TASK, ["u2", "kie", "o", "i2", "{}", None, "{}", *[None] * 6])
+        _database.put(db, "events", _rows.EVENT, ("u2", 1, "yesterday", "mark", "[" * 5000, None))
 
     store._writer.put(plant).result()
 
