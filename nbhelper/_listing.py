@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
@@ -11,6 +11,7 @@ from ._codec import dumps, instant, loads
 from ._errors import BadInput
 from ._history import History
 from ._rows import Row, Rows
+from ._schema import SUMMARY
 from ._text import clean, nearest, storable
 from ._values import Outcome, SaveState, Task
 
@@ -35,15 +36,33 @@ class Wanted(TypedDict, total=False):
     uids: Iterable[str] | None
 
 
-def summaries(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[Row]:
-    """One row per task, newest last; one whose summary is damaged is summed up again."""
-    found = _select(rows, db, _SUMMARIES, wanted)
-    return [body for row in found if db and (body := rows.summary(db, row)) is not None]
+Found = tuple[Any, ...]
+
+
+def summaries(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[Found]:
+    """The stored summaries, newest task last, as `told` takes them: `uid` and the columns of `SUMMARY`."""
+    return _select(rows, db, _SUMMARIES, wanted)
+
+
+def told(rows: Rows, found: list[Found], again: Callable[[str], Row | None]) -> Iterator[Row]:
+    """One row per task out of what `summaries` found, whose memory is let go on the way.
+
+    Args:
+        rows: The store's.
+        found: From `summaries`; empty afterwards.
+        again: What sums up a task whose summary is damaged.
+    """
+    found.reverse()
+    while found:
+        uid, *values = found.pop()
+        body = rows.summary(values) or again(uid)
+        if body is not None:
+            yield body
 
 
 def histories(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[History]:
     """The histories of `summaries`, but for creates that have no id yet."""
-    found = [rows.listed(db, uid) for uid, *_ in _select(rows, db, _SUMMARIES, wanted) if db]
+    found = [rows.listed(db, uid) for (uid,) in _select(rows, db, _UIDS, wanted) if db]
     return [rows.load(db, row) for row in found if db and row and row["id"]]
 
 
@@ -114,12 +133,12 @@ _SUBMITTED = (
     " WHERE i.request_digest = ? AND i.state = 'created' AND t.provider = ? AND t.origin = ?"
     " AND coalesce(s.outcome, '') NOT IN ('failed', 'cancelled', 'expired') ORDER BY t.uid DESC LIMIT 1"
 )
-_SUMMARIES = (
-    "SELECT t.uid, s.uid, s.begun, s.outcome, s.body, s.digest FROM tasks t LEFT JOIN summaries s ON s.uid = t.uid"
-)
+_OF_TASKS = " FROM tasks t LEFT JOIN summaries s ON s.uid = t.uid"
+_UIDS = f"SELECT t.uid {_OF_TASKS}"
+_SUMMARIES = f"SELECT t.uid, {', '.join(f's.{name}' for name in (*SUMMARY, 'digest'))}{_OF_TASKS}"
 _EVENTS = (
     "SELECT t.provider, t.id, t.extra, e.uid, e.seq, e.at, e.kind, e.body, e.reply, e.digest"
-    " FROM tasks t LEFT JOIN summaries s ON s.uid = t.uid JOIN events e ON e.uid = t.uid"
+    f"{_OF_TASKS} JOIN events e ON e.uid = t.uid"
 )
 _SAVED = f"{_EVENTS} AND e.kind = 'saved'"
 _WANTED = (

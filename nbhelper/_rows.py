@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ._codec import NO_ID, decode, dumps, encode, iso, loads, moment, plain, row_digest, row_of
-from ._database import put
 from ._errors import BadInput, StoreError
 from ._history import History
+from ._schema import SUMMARY, body_of, put, summary
 from ._text import clean, storable
 from ._values import Event, Mark, MarkWord, Outcome, Saved, Task
 
@@ -25,7 +25,6 @@ TASK = (
 )  # fmt: skip
 _NOTES = TASK[5:]
 """What a later call may fill in where the first one said nothing."""
-SUMMARY = ("uid", "begun", "outcome", "body")
 EVENT = ("uid", "seq", "at", "kind", "body", "reply")
 LINK = ("uid", "name", "url")
 
@@ -47,6 +46,7 @@ class Rows:
         self.clock = clock
         self._last_uid = 0
         self._damaged: set[object] = set()
+        self._tasks: dict[str, tuple[tuple[Any, ...], Row]] = {}
 
     def whole(self, row: Sequence[Any]) -> bool:
         """Whether a row is as it was written. One that is not is left out, and said once."""
@@ -62,7 +62,10 @@ class Rows:
 
     def task(self, db: sqlite3.Connection, uid: str) -> Row | None:
         """The row of a task, with its `Task`; None when there is none that can be trusted."""
-        found = db.execute(f"SELECT {', '.join(TASK)}, digest FROM tasks WHERE uid = ?", (uid,)).fetchone()  # noqa: S608
+        found = db.execute(_ONE_TASK, (uid,)).fetchone()
+        known = self._tasks.get(uid)
+        if known is not None and known[0] == found:  # each look asks for it, and it hardly ever changes
+            return dict(known[1])
         if found is None or not self.whole(found):
             return None
         row = dict(zip(TASK, found, strict=False))
@@ -71,6 +74,9 @@ class Rows:
             row["task"] = Task(row["provider"], row["id"] or NO_ID, row["label"], params, extra)
         except BadInput:
             return None
+        if len(self._tasks) > 4000:
+            self._tasks.clear()
+        self._tasks[uid] = found, dict(row)
         return row
 
     def listed(self, db: sqlite3.Connection, uid: str) -> Row | None:
@@ -88,24 +94,27 @@ class Rows:
             put(db, "tasks", TASK, (uid, task.provider, origin, task.id, dumps(dict(task.extra)), *known))
         else:
             self.fill_in(db, uid, known)
-        history = self.load(db, self.must(db, uid))
-        self.sum_up(db, history)
+        row = self.must(db, uid)
+        history = self.load(db, row)
+        self.sum_up(db, row, history)
         return history
 
     def append(
         self, db: sqlite3.Connection, uid: str, events: Sequence[Event], links: Mapping[str, str], summary: History
     ) -> None:
         """Keep observations, and the live links that came with them."""
-        if self.task(db, uid) is None:
+        row = self.task(db, uid)
+        if row is None:
             # The file was deleted or moved aside under a running watch: all that is known goes into the new one.
             task, events = summary.task, summary.events
             own = (uid, task.provider, summary.origin, task.id, dumps(dict(task.extra)))
             put(db, "tasks", TASK, (*own, *notes_of(task)))
+            row = self.must(db, uid)
         for name, url in links.items():
             put(db, "links", LINK, (uid, storable(name), storable(url)))
         last = self.put_events(db, uid, events)
         together = bool(summary.events) and last == summary.events[-1].seq
-        self.sum_up(db, summary if together else self.load(db, self.must(db, uid)))
+        self.sum_up(db, row, summary if together else self.load(db, row))
 
     def history(self, db: sqlite3.Connection, uid: str) -> History | None:
         """The history of a row; None where there is no row that can be trusted."""
@@ -149,10 +158,8 @@ class Rows:
 
     def _last_seq(self, db: sqlite3.Connection, uid: str) -> int:
         """The number of the last event by the row that sums them up; 0 when that says nothing."""
-        sql = "SELECT uid, begun, outcome, body, digest FROM summaries WHERE uid = ?"
-        found = db.execute(sql, (uid,)).fetchone()
-        body = loads(found[3]) if found and self.whole(found) else None
-        return int(body.get("seq", 0)) if isinstance(body, dict) else 0
+        found = db.execute(_ONE_SUMMARY, (uid,)).fetchone()
+        return int(found[SUMMARY.index("seq")]) if found and self.whole(found) else 0
 
     def put_events(self, db: sqlite3.Connection, uid: str, events: Iterable[Event]) -> int:
         """Insert what is not there yet; the number of the last row."""
@@ -180,17 +187,20 @@ class Rows:
         return last
 
     def mark(self, db: sqlite3.Connection, uid: str, word: MarkWord, note: str, at: datetime | None) -> None:
-        history = self.load(db, self.must(db, uid)).add(Mark(word=word, note=note), at or self.clock())
+        """Add a mark of ours to a history."""
+        row = self.must(db, uid)
+        history = self.load(db, row).add(Mark(word=word, note=note), at or self.clock())
         self.put_events(db, uid, history.events[-1:])
-        self.sum_up(db, history)
+        self.sum_up(db, row, history)
 
-    def sum_up(self, db: sqlite3.Connection, history: History) -> None:
-        body = self.body(db, history)
+    def sum_up(self, db: sqlite3.Connection, row: Row, history: History) -> None:
+        """Write the summary of a history."""
+        body = self.body(db, row, history)
         begun = body["submitted_at"] or body["first_seen_at"] or iso(_time_of(history.uid))
-        put(db, "summaries", SUMMARY, (history.uid, begun, body["outcome"], dumps(body)))
+        put(db, "summaries", SUMMARY, summary(body, begun))
 
-    def body(self, db: sqlite3.Connection, history: History) -> Row:
-        row = self.must(db, history.uid)
+    def body(self, db: sqlite3.Connection, row: Row, history: History) -> Row:
+        """The summary of a history, as `row_of` gives it."""
         told = {name: row[name] for name in ("endpoint", "model", "experiment", "repeat")}
         body = row_of(replace(history, task=row["task"]), self.folder, **told)
         if row["id"] is None:
@@ -199,12 +209,14 @@ class Rows:
                 body |= {"outcome": Outcome.FAILED, "error_code": found[1], "error_message": found[2]}
         return body
 
-    def summary(self, db: sqlite3.Connection, row: tuple[Any, ...]) -> Row | None:
-        uid, summary = row[0], row[1:]
-        if summary[0] is not None and self.whole(summary) and isinstance(body := loads(summary[3]), dict):
-            return body
-        task = self.listed(db, uid)
-        return None if task is None else self.body(db, self.load(db, task))
+    def again(self, db: sqlite3.Connection, uid: str) -> Row | None:
+        """A summary made again from the events, where the stored one is damaged or missing."""
+        row = self.listed(db, uid)
+        return None if row is None else self.body(db, row, self.load(db, row))
+
+    def summary(self, values: Sequence[Any]) -> Row | None:
+        """A summary as it was stored; None for one that cannot be trusted."""
+        return body_of(values) if values[0] is not None and self.whole(values) else None
 
     def fill_in(self, db: sqlite3.Connection, uid: str, known: Sequence[Any]) -> None:
         row = self.must(db, uid)
@@ -217,6 +229,10 @@ class Rows:
         now = int(self.clock().timestamp() * 1_000_000)
         self._last_uid = max(now, self._last_uid + 1)
         return f"{self._last_uid:014x}-{secrets.token_hex(5)}"
+
+
+_ONE_TASK = f"SELECT {', '.join(TASK)}, digest FROM tasks WHERE uid = ?"  # noqa: S608
+_ONE_SUMMARY = f"SELECT {', '.join(SUMMARY)}, digest FROM summaries WHERE uid = ?"  # noqa: S608
 
 
 def uid_of(db: sqlite3.Connection, task: Task, origin: str) -> str | None:

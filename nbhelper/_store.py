@@ -12,7 +12,7 @@ import contextlib
 import hmac
 import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -21,11 +21,12 @@ from typing import Any, Unpack
 
 from . import _creates, _listing
 from ._codec import NO_ID
-from ._database import FOLDER, Database, lasting_salt, salt_of
+from ._database import FOLDER, Database
 from ._errors import StoreError
 from ._history import History
 from ._listing import Wanted
 from ._rows import Row, Rows, notes_of, uid_of
+from ._schema import lasting_salt, salt_of
 from ._text import clean
 from ._values import Event, Task
 from ._writer import Writer
@@ -132,7 +133,7 @@ class Store:
             links: Live links of outputs by name; each is dropped when its output is saved or given up.
             summary: The history including `events`.
         """
-        return self._writer.put(lambda db: self._rows.append(db, uid, events, links or {}, summary))
+        return self._writer.put(lambda db: self._rows.append(db, uid, events, links or {}, summary), patient=True)
 
     # Creates
 
@@ -203,8 +204,18 @@ class Store:
 
     def rows(self, **wanted: Unpack[Wanted]) -> list[Row]:
         """What `tasks()` shows, one row per task, newest last; the keywords are those of `Wanted`."""
+        return list(self.stream(**wanted))
+
+    def stream(self, **wanted: Unpack[Wanted]) -> Iterator[Row]:
+        """The same, one by one: what is not kept takes no memory. All of them are of one moment, that of the call."""
         with self._database.reading() as db:
-            return _listing.summaries(self._rows, db, wanted)
+            found = _listing.summaries(self._rows, db, wanted)
+
+        def again(uid: str) -> Row | None:
+            with self._database.reading() as db:
+                return self._rows.again(db, uid) if db else None
+
+        return _listing.told(self._rows, found, again)
 
     def histories(self, **wanted: Unpack[Wanted]) -> list[History]:
         """The histories of `rows(**wanted)`, but for creates that have no id yet."""

@@ -14,15 +14,25 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parents[2]))
-
-from nbhelper import _database
-from nbhelper._store import Store
-from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import nbhelper as nbh
+from nbhelper import _schema
+from nbhelper._store import Store
+from nbhelper.types import (
+    Mark,
+    MarkWord,
+    Miss,
+    MissKind,
+    Output,
+    Saved,
+    SaveState,
+    Snapshot,
+    State,
+    TaskError,
+)  # fmt: skip
 
+HERE = Path(__file__).parent
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PROVIDERS = ("ailab-legacy", "ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie")
 KEY = "sk-corpus"
@@ -73,7 +83,9 @@ def tasks(store: Store) -> None:
     ]
     for number, (name, end) in enumerate(zip(PROVIDERS, ends, strict=True)):
         extra = {"type": "HD_COLOUR_MIGRATION"} if name == "ailab-legacy" else {}
-        task = nbh.Task(name, f"000{number}-é", label=f"owl {number}", params={"prompt": "an owl", "size": [1, 2]}, extra=extra)
+        task = nbh.Task(
+            name, f"000{number}-é", label=f"owl {number}", params={"prompt": "an owl", "size": [1, 2]}, extra=extra
+        )
         history = store.open_task(
             task, f"https://{name}.example", fingerprint=store.fingerprint(KEY), endpoint="create", model="m-1",
             experiment="owls" if number % 2 else None, repeat=number if number % 2 else None, cell="c" * 8,
@@ -152,7 +164,7 @@ def main() -> None:
             kept = Store(store.folder, clock=lambda: NOON)
             found = read(kept)
             kept.close()
-            base = HERE / f"v{_database.VERSION}-{name}"
+            base = HERE / f"v{_schema.VERSION}-{name}"
             data = (store.folder / "history.db").read_bytes()
             base.with_suffix(".db.gz").write_bytes(gzip.compress(data, mtime=0))
             base.with_suffix(".json").write_text(json.dumps(found, ensure_ascii=True, indent=1, sort_keys=True) + "\n")
