@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,20 +44,20 @@ class Rows:
         self.notes = notes
         self.clock = clock
         self._last_uid = 0
-        self._damaged: set[object] = set()
         self._tasks: dict[str, tuple[tuple[Any, ...], Row]] = {}
 
     def whole(self, row: Sequence[Any]) -> bool:
         """Whether a row is as it was written. One that is not is left out, and said once."""
         if row_digest(*row[:-1]) == row[-1]:
             return True
-        self.note_damage(row[:2])
+        self.note_damage()
         return False
 
-    def note_damage(self, where: object) -> None:
-        if not self._damaged:
-            self.notes.append(f"Damaged rows in {self.path} are left out; everything else is there.")
-        self._damaged.add(where)
+    def note_damage(self) -> None:
+        """Say once that something is left out."""
+        line = f"Damaged rows in {self.path} are left out; everything else is there."
+        if line not in self.notes:
+            self.notes.append(line)
 
     def task(self, db: sqlite3.Connection, uid: str) -> Row | None:
         """The row of a task, with its `Task`; None when there is none that can be trusted."""
@@ -83,7 +82,7 @@ class Rows:
         """The row of a task that a listing named; one that is not there all the same was hidden by damage."""
         row = self.task(db, uid)
         if row is None:
-            self.note_damage(uid)
+            self.note_damage()
         return row
 
     def open(self, db: sqlite3.Connection, task: Task, origin: str, known: Sequence[Any]) -> History:
@@ -144,7 +143,7 @@ class Rows:
         whole = [r for r in rows if self.whole(r[:-1])]
         # Numbers are given without gaps. A damaged index hides whole rows, and no digest is ever asked for them.
         if len(rows) < max(whole[-1][1] if whole else 0, self._last_seq(db, row["uid"])):
-            self.note_damage(row["uid"])
+            self.note_damage()
         for uid, seq, at, _, text, reply, _, raw in whole:
             body, when = loads(text), moment(at)
             if reply is not None and isinstance(body, dict):
@@ -167,21 +166,15 @@ class Rows:
             "SELECT coalesce(max(seq), 0) FROM events WHERE uid = ? AND typeof(seq) = 'integer'", (uid,)
         ).fetchone()[0]
         for event in events:
-            body, reply, at = encode(event.seen, self.folder), None, iso(event.at)
-            if "raw" in body:
-                text = dumps(body.pop("raw"))
-                reply = row_digest(uid, text)
-                db.execute("INSERT OR IGNORE INTO replies (uid, body, digest) VALUES (?, ?, ?)", (uid, text, reply))
-            kind, text = body["seen"], dumps(body)
-            if (
-                event.seq <= last
-                and db.execute(
-                    "SELECT 1 FROM events WHERE uid = ? AND at = ? AND body = ? AND reply IS ?", (uid, at, text, reply)
-                ).fetchone()
-            ):
+            written, reply, at = encode(event.seen, self.folder), None, iso(event.at)
+            if written.raw is not None:
+                reply = row_digest(uid, written.raw)
+                db.execute(_REPLY, (uid, written.raw, reply))
+            known = (uid, at, written.body, reply)
+            if event.seq <= last and db.execute(_SAME, known).fetchone():
                 continue
             last = max(last + 1, event.seq)
-            put(db, "events", EVENT, (uid, last, at, kind, text, reply))
+            put(db, "events", EVENT, (uid, last, at, written.kind, written.body, reply))
             if isinstance(event.seen, Saved):
                 db.execute("DELETE FROM links WHERE uid = ? AND name = ?", (uid, storable(event.seen.name)))
         return last
@@ -197,12 +190,14 @@ class Rows:
         """Write the summary of a history."""
         body = self.body(db, row, history)
         begun = body["submitted_at"] or body["first_seen_at"] or iso(_time_of(history.uid))
-        put(db, "summaries", SUMMARY, summary(body, begun))
+        # What was asked hardly ever changes, and may be long: its text is taken as it stands in the task's own row.
+        texts = {"extra": row["extra"]} | ({"params": row["params"]} if row["params"] != "{}" else {})
+        put(db, "summaries", SUMMARY, summary(body, begun, texts))
 
     def body(self, db: sqlite3.Connection, row: Row, history: History) -> Row:
         """The summary of a history, as `row_of` gives it."""
         told = {name: row[name] for name in ("endpoint", "model", "experiment", "repeat")}
-        body = row_of(replace(history, task=row["task"]), self.folder, **told)
+        body = row_of(history, self.folder, task=row["task"], **told)
         if row["id"] is None:
             found = db.execute("SELECT state, code, note FROM intents WHERE uid = ?", (history.uid,)).fetchone()
             if found and found[0] == "refused":
@@ -231,6 +226,8 @@ class Rows:
         return f"{self._last_uid:014x}-{secrets.token_hex(5)}"
 
 
+_REPLY = "INSERT OR IGNORE INTO replies (uid, body, digest) VALUES (?, ?, ?)"
+_SAME = "SELECT 1 FROM events WHERE uid = ? AND at = ? AND body = ? AND reply IS ?"
 _ONE_TASK = f"SELECT {', '.join(TASK)}, digest FROM tasks WHERE uid = ?"  # noqa: S608
 _ONE_SUMMARY = f"SELECT {', '.join(SUMMARY)}, digest FROM summaries WHERE uid = ?"  # noqa: S608
 

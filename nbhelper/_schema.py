@@ -11,6 +11,7 @@ from typing import Any
 
 from ._codec import dumps, loads, row_digest
 from ._text import storable
+from ._values import NOTHING
 
 VERSION = 2
 APPLICATION = 0x6E626864
@@ -182,10 +183,16 @@ def _insert(table: str, columns: tuple[str, ...]) -> str:
     return f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}, digest) VALUES ({marks})"  # noqa: S608
 
 
-def summary(body: Mapping[str, Any], begun: str) -> list[Any]:
-    """The values of `SUMMARY` for a row of `row_of`."""
-    found = {**body, "begun": begun, **{name: dumps(body[name]) for name in _AS_JSON}}
-    return [_bound(found[name]) for name in SUMMARY]
+def summary(body: Mapping[str, Any], begun: str, texts: Mapping[str, str] = NOTHING) -> list[Any]:
+    """The values of `SUMMARY` for a row of `row_of`.
+
+    Args:
+        body: The row.
+        begun: What `since` and `until` go by.
+        texts: Columns whose JSON is at hand.
+    """
+    found = {**body, "begun": begun, **{name: texts.get(name) or dumps(body[name]) for name in _AS_JSON}}
+    return [v if (v := found[name]) is None or type(v) is float else _bound(v) for name in SUMMARY]
 
 
 def _bound(value: Any) -> Any:
