@@ -202,7 +202,7 @@ def decode(body: Any, folder: Path) -> Seen | None:
 
 def _fields(value: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, default in _defaults(type(value)):
+    for name, default in _defaults(value.__class__):
         item = getattr(value, name)
         if item is None or item is default or (default is not MISSING and item == default):
             continue

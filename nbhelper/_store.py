@@ -74,6 +74,7 @@ class Store:
         self._writer = Writer(self._database)
         self._rows = Rows(self._database.path, self.notes, clock or (lambda: datetime.now(UTC)))
         self._salt: bytes | None = None
+        self._said = 0
         _STORES.add(self)
 
     def __repr__(self) -> str:
@@ -83,6 +84,11 @@ class Store:
         """Write what is left and let go of the file; the next use opens it again."""
         self._writer.stop()
         self._database.close()
+
+    def news(self) -> list[str]:
+        """The notes that were not asked for yet, so that each is said once."""
+        new, self._said = self.notes[self._said :], len(self.notes)
+        return new
 
     def fingerprint(self, key: str) -> str:
         """Eight hex digits that tell two keys apart in this store, and say nothing about either."""
