@@ -148,6 +148,8 @@ class Rows:
             body, when = loads(text), moment(at)
             if reply is not None and isinstance(body, dict):
                 if reply not in replies:
+                    if raw is None:  # hidden by a damaged index
+                        self.note_damage()
                     replies[reply] = loads(raw) if raw is not None and self.whole((uid, raw, reply)) else None
                 body["raw"] = replies[reply]
             seen = decode(body, self.folder)
