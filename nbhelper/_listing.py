@@ -56,7 +56,7 @@ def told(rows: Rows, found: list[Found], again: Callable[[str], Row | None]) -> 
     found.reverse()
     while found:
         uid, *values = found.pop()
-        body = rows.summary(values) or again(uid)
+        body = rows.summary(uid, values) or again(uid)
         if body is not None:
             yield body
 
@@ -77,7 +77,7 @@ def events(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[Ro
         listed += [
             {"uid": uid, "task": task, "seq": row[1], "at": row[2], "body": loads(row[4]) or {}}
             for row in found
-            if rows.whole(row)
+            if rows.whole(row, uid)
         ]
     return listed
 
@@ -86,7 +86,7 @@ def outputs(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[R
     """Every saved file of `summaries`, by the newest word about it, its path as the store keeps it."""
     listed: list[Row] = []
     for uid, task, count, found in _observed(rows, db, _SAVED, wanted):
-        bodies = [loads(row[4]) for row in found if rows.whole(row)]
+        bodies = [loads(row[4]) for row in found if rows.whole(row, uid)]
         newest = {str(body.get("name")): body for body in bodies if isinstance(body, dict)}
         saved = [body for body in newest.values() if body.get("state", SaveState.SAVED) == SaveState.SAVED]
         if len(saved) < count:

@@ -46,9 +46,12 @@ class Rows:
         self._last_uid = 0
         self._tasks: dict[str, tuple[tuple[Any, ...], Row]] = {}
 
-    def whole(self, row: Sequence[Any]) -> bool:
-        """Whether a row is as it was written. One that is not is left out, and said once."""
-        if row_digest(*row[:-1]) == row[-1]:
+    def whole(self, row: Sequence[Any], uid: str | None = None) -> bool:
+        """Whether a row is as it was written, and that of `uid`: a damaged index leads to whole rows of another task.
+
+        One that is not is left out, and said once.
+        """
+        if row_digest(*row[:-1]) == row[-1] and (uid is None or row[0] == uid):
             return True
         self.note_damage()
         return False
@@ -65,7 +68,7 @@ class Rows:
         known = self._tasks.get(uid)
         if known is not None and known[0] == found:  # each look asks for it, and it hardly ever changes
             return dict(known[1])
-        if found is None or not self.whole(found):
+        if found is None or not self.whole(found, uid):
             return None
         row = dict(zip(TASK, found, strict=False))
         try:
@@ -124,7 +127,7 @@ class Rows:
         """The live link of an output."""
         sql = f"SELECT {', '.join(LINK)}, digest FROM links WHERE uid = ? AND name = ?"  # noqa: S608
         row = db.execute(sql, (uid, storable(name))).fetchone()
-        return str(row[2]) if row and self.whole(row) else None
+        return str(row[2]) if row and self.whole(row, uid) else None
 
     def must(self, db: sqlite3.Connection, uid: str) -> Row:
         row = self.task(db, uid)
@@ -140,7 +143,7 @@ class Rows:
             " ON r.uid = e.uid AND r.digest = e.reply WHERE e.uid = ? ORDER BY e.seq",
             (row["uid"],),
         ).fetchall()
-        whole = [r for r in rows if self.whole(r[:-1])]
+        whole = [r for r in rows if self.whole(r[:-1], row["uid"])]
         # Numbers are given without gaps. A damaged index hides whole rows, and no digest is ever asked for them.
         if len(rows) < max(whole[-1][1] if whole else 0, self._last_seq(db, row["uid"])):
             self.note_damage()
@@ -160,7 +163,7 @@ class Rows:
     def _last_seq(self, db: sqlite3.Connection, uid: str) -> int:
         """The number of the last event by the row that sums them up; 0 when that says nothing."""
         found = db.execute(_ONE_SUMMARY, (uid,)).fetchone()
-        return int(found[SUMMARY.index("seq")]) if found and self.whole(found) else 0
+        return int(found[SUMMARY.index("seq")]) if found and self.whole(found, uid) else 0
 
     def put_events(self, db: sqlite3.Connection, uid: str, events: Iterable[Event]) -> int:
         """Insert what is not there yet; the number of the last row."""
@@ -211,9 +214,9 @@ class Rows:
         row = self.listed(db, uid)
         return None if row is None else self.body(db, row, self.load(db, row))
 
-    def summary(self, values: Sequence[Any]) -> Row | None:
+    def summary(self, uid: str, values: Sequence[Any]) -> Row | None:
         """A summary as it was stored; None for one that cannot be trusted."""
-        return body_of(values) if values[0] is not None and self.whole(values) else None
+        return body_of(values) if values[0] is not None and self.whole(values, uid) else None
 
     def fill_in(self, db: sqlite3.Connection, uid: str, known: Sequence[Any]) -> None:
         row = self.must(db, uid)
