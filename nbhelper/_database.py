@@ -368,6 +368,10 @@ class Database:
                     self._idle.append(db)
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             self.suspect(error)
+            if self.newer and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:  # its tables are others
+                raise StoreError(
+                    f"{self.path} was written by a newer nbhelper. Upgrade nbhelper to read it."
+                ) from error
             raise explain(error, self.folder) from error
 
     def suspect(self, error: BaseException) -> None:
