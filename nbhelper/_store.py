@@ -25,6 +25,8 @@ from ._codec import NO_ID, decode, dumps, encode, instant, iso, loads, moment, p
 from ._database import FOLDER, Database, lasting_salt, put, salt_of
 from ._errors import BadInput, StoreError
 from ._history import History
+from ._price_list import PRICES
+from ._prices import Price, as_row, from_row, place_of
 from ._text import clean, nearest, storable
 from ._values import Event, Mark, MarkWord, Outcome, Saved, SaveState, Task
 from ._writer import Writer
@@ -252,7 +254,21 @@ class Store:
 
         return self._writer.put(work)
 
+    def set_price(self, price: Price) -> Future[None]:
+        """Keep a price; it takes the place of one that was for the same."""
+        name, body, at = dumps(place_of(price)), dumps(as_row(price)), iso(self._clock())
+        return self._writer.put(
+            lambda db: put(db, "prices", ("name", "at", "body"), (storable(name), at, storable(body)))
+        )
+
     # Reading
+
+    def prices(self) -> list[Price]:
+        """The published prices, then those that were set here, oldest first: a later one counts before an earlier."""
+        sql = "SELECT name, at, body, digest FROM prices ORDER BY at, name"
+        with self._database.reading() as db:
+            rows = [row for row in (db.execute(sql).fetchall() if db else []) if self._whole(row)]
+        return [*PRICES, *filter(None, (from_row(loads(body)) for _, _, body, _ in rows))]
 
     def load(self, uid: str) -> History | None:
         """The history of one row. One without an id of the API's yet has the id `(no id yet)`."""
