@@ -517,8 +517,8 @@ def plot(
 ) -> Axes:
     """Draw tasks with matplotlib: `"timeline"`, `"latency"` or `"cost"`.
 
-    * `timeline`: a bar per task from its start to its finish, queue and run apart where both are known. Each bar stands
-      on the clock that its times are from; ends that nobody saw fade. The latest 60 tasks are drawn.
+    * `timeline`: a bar per task from its start to its finish, queue and run apart where both are known, all on this
+      machine's clock; ends that nobody saw fade. The latest 60 tasks are drawn.
     * `latency`: the share of the succeeded tasks of each group that took at most so long (`total_s`).
     * `cost`: medians and quartiles of `cost` against `total_s` of the succeeded tasks of each group.
 
