@@ -134,6 +134,8 @@ def judge(frame: pd.DataFrame, ledger: Any, verdict: Verdict | None = None) -> V
 def _problems(known: dict[str, Any], record: Any) -> Iterator[str]:
     """What must hold of every row, whatever the clocks."""
     ended = known.get("outcome") not in {"stopped", "lost", None}
+    if known.get("outcome") == "lost" and record.finished is not None:
+        yield f"lost, where it has {record.state}"
     if known.get("credits") != (record.credits if ended else None):
         yield f"credits {known.get('credits')} where the server said {record.credits}"
     if ended and known["outcome"] != record.state:
