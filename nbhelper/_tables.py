@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ._codec import dumps, moment, row_of
 from ._history import History
-from ._prices import PRICES, Price, cost_of
+from ._price_list import PRICES
+from ._prices import Price, as_row, costs_of
 from ._text import storable
 from ._values import Outcome, State
 
@@ -102,6 +103,20 @@ OUTPUTS: dict[str, Kind] = {
 """The columns of `outputs()`; `path` is relative to the store's folder where the file is inside it."""
 
 
+PRICE_COLUMNS: dict[str, Kind] = {
+    "provider": "string",
+    "model": "string",
+    "params": "string",
+    "per": "string",
+    "amount": "Float64",
+    "currency": "string",
+    "failed_billed": "boolean",
+    "source": "string",
+    "date": "string",
+}
+"""The columns of `prices()`; `params` is JSON text."""
+
+
 def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRICES) -> pd.DataFrame:
     """One row per task.
 
@@ -142,7 +157,7 @@ def _cells(rows: Sequence[Mapping[str, Any]], prices: Sequence[Price]) -> dict[s
     """The columns of some rows, but for their parameters."""
     cells: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in TASKS}
     cells["files"] = [dumps(files) if (files := row.get("files")) else "[]" for row in rows]
-    costs = [cost_of(row, prices) for row in rows]
+    costs = costs_of(rows, prices)
     for index, name in enumerate(("cost", "currency", "cost_source")):
         cells[name] = [cost[index] for cost in costs]
     return cells
@@ -208,6 +223,13 @@ def outputs_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per saved file, from `Store.output_rows`."""
     found = [{"kind": "file", **row, "path": row.get("file")} for row in rows]
     return frame_of({name: [row.get(name) for row in found] for name in OUTPUTS}, OUTPUTS)
+
+
+def prices_frame(prices: Iterable[Price]) -> pd.DataFrame:
+    """One row per price, in this order."""
+    found = [as_row(price) for price in prices]
+    found = [{**row, "params": dumps(row["params"]) if row["params"] else None} for row in found]
+    return frame_of({name: [row[name] for row in found] for name in PRICE_COLUMNS}, PRICE_COLUMNS)
 
 
 # Columns
