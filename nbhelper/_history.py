@@ -48,6 +48,8 @@ class Facts:
     """The newest snapshot, or the final one once there is one: the first final word stands."""
     ended: Mark | None = None
     """Our own last word (`stopped` or `lost`), until the task is watched again."""
+    watching: Mark | None = None
+    """How the newest watch began."""
     trouble: Miss | None = None
     """The last look, when it was a miss."""
     outputs: Mapping[str, Output] = field(default_factory=nothing)
@@ -151,8 +153,12 @@ class Facts:
             case MarkWord.STOPPED | MarkWord.LOST:
                 final = self.latest is not None and self.latest.state.final
                 return self if final else replace(self, ended=mark)
-            case MarkWord.WATCHING | MarkWord.RESUMED:
-                return replace(self, ended=None)
+            case MarkWord.WATCHING:
+                return replace(self, ended=None, watching=mark)
+            case MarkWord.RESUMED:
+                # What could not be saved is tried again: the disk may have room by now. Expired links do not come back.
+                tried = {n: s for n, s in self.saves.items() if s.state is not SaveState.FAILED}
+                return replace(self, ended=None, watching=mark, saves=MappingProxyType(tried))
 
 
 def _with(known: Mapping[str, Output], new: tuple[Output, ...]) -> Mapping[str, Output]:
