@@ -22,10 +22,12 @@ if TYPE_CHECKING:
         events,
         gallery,
         outputs,
+        pending,
         plot,
         providers,
         read_csv,
         register,
+        resume,
         set_store,
         submit,
         summary,
@@ -54,8 +56,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "_api": (
-        "connect", "events", "gallery", "outputs", "plot", "providers", "read_csv", "register", "set_store",
-        "submit", "summary", "tasks", "to_csv", "to_frame", "watch",
+        "connect", "events", "gallery", "outputs", "pending", "plot", "providers", "read_csv", "register",
+        "resume", "set_store", "submit", "summary", "tasks", "to_csv", "to_frame", "watch",
     ),
     "_emulated": ("Emulator",),
     "_errors": (
@@ -91,10 +93,12 @@ __all__ = [
     "events",
     "gallery",
     "outputs",
+    "pending",
     "plot",
     "providers",
     "read_csv",
     "register",
+    "resume",
     "run_sync",
     "set_store",
     "submit",

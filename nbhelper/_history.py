@@ -39,6 +39,9 @@ GRACE = timedelta(seconds=60)
 PATIENCE = timedelta(minutes=10)
 """How long replies may be unreadable, or credit be missing, before we say that we cannot see the task."""
 
+UNSAVED = "results are not saved"
+"""The note of a watch that wants no files: what it leaves is not missing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -272,6 +275,15 @@ class History:
     def settled(self) -> bool:
         """Whether nothing more is to come: an outcome, and every output saved or given up."""
         return self.outcome is not None and all(name in self.facts.saves for name in self.facts.outputs)
+
+    @property
+    def missing(self) -> tuple[Output, ...]:
+        """Results that somebody wanted, that are not saved, and that may still be had: all but expired ones."""
+        watching = self.facts.watching
+        if watching is not None and watching.note == UNSAVED and not self.facts.saves:
+            return ()
+        there = {SaveState.SAVED, SaveState.EXPIRED}
+        return tuple(o for o in self.outputs if (o.url or o.ref) and self.save_state(o.name) not in there)
 
     def raise_for_failure(self) -> History:
         """Itself when the task succeeded.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import StoreError
 from ._gate import Gate
-from ._history import History, verdict
+from ._history import UNSAVED, History, verdict
 from ._http import Forbidden, Http, Unreached
 from ._leases import Held, Leases, Work
 from ._pace import pause
@@ -42,8 +42,6 @@ _LAST_REPLY = 2.0
 """Seconds that a look under way may still take when the watch is stopped."""
 _OURS = frozenset({Outcome.STOPPED, Outcome.LOST})
 """Ends that are not the server's: watched again, the task is looked at again."""
-UNSAVED = "results are not saved"
-"""The note of a watch that wants no files: what it leaves unsaved is not missing."""
 
 
 def identity(history: History) -> Identity:
@@ -316,6 +314,7 @@ class Poller:
         for save in self._saves.values():  # the other process saves, too
             save.cancel()
         self._saves.clear()
+        free = False
         while True:
             looked = self.history.facts.polls
             self.history = await self._stored(self.history)
@@ -324,10 +323,10 @@ class Poller:
             self._tell()
             if self.history.outcome not in {None, *_OURS} and not self._unsaved():
                 return True
-            last = self.history.events[-1].seq if self.history.events else 0
-            if await self._leases.news(self.history.uid, last):
-                self.history = await self._stored(self.history)
+            if free:
                 return self.history.outcome is Outcome.LOST
+            last = self.history.events[-1].seq if self.history.events else 0
+            free = await self._leases.news(self.history.uid, last)
 
     async def _take(self, due: Callable[[], float]) -> None:
         """One look when it is due, as a task of its own: what it saw is recorded whoever is cancelled meanwhile.
