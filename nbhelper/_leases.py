@@ -96,16 +96,13 @@ class Leases:
         """
 
         def work(db: sqlite3.Connection) -> None:
-            other = _holder(db, uid)
-            if other is not None and other[0] != self._name:
+            if self._lost(db, uid):
                 self._held.discard(uid)
                 if not looked:
                     raise Held
             elif over:
                 self._held.discard(uid)
                 db.execute("DELETE FROM leases WHERE uid = ?", (uid,))
-            elif other is None:
-                self._put(db, uid)
             if self._held and self._age() >= BEAT / 2:
                 self._sign(db)
 
@@ -156,12 +153,8 @@ class Leases:
             held = tuple(self._held)
 
             def work(db: sqlite3.Connection) -> list[str]:
-                found = {uid: _holder(db, uid) for uid in held}
-                for uid, other in found.items():
-                    if other is None:
-                        self._put(db, uid)
                 self._sign(db)
-                return [uid for uid, other in found.items() if other is not None and other[0] != self._name]
+                return [uid for uid in held if self._lost(db, uid)]
 
             self._held.difference_update(await asyncio.wrap_future(self._store.write(work)))
 
@@ -170,6 +163,14 @@ class Leases:
         if self._signed is None:
             return float("inf")
         return max(time.monotonic() - self._signed[0], time.time() - self._signed[1])
+
+    def _lost(self, db: sqlite3.Connection, uid: str) -> bool:
+        """Whether another process took a task over, and may have ended it; in a new file the lease is written again."""
+        other = _holder(db, uid)
+        if other is None and db.execute("SELECT 1 FROM tasks WHERE uid = ?", (uid,)).fetchone() is None:
+            self._put(db, uid)
+            return False
+        return other is None or other[0] != self._name
 
     def _put(self, db: sqlite3.Connection, uid: str) -> None:
         db.execute("INSERT OR REPLACE INTO leases (uid, holder, until) VALUES (?, ?, '')", (uid, self._name))

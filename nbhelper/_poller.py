@@ -38,6 +38,8 @@ Identity = tuple[str, str, str, tuple[tuple[str, str], ...]]
 Listener = Callable[["Poller"], None]
 _RESOLVE_PATIENCE = 600.0
 _RESOLVE_PAUSE = 1.0
+_GLANCE = 1.0
+"""Seconds between two glances, while files are saved, at whether another process has taken over."""
 _LAST_REPLY = 2.0
 """Seconds that a look under way may still take when the watch is stopped."""
 _OURS = frozenset({Outcome.STOPPED, Outcome.LOST})
@@ -262,7 +264,8 @@ class Poller:
         try:
             if not self._following:
                 await self._settle()
-        except Held:  # another process took over while this one was stopped, and saves the rest
+        except Held:  # another process took over while this one was stopped
+            self._drop_saves()
             if self._listeners - self._parting:
                 self._begin(self._run())
                 return
@@ -311,9 +314,7 @@ class Poller:
     async def _follow(self) -> bool:
         """Show what the process that looks has written; whether all is over, or else this one is to look."""
         self._following = True
-        for save in self._saves.values():  # the other process saves, too
-            save.cancel()
-        self._saves.clear()
+        self._drop_saves()
         free = False
         while True:
             looked = self.history.facts.polls
@@ -433,9 +434,15 @@ class Poller:
                 self._saves[output.name] = asyncio.create_task(self._save(output), name=f"save {output.name}")
 
     async def _settle(self) -> None:
-        """Wait until every output is saved or given up."""
+        """Wait until every output is saved or given up.
+
+        Raises:
+            Held: Another process has taken over; it saves them, too.
+        """
         while pending := [t for t in self._saves.values() if not t.done()]:
-            await asyncio.wait(pending)
+            await asyncio.wait(pending, timeout=_GLANCE)
+            if self._unsaved() and not await self._leases.holds(self.history.uid):
+                raise Held
         for output in self._unsaved():
             gone = (
                 "it was delivered once, in a reply that is gone"
@@ -443,6 +450,12 @@ class Poller:
                 else "it was not saved"
             )
             await self.record(Saved(name=output.name, state=SaveState.FAILED, kind=output.kind, message=gone))
+
+    def _drop_saves(self) -> None:
+        """Leave the saving to another process."""
+        for save in self._saves.values():
+            save.cancel()
+        self._saves.clear()
 
     async def _save(self, output: Output) -> None:
         try:
