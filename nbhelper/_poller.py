@@ -24,7 +24,7 @@ from ._http import Forbidden, Http, Unreached
 from ._leases import Held, Leases, Work
 from ._pace import pause
 from ._providers.reader import fill, look_request, read, read_link
-from ._save import Place, Turns, save_bytes, save_link
+from ._save import ELSEWHERE, Place, Turns, save_bytes, save_link
 from ._session import Connection
 from ._text import clean
 from ._values import Event, Mark, MarkWord, Miss, MissKind, Outcome, Output, Saved, SaveState, Seen, Snapshot
@@ -265,6 +265,7 @@ class Poller:
             if not self._following:
                 await self._settle()
         except Held:  # another process took over while this one was stopped
+            self._following = True
             self._drop_saves()
             if self._listeners - self._parting:
                 self._begin(self._run())
@@ -278,7 +279,7 @@ class Poller:
 
     async def _watch(self) -> None:
         """Look until there is an outcome, or follow another process until it ends or this one takes over."""
-        over = False
+        over = self._following and await self._follow()
         while not over:
             try:
                 await self._lead()
@@ -454,7 +455,7 @@ class Poller:
     def _drop_saves(self) -> None:
         """Leave the saving to another process."""
         for save in self._saves.values():
-            save.cancel()
+            save.cancel(ELSEWHERE)
         self._saves.clear()
 
     async def _save(self, output: Output) -> None:

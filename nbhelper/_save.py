@@ -31,6 +31,8 @@ from ._values import Output, Saved, SaveState
 AT_ONCE = 16
 LARGEST = 2 * 1024**3
 """Bytes of one file."""
+ELSEWHERE = "another process saves it"
+"""Why a download is cancelled whose part nobody will go on with."""
 _SPARE = 64 * 1024**2
 """Bytes that are left free on the disk."""
 _PATIENCE = 3600.0
@@ -217,7 +219,7 @@ async def save_link(
         part = await asyncio.to_thread(Part, place.folder, output.name)
     except OSError as error:
         return _failed(output, f"cannot write to {place.folder.name}: {error.strerror or error}")
-    keep = True
+    keep = False
     try:
         await asyncio.to_thread(part.go_on, without_query(link))
         while True:
@@ -230,7 +232,6 @@ async def save_link(
                 late = (trouble.missing or trouble.empty) and spent > min(_LAG, patience)
                 over = trouble.dead or late or spent > patience
                 if trouble.hopeless:
-                    keep = False
                     return _failed(output, trouble.message)
                 if over and not renewed:
                     renewed = True
@@ -240,21 +241,20 @@ async def save_link(
                         await asyncio.to_thread(part.go_on, without_query(link))
                         continue
                 if over:
-                    keep = False
                     state = SaveState.EXPIRED if trouble.dead or trouble.missing else SaveState.FAILED
                     return Saved(name=output.name, state=state, kind=output.kind, message=clean(trouble.message))
             else:
                 suffix = Path(urlsplit(link).path).suffix.casefold()
-                saved = await asyncio.to_thread(_finish, part, place, output, suffix)
-                keep = False
-                return saved
+                return await asyncio.to_thread(_finish, part, place, output, suffix)
             await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  # jitter
             pause = min(pause * 2, 30.0)
     except OSError as error:
-        keep = False
         return _failed(output, f"cannot write the file: {error.strerror or error}")
+    except asyncio.CancelledError as ended:  # the process ends: the next one goes on with the part
+        keep = ELSEWHERE not in ended.args
+        raise
     finally:
-        part.close(keep=keep)  # the process ends, or another one has taken over: it is gone on with
+        part.close(keep=keep)
 
 
 async def _attempt(http: Http, link: str, part: Part, connection: Connection) -> None:

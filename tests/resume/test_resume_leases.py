@@ -8,7 +8,6 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import TERM
 from support.mill import DONE, FLOOR, QUEUED, WORKING, png, sha256
 from support.raw_server import reply
 from support.waiting import until
@@ -124,7 +123,7 @@ def test_another_process_takes_over_from_one_that_was_killed(mill, other):
 
     mine = handle.result(20)
 
-    assert took < TERM
+    assert took < _leases.TERM
     assert words(mine) == ["watching", "resumed"]
     assert mine.facts.polls in {len(mill.looks["x"]), len(mill.looks["x"]) - 1}  # the last look may have died with it
     assert sha256(mine.files[0].read_bytes()) == sha256(PNG)
@@ -290,9 +289,9 @@ def test_without_a_sign_of_life_a_lease_runs_out(monkeypatch):
     mine = Leases(store(), "me/1/1/1")
 
     assert not mine._free(ALIVE, "one")
-    now[0] += TERM / 2
+    now[0] += _leases.TERM / 2
     assert not mine._free(ALIVE, "one")
-    now[0] += TERM / 2
+    now[0] += _leases.TERM / 2
     assert mine._free(ALIVE, "one")
     assert not mine._free(ALIVE, "two")
 

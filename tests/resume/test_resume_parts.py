@@ -279,31 +279,46 @@ SERVERS = {
 }
 
 
-@pytest.mark.parametrize(("first", "then", "whole", "asks"), SERVERS.values(), ids=SERVERS)
-def test_a_download_outlives_the_process_that_began_it(mill, notebook, tmp_path, first, then, whole, asks):
-    """Killed at half of a file, a task is resumed: the rest alone where that is sure, and the same bytes always."""
-    link = mill.file(first, *then)
-    mill.job({**DONE, "files": [f"{link}?sig=1"]}, ident="x")
-    process = notebook("""
-    w = nbh.watch("mill:x", block=False, display=False)
-    print("ready", flush=True)
-    w.result()
-    """)
-    until(lambda: any(path.stat().st_size == HALF for path in tmp_path.rglob("*.part")))
-    if asks:
-        until(lambda: _noted(tmp_path) > 0)
-    process.kill()
-    process.wait(10)
-    assert list(nbh.pending()["pending"]) == ["results missing"]
-
-    history = nbh.resume(block=False, display=False).result(20)[0]
-
+def _went_on(mill, history, whole, asks):
+    """Whether a resumed download has the right bytes, asked in the right way and left nothing behind."""
     second = mill.asked("/files")[1]
     assert [sha256(path.read_bytes()) for path in history.files] == [sha256(whole)]
     assert (second.header("range") is not None) is asks
     assert second.header("if-range") == ('"v1"' if asks else None)
     assert [path.name for path in history.files[0].parent.iterdir()] == ["files-0.png"]
     assert nbh.pending().empty
+
+
+@pytest.mark.parametrize(("first", "then", "whole", "asks"), SERVERS.values(), ids=SERVERS)
+def test_a_download_goes_on_or_begins_anew(mill, restart, tmp_path, first, then, whole, asks):
+    """Broken off at half of a file, a task is resumed: the rest alone where that is sure, the same bytes always."""
+    mill.job({**DONE, "files": [f"{mill.file(first, *then)}?sig=1"]}, ident="x")
+    handle = nbh.watch("mill:x", block=False, display=False)
+    until(lambda: any(path.stat().st_size == HALF for path in tmp_path.rglob("*.part")))
+    restart()
+    assert handle[0].files == ()
+    assert list(nbh.pending()["pending"]) == ["results missing"]
+
+    history = nbh.resume(block=False, display=False).result(20)[0]
+
+    _went_on(mill, history, whole, asks)
+
+
+@pytest.mark.parametrize("name", ["it knows ranges", "it has no tag"])
+def test_a_download_outlives_the_process_that_began_it(mill, notebook, tmp_path, name):
+    """The same when the process is killed without a chance to say anything."""
+    first, then, whole, asks = SERVERS[name]
+    mill.job({**DONE, "files": [mill.file(first, *then)]}, ident="x")
+    process = notebook('nbh.watch("mill:x", display=False)')
+    until(lambda: any(path.stat().st_size == HALF for path in tmp_path.rglob("*.part")))
+    if asks:
+        until(lambda: _noted(tmp_path) > 0)
+    process.kill()
+    process.wait(10)
+
+    history = nbh.resume(block=False, display=False).result(20)[0]
+
+    _went_on(mill, history, whole, asks)
 
 
 def _noted(folder):
