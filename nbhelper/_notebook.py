@@ -228,7 +228,8 @@ class Drawn:
 
 def still(watch: Watch) -> Drawn:
     """The card of a watch that has nothing to do."""
-    return Drawn(Painter(None).bundle(watch, live=False))
+    bundle = Painter(None).bundle(watch, live=False)
+    return Drawn(bundle | {"text/plain": "\n".join((bundle["text/plain"], *watch.notes))})
 
 
 # Live: a widget that freezes
