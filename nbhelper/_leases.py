@@ -203,12 +203,19 @@ class Leases:
         """One reading a tick for all that is followed."""
         while self._waiting:
             asked = dict(self._waiting)
-            with suppress(StoreError):
+            try:
                 found = await asyncio.to_thread(self._look, tuple(asked))
-                for uid, (seq, waiter) in asked.items():
-                    last, free = found[uid]
-                    if not waiter.done() and (free or last > seq):
-                        waiter.set_result(free)
+            except StoreError:
+                found = {}  # the next reading may succeed
+            except Exception as error:  # noqa: BLE001 - a fault of ours belongs to whoever waits
+                for _, waiter in asked.values():
+                    if not waiter.done():
+                        waiter.set_exception(error)
+                return
+            for uid, (last, free) in found.items():
+                seq, waiter = asked[uid]
+                if not waiter.done() and (free or last > seq):
+                    waiter.set_result(free)
             await asyncio.sleep(TICK)
 
     def _look(self, uids: Sequence[str]) -> dict[str, tuple[int, bool]]:

@@ -54,8 +54,12 @@ def identity(history: History) -> Identity:
 
 def merged(stored: History, known: History) -> History:
     """What the store has, in its order; what this process saw itself keeps what the store does not, such as bytes."""
-    own = {(event.at, type(event.seen)): event.seen for event in known.events}
-    events = [replace(event, seen=own.get((event.at, type(event.seen)), event.seen)) for event in stored.events]
+
+    def key(event: Event) -> tuple[datetime, type, str | None]:
+        return event.at, type(event.seen), getattr(event.seen, "name", None)
+
+    own = {key(event): event.seen for event in known.events}
+    events = [replace(event, seen=own.get(key(event), event.seen)) for event in stored.events]
     return History.of(known.task, events, origin=known.origin, uid=known.uid)
 
 

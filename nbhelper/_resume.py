@@ -52,10 +52,16 @@ class _Left:
         return tuple(f"{_tasks(n)} of {name} left pending: {why}" for (name, why), n in self.reasons.items())
 
 
-def pending_rows(book: Store, **wanted: Any) -> list[Row]:
-    """The rows of `Store.rows(**wanted)` that are unfinished or in doubt, each with its reason as `pending`."""
+def pending_rows(book: Store, uids: Sequence[str] | None = None, **wanted: Any) -> list[Row]:
+    """The rows of `Store.rows(**wanted)` that are unfinished or in doubt, each with its reason as `pending`.
+
+    Args:
+        book: Where they are.
+        uids: What `_open` gave, where it was asked before.
+        wanted: Which of them.
+    """
     found = []
-    for row in book.rows(**wanted, uids=_open(book)):
+    for row in book.rows(**wanted, uids=_open(book) if uids is None else uids):
         why = _why(book, row)
         if why is not None:
             found.append({**row, "pending": why})
@@ -100,12 +106,14 @@ def _why(book: Store, row: Row) -> Why | None:
 
 def everything(book: Store, max_age: Any) -> Plan:
     """All that is unfinished and not older than `max_age`."""
-    rows = pending_rows(book, since=instant(max_age, datetime.now(UTC), "max_age"))
+    since = instant(max_age, datetime.now(UTC), "max_age")
+    uids = _open(book)
+    rows = pending_rows(book, uids, since=since)
     doubtful = [row for row in rows if row["pending"] == "in doubt"]
     young = {row["uid"] for row in rows}
     older = [
         row
-        for row in book.rows(uids=_open(book), outcome=["pending", "lost", "stopped"])
+        for row in book.rows(uids=uids, outcome=["pending", "lost", "stopped"])
         if row["uid"] not in young and row["task_id"] is not None
     ]
     plan = _reachable([(_task(row), row["origin"]) for row in rows if row["pending"] != "in doubt"])

@@ -106,3 +106,23 @@ def test_the_card_says_what_is_in_doubt(kernel, factory):
 
     assert "1 create is in doubt (1 mill)" in shown[0]["content"]["data"]["text/html"]
     assert "1 create is in doubt (1 mill)" in shown[0]["content"]["data"]["text/plain"]
+
+
+def test_a_front_end_that_left_finds_the_end(kernel, factory):
+    """Nobody listens while the task ends; whoever connects then sees the finished card and the row."""
+    ref = factory.job(WORKING, ident="alone")
+    kernel.run(SETUP.format(root=factory.root))
+    kernel.run(f"w = nbh.watch('{ref}')", cell="q")
+    kernel.client.stop_channels()
+    factory.jobs["alone"][:] = [{**DONE, "files": [factory.file(rest)]}]
+    until(lambda: any("alone" in path.parent.name for path in kernel.folder.rglob("*.png")), 30)
+
+    kernel.client = kernel.manager.client()
+    kernel.client.start_channels()
+    kernel.client.wait_for_ready(timeout=60)
+
+    assert kernel.value("w.result(30); print(nbh.tasks().set_index('task_id').loc['alone', 'outcome'])") == "succeeded"
+    until(lambda: kernel.value("print(w._card.over)") == "True")
+    shown = of(kernel.run("w", cell="r"), "display_data")
+    assert [set(m["content"]["data"]) for m in shown] == [{"text/html", "text/plain"}]
+    assert shown[0]["content"]["data"]["text/plain"].startswith("mill:alone: succeeded")
