@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import _session
 from ._codec import dumps, instant
 from ._errors import BadInput, MissingAPIKey
-from ._history import UNSAVED, History
+from ._history import History
 from ._providers import names
 from ._references import tasks_of
 from ._session import Connection
@@ -52,51 +52,29 @@ class _Left:
         return tuple(f"{_tasks(n)} of {name} left pending: {why}" for (name, why), n in self.reasons.items())
 
 
-def pending_rows(book: Store, uids: Sequence[str] | None = None, **wanted: Any) -> list[Row]:
-    """The rows of `Store.rows(**wanted)` that are unfinished or in doubt, each with its reason as `pending`.
-
-    Args:
-        book: Where they are.
-        uids: What `_open` gave, where it was asked before.
-        wanted: Which of them.
-    """
-    found = []
-    for row in book.rows(**wanted, uids=_open(book) if uids is None else uids):
-        why = _why(book, row)
-        if why is not None:
-            found.append({**row, "pending": why})
-    return found
-
-
-def _open(book: Store) -> list[str]:
-    """Rows that may be unfinished, by what is quickly read."""
+def pending_rows(book: Store, **wanted: Any) -> list[Row]:
+    """The rows of `Store.rows(**wanted)` that are unfinished or in doubt, each with its reason as `pending`."""
     with book.reading() as db:
-        return [] if db is None else [uid for (uid,) in db.execute(_OPEN).fetchall()]
+        doubtful = {uid for (uid,) in db.execute(_DOUBTFUL).fetchall()} if db else set()
+    found = ((row, _why(book, row, doubtful)) for row in book.rows(**wanted))
+    return [{**row, "pending": why} for row, why in found if why is not None]
 
 
-_OPEN = f"""
-SELECT t.uid FROM tasks t LEFT JOIN summaries s ON s.uid = t.uid LEFT JOIN intents i ON i.uid = t.uid
-WHERE CASE
-    WHEN t.id IS NULL THEN i.state IN ('sent', 'in_doubt')
-    WHEN coalesce(s.outcome, 'lost') IN ('lost', 'stopped') THEN 1
-    WHEN NOT json_valid(s.body) THEN 1
-    WHEN json_extract(s.body, '$.n_saved') >= json_extract(s.body, '$.n_outputs') THEN 0
-    ELSE coalesce((
-        SELECT e.body FROM events e WHERE e.uid = t.uid AND e.kind = 'mark'
-        AND (e.body LIKE '%"watching"%' OR e.body LIKE '%"resumed"%') ORDER BY e.seq DESC LIMIT 1
-    ), '') NOT LIKE '%{UNSAVED}%'
-END
-"""  # noqa: S608 - the note is this library's own
+_DOUBTFUL = "SELECT uid FROM intents WHERE state IN ('sent', 'in_doubt')"
 
 
-def _why(book: Store, row: Row) -> Why | None:
-    outcome = row["outcome"]
-    if row["task_id"] is None:
-        return "in doubt"
-    if outcome is None:
-        return "unfinished"
-    if outcome in {Outcome.LOST, Outcome.STOPPED}:
-        return "lost" if outcome == Outcome.LOST else "stopped"
+def _why(book: Store, row: Row, doubtful: Container[str]) -> Why | None:
+    if row["task_id"] is None:  # one that was begun and never sent made nothing
+        return "in doubt" if row["uid"] in doubtful else None
+    match row["outcome"]:
+        case None:
+            return "unfinished"
+        case Outcome.LOST:
+            return "lost"
+        case Outcome.STOPPED:
+            return "stopped"
+    if (row["n_outputs"] or 0) <= (row["n_saved"] or 0):
+        return None
     history = book.load(row["uid"])
     return "results missing" if history is not None and history.missing else None
 
@@ -107,20 +85,17 @@ def _why(book: Store, row: Row) -> Why | None:
 def everything(book: Store, max_age: Any) -> Plan:
     """All that is unfinished and not older than `max_age`."""
     since = instant(max_age, datetime.now(UTC), "max_age")
-    uids = _open(book)
-    rows = pending_rows(book, uids, since=since)
+    rows = pending_rows(book, since=since)
     doubtful = [row for row in rows if row["pending"] == "in doubt"]
-    young = {row["uid"] for row in rows}
-    older = [
-        row
-        for row in book.rows(uids=uids, outcome=["pending", "lost", "stopped"])
-        if row["uid"] not in young and row["task_id"] is not None
-    ]
+    older = 0
+    if since is not None:
+        left = book.rows(until=since, outcome=["pending", "lost", "stopped"])
+        older = sum(row["task_id"] is not None for row in left)
     plan = _reachable([(_task(row), row["origin"]) for row in rows if row["pending"] != "in doubt"])
     lines = (*plan.lines, *_in_doubt(doubtful))
     if older:
         hint = 'nbhelper.resume(max_age="30d") takes them, too.'
-        lines += (f"{_tasks(len(older))} older than {clean(max_age, 40)} left pending: {hint}",)
+        lines += (f"{_tasks(older)} older than {clean(max_age, 40)} left pending: {hint}",)
     return Plan(plan.tasks, plan.connections, lines=lines)
 
 
