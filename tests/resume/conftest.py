@@ -1,4 +1,4 @@
-"""Every test of resuming runs in a process without keys, proxies or a store, and with leases that run out quickly."""
+"""Every test of resuming runs in a process without keys, proxies or a store, and reads often what others write."""
 
 from textwrap import dedent
 
@@ -8,17 +8,17 @@ from support.scripts import start
 
 from nbhelper import _engine, _leases
 
-BEAT, TERM, TICK = 0.4, 2.0, 0.1
-NOTEBOOK = f"""
+NOTEBOOK = """
 import sys, time
 import nbhelper as nbh
 from nbhelper import _leases
 
-_leases.BEAT, _leases.TERM, _leases.TICK = {BEAT}, {TERM}, {TICK}
+_leases.TICK = 0.1
+if sys.argv[2] == "hasty": _leases.BEAT, _leases.TERM = 0.4, 3.0
 nbh.register(nbh.Provider(
-    name="mill", base_url=sys.argv[1], key_variable="MILL_API_KEY", floor=0.1, poll="GET /jobs/{{id}}",
-    state="state", words={{"working": "running", "done": "succeeded"}}, outputs="files",
-    endpoints={{"image": "POST /jobs"}},
+    name="mill", base_url=sys.argv[1], key_variable="MILL_API_KEY", floor=0.1, poll="GET /jobs/{id}",
+    state="state", words={"working": "running", "done": "succeeded"}, outputs="files",
+    endpoints={"image": "POST /jobs"},
 ))
 
 def show(history):
@@ -34,18 +34,25 @@ def _isolated(isolated):
 
 
 @pytest.fixture(autouse=True)
-def _quick_leases(monkeypatch):
-    for name, seconds in (("BEAT", BEAT), ("TERM", TERM), ("TICK", TICK)):
-        monkeypatch.setattr(_leases, name, seconds)
+def _quick_reading(monkeypatch):
+    monkeypatch.setattr(_leases, "TICK", 0.1)
 
 
 @pytest.fixture
-def notebook(mill, tmp_path):
+def hasty(monkeypatch):
+    """Leases that run out after three seconds, here and in the notebooks."""
+    monkeypatch.setattr(_leases, "BEAT", 0.4)
+    monkeypatch.setattr(_leases, "TERM", 3.0)
+
+
+@pytest.fixture
+def notebook(mill, tmp_path, request):
     """Begin a process that has the mill registered and runs some code, as another notebook would."""
     begun = []
+    pace = "hasty" if "hasty" in request.fixturenames else "usual"
 
     def begin(code):
-        process = start(NOTEBOOK + dedent(code), mill.root, cwd=tmp_path, MILL_API_KEY=KEY)
+        process = start(NOTEBOOK + dedent(code), mill.root, pace, cwd=tmp_path, MILL_API_KEY=KEY)
         begun.append(process)
         return process
 
