@@ -221,7 +221,8 @@ def _watch(
         again=again,
     )
     handle._lines = (*lines, *other_keys(store, handle._going(), prints))  # noqa: SLF001
-    _say(handle, chosen.kind)
+    if again:
+        _say(handle, chosen.kind)
     return begin(handle, chosen, store, folder)
 
 

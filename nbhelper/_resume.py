@@ -121,24 +121,27 @@ def _of_frame(book: Store, frame: Any, provider: object) -> Plan:
     lines = _in_doubt(doubtful)
     if "task_id" in frame.columns and not len(frame):
         return Plan((), {}, lines=lines)
+    stored = _stored(book, frame)
     wanted: list[tuple[Task, str | None]] = []
-    for number in range(len(frame)):
-        part = frame.iloc[number : number + 1]
-        cells = part.to_dict("records")[0]
-        key = [cells.get(name) for name in ("provider", "task_id", "origin")]
-        row = _stored(book, *key) if all(isinstance(cell, str) for cell in key) else None
-        wanted.append((_task(row), row["origin"]) if row else (tasks_of(part, provider)[0][0], None))
+    for number, cells in enumerate(frame.to_dict("records")):
+        row = stored.get((cells.get("provider"), cells.get("task_id"), cells.get("origin")))
+        task = _task(row) if row else tasks_of(frame.iloc[number : number + 1], provider)[0][0]
+        wanted.append((task, row["origin"] if row else None))
     plan = _reachable(wanted)
     return Plan(plan.tasks, plan.connections, lines=(*plan.lines, *lines))
 
 
-def _stored(book: Store, provider: str, ident: str, origin: str) -> Row | None:
-    """The row of a task whose frame does not say all that its API needs; None when several could be meant."""
+def _stored(book: Store, frame: Any) -> dict[tuple[Any, Any, Any], Row]:
+    """Rows by provider, id and origin, which say what a task's API needs besides its id; none where two would fit."""
+    if not {"provider", "task_id", "origin"} <= set(frame.columns):
+        return {}
+    idents = [ident for ident in frame["task_id"] if isinstance(ident, str)]
+    sql = "SELECT uid FROM tasks WHERE id IN (SELECT value FROM json_each(?))"
     with book.reading() as db:
-        sql = "SELECT uid FROM tasks WHERE provider = ? AND origin = ? AND id = ?"
-        found = db.execute(sql, (provider, origin, ident)).fetchall() if db else []
-    rows = book.rows(uids=[uid for (uid,) in found]) if len(found) == 1 else []
-    return rows[0] if rows else None
+        uids = [uid for (uid,) in db.execute(sql, (dumps(idents),)).fetchall()] if db else []
+    rows = [((row["provider"], row["task_id"], row["origin"]), row) for row in book.rows(uids=uids)]
+    often = Counter(key for key, _ in rows)
+    return {key: row for key, row in rows if often[key] == 1}
 
 
 def _task(row: Row) -> Task:

@@ -389,6 +389,17 @@ def test_another_key_is_told_before_any_request(mill, unfinished, monkeypatch):
     assert KEY not in str(warned[0].message)
 
 
+def test_watch_says_the_same_on_its_card_alone(mill, unfinished, monkeypatch):
+    """`watch` of a task that another key made warns nobody, and has the line where a card shows it."""
+    monkeypatch.setenv("MILL_API_KEY", "mill-another-key-0123456789")
+    mill.jobs["x"][:] = [DONE]
+
+    handle = watch("mill:x")
+
+    assert handle.result(10).succeeded
+    assert handle.notes[0].startswith("1 task of mill watched with another key")
+
+
 def test_the_same_key_is_found_by_its_fingerprint(mill, unfinished, recwarn):
     """With the key of before nothing is said."""
     mill.jobs["x"][:] = [DONE]
