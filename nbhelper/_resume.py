@@ -15,7 +15,7 @@ from ._history import History
 from ._providers import names
 from ._references import tasks_of
 from ._session import Connection
-from ._text import clean
+from ._text import clean, storable
 from ._values import Outcome, Task
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _stored(book: Store, frame: Any) -> dict[tuple[Any, Any, Any], Row]:
     """Rows by provider, id and origin, which say what a task's API needs besides its id; none where two would fit."""
     if not {"provider", "task_id", "origin"} <= set(frame.columns):
         return {}
-    idents = [ident for ident in frame["task_id"] if isinstance(ident, str)]
+    idents = [storable(ident) for ident in frame["task_id"] if isinstance(ident, str)]
     sql = "SELECT uid FROM tasks WHERE id IN (SELECT value FROM json_each(?))"
     with book.reading() as db:
         uids = [uid for (uid,) in db.execute(sql, (dumps(idents),)).fetchall()] if db else []
