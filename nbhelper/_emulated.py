@@ -40,16 +40,25 @@ class Emulator:
         seed: Fixes durations, refusals and pictures. Ids are fresh every time.
         limits: Enforce the APIs' create and concurrency limits.
         faults: None.
+        skew: Seconds by which the clock of the APIs is ahead of this machine's.
 
     Raises:
         EmulatorError: Another one is open, real tasks are being watched, or the `demo` extra is missing.
     """
 
-    def __init__(self, speed: float = 10.0, seed: int = 0, *, limits: bool = False, faults: str | None = None) -> None:
+    def __init__(
+        self,
+        speed: float = 10.0,
+        seed: int = 0,
+        *,
+        limits: bool = False,
+        faults: str | None = None,
+        skew: float = 0.0,
+    ) -> None:
         self._closed = True
         if _session.emulated():
             raise EmulatorError("An emulator is already open in this process. Close it first: emu.close().")
-        self._server = server(speed=speed, seed=seed, limits=limits, faults=faults)
+        self._server = server(speed=speed, seed=seed, limits=limits, faults=faults, skew=skew)
         # One folder an emulator: its tasks cannot be looked at by another.
         name = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{os.getpid()}-{self._server.port}"
         folder = Path.cwd() / "nbhelper-emulated" / name

@@ -22,6 +22,7 @@ from ._errors import StoreError
 from ._gate import Gate
 from ._history import History
 from ._http import Http
+from ._leases import Leases, holder
 from ._looks import Looks
 from ._past import Past
 from ._poller import Identity, Listener, Poller, identity
@@ -49,6 +50,8 @@ class Engine:
         self._looks: dict[tuple[str, str, int], Looks] = {}
         self._pasts: dict[tuple[Path, str, str], Past] = {}
         self._reading = threading.Lock()
+        self._leases: dict[Store, Leases] = {}
+        self._name = holder()
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop
         self._http: Http
@@ -162,6 +165,7 @@ class Engine:
 
         async def leave() -> None:
             await asyncio.gather(*(p.abandon() for p in self.pollers.values()))
+            await asyncio.gather(*(leases.close() for leases in self._leases.values()))
 
         with contextlib.suppress(concurrent.futures.TimeoutError, RuntimeError):
             self.run(leave()).result(_EXIT)
@@ -199,6 +203,12 @@ class Engine:
             self._looks[key] = Looks(connection, self._http, self.gate(connection))
         return self._looks[key]
 
+    def leases(self, store: Store) -> Leases:
+        """The leases of one store."""
+        if store not in self._leases:
+            self._leases[store] = Leases(store, self._name)
+        return self._leases[store]
+
     def _follow(
         self,
         history: History,
@@ -221,6 +231,7 @@ class Engine:
                 past=past,
                 turns=self._turns,
                 store=store,
+                leases=self.leases(store),
                 folder=folder,
                 interval=interval,
                 ended=self._forget,

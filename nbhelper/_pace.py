@@ -36,7 +36,7 @@ SLOW = 30.0
 """Seconds between looks that are unlikely to help: no credit, or replies that nobody can read."""
 PRICE = 0.18
 """What a look is worth, in floors: an API that asks for 5 seconds between looks finds them dearer than one of 2."""
-JITTER = (0.01, 0.03)
+JITTER = (0.02, 0.02)
 """Shares that the jitter adds: at least, and by chance."""
 _TRUST = 0.12
 """How far a server's time left is off, as a share of itself."""

@@ -128,7 +128,7 @@ TROUBLES = {
 
 @pytest.mark.parametrize(("seen", "expected"), PAUSES.values(), ids=PAUSES)
 def test_pauses(seen, expected):
-    """The table of pauses, without chance; the jitter adds a hundredth of the floor and never takes away."""
+    """The table of pauses, without chance; the jitter adds a share of the floor and never takes away."""
     wait = next_pause(*seen)
 
     assert wait == pytest.approx(max(FLOOR, expected) + FLOOR * JITTER[0])
