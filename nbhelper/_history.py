@@ -210,8 +210,10 @@ class History:
     def add(self, seen: Seen, at: datetime) -> History:
         """The history with one more observation; this one stays as it is."""
         latest = self.facts.latest
-        if isinstance(seen, Snapshot) and latest is not None and seen.raw == latest.raw:
-            seen = replace(seen, raw=latest.raw)  # equal replies share one copy
+        if isinstance(seen, Snapshot) and latest is not None:
+            # What two replies have in common is kept once.
+            raw, params = _shared(seen.raw, latest.raw), _shared(seen.params, latest.params)
+            seen = replace(seen, raw=raw, params=params)
         event = Event(self.events[-1].seq + 1 if self.events else 1, at, seen)
         return History(self.task, (*self.events, event), self.origin, self.uid, self.facts.step(at, seen))
 
@@ -323,6 +325,23 @@ class History:
 
     def _repr_html_(self) -> str:
         return f"<code>{html.escape(repr(self))}</code>"
+
+
+def _shared(new: Any, old: Any) -> Any:
+    """An equal value that holds as much of the old one as possible; 1, 1.0 and true are not equal in JSON."""
+    if type(new) is not type(old):
+        return new
+    if isinstance(new, dict):
+        if new.keys() != old.keys():
+            return new
+        made = {key: _shared(new[key], value) for key, value in old.items()}
+        return old if all(made[key] is value for key, value in old.items()) else made
+    if isinstance(new, list):
+        if len(new) != len(old):
+            return new
+        items = [_shared(*pair) for pair in zip(new, old, strict=True)]
+        return old if all(a is b for a, b in zip(items, old, strict=True)) else items
+    return old if new == old else new
 
 
 def verdict(history: History, now: datetime, *, confirm: frozenset[str] = frozenset()) -> Mark | None:

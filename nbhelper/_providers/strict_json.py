@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from sys import intern
 from typing import Any
 
 DEEPEST = 64
@@ -39,7 +40,7 @@ def _nothing(_: str) -> None:
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
+    value = {intern(key): item for key, item in pairs}  # the same few words in thousands of kept replies
     if len(value) != len(pairs):
         # Python keeps the last of two, another reader the first: where they differ, neither can be believed.
         for key, item in pairs:
