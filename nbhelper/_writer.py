@@ -90,6 +90,7 @@ class Writer:
                     return
             with self._database.active():
                 self._write(batch)
+            del batch  # until the next one comes, which may be never, it would keep whole histories
             self._next = time.monotonic() + TICK
 
     def _write(self, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
