@@ -124,4 +124,7 @@ class Emulator:
         return f"<Emulator {'closed' if self._closed else self.root}>"
 
     def _repr_html_(self) -> str:
-        return f"<code>{html.escape(repr(self))}</code>"
+        from ._card_line import line
+
+        where = "<span>closed</span>" if self._closed else f"<code>{html.escape(self.root)}</code>"
+        return line("<b>Emulator</b>", where)

@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _environment
-from ._card import PICTURES, Money, Scene, card, final_words, live_below, live_body
+from ._card import card, final_words, live_below, live_body
+from ._card_scene import Money, Scene
+from ._card_tiles import PICTURES
 from ._engine import engine
 from ._history import History
 from ._preview import Thumbnail, can_preview, previewer

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nbhelper as nbh
-from nbhelper._card import EMBED, PICTURES, ROWS, Money, Scene, card, final_words, live_below, live_body
+from nbhelper._card import ROWS, card, final_words, live_below, live_body
+from nbhelper._card_scene import Money, Scene
+from nbhelper._card_tiles import EMBED, PICTURES
 from nbhelper._preview import Thumbnail
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
 
