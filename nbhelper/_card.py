@@ -10,7 +10,7 @@ import html
 import math
 from collections.abc import Sequence
 
-from ._card_scene import Money, Scene, cut, escaped, name_of
+from ._card_scene import CLASSES, Money, Scene, class_of, cut, escaped, name_of
 from ._card_style import CARD
 from ._card_tiles import tiles
 from ._history import History
@@ -20,17 +20,6 @@ from ._values import MissKind, Outcome, SaveState, State
 
 ROWS = 20
 """Tasks listed in a batch card; the rest is counted below."""
-_CLASSES = {
-    State.QUEUED: "wait",
-    State.RUNNING: "run",
-    State.UNKNOWN: "warn",
-    Outcome.SUCCEEDED: "good",
-    Outcome.FAILED: "bad",
-    Outcome.CANCELLED: "warn",
-    Outcome.EXPIRED: "warn",
-    Outcome.LOST: "warn",
-    Outcome.STOPPED: "warn",
-}
 _WORDS = {
     None: "waiting for the first look",
     State.UNKNOWN: "unknown state",
@@ -88,7 +77,7 @@ def _body(histories: Sequence[History], scene: Scene) -> str:
 
 def _single(history: History, scene: Scene) -> str:
     state = state_of(history)
-    klass = _CLASSES.get(state, "wait") if state is not None else "wait"
+    klass = class_of(state)
     model = history.snapshot.model if history.snapshot else None
     tags = _tags(f"{history.task.provider}{f' · {model}' if model else ''}", scene)
     word = "stopping" if scene.stopping and history.outcome is None else _word(history)
@@ -252,7 +241,7 @@ def _batch(histories: Sequence[History], scene: Scene) -> str:
     )
     names = {h.task.provider for h in histories}
     top = (
-        f'<div class="top"><span class="state {state}"><span aria-hidden="true">{glyph}</span> {word}</span> '
+        f'<div class="top all"><span class="state {state}"><span aria-hidden="true">{glyph}</span> {word}</span> '
         f"{_tags(names.pop() if len(names) == 1 else '', scene)}</div>"
     )
     share = [("good", good), ("bad", bad), ("warn", over - good - bad)]
@@ -277,7 +266,7 @@ def _batch(histories: Sequence[History], scene: Scene) -> str:
 
 
 def _class_of(word: str) -> str:
-    return next((k for s, k in _CLASSES.items() if str(s) == word), "wait")
+    return next((k for s, k in CLASSES.items() if str(s) == word), "wait")
 
 
 def _glyph_of(word: str) -> str:
@@ -315,7 +304,7 @@ def _rows(histories: Sequence[History], scene: Scene) -> str:
 
 def _row(history: History, scene: Scene, *, prefix: bool) -> str:
     state = state_of(history)
-    klass = _CLASSES.get(state, "wait") if state is not None else "wait"
+    klass = class_of(state)
     spent = elapsed(history, scene.now)
     progress = history.facts.progress
     word = str(state) if state is not None else "waiting"

@@ -11,6 +11,20 @@ from pathlib import Path
 from ._history import History
 from ._preview import Thumbnail
 from ._text import clean
+from ._values import Outcome, State
+
+CLASSES = {
+    State.QUEUED: "wait",
+    State.RUNNING: "run",
+    State.UNKNOWN: "warn",
+    Outcome.SUCCEEDED: "good",
+    Outcome.FAILED: "bad",
+    Outcome.CANCELLED: "warn",
+    Outcome.EXPIRED: "warn",
+    Outcome.LOST: "warn",
+    Outcome.STOPPED: "warn",
+}
+"""The colour of each state; its glyph and its word say the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +94,8 @@ def name_of(history: History) -> str:
             if isinstance(prompt, str) and prompt.strip():
                 return prompt
     return history.task.id
+
+
+def class_of(state: State | Outcome | None) -> str:
+    """The colour of a state; None is a task that nobody has seen yet."""
+    return "wait" if state is None else CLASSES.get(state, "wait")

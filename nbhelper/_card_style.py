@@ -34,7 +34,8 @@ overflow:visible}}
 .nbh.jupyter-widgets .top{{padding-right:70px;min-height:24px}}
 .nbh .state{{font-weight:600;white-space:nowrap}}
 .nbh .name{{flex:1 1 0;min-width:6em;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}}
-.nbh .tags{{display:flex;gap:6px;max-width:100%;margin-left:auto}}
+.nbh .tags{{display:flex;gap:6px;max-width:100%}}
+.nbh .all .tags{{margin-left:auto}}
 .nbh .tag{{font-size:11px;line-height:16px;color:var(--dim);border:1px solid var(--line);border-radius:9px;
 padding:0 7px;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}}
 .nbh .dim,.nbh .foot{{color:var(--dim)}}
@@ -94,11 +95,12 @@ max-width:100%;overflow-wrap:anywhere}}
 font:12px/22px var(--sans);border:1px solid var(--line);border-radius:6px;background:none;color:var(--fg)}}
 .nbh .nbh-stop:hover:enabled{{background:var(--track);box-shadow:none}}
 .nbh .nbh-says{{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}}
-@container (max-width:460px){{.nbh table.rows td.c2{{width:112px;padding-right:0}}
+@container (max-width:460px){{.nbh table.rows,.nbh .rows tbody{{display:block}}
+.nbh table.rows tr{{display:grid;grid-template-columns:minmax(0,1fr) 112px}}
+.nbh table.rows td.c2{{width:auto;padding-right:0}}
 .nbh table.rows td.c3,.nbh table.rows td.c4{{display:none}}
-.nbh table.rows tr.ended{{display:grid;grid-template-columns:minmax(0,1fr) 112px}}
 .nbh table.rows tr.ended td.c4{{display:block;grid-column:1/-1;width:auto;white-space:normal;line-height:17px;
-padding:0 0 4px 1em}}}}
+padding:0 0 4px 16px}}}}
 </style>"""
 
 GALLERY = f"""<style>
@@ -136,7 +138,6 @@ border-radius:6px;padding:10px 12px;font-size:12px;line-height:17px;overflow-wra
 LINE = f"""<style>.nbhl{{{_COLOURS};
 display:flex;flex-wrap:wrap;column-gap:12px;align-items:baseline;font:13px/20px var(--sans);color:var(--fg);
 font-variant-numeric:tabular-nums}}
-.nbhl>b{{font-weight:600}}.nbhl>span{{color:var(--dim)}}
-.nbhl code{{font-size:11.5px;color:var(--dim);background:none;padding:0;overflow-wrap:anywhere}}</style>""".replace(
-    "\n", ""
-)
+.nbhl>b{{font-weight:600}}.nbhl>span{{color:var(--dim)}}.nbhl .good{{color:var(--good)}}.nbhl .run{{color:var(--run)}}
+.nbhl .bad{{color:var(--bad)}}.nbhl .warn{{color:var(--warn)}}.nbhl .wait{{color:var(--dim)}}
+.nbhl samp{{font:11.5px/20px var(--jp-code-font-family,ui-monospace,monospace);overflow-wrap:anywhere}}</style>"""

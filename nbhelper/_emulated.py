@@ -126,5 +126,5 @@ class Emulator:
     def _repr_html_(self) -> str:
         from ._card_line import line
 
-        where = "<span>closed</span>" if self._closed else f"<code>{html.escape(self.root)}</code>"
+        where = "<span>closed</span>" if self._closed else f"<samp>{html.escape(self.root)}</samp>"
         return line("<b>Emulator</b>", where)

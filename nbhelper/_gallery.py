@@ -85,10 +85,9 @@ def gallery(frame: pd.DataFrame, folder: Path | None, *, row: str | None, col: s
         raise BadInput('The frame has no column "files"; pass one of nbhelper.tasks(), or a watch.')
     rows = frame.to_dict("records")
     by_row, by_col = _column(frame, row, "row"), _column(frame, col, "col")
-    told = {by_row, by_col}  # stands at the edges, so not below each picture
-    names = [c for c in ("label", "param_prompt", "param_input.prompt") if c in frame.columns and c not in told]
+    edges = [column for column in (by_row, by_col) if column]
     budget = [MOST]
-    cells = [_cell(record, names, folder, size, budget) for record in rows]
+    cells = [_cell(record, _name(record, edges), folder, size, budget) for record in rows]
     pictures = MOST - budget[0]
     if by_row is None and by_col is None:
         inside = f'<div class="cell">{"".join(cells)}</div>'
@@ -150,9 +149,15 @@ def _head(text: str) -> str:
     return f'<span title="{html.escape(text, quote=True)}">{html.escape(shown)}</span>'
 
 
-def _cell(record: dict[Any, Any], names: Sequence[str], folder: Path | None, size: int, budget: list[int]) -> str:
+def _name(record: dict[Any, Any], edges: Sequence[str]) -> str:
+    """What to call a task below its pictures: nothing that stands at the grid's edges already."""
+    told = {_value(record, column) for column in edges}
+    names = (record.get(column) for column in ("label", "param_prompt", "param_input.prompt"))
+    return next((name for n in names if not _missing(n) and (name := clean(n, 120)) not in told), "")
+
+
+def _cell(record: dict[Any, Any], name: str, folder: Path | None, size: int, budget: list[int]) -> str:
     """A task's pictures with its name and facts, or in their place why there are none."""
-    name = next((clean(record[c], 120) for c in names if not _missing(record[c])), "")
     alt = name or clean(record.get("task_id"), 80)
     shown: list[str] = []
     notes: list[str] = []
@@ -176,10 +181,11 @@ def _nothing(record: dict[Any, Any], name: str, notes: Sequence[str]) -> str:
     outcome = "pending" if _missing(record.get("outcome")) else clean(record["outcome"], 20)
     klass, glyph = {"succeeded": ("", "✓"), "pending": ("dim", "◌"), "failed": ("bad", "✗")}.get(outcome, ("", "▲"))
     why = record.get("error_message")
-    words = [name, "" if _missing(why) else clean(why, 160), clean(", ".join(notes), 160)]
+    words = ["" if _missing(why) else clean(why, 160), clean(", ".join(notes), 160)]
     told = "".join(f'<span class="dim">{html.escape(w)}</span>' for w in words if w)
+    named = f"<span>{html.escape(name)}</span>" if name else ""
     title = html.escape(clean(record.get("task_id"), 200), quote=True)
-    return f'<div class="none" title="{title}"><b class="{klass}">{glyph} {html.escape(outcome)}</b>{told}</div>'
+    return f'<div class="none" title="{title}"><b class="{klass}">{glyph} {html.escape(outcome)}</b>{named}{told}</div>'
 
 
 def _facts(record: dict[Any, Any]) -> str:

@@ -4,21 +4,13 @@ import time
 
 import pytest
 from kernels import SETUP, WIDGET, Kernel, frozen, of, printed, raised
-from support.mill import DONE, KEY, WORKING, Mill, png
+from support.mill import DONE, KEY, WORKING, png
 from support.raw_server import reply
 from support.waiting import until
 
 pytestmark = pytest.mark.kernel
 
 MODELS = "import ipywidgets; print(len(ipywidgets.widgets.widget._instances))"
-
-
-@pytest.fixture(scope="module")
-def factory():
-    made = Mill()
-    yield made
-    made.close()
-    assert made.server.faults == []
 
 
 @pytest.fixture(scope="module")
