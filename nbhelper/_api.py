@@ -135,6 +135,7 @@ def watch(
         MissingAPIKey: A provider's key was not found; the text names the variable.
     """
     from ._references import tasks_of
+    from ._waiting import result_of
     from ._watch import Watch, checked_seconds
 
     found, single = tasks_of(tasks, provider)
@@ -165,7 +166,7 @@ def watch(
         task: store.open_task(task, connections[task.provider].origin, fingerprint=prints[task.provider])
         for task in unique
     }
-    histories = {task: future.result() for task, future in opened.items()}
+    histories = {task: result_of(future) for task, future in opened.items()}
 
     handle = Watch(
         [histories[task] for task in found],

@@ -18,7 +18,10 @@ def line(*parts: str) -> str:
 def task_line(task: Task) -> str:
     """What was asked, and the reference to watch."""
     name = name_of(History(task))
-    return line(f"<b>Task</b> {escaped(name, 80)}" if name != task.id else "<b>Task</b>", cut(task, 1400, "samp"))
+    return line(
+        f"<strong>Task</strong> {escaped(name, 80)}" if name != task.id else "<strong>Task</strong>",
+        cut(task, 1400, "samp"),
+    )
 
 
 def history_line(history: History) -> str:
@@ -29,7 +32,7 @@ def history_line(history: History) -> str:
     name = name_of(history)
     word = escaped(state or "not looked at yet")
     return line(
-        f'<b class="{class_of(state)}"><span aria-hidden="true">{GLYPHS.get(state, "◌")}</span> {word}</b>',
+        f'<strong class="{class_of(state)}"><span aria-hidden="true">{GLYPHS.get(state, "◌")}</span> {word}</strong>',
         escaped(name, 80) if name != history.task.id else "",
         f"<samp>{escaped(history.task, 1400)}</samp>",
         f"<span>{seconds(spent)}</span>" if spent is not None else "",

@@ -138,6 +138,7 @@ border-radius:6px;padding:10px 12px;font-size:12px;line-height:17px;overflow-wra
 LINE = f"""<style>.nbhl{{{_COLOURS};
 display:flex;flex-wrap:wrap;column-gap:12px;align-items:baseline;font:13px/20px var(--sans);color:var(--fg);
 font-variant-numeric:tabular-nums}}
-.nbhl>b{{font-weight:600}}.nbhl>span{{color:var(--dim)}}.nbhl .good{{color:var(--good)}}.nbhl .run{{color:var(--run)}}
+.nbhl>strong{{font-weight:600}}.nbhl>span{{color:var(--dim)}}.nbhl .good{{color:var(--good)}}
+.nbhl .run{{color:var(--run)}}
 .nbhl .bad{{color:var(--bad)}}.nbhl .warn{{color:var(--warn)}}.nbhl .wait{{color:var(--dim)}}
 .nbhl samp{{font:11.5px/20px var(--jp-code-font-family,ui-monospace,monospace);overflow-wrap:anywhere}}</style>"""

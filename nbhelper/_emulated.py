@@ -127,4 +127,4 @@ class Emulator:
         from ._card_line import line
 
         where = "<span>closed</span>" if self._closed else f"<samp>{html.escape(self.root)}</samp>"
-        return line("<b>Emulator</b>", where)
+        return line("<strong>Emulator</strong>", where)
