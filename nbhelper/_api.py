@@ -94,6 +94,7 @@ def submit(
     """
     from . import _submit
 
+    _environment.need_a_machine("submit()")
     if label is not None and not isinstance(label, str):
         raise BadInput(f"label must be text, not {type(label).__name__}.")
     if not isinstance(reuse, bool):
@@ -138,6 +139,7 @@ def watch(
     from ._waiting import result_of
     from ._watch import Watch, checked_seconds
 
+    _environment.need_a_machine("watch()")
     found, single = tasks_of(tasks, provider)
     blocking = _blocking(block)
     limit = (

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from . import _session
 from ._engine import drop_emulated, watched_real
+from ._environment import need_a_machine
 from ._errors import EmulatorError
 from ._providers import names
 
@@ -47,6 +48,7 @@ class Emulator:
 
     def __init__(self, speed: float = 10.0, seed: int = 0, *, limits: bool = False, faults: str | None = None) -> None:
         self._closed = True
+        need_a_machine("The emulator")
         if _session.emulated():
             raise EmulatorError("An emulator is already open in this process. Close it first: emu.close().")
         self._server = server(speed=speed, seed=seed, limits=limits, faults=faults)
