@@ -162,6 +162,26 @@ def test_a_model_stands_below_its_picture():
     assert "3D model" in page.text
 
 
+def test_pictures_stand_in_the_order_of_the_reply():
+    """Whichever download ends first, the pictures stand as the server named them."""
+    files = [saved(n, f"{n}.png") for n in range(3)]
+    made = history(succeeded(*files), files[2], files[0], files[1])
+    page = Page(card([made], scene(thumbnails=thumbs("0.png", "1.png", "2.png"))))
+
+    assert page.values("href") == [f"nbhelper-data/{n}.png" for n in range(3)]
+
+
+def test_a_bar_that_did_not_reach_its_end():
+    """Failed at 40 %, the bar says 40 and is no whole one; succeeded, it is whole without a progress."""
+    error = Snapshot(state=State.FAILED, word="error", error=TaskError("E7", "refused"))
+    failed = Page(card([history(running(progress=0.4), error)], scene()))
+    good = Page(card([done()], scene()))
+
+    assert (failed.values("aria-valuenow"), failed.values("aria-valuetext")) == (["40"], ["failed"])
+    assert "width:40%" in failed.values("style")
+    assert good.values("aria-valuenow") == ["100"]
+
+
 def test_files_without_a_picture_are_named():
     """A 3D file alone, sound, and a picture that could not be decoded have a box with type, size and reason."""
     files = saved(0, "a.glb", "model"), saved(1, "b.mp3", "audio"), saved(2, "c.png")
