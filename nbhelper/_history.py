@@ -6,7 +6,6 @@ reading `state` or `outcome` costs the same for three events and for three thous
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -322,7 +321,9 @@ class History:
         return f"<History {' '.join(words)}>"
 
     def _repr_html_(self) -> str:
-        return f"<code>{html.escape(repr(self))}</code>"
+        from ._card_line import history_line
+
+        return history_line(self)
 
 
 def verdict(history: History, now: datetime, *, confirm: frozenset[str] = frozenset()) -> Mark | None:
