@@ -24,10 +24,12 @@ if TYPE_CHECKING:
         outputs,
         pending,
         plot,
+        prices,
         providers,
         read_csv,
         register,
         resume,
+        set_price,
         set_store,
         submit,
         summary,
@@ -56,8 +58,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "_api": (
-        "connect", "events", "gallery", "outputs", "pending", "plot", "providers", "read_csv", "register",
-        "resume", "set_store", "submit", "summary", "tasks", "to_csv", "to_frame", "watch",
+        "connect", "events", "gallery", "outputs", "pending", "plot", "prices", "providers", "read_csv", "register",
+        "resume", "set_price", "set_store", "submit", "summary", "tasks", "to_csv", "to_frame", "watch",
     ),
     "_emulated": ("Emulator",),
     "_errors": (
@@ -95,11 +97,13 @@ __all__ = [
     "outputs",
     "pending",
     "plot",
+    "prices",
     "providers",
     "read_csv",
     "register",
     "resume",
     "run_sync",
+    "set_price",
     "set_store",
     "submit",
     "summary",

@@ -6,6 +6,8 @@ import asyncio
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from datetime import date as datetime_date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -15,13 +17,14 @@ from ._text import clean
 from ._values import Task
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     import pandas as pd
     from matplotlib.axes import Axes
 
     from ._gallery import Gallery
     from ._history import History
+    from ._prices import Price
     from ._providers.contract import Provider
     from ._session import Connection
     from ._store import Store
@@ -95,6 +98,7 @@ def submit(
     """
     from . import _submit
 
+    _environment.need_a_machine("submit()")
     if label is not None and not isinstance(label, str):
         raise BadInput(f"label must be text, not {type(label).__name__}.")
     if not isinstance(reuse, bool):
@@ -137,6 +141,7 @@ def watch(
     """
     from ._references import tasks_of
 
+    _environment.need_a_machine("watch()")
     found, single = tasks_of(tasks, provider)
     names = dict.fromkeys(task.provider for task in found)
     chosen = choices(
@@ -201,6 +206,7 @@ def _watch(
 ) -> Watch:
     """Watch tasks at these connections; `again` also tries once more what could not be saved."""
     from ._resume import other_keys
+    from ._waiting import result_of
     from ._watch import Watch
 
     _no_keys(found, connections)
@@ -211,7 +217,8 @@ def _watch(
         task: store.open_task(task, connections[task.provider].origin, fingerprint=prints[task.provider])
         for task in unique
     }
-    histories = {task: future.result() for task, future in opened.items()}
+    histories = {task: result_of(future) for task, future in opened.items()}
+
     handle = Watch(
         [histories[task] for task in found],
         [connections[task.provider] for task in found],
@@ -444,8 +451,9 @@ def tasks(
     """
     from ._tables import tasks_frame
 
-    rows = _session.store().rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
-    return tasks_frame(rows)
+    book = _session.store()
+    rows = book.stream(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
+    return _told(book, tasks_frame(rows, book.prices()))
 
 
 def pending(
@@ -469,11 +477,12 @@ def pending(
     from ._resume import pending_rows
     from ._tables import TASKS, frame_of, tasks_frame
 
-    rows = pending_rows(_session.store(), since=since, until=until, provider=provider, experiment=experiment)
-    frame = tasks_frame(rows)
+    book = _session.store()
+    rows = pending_rows(book, since=since, until=until, provider=provider, experiment=experiment)
+    frame = tasks_frame(rows, book.prices())
     why = frame_of({"pending": [row["pending"] for row in rows]}, {"pending": "string"})
     frame.insert(len(TASKS), "pending", why["pending"])
-    return frame
+    return _told(book, frame)
 
 
 def events(
@@ -486,10 +495,9 @@ def events(
     """One row per observation of the tasks that `tasks()` with the same filters has."""
     from ._tables import events_frame
 
-    rows = _session.store().event_rows(
-        since=since, until=until, provider=provider, experiment=experiment, outcome=outcome
-    )
-    return events_frame(rows)
+    book = _session.store()
+    rows = book.event_rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
+    return _told(book, events_frame(rows))
 
 
 def outputs(
@@ -502,10 +510,86 @@ def outputs(
     """One row per result file of the tasks that `tasks()` with the same filters has."""
     from ._tables import outputs_frame
 
-    rows = _session.store().output_rows(
-        since=since, until=until, provider=provider, experiment=experiment, outcome=outcome
+    book = _session.store()
+    rows = book.output_rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
+    return _told(book, outputs_frame(rows))
+
+
+def _told(book: Store, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame, after a warning of each thing the store has to say: what lacks rows must not look whole."""
+    for note in book.news():
+        warnings.warn(note, UserWarning, stacklevel=3)
+    return frame
+
+
+def prices() -> pd.DataFrame:
+    """One row per known price: those that you set, newest first, then the published ones.
+
+    `per` says what `amount` is for: a task, an image, a second, a credit, or an option that comes on top. An amount in
+    the currency `credits` is what a task takes by the published list; `params` names the parameters it holds for.
+    """
+    from ._tables import prices_frame
+
+    return prices_frame(reversed(_session.store().prices()))
+
+
+def set_price(
+    provider: str,
+    *,
+    usd_per_credit: float | None = None,
+    usd_per_task: float | None = None,
+    usd_per_image: float | None = None,
+    usd_per_second: float | None = None,
+    model: str | None = None,
+    params: Mapping[str, str | float] | None = None,
+    failed_billed: bool | None = None,
+    source: str = "",
+    date: str | datetime_date | None = None,
+    **amount: float,
+) -> Price:
+    """Say what something costs, for all tables from now on, of earlier tasks as well.
+
+    It takes the place of a price that was set for the same provider, model and parameters. Of several that hold for a
+    task the one with a model, and with more parameters, counts.
+
+    Args:
+        provider: A provider's name.
+        usd_per_credit: For each credit that the server states, or that the published list has for the task.
+        usd_per_task: For each task.
+        usd_per_image: For each file that came back.
+        usd_per_second: For each second that the parameter `duration` asked for.
+        model: Only for this model; `*` stands for anything.
+        params: Only for tasks with these parameters, such as `{"resolution": "2K"}`; `*` as above.
+        failed_billed: Whether a task that did not succeed is billed; None where nobody says.
+        source: Where you read it.
+        date: The day of the price; None is today.
+        amount: In another currency: `eur_per_image=0.04`. `credits_per_task=4` says what a task takes, for estimates.
+
+    Raises:
+        BadInput: Something that cannot be; nothing was kept.
+    """
+    from ._prices import checked
+    from ._providers import get
+
+    amounts: dict[str, object] = {
+        "usd_per_credit": usd_per_credit,
+        "usd_per_task": usd_per_task,
+        "usd_per_image": usd_per_image,
+        "usd_per_second": usd_per_second,
+        **amount,
+    }
+    price = checked(
+        get(provider).name,
+        amounts,
+        model=model,
+        params=params,
+        failed_billed=failed_billed,
+        source=source,
+        date=date,
+        today=datetime.now(UTC).date(),
     )
-    return outputs_frame(rows)
+    _session.store().set_price(price).result()
+    return price
 
 
 def providers() -> pd.DataFrame:
@@ -556,7 +640,7 @@ def to_frame(histories: Iterable[History] | Watch | pd.DataFrame) -> pd.DataFram
         found.append(item)
     book = _session.store()
     known = {str(row["uid"]): row for row in book.rows(uids=[history.uid for history in found])}
-    return frame_of(found, known=known, folder=book.folder)
+    return frame_of(found, known=known, folder=book.folder, prices=book.prices())
 
 
 def summary(data: pd.DataFrame | Watch, by: str | Sequence[str] = ("provider", "model")) -> pd.DataFrame:
@@ -604,8 +688,8 @@ def plot(
 ) -> Axes:
     """Draw tasks with matplotlib: `"timeline"`, `"latency"` or `"cost"`.
 
-    * `timeline`: a bar per task from its start to its finish, queue and run apart where both are known. Each bar stands
-      on the clock that its times are from; ends that nobody saw fade. The latest 60 tasks are drawn.
+    * `timeline`: a bar per task from its start to its finish, queue and run apart where both are known, all on this
+      machine's clock; ends that nobody saw fade. The latest 60 tasks are drawn.
     * `latency`: the share of the succeeded tasks of each group that took at most so long (`total_s`).
     * `cost`: medians and quartiles of `cost` against `total_s` of the succeeded tasks of each group.
 

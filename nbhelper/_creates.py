@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any, Literal
 
 from ._codec import dumps, iso
-from ._database import put
 from ._errors import StoreError
 from ._history import History
 from ._rows import TASK, Rows, notes_of, uid_of
+from ._schema import put
 from ._text import clean
 from ._values import MarkWord, Task
 
@@ -66,15 +66,17 @@ def created(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at: dateti
     else:
         _join(rows, db, uid, there)
     rows.fill_in(db, there, notes_of(task))
-    history = rows.load(db, rows.must(db, there))
-    rows.sum_up(db, history)
+    row = rows.must(db, there)
+    history = rows.load(db, row)
+    rows.sum_up(db, row, history)
     return history
 
 
 def refused(rows: Rows, db: sqlite3.Connection, uid: str, code: str, words: str) -> None:
     """Nothing was made; the row's outcome is failed."""
     turn(rows, db, uid, "refused", clean(code, 100), clean(words))
-    rows.sum_up(db, rows.load(db, rows.must(db, uid)))
+    row = rows.must(db, uid)
+    rows.sum_up(db, row, rows.load(db, row))
 
 
 def in_doubt(rows: Rows, db: sqlite3.Connection, uid: str, note: str, at: datetime | None) -> None:

@@ -13,7 +13,7 @@ import hmac
 import os
 import sqlite3
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -21,13 +21,16 @@ from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from . import _creates, _listing
-from ._codec import NO_ID
-from ._database import FOLDER, Database, lasting_salt, salt_of
+from ._codec import NO_ID, dumps, iso, loads
+from ._database import FOLDER, Database
 from ._errors import StoreError
 from ._history import History
 from ._listing import Wanted
+from ._price_list import PRICES
+from ._prices import Price, as_row, from_row, place_of
 from ._rows import Row, Rows, notes_of, uid_of
-from ._text import clean
+from ._schema import lasting_salt, put, salt_of
+from ._text import clean, storable
 from ._values import Event, Task
 from ._writer import Work, Writer
 
@@ -76,6 +79,7 @@ class Store:
         self._writer = Writer(self._database)
         self._rows = Rows(self._database.path, self.notes, clock or (lambda: datetime.now(UTC)))
         self._salt: bytes | None = None
+        self._said = 0
         _STORES.add(self)
 
     def __repr__(self) -> str:
@@ -85,6 +89,11 @@ class Store:
         """Write what is left and let go of the file; the next use opens it again."""
         self._writer.stop()
         self._database.close()
+
+    def news(self) -> list[str]:
+        """The notes that were not asked for yet, so that each is said once."""
+        new, self._said = self.notes[self._said :], len(self.notes)
+        return new
 
     def fingerprint(self, key: str) -> str:
         """Eight hex digits that tell two keys apart in this store, and say nothing about either."""
@@ -146,7 +155,7 @@ class Store:
                 also(db)
             return self._rows.append(db, uid, events, links or {}, summary)
 
-        return self._writer.put(work)
+        return self._writer.put(work, patient=True)
 
     def write(self, work: Work[T]) -> Future[T]:
         """Have something done inside the next transaction."""
@@ -195,7 +204,21 @@ class Store:
         """It was sent and its answer lost: it may exist, and may be billed. It is listed, and never sent again."""
         return self._writer.put(lambda db: _creates.in_doubt(self._rows, db, uid, note, at))
 
+    def set_price(self, price: Price) -> Future[None]:
+        """Keep a price; it takes the place of one that was for the same."""
+        name, body, at = dumps(place_of(price)), dumps(as_row(price)), iso(self._rows.clock())
+        return self._writer.put(
+            lambda db: put(db, "prices", ("name", "at", "body"), (storable(name), at, storable(body)))
+        )
+
     # Reading
+
+    def prices(self) -> list[Price]:
+        """The published prices, then those that were set here, oldest first: a later one counts before an earlier."""
+        sql = "SELECT name, at, body, digest FROM prices ORDER BY at, name"
+        with self._database.reading() as db:
+            rows = [row for row in (db.execute(sql).fetchall() if db else []) if self._rows.whole(row)]
+        return [*PRICES, *filter(None, (from_row(loads(body)) for _, _, body, _ in rows))]
 
     def reading(self) -> contextlib.AbstractContextManager[sqlite3.Connection | None]:
         """A connection for one piece of reading; None when nothing is kept yet."""
@@ -225,8 +248,28 @@ class Store:
 
     def rows(self, **wanted: Unpack[Wanted]) -> list[Row]:
         """What `tasks()` shows, one row per task, newest last; the keywords are those of `Wanted`."""
+        return list(self.stream(**wanted))
+
+    def stream(self, **wanted: Unpack[Wanted]) -> Iterator[Row]:
+        """The same, one by one: what is not kept takes no memory. All of them are of one moment, that of the call."""
         with self._database.reading() as db:
-            return _listing.summaries(self._rows, db, wanted)
+            found = _listing.summaries(self._rows, db, wanted)
+
+        def again(uid: str) -> Row | None:
+            with self._database.reading() as db:
+                return self._rows.again(db, uid) if db else None
+
+        return _listing.told(self._rows, found, again)
+
+    def recent(self, provider: str, origin: str, most: int) -> list[Row]:
+        """The newest rows of one API, oldest first, as `rows` gives them, and `last_good_at`: when it last answered."""
+        with self._database.reading() as db:
+            return _listing.recent(self._rows, db, provider, origin, most) if db else []
+
+    def models(self, uids: Iterable[str]) -> dict[str, str]:
+        """With which model, or endpoint that stands for one, rows were created, where that is known."""
+        with self._database.reading() as db:
+            return _listing.models(db, uids) if db else {}
 
     def histories(self, **wanted: Unpack[Wanted]) -> list[History]:
         """The histories of `rows(**wanted)`, but for creates that have no id yet."""
