@@ -221,7 +221,10 @@ def final_words(histories: Sequence[History]) -> str:
 
 
 def _body(histories: Sequence[History], scene: Scene) -> str:
-    drawn = _single(histories[0], scene) if len(histories) == 1 else _batch(histories, scene)
+    if not histories:
+        drawn = '<div class="line">Nothing to resume.</div>'
+    else:
+        drawn = _single(histories[0], scene) if len(histories) == 1 else _batch(histories, scene)
     notes = "".join(f'<div class="why warn">▲ {_cut(note, 220)}</div>' for note in scene.notes)
     return drawn + notes
 

@@ -39,6 +39,9 @@ GRACE = timedelta(seconds=60)
 PATIENCE = timedelta(minutes=10)
 """How long replies may be unreadable, or credit be missing, before we say that we cannot see the task."""
 
+UNSAVED = "results are not saved"
+"""The note of a watch that wants no files: what it leaves is not missing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -48,6 +51,8 @@ class Facts:
     """The newest snapshot, or the final one once there is one: the first final word stands."""
     ended: Mark | None = None
     """Our own last word (`stopped` or `lost`), until the task is watched again."""
+    watching: Mark | None = None
+    """How the newest watch began."""
     trouble: Miss | None = None
     """The last look, when it was a miss."""
     outputs: Mapping[str, Output] = field(default_factory=nothing)
@@ -59,6 +64,9 @@ class Facts:
     progress: float | None = None
     """The furthest progress seen: servers step back now and then, a bar should not."""
     credits: float | None = None
+    model: str | None = None
+    params: Mapping[str, Any] = field(default_factory=nothing)
+    """The newest that any reply said of these two: a final reply may be shorter than the ones before it."""
     submitting_at: datetime | None = None
     submitted_at: datetime | None = None
     first_look_at: datetime | None = None
@@ -121,6 +129,8 @@ class Facts:
             skew_s=self._skew(at, seen.replied_at),
             outputs=_with(self.outputs, seen.outputs),
             credits=seen.credits if seen.credits is not None else self.credits,
+            model=seen.model or self.model,
+            params=seen.params or self.params,
             created=self.created or seen.created_at,
             started=self.started or seen.started_at,
             resolution_s=seen.resolution_s or self.resolution_s,
@@ -151,8 +161,12 @@ class Facts:
             case MarkWord.STOPPED | MarkWord.LOST:
                 final = self.latest is not None and self.latest.state.final
                 return self if final else replace(self, ended=mark)
-            case MarkWord.WATCHING | MarkWord.RESUMED:
-                return replace(self, ended=None)
+            case MarkWord.WATCHING:
+                return replace(self, ended=None, watching=mark)
+            case MarkWord.RESUMED:
+                # What could not be saved is tried again: the disk may have room by now. Expired links do not come back.
+                tried = {n: s for n, s in self.saves.items() if s.state is not SaveState.FAILED}
+                return replace(self, ended=None, watching=mark, saves=MappingProxyType(tried))
 
 
 def _with(known: Mapping[str, Output], new: tuple[Output, ...]) -> Mapping[str, Output]:
@@ -266,6 +280,15 @@ class History:
     def settled(self) -> bool:
         """Whether nothing more is to come: an outcome, and every output saved or given up."""
         return self.outcome is not None and all(name in self.facts.saves for name in self.facts.outputs)
+
+    @property
+    def missing(self) -> tuple[Output, ...]:
+        """Results that somebody wanted, that are not saved, and that may still be had: all but expired ones."""
+        watching = self.facts.watching
+        if watching is not None and watching.note == UNSAVED and not self.facts.saves:
+            return ()
+        there = {SaveState.SAVED, SaveState.EXPIRED}
+        return tuple(o for o in self.outputs if (o.url or o.ref) and self.save_state(o.name) not in there)
 
     def raise_for_failure(self) -> History:
         """Itself when the task succeeded.

@@ -156,7 +156,7 @@ class Painter:
 def text_of(histories: Sequence[History]) -> str:
     """The card in plain text: what a saved notebook says where no HTML is shown."""
     now = datetime.now(UTC)
-    lines = []
+    lines = [] if histories else ["Nothing to resume."]
     for history in histories[:50]:
         spent = elapsed(history, now)
         after = f" after {seconds(spent)}" if spent is not None and history.outcome else ""
@@ -164,7 +164,7 @@ def text_of(histories: Sequence[History]) -> str:
         name = f" ({clean(history.task.label, 60)})" if history.task.label else ""
         state = state_of(history) or "waiting"
         lines.append(f"{clean(history.task, 100)}{name}: {state}{after}{f', {more}' if more else ''}")
-    if (rest := len(histories) - len(lines)) > 0:
+    if (rest := len(histories) - 50) > 0:
         lines.append(f"and {rest} more")
     return "\n".join(lines)
 
@@ -225,6 +225,12 @@ class Drawn:
         from IPython.display import display
 
         display(self._bundle, raw=True)
+
+
+def still(watch: Watch) -> Drawn:
+    """The card of a watch that has nothing to do."""
+    bundle = Painter(None).bundle(watch, live=False)
+    return Drawn(bundle | {"text/plain": "\n".join((bundle["text/plain"], *watch.notes))})
 
 
 # Live: a widget that freezes

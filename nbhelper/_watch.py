@@ -92,9 +92,12 @@ class Watch:
         single: bool,
         saving: bool,
         store: Store | None,
+        again: bool = False,
     ) -> None:
         self._single = single
         self._saving = saving
+        self._again = again
+        self._lines: tuple[str, ...] = ()
         self._store = store
         self._changed = threading.Condition()
         self._version = 0
@@ -115,7 +118,11 @@ class Watch:
     def _complete(self, history: History) -> bool:
         """Whether a stored history needs no look: final, and its files saved or not wanted."""
         final = history.state is not None and history.state.final
-        return final and (not self._saving or history.settled)
+        return final and (not self._saving or (history.settled and not (self._again and history.missing)))
+
+    def _going(self) -> list[str]:
+        """The rows of the tasks that are not over."""
+        return [entry.history.uid for entry in self._entries.values() if not entry.over]
 
     # Wired up by watch()
 
@@ -204,8 +211,9 @@ class Watch:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Trouble of our own worth showing, such as a full disk; none most of the time."""
-        return tuple(dict.fromkeys(entry.note for entry in self._entries.values() if entry.note))
+        """What is worth showing besides the tasks, such as a full disk or another key; nothing most of the time."""
+        of_store = self._store.notes if self._store is not None else ()
+        return tuple(dict.fromkeys((*of_store, *self._lines, *(e.note for e in self._entries.values() if e.note))))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -440,6 +448,8 @@ class Watch:
         for history in self._unique():
             word = str(history.outcome or history.state or State.QUEUED)
             counts[word] = counts.get(word, 0) + 1
+        if not self._entries:
+            return "<Watch nothing to resume>"
         if self._single:
             return f"<Watch {self[0].task} {next(iter(counts))}>"
         return f"<Watch {_tasks(len(self._entries))}: {', '.join(f'{n} {word}' for word, n in counts.items())}>"
