@@ -98,6 +98,7 @@ def submit(
     """
     from . import _submit
 
+    _environment.need_a_machine("submit()")
     if label is not None and not isinstance(label, str):
         raise BadInput(f"label must be text, not {type(label).__name__}.")
     if not isinstance(reuse, bool):
@@ -140,6 +141,7 @@ def watch(
     """
     from ._references import tasks_of
 
+    _environment.need_a_machine("watch()")
     found, single = tasks_of(tasks, provider)
     names = dict.fromkeys(task.provider for task in found)
     chosen = choices(
@@ -204,6 +206,7 @@ def _watch(
 ) -> Watch:
     """Watch tasks at these connections; `again` also tries once more what could not be saved."""
     from ._resume import other_keys
+    from ._waiting import result_of
     from ._watch import Watch
 
     _no_keys(found, connections)
@@ -214,7 +217,8 @@ def _watch(
         task: store.open_task(task, connections[task.provider].origin, fingerprint=prints[task.provider])
         for task in unique
     }
-    histories = {task: future.result() for task, future in opened.items()}
+    histories = {task: result_of(future) for task, future in opened.items()}
+
     handle = Watch(
         [histories[task] for task in found],
         [connections[task.provider] for task in found],

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from . import _session
 from ._engine import drop_emulated, watched_real
+from ._environment import need_a_machine
 from ._errors import EmulatorError
 from ._providers import names
 
@@ -56,6 +57,7 @@ class Emulator:
         skew: float = 0.0,
     ) -> None:
         self._closed = True
+        need_a_machine("The emulator")
         if _session.emulated():
             raise EmulatorError("An emulator is already open in this process. Close it first: emu.close().")
         self._server = server(speed=speed, seed=seed, limits=limits, faults=faults, skew=skew)
@@ -133,4 +135,7 @@ class Emulator:
         return f"<Emulator {'closed' if self._closed else self.root}>"
 
     def _repr_html_(self) -> str:
-        return f"<code>{html.escape(repr(self))}</code>"
+        from ._card_line import line
+
+        where = "<span>closed</span>" if self._closed else f"<samp>{html.escape(self.root)}</samp>"
+        return line("<strong>Emulator</strong>", where)
