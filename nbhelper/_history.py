@@ -47,7 +47,7 @@ class Facts:
     latest: Snapshot | None = None
     """The newest snapshot, or the final one once there is one: the first final word stands."""
     ended: Mark | None = None
-    """Our own last word (`stopped` or `lost`), until the task is watched again."""
+    """The last word that no snapshot said (`stopped`, `lost`, `refused`), until the task is watched again."""
     trouble: Miss | None = None
     """The last look, when it was a miss."""
     outputs: Mapping[str, Output] = field(default_factory=nothing)
@@ -147,8 +147,8 @@ class Facts:
             case MarkWord.SUBMITTING:
                 return replace(self, submitting_at=self.submitting_at or at)
             case MarkWord.SUBMITTED:
-                return replace(self, submitted_at=self.submitted_at or at)
-            case MarkWord.STOPPED | MarkWord.LOST:
+                return replace(self, submitted_at=self.submitted_at or at, ended=None)
+            case MarkWord.STOPPED | MarkWord.LOST | MarkWord.REFUSED:
                 final = self.latest is not None and self.latest.state.final
                 return self if final else replace(self, ended=mark)
             case MarkWord.WATCHING | MarkWord.RESUMED:
@@ -161,6 +161,8 @@ def _with(known: Mapping[str, Output], new: tuple[Output, ...]) -> Mapping[str, 
 
 
 _EMPTY = Facts()
+_ENDS = {MarkWord.STOPPED: Outcome.STOPPED, MarkWord.LOST: Outcome.LOST, MarkWord.REFUSED: Outcome.FAILED}
+"""What our own marks say of the outcome. A refused create is the API's no, so it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ class History:
         state = self.state
         if state is not None and state.final:
             return Outcome(state.value)
-        return Outcome(self.facts.ended.word.value) if self.facts.ended else None
+        return _ENDS[self.facts.ended.word] if self.facts.ended else None
 
     @property
     def succeeded(self) -> bool:

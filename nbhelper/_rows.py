@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ._codec import NO_ID, decode, dumps, encode, iso, loads, moment, plain, row_digest, row_of
+from ._codec import decode, dumps, encode, iso, loads, moment, plain, row_digest, row_of
 from ._database import put
 from ._errors import BadInput, StoreError
 from ._history import History
 from ._text import clean, storable
-from ._values import Event, Mark, MarkWord, Outcome, Saved, Task
+from ._values import NO_ID, Event, Mark, Saved, Task
 
 Row = dict[str, Any]
 
@@ -179,8 +179,8 @@ class Rows:
                 db.execute("DELETE FROM links WHERE uid = ? AND name = ?", (uid, storable(event.seen.name)))
         return last
 
-    def mark(self, db: sqlite3.Connection, uid: str, word: MarkWord, note: str, at: datetime | None) -> None:
-        history = self.load(db, self.must(db, uid)).add(Mark(word=word, note=note), at or self.clock())
+    def mark(self, db: sqlite3.Connection, uid: str, mark: Mark, at: datetime | None) -> None:
+        history = self.load(db, self.must(db, uid)).add(mark, at or self.clock())
         self.put_events(db, uid, history.events[-1:])
         self.sum_up(db, history)
 
@@ -192,12 +192,7 @@ class Rows:
     def body(self, db: sqlite3.Connection, history: History) -> Row:
         row = self.must(db, history.uid)
         told = {name: row[name] for name in ("endpoint", "model", "experiment", "repeat")}
-        body = row_of(replace(history, task=row["task"]), self.folder, **told)
-        if row["id"] is None:
-            found = db.execute("SELECT state, code, note FROM intents WHERE uid = ?", (history.uid,)).fetchone()
-            if found and found[0] == "refused":
-                body |= {"outcome": Outcome.FAILED, "error_code": found[1], "error_message": found[2]}
-        return body
+        return row_of(replace(history, task=row["task"]), self.folder, **told)
 
     def summary(self, db: sqlite3.Connection, row: tuple[Any, ...]) -> Row | None:
         uid, summary = row[0], row[1:]

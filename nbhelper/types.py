@@ -1,7 +1,17 @@
 """The value types, for annotations and `isinstance`: frozen, one line each, never holding a key."""
 
 from ._history import History
-from ._providers.contract import Batch, Endpoint, ErrorRule, HttpReply, HttpRequest, Outputs, Provider, Resolve
+from ._providers.contract import (
+    Batch,
+    Endpoint,
+    ErrorRule,
+    FileUpload,
+    HttpReply,
+    HttpRequest,
+    Outputs,
+    Provider,
+    Resolve,
+)
 from ._values import (
     Event,
     Mark,
@@ -24,6 +34,7 @@ __all__ = [
     "Endpoint",
     "ErrorRule",
     "Event",
+    "FileUpload",
     "History",
     "HttpReply",
     "HttpRequest",
