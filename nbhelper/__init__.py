@@ -23,9 +23,11 @@ if TYPE_CHECKING:
         gallery,
         outputs,
         plot,
+        prices,
         providers,
         read_csv,
         register,
+        set_price,
         set_store,
         submit,
         summary,
@@ -54,8 +56,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "_api": (
-        "connect", "events", "gallery", "outputs", "plot", "providers", "read_csv", "register", "set_store",
-        "submit", "summary", "tasks", "to_csv", "to_frame", "watch",
+        "connect", "events", "gallery", "outputs", "plot", "prices", "providers", "read_csv", "register",
+        "set_price", "set_store", "submit", "summary", "tasks", "to_csv", "to_frame", "watch",
     ),
     "_emulated": ("Emulator",),
     "_errors": (
@@ -92,10 +94,12 @@ __all__ = [
     "gallery",
     "outputs",
     "plot",
+    "prices",
     "providers",
     "read_csv",
     "register",
     "run_sync",
+    "set_price",
     "set_store",
     "submit",
     "summary",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from datetime import date as datetime_date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -14,13 +16,14 @@ from ._text import clean
 from ._values import Task
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     import pandas as pd
     from matplotlib.axes import Axes
 
     from ._gallery import Gallery
     from ._history import History
+    from ._prices import Price
     from ._providers.contract import Provider
     from ._session import Connection
     from ._watch import Watch
@@ -311,8 +314,9 @@ def tasks(
     """
     from ._tables import tasks_frame
 
-    rows = _session.store().rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
-    return tasks_frame(rows)
+    book = _session.store()
+    rows = book.rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
+    return tasks_frame(rows, book.prices())
 
 
 def events(
@@ -345,6 +349,76 @@ def outputs(
         since=since, until=until, provider=provider, experiment=experiment, outcome=outcome
     )
     return outputs_frame(rows)
+
+
+def prices() -> pd.DataFrame:
+    """One row per known price: those that you set, newest first, then the published ones.
+
+    `per` says what `amount` is for: a task, an image, a second, a credit, or an option that comes on top. An amount in
+    the currency `credits` is what a task takes by the published list; `params` names the parameters it holds for.
+    """
+    from ._tables import prices_frame
+
+    return prices_frame(reversed(_session.store().prices()))
+
+
+def set_price(
+    provider: str,
+    *,
+    usd_per_credit: float | None = None,
+    usd_per_task: float | None = None,
+    usd_per_image: float | None = None,
+    usd_per_second: float | None = None,
+    model: str | None = None,
+    params: Mapping[str, str | float] | None = None,
+    failed_billed: bool | None = None,
+    source: str = "",
+    date: str | datetime_date | None = None,
+    **amount: float,
+) -> Price:
+    """Say what something costs, for all tables from now on, of earlier tasks as well.
+
+    It takes the place of a price that was set for the same provider, model and parameters. Of several that hold for a
+    task the one with a model, and with more parameters, counts.
+
+    Args:
+        provider: A provider's name.
+        usd_per_credit: For each credit that the server states, or that the published list has for the task.
+        usd_per_task: For each task.
+        usd_per_image: For each file that came back.
+        usd_per_second: For each second that the parameter `duration` asked for.
+        model: Only for this model; `*` stands for anything.
+        params: Only for tasks with these parameters, such as `{"resolution": "2K"}`; `*` as above.
+        failed_billed: Whether a task that did not succeed is billed; None where nobody says.
+        source: Where you read it.
+        date: The day of the price; None is today.
+        amount: In another currency: `eur_per_image=0.04`. `credits_per_task=4` says what a task takes, for estimates.
+
+    Raises:
+        BadInput: Something that cannot be; nothing was kept.
+    """
+    from ._prices import checked
+    from ._providers import get
+
+    amounts: dict[str, object] = {
+        "usd_per_credit": usd_per_credit,
+        "usd_per_task": usd_per_task,
+        "usd_per_image": usd_per_image,
+        "usd_per_second": usd_per_second,
+        **amount,
+    }
+    price = checked(
+        get(provider).name,
+        amounts,
+        model=model,
+        params=params,
+        failed_billed=failed_billed,
+        source=source,
+        date=date,
+        today=datetime.now(UTC).date(),
+    )
+    _session.store().set_price(price).result()
+    return price
 
 
 def providers() -> pd.DataFrame:
@@ -395,7 +469,7 @@ def to_frame(histories: Iterable[History] | Watch | pd.DataFrame) -> pd.DataFram
         found.append(item)
     book = _session.store()
     known = {str(row["uid"]): row for row in book.rows(uids=[history.uid for history in found])}
-    return frame_of(found, known=known, folder=book.folder)
+    return frame_of(found, known=known, folder=book.folder, prices=book.prices())
 
 
 def summary(data: pd.DataFrame | Watch, by: str | Sequence[str] = ("provider", "model")) -> pd.DataFrame:

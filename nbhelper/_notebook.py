@@ -115,12 +115,13 @@ class Painter:
 
     def _cost(self, history: History) -> tuple[float | None, str | None]:
         from ._codec import row_of
+        from ._price_list import PRICES
         from ._prices import cost_of
 
         key = history.uid or str(history.task)
         seen = self._costs.get(key)
         if seen is None or seen[0] is not history:
-            amount, currency, _ = cost_of(row_of(history))
+            amount, currency, _ = cost_of(row_of(history), PRICES)
             seen = self._costs[key] = history, (amount, currency)
         return seen[1]
 

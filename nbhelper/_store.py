@@ -20,12 +20,15 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from . import _creates, _listing
-from ._database import FOLDER, Database, lasting_salt, salt_of
+from ._codec import dumps, iso, loads
+from ._database import FOLDER, Database, lasting_salt, put, salt_of
 from ._errors import StoreError
 from ._history import History
 from ._listing import Wanted
+from ._price_list import PRICES
+from ._prices import Price, as_row, from_row, place_of
 from ._rows import Row, Rows, notes_of, uid_of
-from ._text import clean
+from ._text import clean, storable
 from ._values import NO_ID, Event, Task
 from ._writer import Writer
 
@@ -180,7 +183,21 @@ class Store:
         """It was sent and its answer lost: it may exist, and may be billed. It is listed, and never sent again."""
         return self._writer.put(lambda db: _creates.in_doubt(self._rows, db, uid, note, at))
 
+    def set_price(self, price: Price) -> Future[None]:
+        """Keep a price; it takes the place of one that was for the same."""
+        name, body, at = dumps(place_of(price)), dumps(as_row(price)), iso(self._rows.clock())
+        return self._writer.put(
+            lambda db: put(db, "prices", ("name", "at", "body"), (storable(name), at, storable(body)))
+        )
+
     # Reading
+
+    def prices(self) -> list[Price]:
+        """The published prices, then those that were set here, oldest first: a later one counts before an earlier."""
+        sql = "SELECT name, at, body, digest FROM prices ORDER BY at, name"
+        with self._database.reading() as db:
+            rows = [row for row in (db.execute(sql).fetchall() if db else []) if self._rows.whole(row)]
+        return [*PRICES, *filter(None, (from_row(loads(body)) for _, _, body, _ in rows))]
 
     def load(self, uid: str) -> History | None:
         """The history of one row. One without an id of the API's yet has the id `(no id yet)`."""

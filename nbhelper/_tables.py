@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ._codec import dumps, moment, row_of
 from ._history import History
-from ._prices import PRICES, Price, cost_of
+from ._price_list import PRICES
+from ._prices import Price, as_row, costs_of
 from ._text import storable
 from ._values import Outcome, State
 
@@ -100,6 +101,20 @@ OUTPUTS: dict[str, Kind] = {
 """The columns of `outputs()`; `path` is relative to the store's folder where the file is inside it."""
 
 
+PRICE_COLUMNS: dict[str, Kind] = {
+    "provider": "string",
+    "model": "string",
+    "params": "string",
+    "per": "string",
+    "amount": "Float64",
+    "currency": "string",
+    "failed_billed": "boolean",
+    "source": "string",
+    "date": "string",
+}
+"""The columns of `prices()`; `params` is JSON text."""
+
+
 def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRICES) -> pd.DataFrame:
     """One row per task.
 
@@ -107,10 +122,10 @@ def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRI
         rows: From `Store.rows`.
         prices: What `cost` is computed from, now and not when the task ran.
     """
-    found, known = list(rows), tuple(prices)
+    found = list(rows)
     columns: dict[str, list[Any]] = {name: [row.get(name) for row in found] for name in TASKS}
     columns["files"] = [dumps(row.get("files") or []) for row in found]
-    costs = [cost_of(row, known) for row in found]
+    costs = costs_of(found, prices)
     for index, name in enumerate(("cost", "currency", "cost_source")):
         columns[name] = [cost[index] for cost in costs]
     kinds: dict[str, Kind] = dict(TASKS)
@@ -178,6 +193,13 @@ def outputs_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per saved file, from `Store.output_rows`."""
     found = [{"kind": "file", **row, "path": row.get("file")} for row in rows]
     return frame_of({name: [row.get(name) for row in found] for name in OUTPUTS}, OUTPUTS)
+
+
+def prices_frame(prices: Iterable[Price]) -> pd.DataFrame:
+    """One row per price, in this order."""
+    found = [as_row(price) for price in prices]
+    found = [{**row, "params": dumps(row["params"]) if row["params"] else None} for row in found]
+    return frame_of({name: [row[name] for row in found] for name in PRICE_COLUMNS}, PRICE_COLUMNS)
 
 
 # Columns

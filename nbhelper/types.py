@@ -1,6 +1,7 @@
 """The value types, for annotations and `isinstance`: frozen, one line each, never holding a key."""
 
 from ._history import History
+from ._prices import Price
 from ._providers.contract import (
     Batch,
     Endpoint,
@@ -45,6 +46,7 @@ __all__ = [
     "Outcome",
     "Output",
     "Outputs",
+    "Price",
     "Provider",
     "Request",
     "Resolve",
