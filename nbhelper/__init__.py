@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         TaskFailed,
         WatchTimeout,
     )
+    from ._experiment import Experiment
     from ._history import History
     from ._providers.contract import Provider
     from ._sync import run_sync
@@ -64,6 +65,7 @@ _WHERE = {
         "BadInput", "EmulatorError", "MissingAPIKey", "NbhelperError", "StoreError", "SubmitFailed", "SubmitUnknown",
         "TaskFailed", "WatchTimeout",
     ),
+    "_experiment": ("Experiment",),
     "_history": ("History",),
     "_providers.contract": ("Provider",),
     "_sync": ("run_sync",),
@@ -76,6 +78,7 @@ __all__ = [
     "BadInput",
     "Emulator",
     "EmulatorError",
+    "Experiment",
     "History",
     "MissingAPIKey",
     "NbhelperError",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from datetime import date as datetime_date
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ._prices import Price
     from ._providers.contract import Provider
     from ._session import Connection
+    from ._store import Store
     from ._watch import Watch
 
 T = TypeVar("T")
@@ -137,30 +139,16 @@ def watch(
         MissingAPIKey: A provider's key was not found; the text names the variable.
     """
     from ._references import tasks_of
-    from ._watch import Watch, checked_seconds
+    from ._watch import Watch
 
     found, single = tasks_of(tasks, provider)
-    blocking = _blocking(block)
-    limit = (
-        (BLOCKING_TIMEOUT if blocking else None)
-        if isinstance(timeout, str) and timeout == "auto"
-        else checked_seconds(timeout, "timeout")
+    names = dict.fromkeys(task.provider for task in found)
+    chosen = choices(
+        names, timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block
     )
-    _check_interval(interval, found)
-    kind = _display(display)
-    folder = _folder(save)
-    if preview is not False and (
-        isinstance(preview, bool) or not isinstance(preview, int) or not 16 <= preview <= 2048
-    ):
-        raise BadInput("preview is the longest side in pixels, 16 to 2048, or False for none.")
-
-    connections = {name: _session.connection(name) for name in dict.fromkeys(task.provider for task in found)}
+    connections = {name: _session.connection(name) for name in names}
     _no_keys(found, connections)
-    if folder is not None:
-        _make(folder)
-    store = _session.store()
-    if save is True:
-        folder = store.folder / "results"
+    store, folder = chosen.places()
     prints = {name: _session.fingerprint(connection, store) for name, connection in connections.items()}
     unique = dict.fromkeys(found)
     opened = {
@@ -176,16 +164,82 @@ def watch(
         saving=folder is not None,
         store=store,
     )
-    _show(handle, kind, blocking=blocking, side=preview or None)
+    return begin(handle, chosen, store, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The options of a watch, checked: nothing was made, nothing was shown.
+
+    Attributes:
+        blocking: Whether to wait.
+        limit: Seconds until the watch stops.
+        interval: Seconds between looks at a healthy task.
+        save: `True`, `False` or a folder.
+        side: Longest side of previews in pixels.
+        kind: What is shown: `widget`, `html`, `text` or nothing.
+    """
+
+    blocking: bool
+    limit: float | None
+    interval: float | None
+    save: bool | Path
+    side: int | None
+    kind: str
+
+    def places(self) -> tuple[Store, Path | None]:
+        """The store, and the folder for results, which is made: the last thing that can be refused."""
+        if isinstance(self.save, Path):
+            _make(self.save)
+        store = _session.store()
+        return store, store.folder / "results" if self.save is True else self.save or None
+
+
+def choices(
+    names: Iterable[str],
+    *,
+    timeout: object = "auto",
+    interval: float | None = None,
+    save: object = True,
+    preview: object = 384,
+    display: object = "auto",
+    block: object = "auto",
+) -> Choices:
+    """The options of a watch of tasks at these providers.
+
+    Raises:
+        BadInput: One that cannot be.
+    """
+    from ._watch import checked_seconds
+
+    blocking = _blocking(block)
+    limit = (
+        (BLOCKING_TIMEOUT if blocking else None)
+        if isinstance(timeout, str) and timeout == "auto"
+        else checked_seconds(timeout, "timeout")
+    )
+    _check_interval(interval, names)
+    kind = _display(display)
+    folder = _folder(save)
+    if preview is not False and (
+        isinstance(preview, bool) or not isinstance(preview, int) or not 16 <= preview <= 2048
+    ):
+        raise BadInput("preview is the longest side in pixels, 16 to 2048, or False for none.")
+    return Choices(blocking, limit, interval, folder or save is True, preview or None, kind)
+
+
+def begin(handle: Watch, chosen: Choices, store: Store, folder: Path | None) -> Watch:
+    """Show a handle and let it watch; waits for its end where that was chosen."""
+    _show(handle, chosen.kind, blocking=chosen.blocking, side=chosen.side)
     if not handle.done:
         from ._engine import engine
 
-        handle._start(engine(), store, folder, interval)  # noqa: SLF001
-    if limit is not None:
-        handle._limit(limit)  # noqa: SLF001
+        handle._start(engine(), store, folder, chosen.interval)  # noqa: SLF001
+    if chosen.limit is not None:
+        handle._limit(chosen.limit)  # noqa: SLF001
     if handle._card is not None:  # noqa: SLF001
         handle._card.start()  # noqa: SLF001
-    if blocking:
+    if chosen.blocking:
         handle.result()
     return handle
 
@@ -248,21 +302,21 @@ def _show(handle: Watch, kind: str, *, blocking: bool, side: int | None) -> None
         handle._card.show()  # noqa: SLF001
 
 
-def _check_interval(interval: object, tasks: Sequence[Task]) -> None:
+def _check_interval(interval: object, names: Iterable[str]) -> None:
     if interval is None:
         return
     if isinstance(interval, bool) or not isinstance(interval, int | float) or not 0 < interval < 1e9:
         raise BadInput("interval is a number of seconds above zero, or None to aim at the finish.")
     from ._providers import get
 
-    for name in sorted({task.provider for task in tasks}):
+    for name in sorted(set(names)):
         floor = get(name).floor
         if interval < floor and name not in _warned:
             _warned.add(name)
             warnings.warn(
                 f"{name} is looked at every {floor:g} s at the most; interval={interval:g} asks for more.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
 

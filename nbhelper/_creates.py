@@ -31,6 +31,7 @@ class Create:
 
     Attributes:
         uid: Its row.
+        origin: Where it was sent.
         cell: Which parameters.
         repeat: Which repetition, from 1.
         state: How far it came.
@@ -41,6 +42,7 @@ class Create:
     """
 
     uid: str
+    origin: str
     cell: str
     repeat: int
     state: State
@@ -117,17 +119,19 @@ def of_experiment(rows: Rows, db: sqlite3.Connection, experiment: str) -> list[C
     """
     columns = ", ".join(f"i.{name}" for name in INTENT)
     sql = (
-        f"SELECT t.uid, t.id, t.cell, t.repeat, t.fingerprint, {columns}, i.digest"  # noqa: S608
+        f"SELECT t.uid, t.origin, t.id, t.cell, t.repeat, t.fingerprint, {columns}, i.digest"  # noqa: S608
         " FROM tasks t LEFT JOIN intents i ON i.uid = t.uid WHERE t.experiment = ? ORDER BY t.uid"
     )
     found = []
-    for uid, ident, cell, repeat, fingerprint, *intent in db.execute(sql, (storable(experiment),)).fetchall():
+    for uid, origin, ident, cell, repeat, fingerprint, *intent in db.execute(sql, (storable(experiment),)).fetchall():
         row = dict(zip(INTENT, intent, strict=False))
         state: State = row["state"] if row["uid"] is not None and rows.whole(intent) else "in_doubt"
         if ident is not None:
             state = "created"
         digest, request = row["request_digest"] or "", row["request_id"]
-        found.append(Create(uid, cell or "", repeat or 0, state, moment(row["at"]), digest, request, fingerprint))
+        found.append(
+            Create(uid, origin, cell or "", repeat or 0, state, moment(row["at"]), digest, request, fingerprint)
+        )
     return found
 
 

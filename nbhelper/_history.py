@@ -18,6 +18,7 @@ from typing import Any
 from ._errors import TaskFailed
 from ._text import clean
 from ._values import (
+    NO_ID,
     Event,
     Mark,
     MarkWord,
@@ -222,6 +223,11 @@ class History:
         if state is not None and state.final:
             return Outcome(state.value)
         return _ENDS[self.facts.ended.word] if self.facts.ended else None
+
+    @property
+    def created(self) -> bool:
+        """Whether the API has given it an id; a create that waits, was refused or is in doubt has none."""
+        return self.task.id != NO_ID
 
     @property
     def succeeded(self) -> bool:

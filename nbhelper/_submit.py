@@ -24,6 +24,7 @@ from ._uploads import uploads_of
 from ._values import Miss, MissKind, Task, digest
 
 if TYPE_CHECKING:
+    from ._history import History
     from ._store import Store
 
 _DEEPEST = 64
@@ -363,23 +364,23 @@ _PLURAL = frozenset({"files", "inputs"})
 """Parameters that are lists even with one file in them."""
 
 
-async def keep(book: Store, uid: str, answer: Answer) -> None:
-    """Record what came of a create.
+async def keep(book: Store, uid: str, answer: Answer) -> History | None:
+    """Record what came of a create; the history of the task that was made.
 
     Raises:
         StoreError: It cannot be recorded; the text names a task that was made.
     """
     if answer.task is not None:
         try:
-            await asyncio.wrap_future(book.intent_created(uid, answer.task))
+            return await asyncio.wrap_future(book.intent_created(uid, answer.task))
         except StoreError as error:
             raise StoreError(f'"{answer.task}" was created and may be billed, but not recorded: {error}') from None
-        return
     assert answer.miss is not None
     if answer.doubt:
         await asyncio.wrap_future(book.intent_in_doubt(uid, str(answer.miss).rstrip(".")))
     else:
         await asyncio.wrap_future(book.intent_refused(uid, code_of(answer), answer.miss.message))
+    return None
 
 
 def code_of(answer: Answer) -> str:

@@ -34,7 +34,7 @@ def is_file(value: object) -> bool:
 def uploads_of(
     request: Mapping[str, Any], files: Mapping[str, Any] | None, spec: Endpoint
 ) -> tuple[tuple[Upload, ...], dict[str, Any]]:
-    """The uploads, and the parameters that are none. A parameter with a list of files gives several uploads.
+    """The uploads, and the parameters that are none. Where files are handed over ahead, a list of them is several.
 
     Raises:
         BadInput: A file that cannot be read, or that the API would refuse.
@@ -48,7 +48,7 @@ def uploads_of(
             body[key] = value
     found: list[Upload] = []
     for field, value in given.items():
-        several = value if isinstance(value, list | tuple) else [value]
+        several = value if isinstance(value, list | tuple) and spec.encoding != "multipart" else [value]
         if not several:
             raise BadInput(f'The list of files for "{clean(field, 40)}" is empty.')
         found += [_upload(field, item, spec) for item in several]
