@@ -140,7 +140,7 @@ class Experiment:
         self.repeats = repeats
         self.concurrency = concurrency
         self.limits = Limits.checked(max_cost, currency, max_credits, max_tasks)
-        self._cells = cells_of(request, {key: list(values) for key, values in _held(grid).items()})
+        self._cells = cells_of(request, grid)
         self._checked = {cell.key: _check(cell) for cell in self._cells}
         self._places = places_of(self._cells, repeats)
         self._order = shuffled(self._places, shuffle)
@@ -424,14 +424,6 @@ class Experiment:
 def _check_whole(name: str, value: object, least: int, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise BadInput(f"{name} is a whole number from {least} to {most:,}, not {clean(repr(value), 40)}.")
-
-
-def _held(grid: Mapping[str, Any]) -> dict[str, Any]:
-    """The grid with iterators read once; what is no list is left for `cells_of` to refuse."""
-    return {
-        key: list(values) if isinstance(values, Iterator) or hasattr(values, "tolist") else values
-        for key, values in grid.items()
-    }
 
 
 def _draft(cell: Cell) -> _submit.Draft:
