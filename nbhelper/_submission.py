@@ -90,7 +90,7 @@ class Door:
     not_before: float = 0.0
     careful: bool = False
     """The last answer was "wait": one create tries before the others follow."""
-    backoff: float = _FIRST_WAIT
+    backoff: float = field(default_factory=lambda: _FIRST_WAIT)
     spoiled: int = 0
     unreached: int = 0
     begun: deque[float] = field(default_factory=deque)
