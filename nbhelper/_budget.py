@@ -60,8 +60,10 @@ def told(estimates: Sequence[Estimate]) -> str:
 
 def money(amount: float, currency: str) -> str:
     """`$1.40`, `$0.006`, `EUR 12.00`."""
-    digits = 2 if amount >= 0.1 or amount == 0 else 4
-    return f"${amount:,.{digits}f}" if currency == "USD" else f"{currency} {amount:,.{digits}f}"
+    text = f"{amount:,.2f}"
+    if 0 < amount < 0.1:
+        text = f"{amount:.4f}".rstrip("0").ljust(4, "0")  # cents alone would round it away
+    return f"${text}" if currency == "USD" else f"{currency} {text}"
 
 
 @dataclass(frozen=True, slots=True)

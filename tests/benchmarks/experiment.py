@@ -3,15 +3,14 @@
     python tests/benchmarks/experiment.py          # about four minutes
     python tests/benchmarks/experiment.py --small  # 48 tasks, one minute
 
-Three APIs, four settings, four prompts, five repeats, on an emulator that enforces the APIs' limits and lets about every
-tenth task fail. The emulator lives in this process, so its ledger is the truth about what really was created; the
-experiment runs in processes of its own, which are ended with SIGKILL.
+Three APIs, four settings, four prompts, five repeats, on an emulator that enforces the APIs' limits and lets about
+every tenth task fail. The emulator lives in this process, so its ledger is the truth about what really was created;
+the experiment runs in processes of its own, which are ended with SIGKILL.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import subprocess
@@ -87,7 +86,8 @@ def killed(shape: dict[str, Any], total: int) -> list[str]:
     # The server's own count: equal bodies are equal cells, but for the repeats.
     bodies = Counter(task.body_digest for task in ledger.tasks)
     print(
-        f"{len(made)} submitted, {doubt} in doubt, {len(ledger.tasks)} made at the server, {round(time.monotonic() - begun)} s"
+        f"{len(made)} submitted, {doubt} in doubt, {len(ledger.tasks)} made at the server, "
+        f"{round(time.monotonic() - begun)} s"
     )
     wrong = []
     if ended["rows"] != total or ended["without"]:

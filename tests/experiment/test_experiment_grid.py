@@ -160,7 +160,9 @@ def test_a_plan_says_what_would_be_sent_and_what_it_costs(mill):
 
 MONEY = {
     "all known": ([1.0, 0.4], "2 tasks, about $1.40"),
-    "small": ([0.004], "1 task, about $0.0040"),
+    "small": ([0.004], "1 task, about $0.004"),
+    "cents": ([0.08], "1 task, about $0.08"),
+    "many": ([1234.5], "1 task, about $1,234.50"),
     "some unknown": ([1.0, None], "2 tasks, about $1.00, 1 of unknown price"),
     "none known": ([None, None], "2 tasks, price unknown"),
     "free": ([0.0], "1 task, about $0.00"),
