@@ -150,7 +150,7 @@ CELLS = (
     (
         "import resource\nfrom nbhelper import _session\n"
         "json.dumps({'mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 'rows': len(exp.to_frame()),"
-        " 'ids': int(exp.to_frame().task_id.notna().sum()), 'files': len(w.files)})"
+        " 'ids': int(exp.to_frame().task_id.notna().sum()), 'files': len(w.files)}))"
     ),
 )
 
@@ -167,8 +167,7 @@ def in_a_kernel(shape: dict[str, Any], total: int) -> list[str]:
         sources = [CELLS[0].format(paths=paths, told=told), *CELLS[1:]]
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
         NotebookClient(notebook, timeout=900, resources={"metadata": {"path": space}}).execute()
-        said = notebook.cells[-1].outputs[0]["data"]["text/plain"]
-        found = json.loads(said.strip("'"))
+        found = json.loads(notebook.cells[-1].outputs[0]["text"])
         size = len(nbformat.writes(notebook)) / 1e6
         made = len(world.ledger().tasks)
     print(f"in a kernel: {found}, {made} made, the notebook has {size:.1f} MB, {round(time.monotonic() - begun)} s")
