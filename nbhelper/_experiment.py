@@ -271,7 +271,12 @@ class Experiment:
             if errands:
                 notes = {"experiment": self.name}
                 submission = Submission(
-                    errands, store=store, concurrency=self.concurrency, notes=notes, done=lock.release
+                    errands,
+                    store=store,
+                    concurrency=self.concurrency,
+                    notes=notes,
+                    done=lock.release,
+                    recent=self._recent(store),
                 )
             handle = ExperimentWatch(
                 histories,
@@ -297,6 +302,16 @@ class Experiment:
                 f"{_budget.told(real)} would be submitted at real APIs. Say how many it may be: "
                 f"Experiment(…, max_tasks={len(real)}), or max_cost= or max_credits=.",
             )
+
+    def _recent(self, store: Store) -> dict[str, list[float]]:
+        """How many seconds ago this experiment's creates of the last minute were begun, by provider."""
+        found: dict[str, list[float]] = {}
+        now = datetime.now(UTC)
+        for row in store.creates(self.name):
+            passed = (now - row.at).total_seconds() if row.at is not None else -1.0
+            if row.cell in self._checked and 0 <= passed < 60:
+                found.setdefault(self._checked[row.cell].provider, []).append(passed)
+        return found
 
     def _doubts(self, store: Store, slots: Sequence[Slot], going: set[Place]) -> list[str]:
         """Creates that a process left without an answer are in doubt from now on; how many there are, in words."""

@@ -174,17 +174,22 @@ class Submission:
         concurrency: int,
         notes: Mapping[str, Any],
         done: Callable[[], None],
+        recent: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         self._store = store
         self._concurrency = concurrency
         self._notes = dict(notes)
         self._done = done
         self._doors: dict[tuple[str, str, int], Door] = {}
+        now = time.monotonic()
         for errand in errands:
-            where = errand.connection
-            key = (where.provider.name, where.origin, hash(where.key))
-            door = self._doors.setdefault(key, Door(where.provider.name, where.provider.create_limit))
-            door.waiting.append(errand)
+            where, name = errand.connection, errand.connection.provider.name
+            key = (name, where.origin, hash(where.key))
+            if key not in self._doors:
+                # What another process sent a moment ago counts too.
+                earlier = deque(now - seconds_ago for seconds_ago in sorted((recent or {}).get(name, ()), reverse=True))
+                self._doors[key] = Door(name, where.provider.create_limit, begun=earlier)
+            self._doors[key].waiting.append(errand)
         self.emulated = any(errand.connection.emulated for errand in errands)
         self.ended = asyncio.Event()
         self.started = False

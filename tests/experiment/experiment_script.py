@@ -1,5 +1,6 @@
 """One run of a big experiment in a process of its own, to be killed: three APIs at an address given, one store."""
 
+import hashlib
 import json
 import sys
 
@@ -10,15 +11,15 @@ PROMPTS = ("an owl", "a fox", "a hen", "a hedgehog")
 
 def fails(*parts):
     """About every tenth task is refused by content policy, the same ones in every process."""
-    import zlib
-
-    return zlib.crc32(repr(parts).encode()) % 10 == 0
+    return hashlib.sha256(repr(parts).encode()).digest()[0] % 10 == 0
 
 
 def request(api, prompt, setting):
     words = f"{prompt}{' emu:policy' if fails(api, prompt, setting) else ''}"
     if api == "tripo":
-        return nbh.Request("tripo", {"type": "text_to_image", "prompt": words, "model_version": setting})
+        quality = "detailed" if setting in {"4K", "8K"} else "standard"
+        body = {"type": "text_to_model", "prompt": words, "texture_quality": quality, "pbr": setting in {"1K", "4K"}}
+        return nbh.Request("tripo", body)
     model = {"kie": "google/nano-banana", "aigptimage": "gpt-image-2-text-to-image"}[api]
     return nbh.Request(api, {"model": model, "input": {"prompt": words, "resolution": setting}})
 
