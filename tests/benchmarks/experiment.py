@@ -145,9 +145,9 @@ CELLS = (
     "exp.gallery('prompt', 'setting')",
     "exp.export('owls.zip')",
     (
-        "import resource\nfrom nbhelper import _session\n"
-        "print(json.dumps({'mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 'rows': len(exp.to_frame()),"
-        " 'ids': int(exp.to_frame().task_id.notna().sum()), 'files': len(w.files)}))"
+        "import resource\nframe, peak = exp.to_frame(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "print(json.dumps({'mb': peak, 'rows': len(frame), 'ids': int(frame.task_id.notna().sum()),"
+        " 'files': len(w.files)}))"
     ),
 )
 
