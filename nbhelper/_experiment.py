@@ -24,7 +24,7 @@ from ._history import History
 from ._http import CREATE_DEADLINE
 from ._providers import get
 from ._submission import Errand, ExperimentWatch, Submission, place_key
-from ._text import clean
+from ._text import clean, nearest
 from ._values import NO_ID, Request, Task
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ UNASKED = 50
 """Tasks that are submitted to real APIs without anybody having set a limit."""
 SAFE_TO_REPEAT = timedelta(hours=24)
 """How long a request id is trusted to make a create safe to repeat; no API says how long it remembers one."""
+_OPTIONS = ("timeout", "interval", "save", "preview", "display", "block")
 _RANK = {"created": 3, "in_doubt": 2, "sent": 2, "refused": 1, "begun": 0}
 """Which of several creates of one place tells what became of it."""
 
@@ -184,7 +185,7 @@ class Experiment:
             "credits": column([e.credits for _, _, e in rows], "Float64"),
             "cost": column([e.amount for _, _, e in rows], "Float64"),
             "currency": column([e.currency for _, _, e in rows], "string"),
-            "cost_source": column([e.source for _, _, e in rows], "string"),
+            "price_source": column([e.source for _, _, e in rows], "string"),
         }
         cells = [dict(_flat(c.params, PARAM)) for _, c, _ in rows]
         for name in dict.fromkeys(name for cell in cells for name in cell):
@@ -248,6 +249,9 @@ class Experiment:
         """
         if not isinstance(retry_in_doubt, bool):
             raise BadInput("retry_in_doubt is True or False.")
+        for option in watch_options:
+            if option not in _OPTIONS:
+                raise BadInput(f'run() takes no "{clean(option, 40)}".{nearest(option, _OPTIONS)}')
         names = dict.fromkeys(checked.provider for checked in self._checked.values())
         chosen = _api.choices(names, **watch_options)
         connections = {name: _session.connection(name) for name in names}

@@ -305,6 +305,10 @@ class Submission:
                 return
             made = await _submit.keep(self._store, errand.uid, answer)
             self._watch.take(errand.key, made or await asyncio.to_thread(self._store.load, errand.uid))
+        except asyncio.CancelledError:
+            note = "cut off before the answer came; it may have been made"
+            self._local(errand, Mark(word=MarkWord.LOST if errand.uid else MarkWord.STOPPED, note=note))
+            raise
         except (BadInput, MissingAPIKey) as error:  # a file that has changed since it was checked
             self._local(errand, Mark(word=MarkWord.REFUSED, note=clean(error)))
         except StoreError as error:

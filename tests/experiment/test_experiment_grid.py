@@ -153,7 +153,7 @@ def test_a_plan_says_what_would_be_sent_and_what_it_costs(mill):
     assert plan.loc[plan["provider"] == "tripo", "cost"].tolist() == [pytest.approx(0.2)] * 6
     assert plan.loc[plan["provider"] == "mill", ["cost", "currency", "credits"]].isna().all(axis=None)
     assert set(plan.loc[plan["provider"] == "tripo", "credits"]) == {20.0}
-    assert "Tripo" in plan.loc[plan["provider"] == "tripo", "cost_source"].iloc[0]
+    assert "Tripo" in plan.loc[plan["provider"] == "tripo", "price_source"].iloc[0]
     assert plan["param_api"].tolist()[:6] == ["tripo"] * 3 + ["mill"] * 3
     assert mill.server.connections == 0
 

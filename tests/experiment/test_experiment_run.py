@@ -5,7 +5,7 @@ import time
 import pandas as pd
 import pytest
 from experiment_helpers import ask
-from support.mill import QUEUED, WORKING, reset
+from support.mill import QUEUED, WORKING, reset, silence
 from support.raw_server import reply
 from support.waiting import until
 
@@ -403,8 +403,8 @@ def test_options_of_the_watch_are_checked_first(experiment, factory):
     for options in ({"preview": 3}, {"display": "card"}, {"timeout": -1}, {"retry_in_doubt": "yes"}):
         with pytest.raises(nbh.BadInput):
             exp.run(**options)
-    with pytest.raises(TypeError):
-        exp.run(tasks=[])
+    with pytest.raises(nbh.BadInput, match='takes no "intervall". Did you mean "interval"'):
+        exp.run(intervall=3)
 
     assert factory.creates == []
 
@@ -418,3 +418,137 @@ def test_a_missing_key_is_told_before_anything_is_sent(experiment, factory, monk
     with pytest.raises(nbh.MissingAPIKey, match="MILL_API_KEY"):
         exp.run()
     assert factory.creates == []
+
+
+def kie(prompt):
+    return nbh.Request("kie", {"model": "google/nano-banana", "input": {"prompt": f"{prompt} emu:stuck"}})
+
+
+def test_closing_the_emulator_ends_the_submitting(isolated):
+    """Nothing waits for a server that is gone; what was made there is stopped."""
+    with nbh.Emulator(speed=1000) as emulator:
+        watch = nbh.Experiment("owls", kie, {"prompt": ["a", "b", "c", "d"]}, concurrency=2).run(
+            display=False, block=False
+        )
+        until(lambda: watch.alive == 2)
+        assert watch.emulated
+    watch.result(timeout=20)
+
+    assert len(emulator.ledger().tasks) == 2
+    assert [str(h.outcome) for h in watch] == ["stopped"] * 4
+    assert sum("the emulator was closed" in h.error for h in watch) == 4
+
+
+def test_no_emulator_opens_while_real_tasks_wait_to_be_submitted(experiment, factory):
+    """It would answer for their provider."""
+    factory.answers = [reply({"message": "slow"}, 429, {"retry-after": "300"})]
+    watch = experiment({"prompt": ["owl"]}).run(display=False, block=False)
+    until(lambda: watch.notes)
+
+    with pytest.raises(nbh.EmulatorError, match="Real tasks are being watched"):
+        nbh.Emulator()
+
+    watch.stop()
+    watch.result(timeout=10)
+    nbh.Emulator().close()
+
+
+def test_emulated_tasks_need_no_limit(isolated):
+    """Sixty tasks that cost nothing are simply run."""
+    with nbh.Emulator(speed=5000):
+        grid = {"prompt": [f"p{n}" for n in range(60)]}
+        exp = nbh.Experiment(
+            "owls",
+            lambda prompt: nbh.Request("tripo", {"type": "animate_prerigcheck", "original_model_task_id": prompt}),
+            grid,
+            concurrency=30,
+        )
+        watch = exp.run(display=False, block=False, save=False)
+        watch.result(timeout=60)
+
+    assert len(watch) == 60
+
+
+def test_an_interrupt_says_what_goes_on(experiment, factory, monkeypatch, capsys):
+    """One line: how many are watched, how many are still to be submitted, and what ends both."""
+    factory.job = [QUEUED]
+    watch = experiment(concurrency=1).run(display=False, block=False)
+    until(lambda: watch.alive == 1)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(watch), "_wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        watch.result()
+
+    said = capsys.readouterr().out
+    assert "1 task still watched, 3 still to be submitted in the background" in said
+    assert "w.stop() ends the submitting and watching" in said
+    monkeypatch.undo()
+    watch.stop()
+
+
+def test_an_export_holds_table_files_and_gallery(isolated, run):
+    """The CSV reads back to the same frame, its paths are those in the archive, the gallery is one page."""
+    import json
+    import zipfile
+
+    with nbh.Emulator(speed=1000):
+        exp = nbh.Experiment(
+            "owls",
+            lambda prompt, size: nbh.Request(
+                "kie", {"model": "google/nano-banana", "input": {"prompt": prompt, "image_size": size}}
+            ),
+            {"prompt": ["owl", "fox"], "size": ["1:1", "16:9"]},
+        )
+        run(exp)
+        path = exp.export("owls.zip")
+        gallery = exp.gallery()
+        frame = exp.to_frame()
+
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall("out")
+        names = archive.namelist()
+    from pathlib import Path
+
+    pd.testing.assert_frame_equal(nbh.read_csv("out/tasks.csv"), frame)
+    assert names[:2] == ["tasks.csv", "gallery.html"]
+    assert all((Path("out") / name).is_file() for text in frame["files"] for name in json.loads(text))
+    assert gallery.pictures == 4
+    assert gallery.body.count("<th") >= 4
+    assert Path("out/gallery.html").read_text("utf-8").count("<figure>") == 4
+
+
+def test_a_create_that_is_cut_off_is_in_doubt(experiment, factory):
+    """The process may end, or the emulator close, before an answer: the place says so, and nobody waits for ever."""
+    from nbhelper._engine import engine
+
+    factory.answers = [silence]
+    exp = experiment(shuffle=None, concurrency=1)
+    watch = exp.run(display=False, block=False)
+    until(lambda: factory.creates)
+    (sender,) = engine().senders
+
+    engine().run(sender.finish("the process ended", 0.1)).result(10)
+    watch.result(timeout=10)
+
+    assert [str(h.outcome) for h in watch] == ["lost", "stopped", "stopped", "stopped"]
+    assert [row.state for row in _session.store().creates("owls")] == ["sent"]
+    assert repr(exp).endswith("1 in doubt>")
+    assert engine().senders == set()
+
+
+EXPORTS = {"no text": (7, "takes a file"), "empty": (" ", "takes a file"), "a folder": (".", "is a folder")}
+
+
+@pytest.mark.parametrize(("path", "words"), EXPORTS.values(), ids=EXPORTS)
+def test_an_export_to_nowhere_is_refused(experiment, factory, run, path, words):
+    """One line."""
+    exp = experiment({"prompt": ["owl"]})
+    run(exp)
+
+    with pytest.raises(nbh.BadInput, match=words):
+        exp.export(path)
+    with pytest.raises(nbh.BadInput, match="cannot be written"):
+        exp.export("/nowhere/at/all.zip")
