@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import html
-import os
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,14 +14,15 @@ from . import _api, _budget, _session, _submit
 from ._budget import Estimate, Limits
 from ._cells import Cell, Place, cells_of, check_grid, places_of, shuffled
 from ._creates import Create as Row
-from ._engine import engine
 from ._errors import BadInput, StoreError
+from ._experiment_lock import Lock
+from ._experiment_watch import ExperimentWatch
 from ._history import History
-from ._http import CREATE_DEADLINE
 from ._providers import get
-from ._submission import Errand, ExperimentWatch, Submission, place_key
+from ._submission import Errand, Submission
 from ._text import clean, nearest
 from ._values import NO_ID, Request, Task
+from ._watch import place_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -257,7 +254,7 @@ class Experiment:
         connections = {name: _session.connection(name) for name in names}
         store, folder = chosen.places()
         prints = {name: _session.fingerprint(where, store) for name, where in connections.items()}
-        lock = _Lock(store.folder, self.name)
+        lock = Lock(store.folder, self.name)
         submission = None
         try:
             slots = self._slots(store)
@@ -270,7 +267,7 @@ class Experiment:
                 raise BadInput(f"There is nothing to run: {self.limits} lets nothing through.")
             remarks = [*self._doubts(store, slots, going), *self._left_out(slots, todo)]
             histories = [self._history(store, slot, connections, waiting=slot.place in going) for slot in shown]
-            keys = {slot.place: place_key(history) for slot, history in zip(shown, histories, strict=True)}
+            keys = {slot.place: place_of(history) for slot, history in zip(shown, histories, strict=True)}
             errands = self._errands(store, [*safe, *todo], keys, connections)
             if errands:
                 notes = {"experiment": self.name}
@@ -291,8 +288,7 @@ class Experiment:
                 frame=lambda: self._frame(store),
                 remarks=remarks,
             )
-            if submission is not None:
-                _running[store.folder, self.name] = submission
+            lock.submission = submission
             self._watch = handle
             return _api.begin(handle, chosen, store, folder)
         finally:
@@ -502,43 +498,3 @@ def _repeatable(slot: Slot, where: Connection, fingerprint: str) -> bool:
         and row.at is not None
         and datetime.now(UTC) - row.at < SAFE_TO_REPEAT
     )
-
-
-_running: dict[tuple[Path, str], Submission] = {}
-"""What is being submitted in this process, to be taken over by a later run."""
-_turn = threading.Lock()
-
-
-class _Lock:
-    """Lets nobody else submit this experiment: an earlier run of this process ends, another process is in the way.
-
-    The lock is the file's, not ours, so it goes when its process does, however that ends.
-
-    Raises:
-        BadInput: Another process is submitting it.
-    """
-
-    def __init__(self, folder: Path, name: str) -> None:
-        with _turn:
-            earlier = _running.pop((folder, name), None)
-            if earlier is not None and not earlier.ended.is_set():
-                engine().run(earlier.finish("run again", CREATE_DEADLINE)).result()
-            digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-            self._file = os.open(folder / f".experiment-{digest}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            self._held = True
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self.release()
-                shown = clean(name, 60)
-                raise BadInput(
-                    f'"{shown}" is being submitted by another process. Wait for it, or stop it there; '
-                    f'nbhelper.tasks(experiment="{shown}") shows how far it is.',
-                ) from None
-
-    def release(self) -> None:
-        """Let others; a second call does nothing."""
-        held, self._held = self._held, False
-        if held:
-            fcntl.flock(self._file, fcntl.LOCK_UN)  # also for a child that was forked meanwhile
-            os.close(self._file)

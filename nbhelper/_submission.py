@@ -1,8 +1,7 @@
-"""Submitting many tasks in the background, and the watch on all of them: places first, tasks as they are made.
+"""Submitting many tasks in the background, in their order, never more tasks alive than wanted.
 
-Runs in the engine's loop. At each API creates go through a door of their own: it keeps the API's create limit, waits
-when the server says so, and closes when going on would only do harm. What the server refused for its limit was not
-made and is sent again; what may have been made never is.
+Runs in the engine's loop. What a server refused for its limit was not made and is sent again; what may have been made
+never is.
 """
 
 from __future__ import annotations
@@ -13,45 +12,25 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _submit
+from ._doors import Door
 from ._engine import Engine
 from ._errors import BadInput, MissingAPIKey, StoreError
-from ._history import History
-from ._poller import Identity, identity
+from ._poller import Identity
 from ._session import Connection
-from ._terminal import seconds
 from ._text import clean
-from ._values import Mark, MarkWord, MissKind
-from ._watch import Watch, _place
+from ._values import Mark, MarkWord
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ._cells import Place
+    from ._experiment_watch import ExperimentWatch
     from ._store import Store
 
 log = logging.getLogger("nbhelper")
-
-IN_FLIGHT = 4
-"""Creates that fly at once to one API."""
-_FIRST_WAIT = 2.0
-_LONGEST_WAIT = 60.0
-"""Seconds between two creates at an API that asks to wait and does not say how long: twice as many each time."""
-_MOST_ASKED = 600.0
-"""Seconds of a Retry-After that are believed."""
-_TOO_OFTEN = 3
-"""Creates in a row that the key, the credit or the connection spoiled: the rest would fare no better."""
-_UNREACHED = 6
-"""Times in a row that an API cannot be reached, nothing sent, before it is given up."""
-_SPOILED = {
-    MissKind.REFUSED: "refused the key",
-    MissKind.NO_CREDIT: "said that there is no credit",
-}
 
 
 @dataclass(slots=True)
@@ -77,87 +56,6 @@ class Errand:
     request_id: str | None = None
 
 
-@dataclass(slots=True)
-class Door:
-    """The way of creates to one API with one key."""
-
-    name: str
-    limit: tuple[int, float] | None
-    waiting: deque[Errand] = field(default_factory=deque)
-    closed: str = ""
-    """Why nothing more is sent here."""
-    flying: int = 0
-    not_before: float = 0.0
-    careful: bool = False
-    """The last answer was "wait": one create tries before the others follow."""
-    backoff: float = field(default_factory=lambda: _FIRST_WAIT)
-    spoiled: int = 0
-    unreached: int = 0
-    begun: deque[float] = field(default_factory=deque)
-    """When the latest creates left, as many as the limit looks back to."""
-
-    def pause(self, now: float) -> float | None:
-        """Seconds until a create may leave; None while others have to come back first."""
-        if self.flying >= (1 if self.careful else IN_FLIGHT):
-            return None
-        wait = self.not_before - now
-        if self.limit is not None:
-            most, span = self.limit
-            while self.begun and self.begun[0] <= now - span:
-                self.begun.popleft()
-            if len(self.begun) >= most:
-                wait = max(wait, self.begun[0] + span - now)
-        return max(0.0, wait)
-
-    def leave(self, now: float) -> Errand:
-        """The next create goes."""
-        self.flying += 1
-        self.begun.append(now)
-        return self.waiting.popleft()
-
-    def judge(self, answer: _submit.Answer, now: float) -> bool:
-        """Learn from an answer; whether the same create is to be sent once more, later."""
-        miss = answer.miss
-        if miss is None:
-            self.careful, self.backoff, self.spoiled, self.unreached = False, _FIRST_WAIT, 0, 0
-            return False
-        if miss.kind is MissKind.RATE_LIMITED:
-            self.hold(now, miss.retry_after)
-            return True
-        if not answer.sent and miss.kind is MissKind.NETWORK:
-            self.unreached += 1
-            if self.unreached < _UNREACHED:
-                self.hold(now, None)
-                return True
-            self.closed = f"{self.name} cannot be reached"
-            return False
-        self.unreached = 0
-        if not answer.doubt and miss.kind not in _SPOILED:
-            self.spoiled = 0
-            return False
-        self.spoiled += 1
-        if self.spoiled >= _TOO_OFTEN:
-            what = "gave no clear answer" if answer.doubt else _SPOILED[miss.kind]
-            self.closed = f"{self.name} {what} {_TOO_OFTEN} times in a row"
-        return False
-
-    def hold(self, now: float, asked: float | None) -> None:
-        """Let nothing through for a while."""
-        wait = min(asked, _MOST_ASKED) if asked else self.backoff
-        self.backoff = min(_LONGEST_WAIT, self.backoff * 2)
-        self.not_before = max(self.not_before, now + wait)
-        self.careful = True
-
-    def note(self, now: float) -> str:
-        """What a person should know of it."""
-        if not self.waiting or self.closed or self.not_before <= now + 1:
-            return ""
-        n = len(self.waiting)
-        return (
-            f"{self.name} asks to wait {seconds(self.not_before - now)}; {n} task{'s' * (n != 1)} to be submitted there"
-        )
-
-
 class Submission:
     """Sends the creates of one experiment, in their order, never more tasks alive than wanted.
 
@@ -180,7 +78,7 @@ class Submission:
         self._concurrency = concurrency
         self._notes = dict(notes)
         self._done = done
-        self._doors: dict[tuple[str, str, int], Door] = {}
+        self._doors: dict[tuple[str, str, int], Door[Errand]] = {}
         now = time.monotonic()
         for errand in errands:
             where, name = errand.connection, errand.connection.provider.name
@@ -287,7 +185,7 @@ class Submission:
         self._flying.discard(task)
         self._changed.set()
 
-    async def _send(self, door: Door, errand: Errand) -> None:
+    async def _send(self, door: Door[Errand], errand: Errand) -> None:
         answer: _submit.Answer | None = None
         try:
             create = await asyncio.to_thread(errand.prepare)
@@ -298,7 +196,7 @@ class Submission:
                 told |= self._notes | {"repeat": errand.place.repeat, "cell": errand.place.cell.key}
                 errand.uid = await asyncio.wrap_future(self._store.begin_intent(**told))
             answer = await _submit.ask(self._engine, self._store, create, errand.uid, label, errand.request_id)
-            if door.judge(answer, time.monotonic()):
+            if door.judge(answer.miss, time.monotonic(), doubt=answer.doubt, sent=answer.sent):
                 await asyncio.wrap_future(self._store.intent_postponed(errand.uid))
                 door.waiting.appendleft(errand)
                 self._watch.touch()
@@ -335,108 +233,9 @@ class Submission:
     def _local(self, errand: Errand, mark: Mark) -> None:
         self._watch.take(errand.key, self._watch.history_at(errand.key).add(mark, datetime.now(UTC)))
 
-    def _give_up(self, only: Door | None = None) -> None:
+    def _give_up(self, only: Door[Errand] | None = None) -> None:
         """What is not sent stays unsent, and says why."""
         for door in self._doors.values() if only is None else (only,):
             why = door.closed or self._halted or "stopped"
             while door.waiting:
                 self._local(door.waiting.popleft(), Mark(word=MarkWord.STOPPED, note=f"not submitted: {why}"))
-
-
-class ExperimentWatch(Watch):
-    """A watch whose places are there from the start, and whose tasks come as they are made.
-
-    `stop()` also stops submitting; creates that are on their way are waited for, and not watched any further.
-    """
-
-    def __init__(
-        self,
-        histories: Sequence[History],
-        connections: Sequence[Connection],
-        *,
-        saving: bool,
-        store: Store,
-        submission: Submission | None,
-        frame: Callable[[], pd.DataFrame],
-        remarks: Sequence[str] = (),
-    ) -> None:
-        super().__init__(histories, connections, single=False, saving=saving, store=store)
-        self._submission = submission
-        self._frame = frame
-        self._remarks = tuple(remarks)
-        self._stopped = ""
-        for entry in self._entries.values():
-            # In doubt, or made at another address: there is nothing to look at.
-            unreachable = entry.history.created and entry.history.origin != entry.connection.origin
-            if unreachable or (not entry.history.created and entry.history.outcome is not None):
-                entry.over = True
-
-    def _start(self, engine: Engine, store: Store, folder: Path | None, interval: float | None) -> None:
-        super()._start(engine, store, folder, interval)
-        self._attaching = (store, folder, interval)
-        if self._submission is not None:
-            self._submission.start(self, engine)
-
-    @property
-    def alive(self) -> int:
-        """How many tasks are known to be made and not known to be over."""
-        return sum(e.history.created and e.history.outcome is None and not e.over for e in self._entries.values())
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Trouble worth showing, such as an API that asks to wait."""
-        going = self._submission.notes() if self._submission is not None else []
-        return (*super().notes, *going, *self._remarks)
-
-    def history_at(self, key: Identity) -> History:
-        """What is known of a place."""
-        return self._entries[key].history
-
-    def take(self, key: Identity, history: History | None) -> None:
-        """What stands at a place from now on; a task that was made is watched."""
-        if history is None:
-            return
-        with self._changed:
-            entry = self._entries[key]
-            entry.history = history
-            ours = identity(history)
-            entry.over = self._complete(history) if history.created else history.outcome is not None
-            if history.created and self._places.setdefault(ours, key) != key:
-                entry.over = True  # the API gave one task twice; the other place watches it
-            watching = history.created and not entry.over
-            self._notify()
-        if watching and self._engine is not None:
-            store, folder, interval = self._attaching
-            self._engine.attach(
-                [(history, entry.connection)], self._listen, store=store, folder=folder, interval=interval
-            )
-            if self._stopped:
-                with self._changed:
-                    self._part([key], self._stopped)
-
-    def touch(self) -> None:
-        """Draw again: something changed that no history tells."""
-        with self._changed:
-            self._notify()
-
-    def stop(self, note: str = "stopped by hand") -> None:
-        """Submit nothing more and stop watching; tasks that were made go on and may be billed."""
-        self._stopped = self._stopped or note
-        if self._submission is not None:
-            self._submission.halt(note)
-        super().stop(note)
-
-    def to_frame(self, *, wait: bool = True) -> pd.DataFrame:
-        """One row per task of the experiment, submitted or not, the columns of `nbhelper.tasks()`.
-
-        Args:
-            wait: Wait for the end first.
-        """
-        if wait:
-            self.result()
-        return self._frame()
-
-
-def place_key(history: History) -> Identity:
-    """Where a history stands in a watch."""
-    return _place(history)

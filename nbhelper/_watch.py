@@ -109,7 +109,7 @@ class Watch:
         self._show: Callable[[Watch], Any] | None = None
         self._card: Any = None
         for history, connection in zip(histories, connections, strict=True):
-            key = _place(history)
+            key = place_of(history)
             self._order.append(key)
             if key not in self._entries:
                 self._entries[key] = _Entry(history, connection, len(history.events), over=self._complete(history))
@@ -487,7 +487,7 @@ class Completed:
                 changed.clear()
 
 
-def _place(history: History) -> Identity:
+def place_of(history: History) -> Identity:
     """Where a history stands: by its task's identity, or by our own name while there is no task yet."""
     return identity(history) if history.created else (history.task.provider, history.origin, history.uid, ())
 

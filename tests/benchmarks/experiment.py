@@ -26,8 +26,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "experiment")]
 
 import nbhelper as nbh  # noqa: E402
 from nbhelper import _session  # noqa: E402
+from nbhelper._doors import IN_FLIGHT  # noqa: E402
 from nbhelper._emulated import server  # noqa: E402
-from nbhelper._submission import IN_FLIGHT  # noqa: E402
 
 SCRIPT = ROOT / "tests" / "experiment" / "experiment_script.py"
 ALIVE = {"tripo": 10, "aigptimage": 5}

@@ -10,7 +10,7 @@ from support.raw_server import reply
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import _session, _submission, _submit
+from nbhelper import _doors, _session, _submit
 
 BUSY = reply({"message": "slow down"}, 429, {"retry-after": "1"})
 TASKS = [("owl", 1), ("owl", 2), ("fox", 1), ("fox", 2)]
@@ -280,7 +280,7 @@ SPOILED = {
 @pytest.mark.parametrize(("answer", "why", "outcome"), SPOILED.values(), ids=SPOILED)
 def test_what_goes_wrong_for_all_ends_after_three(experiment, factory, run, monkeypatch, answer, why, outcome):
     """A wrong key, no credit or a broken connection does not spoil a whole grid: the rest stays unsent."""
-    monkeypatch.setattr(_submission, "IN_FLIGHT", 1)
+    monkeypatch.setattr(_doors, "IN_FLIGHT", 1)
     factory.answers = [answer] * 20
     watch = run(experiment({"prompt": [f"p{n}" for n in range(10)]}))
 
@@ -292,8 +292,8 @@ def test_what_goes_wrong_for_all_ends_after_three(experiment, factory, run, monk
 
 def test_an_api_that_cannot_be_reached_is_given_up(experiment, mill, run, monkeypatch):
     """Nothing was sent, so nothing is in doubt: it is tried a few times, then the rest stays unsent."""
-    monkeypatch.setattr(_submission, "_FIRST_WAIT", 0.01)
-    monkeypatch.setattr(_submission, "_LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(_doors, "_FIRST_WAIT", 0.01)
+    monkeypatch.setattr(_doors, "_LONGEST_WAIT", 0.02)
     exp = experiment(concurrency=1)
     mill.close()
     watch = run(exp)
@@ -403,7 +403,7 @@ def test_options_of_the_watch_are_checked_first(experiment, factory):
     for options in ({"preview": 3}, {"display": "card"}, {"timeout": -1}, {"retry_in_doubt": "yes"}):
         with pytest.raises(nbh.BadInput):
             exp.run(**options)
-    with pytest.raises(nbh.BadInput, match='takes no "intervall". Did you mean "interval"'):
+    with pytest.raises(nbh.BadInput, match=r'takes no "intervall"\. Did you mean "interval"'):
         exp.run(intervall=3)
 
     assert factory.creates == []
