@@ -290,7 +290,7 @@ class Watch:
             with show(self) as draw:
                 yield draw
         finally:
-            self._show = show
+            self._show = None if self.done else show  # once it stands there whole, another wait adds no copy
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
