@@ -60,7 +60,7 @@ def test_watch_a_task(execute, tmp_path):
     assert re.search(r"output\.rendered_image\S*\.(png|webp|jpg) \d+ bytes", text)
     assert "image/png" in cell_with(notebook, "w.images()[0]").outputs[-1].data
     assert "content policies" in text
-    assert sum("succeeded" in block and "<img src=" in block for block in html(notebook)) == 3
+    assert sum("succeeded" in block and "<img src=" in block for block in html(notebook)) == 2
     (glb,) = tmp_path.rglob("*.glb")
     assert glb.read_bytes()[:4] == b"glTF"
     assert not notebook.metadata.get("widgets")
