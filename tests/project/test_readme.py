@@ -1,5 +1,6 @@
 """What the README says is what happens."""
 
+import json
 import re
 import subprocess
 import sys
@@ -65,6 +66,15 @@ def test_every_column_is_explained():
     from nbhelper._tables import TASKS
 
     assert first_cells("Tables") == [*TASKS, "param_…"]
+
+
+def test_every_notebook_stands_in_the_readme_with_its_question():
+    """The table has each notebook of the project, and the question that the notebook begins with."""
+    listed = dict(re.findall(r"^\| `([^`]+)` \| (.+) \|$", section("Notebooks"), re.MULTILINE))
+
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        first = json.loads(path.read_text("utf-8"))["cells"][0]["source"]
+        assert f"*{listed[path.stem]}*" in "".join(first)
 
 
 def test_every_command_stands_in_the_readme_and_helps_itself():
