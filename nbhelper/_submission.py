@@ -45,6 +45,7 @@ class Errand:
         connection: Where it goes.
         uid: The row it has already, from an earlier try.
         request_id: What makes that try safe to repeat.
+        left: Whether it may have left this machine.
     """
 
     place: Place
@@ -54,6 +55,11 @@ class Errand:
     connection: Connection
     uid: str | None = None
     request_id: str | None = None
+    left: bool = False
+
+    def leaving(self) -> None:
+        """From now on it may have left."""
+        self.left = True
 
 
 class Submission:
@@ -92,7 +98,7 @@ class Submission:
         self.ended = asyncio.Event()
         self.started = False
         self._halted = ""
-        self._flying: set[asyncio.Task[None]] = set()
+        self._flying: dict[asyncio.Task[None], Errand] = {}
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._engine: Engine
@@ -155,12 +161,22 @@ class Submission:
     async def _work(self) -> None:
         while True:
             self._changed.clear()
-            wait = None if self._halted else self._send_some()
+            wait = None
+            if self._halted:
+                self._call_back()
+            else:
+                wait = self._send_some()
             waiting = any(door.waiting for door in self._doors.values())
             if not self._flying and (self._halted or not waiting):
                 return
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), wait)
+
+    def _call_back(self) -> None:
+        """Whatever only waits for its turn stays here."""
+        for task, errand in self._flying.items():
+            if not errand.left:
+                task.cancel()
 
     def _send_some(self) -> float | None:
         """Send what may be sent now; seconds until more may be, None when something has to happen first."""
@@ -175,14 +191,15 @@ class Submission:
             if not ready:
                 return min((pause for pause, _ in pauses if pause is not None), default=None)
             door = min(ready, key=lambda d: d.waiting[0].position)
-            task = asyncio.create_task(self._send(door, door.leave(now)), name=f"create at {door.name}")
-            self._flying.add(task)
+            errand = door.leave(now)
+            task = asyncio.create_task(self._send(door, errand), name=f"create at {door.name}")
+            self._flying[task] = errand
             task.add_done_callback(self._landed)
             room -= 1
         return None
 
     def _landed(self, task: asyncio.Task[None]) -> None:
-        self._flying.discard(task)
+        self._flying.pop(task, None)
         self._changed.set()
 
     async def _send(self, door: Door[Errand], errand: Errand) -> None:
@@ -195,17 +212,23 @@ class Submission:
                 told = _submit.intent(create, self._store, label, errand.request_id)
                 told |= self._notes | {"repeat": errand.place.repeat, "cell": errand.place.cell.key}
                 errand.uid = await asyncio.wrap_future(self._store.begin_intent(**told))
-            answer = await _submit.ask(self._engine, self._store, create, errand.uid, label, errand.request_id)
+            answer = await _submit.ask(
+                self._engine, self._store, create, errand.uid, label, errand.request_id, errand.leaving
+            )
             if door.judge(answer.miss, time.monotonic(), doubt=answer.doubt, sent=answer.sent):
                 await asyncio.wrap_future(self._store.intent_postponed(errand.uid))
+                errand.left = False
                 door.waiting.appendleft(errand)
                 self._watch.touch()
                 return
             made = await _submit.keep(self._store, errand.uid, answer)
             self._watch.take(errand.key, made or await asyncio.to_thread(self._store.load, errand.uid))
         except asyncio.CancelledError:
-            note = "cut off before the answer came; it may have been made"
-            self._local(errand, Mark(word=MarkWord.LOST if errand.uid else MarkWord.STOPPED, note=note))
+            if errand.left:
+                note = "cut off before the answer came; it may have been made"
+                self._local(errand, Mark(word=MarkWord.LOST, note=note))
+            else:
+                door.waiting.appendleft(errand)
             raise
         except (BadInput, MissingAPIKey) as error:  # a file that has changed since it was checked
             self._local(errand, Mark(word=MarkWord.REFUSED, note=clean(error)))

@@ -9,7 +9,7 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -283,9 +283,18 @@ async def _send(
 
 
 async def ask(
-    running: Engine, book: Store, create: Create, uid: str, label: str | None, request_id: str | None
+    running: Engine,
+    book: Store,
+    create: Create,
+    uid: str,
+    label: str | None,
+    request_id: str | None,
+    leaving: Callable[[], None] = lambda: None,
 ) -> Answer:
-    """Send one create whose intent is in the store; what came of it is not recorded yet."""
+    """Send one create whose intent is in the store; what came of it is not recorded yet.
+
+    Up to the call of `leaving` nothing of the create has left, however long its turn is waited for.
+    """
     where, provider, spec = create.connection, create.draft.provider, create.draft.endpoint
     multipart = spec.encoding == "multipart"
     body = dict(create.draft.body)
@@ -303,6 +312,7 @@ async def ask(
     for attempt in range(tries):
         async with running.gate(where).passing():
             # From here on a process that dies leaves a create in doubt.
+            leaving()
             await asyncio.wrap_future(book.intent_sent(uid))
             reply, miss, left = await _post(
                 running, where, request, data=data, files=create.draft.files if multipart else (), headers=headers

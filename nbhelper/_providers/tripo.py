@@ -95,6 +95,7 @@ PROVIDER = Provider(
     # generate_image, generate_multiview_image, edit_multiview_image, texture_model, convert_model, import_model,
     # refine_model, stylize_model, animate_prerigcheck, animate_rig, animate_retarget, mesh_segmentation,
     # mesh_completion, highpoly_to_lowpoly. A picture is `file`: its `type` and one of file_token, url, object.
+    # At most 20 MB a picture: docs of Tencent Cloud, which sells the same models.
     endpoints={"task": Endpoint(path="/task", params=PARAMS, required=("type",), files=FILES, file_bytes=20_000_000)},
     # DOCS: POST /upload answers with a token; a create names it together with the file's type.
     upload=FileUpload(path="/upload", answer="data.image_token", value={"type": "{type}", "file_token": "{token}"}),

@@ -539,6 +539,24 @@ def test_a_create_that_is_cut_off_is_in_doubt(experiment, factory):
     assert engine().senders == set()
 
 
+def test_stop_calls_back_what_only_waits_for_its_turn(experiment, factory, mill):
+    """The gate is closed because looks were told to wait: nothing leaves after the stop, and nobody waits for it."""
+    from nbhelper._engine import engine
+
+    factory.job = [QUEUED]
+    exp = experiment(shuffle=None, concurrency=2)
+    engine().gate(_session.connection("mill")).slow_down(600)
+    watch = exp.run(display=False, block=False)
+    until(lambda: [row.state for row in _session.store().creates("owls")] == ["begun", "begun"])
+
+    watch.stop()
+    watch.result(timeout=10)
+
+    assert factory.creates == []
+    assert all("not submitted: stopped by hand" in h.error for h in watch)
+    assert len(exp.plan()) == 4
+
+
 EXPORTS = {"no text": (7, "takes a file"), "empty": (" ", "takes a file"), "a folder": (".", "is a folder")}
 
 
