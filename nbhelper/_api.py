@@ -370,8 +370,8 @@ def tasks(
     from ._tables import tasks_frame
 
     book = _session.store()
-    rows = book.rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
-    return tasks_frame(rows, book.prices())
+    rows = book.stream(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
+    return _told(book, tasks_frame(rows, book.prices()))
 
 
 def events(
@@ -384,10 +384,9 @@ def events(
     """One row per observation of the tasks that `tasks()` with the same filters has."""
     from ._tables import events_frame
 
-    rows = _session.store().event_rows(
-        since=since, until=until, provider=provider, experiment=experiment, outcome=outcome
-    )
-    return events_frame(rows)
+    book = _session.store()
+    rows = book.event_rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
+    return _told(book, events_frame(rows))
 
 
 def outputs(
@@ -400,10 +399,16 @@ def outputs(
     """One row per result file of the tasks that `tasks()` with the same filters has."""
     from ._tables import outputs_frame
 
-    rows = _session.store().output_rows(
-        since=since, until=until, provider=provider, experiment=experiment, outcome=outcome
-    )
-    return outputs_frame(rows)
+    book = _session.store()
+    rows = book.output_rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
+    return _told(book, outputs_frame(rows))
+
+
+def _told(book: Store, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame, after a warning of each thing the store has to say: what lacks rows must not look whole."""
+    for note in book.news():
+        warnings.warn(note, UserWarning, stacklevel=3)
+    return frame
 
 
 def prices() -> pd.DataFrame:

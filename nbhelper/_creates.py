@@ -13,10 +13,10 @@ from datetime import datetime
 from typing import Any, Literal
 
 from ._codec import dumps, iso, moment
-from ._database import put
 from ._errors import StoreError
 from ._history import History
 from ._rows import TASK, Rows, notes_of, uid_of
+from ._schema import put
 from ._text import clean, storable
 from ._values import Mark, MarkWord, Task
 
@@ -94,8 +94,9 @@ def created(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at: dateti
     else:
         _join(rows, db, uid, there)
     rows.fill_in(db, there, notes_of(task))
-    history = rows.load(db, rows.must(db, there))
-    rows.sum_up(db, history)
+    row = rows.must(db, there)
+    history = rows.load(db, row)
+    rows.sum_up(db, row, history)
     return history
 
 
@@ -115,12 +116,12 @@ def of_experiment(rows: Rows, db: sqlite3.Connection, experiment: str) -> list[C
     """Every create of an experiment, oldest first.
 
     What decides whether something is sent again is never left out for damage: a create whose state cannot be trusted
-    counts as in doubt.
+    counts as in doubt, and no index is asked, since a damaged one hides whole rows.
     """
     columns = ", ".join(f"i.{name}" for name in INTENT)
     sql = (
         f"SELECT t.uid, t.origin, t.id, t.cell, t.repeat, t.fingerprint, {columns}, i.digest"  # noqa: S608
-        " FROM tasks t LEFT JOIN intents i ON i.uid = t.uid WHERE t.experiment = ? ORDER BY t.uid"
+        " FROM tasks t NOT INDEXED LEFT JOIN intents i ON i.uid = t.uid WHERE t.experiment = ? ORDER BY t.uid"
     )
     found = []
     for uid, origin, ident, cell, repeat, fingerprint, *intent in db.execute(sql, (storable(experiment),)).fetchall():

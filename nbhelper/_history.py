@@ -60,6 +60,9 @@ class Facts:
     progress: float | None = None
     """The furthest progress seen: servers step back now and then, a bar should not."""
     credits: float | None = None
+    model: str | None = None
+    params: Mapping[str, Any] = field(default_factory=nothing)
+    """The newest that any reply said of these two: a final reply may be shorter than the ones before it."""
     submitting_at: datetime | None = None
     submitted_at: datetime | None = None
     first_look_at: datetime | None = None
@@ -122,6 +125,8 @@ class Facts:
             skew_s=self._skew(at, seen.replied_at),
             outputs=_with(self.outputs, seen.outputs),
             credits=seen.credits if seen.credits is not None else self.credits,
+            model=seen.model or self.model,
+            params=seen.params or self.params,
             created=self.created or seen.created_at,
             started=self.started or seen.started_at,
             resolution_s=seen.resolution_s or self.resolution_s,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
@@ -11,8 +12,9 @@ from ._codec import dumps, instant, loads
 from ._errors import BadInput
 from ._history import History
 from ._rows import Row, Rows
+from ._schema import SUMMARY
 from ._text import clean, nearest, storable
-from ._values import Outcome, SaveState, Task
+from ._values import Outcome, SaveState
 
 
 class Wanted(TypedDict, total=False):
@@ -35,35 +37,72 @@ class Wanted(TypedDict, total=False):
     uids: Iterable[str] | None
 
 
-def summaries(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[Row]:
-    """One row per task, newest last; one whose summary is damaged is summed up again."""
-    found = _select(rows, db, _SUMMARIES, wanted)
-    return [body for row in found if db and (body := rows.summary(db, row)) is not None]
+Found = tuple[Any, ...]
+
+
+def summaries(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[Found]:
+    """The stored summaries, newest task last, as `told` takes them: `uid` and the columns of `SUMMARY`."""
+    return _select(rows, db, _SUMMARIES, wanted)
+
+
+def told(rows: Rows, found: list[Found], again: Callable[[str], Row | None]) -> Iterator[Row]:
+    """One row per task out of what `summaries` found, whose memory is let go on the way.
+
+    Args:
+        rows: The store's.
+        found: From `summaries`; empty afterwards.
+        again: What sums up a task whose summary is damaged.
+    """
+    found.reverse()
+    while found:
+        uid, *values = found.pop()
+        body = rows.summary(uid, values) or again(uid)
+        if body is not None:
+            yield body
 
 
 def histories(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[History]:
     """The histories of `summaries`, but for creates that have no id yet."""
-    found = [rows.listed(db, uid) for uid, *_ in _select(rows, db, _SUMMARIES, wanted) if db]
+    found = [rows.listed(db, uid) for (uid,) in _select(rows, db, _UIDS, wanted) if db]
     return [rows.load(db, row) for row in found if db and row and row["id"]]
 
 
 def events(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[Row]:
     """Every observation of `summaries`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
-    return [
-        {"uid": row[3], "task": _text_of(*row[:3]), "seq": row[4], "at": row[5], "body": loads(row[7]) or {}}
-        for row in _select(rows, db, _EVENTS, wanted)
-        if rows.whole(row[3:])
-    ]
+    listed: list[Row] = []
+    for uid, task, last, found in _observed(rows, db, _EVENTS, wanted):
+        # Numbers are given without gaps. A damaged index hides whole rows, and no digest is ever asked for them.
+        if len(found) < max([last, *(seq for _, seq, *_ in found if isinstance(seq, int))]):
+            rows.note_damage()
+        listed += [
+            {"uid": uid, "task": task, "seq": row[1], "at": row[2], "body": loads(row[4]) or {}}
+            for row in found
+            if rows.whole(row, uid)
+        ]
+    return listed
 
 
 def outputs(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[Row]:
     """Every saved file of `summaries`, by the newest word about it, its path as the store keeps it."""
-    newest: dict[tuple[str, str], Row] = {}
-    for row in _select(rows, db, _SAVED, wanted):
-        body = loads(row[7]) if rows.whole(row[3:]) else None
-        if isinstance(body, dict):
-            newest[row[3], str(body.get("name"))] = {**body, "uid": row[3], "task": _text_of(*row[:3])}
-    return [row for row in newest.values() if row.get("state", SaveState.SAVED) == SaveState.SAVED and "file" in row]
+    listed: list[Row] = []
+    for uid, task, count, found in _observed(rows, db, _SAVED, wanted):
+        bodies = [loads(row[4]) for row in found if rows.whole(row, uid)]
+        newest = {str(body.get("name")): body for body in bodies if isinstance(body, dict)}
+        saved = [body for body in newest.values() if body.get("state", SaveState.SAVED) == SaveState.SAVED]
+        if len(saved) < count:
+            rows.note_damage()
+        listed += [{**body, "uid": uid, "task": task} for body in saved if "file" in body]
+    return listed
+
+
+def _observed(
+    rows: Rows, db: sqlite3.Connection | None, columns: str, wanted: Wanted
+) -> Iterator[tuple[str, str | None, int, list[Found]]]:
+    """For each task: its row's name, its text, a number of its summary, and the rows of its events."""
+    for (uid, number), group in itertools.groupby(_select(rows, db, columns, wanted), lambda row: row[:2]):
+        task = rows.listed(db, uid) if db else None
+        text = str(task["task"]) if task and task["id"] else None
+        yield uid, text, number if isinstance(number, int) else 0, [row[2:] for row in group if row[2] is not None]
 
 
 def submitted(db: sqlite3.Connection, provider: str, origin: str, request_digest: str) -> str | None:
@@ -102,26 +141,17 @@ def _names(wanted: Mapping[str, Any], name: str) -> list[str] | None:
     return [storable(str(v)) for v in ([value] if isinstance(value, str) else value)]
 
 
-def _text_of(provider: str, ident: str | None, extra: str) -> str | None:
-    try:
-        return str(Task(provider, ident, extra=loads(extra))) if ident else None
-    except BadInput:
-        return None
-
-
 _SUBMITTED = (
     "SELECT t.uid FROM intents i JOIN tasks t ON t.uid = i.uid LEFT JOIN summaries s ON s.uid = i.uid"
     " WHERE i.request_digest = ? AND i.state = 'created' AND t.provider = ? AND t.origin = ?"
     " AND coalesce(s.outcome, '') NOT IN ('failed', 'cancelled', 'expired') ORDER BY t.uid DESC LIMIT 1"
 )
-_SUMMARIES = (
-    "SELECT t.uid, s.uid, s.begun, s.outcome, s.body, s.digest FROM tasks t LEFT JOIN summaries s ON s.uid = t.uid"
-)
-_EVENTS = (
-    "SELECT t.provider, t.id, t.extra, e.uid, e.seq, e.at, e.kind, e.body, e.reply, e.digest"
-    " FROM tasks t LEFT JOIN summaries s ON s.uid = t.uid JOIN events e ON e.uid = t.uid"
-)
-_SAVED = f"{_EVENTS} AND e.kind = 'saved'"
+_OF_TASKS = " FROM tasks t LEFT JOIN summaries s ON s.uid = t.uid"
+_UIDS = f"SELECT t.uid {_OF_TASKS}"
+_SUMMARIES = f"SELECT t.uid, {', '.join(f's.{name}' for name in (*SUMMARY, 'digest'))}{_OF_TASKS}"
+_EVENT = "e.uid, e.seq, e.at, e.kind, e.body, e.reply, e.digest"
+_EVENTS = f"SELECT t.uid, s.seq, {_EVENT}{_OF_TASKS} LEFT JOIN events e ON e.uid = t.uid"
+_SAVED = f"SELECT t.uid, s.n_saved, {_EVENT}{_OF_TASKS} LEFT JOIN events e ON e.uid = t.uid AND e.kind = 'saved'"
 _WANTED = (
     " WHERE (:since IS NULL OR s.begun >= :since) AND (:until IS NULL OR s.begun <= :until)"
     " AND (:provider IS NULL OR t.provider IN (SELECT value FROM json_each(:provider)))"

@@ -5,15 +5,14 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ._codec import decode, dumps, encode, iso, loads, moment, plain, row_digest, row_of
-from ._database import put
 from ._errors import BadInput, StoreError
 from ._history import History
+from ._schema import SUMMARY, body_of, put, summary
 from ._text import clean, storable
 from ._values import NO_ID, Event, Mark, Saved, Task
 
@@ -25,7 +24,6 @@ TASK = (
 )  # fmt: skip
 _NOTES = TASK[5:]
 """What a later call may fill in where the first one said nothing."""
-SUMMARY = ("uid", "begun", "outcome", "body")
 EVENT = ("uid", "seq", "at", "kind", "body", "reply")
 LINK = ("uid", "name", "url")
 
@@ -46,24 +44,31 @@ class Rows:
         self.notes = notes
         self.clock = clock
         self._last_uid = 0
-        self._damaged: set[object] = set()
+        self._tasks: dict[str, tuple[tuple[Any, ...], Row]] = {}
 
-    def whole(self, row: Sequence[Any]) -> bool:
-        """Whether a row is as it was written. One that is not is left out, and said once."""
-        if row_digest(*row[:-1]) == row[-1]:
+    def whole(self, row: Sequence[Any], uid: str | None = None) -> bool:
+        """Whether a row is as it was written, and that of `uid`: a damaged index leads to whole rows of another task.
+
+        One that is not is left out, and said once.
+        """
+        if row_digest(*row[:-1]) == row[-1] and (uid is None or row[0] == uid):
             return True
-        self.note_damage(row[:2])
+        self.note_damage()
         return False
 
-    def note_damage(self, where: object) -> None:
-        if not self._damaged:
-            self.notes.append(f"Damaged rows in {self.path} are left out; everything else is there.")
-        self._damaged.add(where)
+    def note_damage(self) -> None:
+        """Say once that something is left out."""
+        line = f"Damaged rows in {self.path} are left out; everything else is there."
+        if line not in self.notes:
+            self.notes.append(line)
 
     def task(self, db: sqlite3.Connection, uid: str) -> Row | None:
         """The row of a task, with its `Task`; None when there is none that can be trusted."""
-        found = db.execute(f"SELECT {', '.join(TASK)}, digest FROM tasks WHERE uid = ?", (uid,)).fetchone()  # noqa: S608
-        if found is None or not self.whole(found):
+        found = db.execute(_ONE_TASK, (uid,)).fetchone()
+        known = self._tasks.get(uid)
+        if known is not None and known[0] == found:  # each look asks for it, and it hardly ever changes
+            return dict(known[1])
+        if found is None or not self.whole(found, uid):
             return None
         row = dict(zip(TASK, found, strict=False))
         try:
@@ -71,13 +76,16 @@ class Rows:
             row["task"] = Task(row["provider"], row["id"] or NO_ID, row["label"], params, extra)
         except BadInput:
             return None
+        if len(self._tasks) > 4000:
+            self._tasks.clear()
+        self._tasks[uid] = found, dict(row)
         return row
 
     def listed(self, db: sqlite3.Connection, uid: str) -> Row | None:
         """The row of a task that a listing named; one that is not there all the same was hidden by damage."""
         row = self.task(db, uid)
         if row is None:
-            self.note_damage(uid)
+            self.note_damage()
         return row
 
     def open(self, db: sqlite3.Connection, task: Task, origin: str, known: Sequence[Any]) -> History:
@@ -88,24 +96,27 @@ class Rows:
             put(db, "tasks", TASK, (uid, task.provider, origin, task.id, dumps(dict(task.extra)), *known))
         else:
             self.fill_in(db, uid, known)
-        history = self.load(db, self.must(db, uid))
-        self.sum_up(db, history)
+        row = self.must(db, uid)
+        history = self.load(db, row)
+        self.sum_up(db, row, history)
         return history
 
     def append(
         self, db: sqlite3.Connection, uid: str, events: Sequence[Event], links: Mapping[str, str], summary: History
     ) -> None:
         """Keep observations, and the live links that came with them."""
-        if self.task(db, uid) is None:
+        row = self.task(db, uid)
+        if row is None:
             # The file was deleted or moved aside under a running watch: all that is known goes into the new one.
             task, events = summary.task, summary.events
             own = (uid, task.provider, summary.origin, task.id, dumps(dict(task.extra)))
             put(db, "tasks", TASK, (*own, *notes_of(task)))
+            row = self.must(db, uid)
         for name, url in links.items():
             put(db, "links", LINK, (uid, storable(name), storable(url)))
         last = self.put_events(db, uid, events)
         together = bool(summary.events) and last == summary.events[-1].seq
-        self.sum_up(db, summary if together else self.load(db, self.must(db, uid)))
+        self.sum_up(db, row, summary if together else self.load(db, row))
 
     def history(self, db: sqlite3.Connection, uid: str) -> History | None:
         """The history of a row; None where there is no row that can be trusted."""
@@ -116,7 +127,7 @@ class Rows:
         """The live link of an output."""
         sql = f"SELECT {', '.join(LINK)}, digest FROM links WHERE uid = ? AND name = ?"  # noqa: S608
         row = db.execute(sql, (uid, storable(name))).fetchone()
-        return str(row[2]) if row and self.whole(row) else None
+        return str(row[2]) if row and self.whole(row, uid) else None
 
     def must(self, db: sqlite3.Connection, uid: str) -> Row:
         row = self.task(db, uid)
@@ -132,14 +143,16 @@ class Rows:
             " ON r.uid = e.uid AND r.digest = e.reply WHERE e.uid = ? ORDER BY e.seq",
             (row["uid"],),
         ).fetchall()
-        whole = [r for r in rows if self.whole(r[:-1])]
+        whole = [r for r in rows if self.whole(r[:-1], row["uid"])]
         # Numbers are given without gaps. A damaged index hides whole rows, and no digest is ever asked for them.
         if len(rows) < max(whole[-1][1] if whole else 0, self._last_seq(db, row["uid"])):
-            self.note_damage(row["uid"])
+            self.note_damage()
         for uid, seq, at, _, text, reply, _, raw in whole:
             body, when = loads(text), moment(at)
             if reply is not None and isinstance(body, dict):
                 if reply not in replies:
+                    if raw is None:  # hidden by a damaged index
+                        self.note_damage()
                     replies[reply] = loads(raw) if raw is not None and self.whole((uid, raw, reply)) else None
                 body["raw"] = replies[reply]
             seen = decode(body, self.folder)
@@ -149,10 +162,8 @@ class Rows:
 
     def _last_seq(self, db: sqlite3.Connection, uid: str) -> int:
         """The number of the last event by the row that sums them up; 0 when that says nothing."""
-        sql = "SELECT uid, begun, outcome, body, digest FROM summaries WHERE uid = ?"
-        found = db.execute(sql, (uid,)).fetchone()
-        body = loads(found[3]) if found and self.whole(found) else None
-        return int(body.get("seq", 0)) if isinstance(body, dict) else 0
+        found = db.execute(_ONE_SUMMARY, (uid,)).fetchone()
+        return int(found[SUMMARY.index("seq")]) if found and self.whole(found, uid) else 0
 
     def put_events(self, db: sqlite3.Connection, uid: str, events: Iterable[Event]) -> int:
         """Insert what is not there yet; the number of the last row."""
@@ -160,46 +171,47 @@ class Rows:
             "SELECT coalesce(max(seq), 0) FROM events WHERE uid = ? AND typeof(seq) = 'integer'", (uid,)
         ).fetchone()[0]
         for event in events:
-            body, reply, at = encode(event.seen, self.folder), None, iso(event.at)
-            if "raw" in body:
-                text = dumps(body.pop("raw"))
-                reply = row_digest(uid, text)
-                db.execute("INSERT OR IGNORE INTO replies (uid, body, digest) VALUES (?, ?, ?)", (uid, text, reply))
-            kind, text = body["seen"], dumps(body)
-            if (
-                event.seq <= last
-                and db.execute(
-                    "SELECT 1 FROM events WHERE uid = ? AND at = ? AND body = ? AND reply IS ?", (uid, at, text, reply)
-                ).fetchone()
-            ):
+            written, reply, at = encode(event.seen, self.folder), None, iso(event.at)
+            if written.raw is not None:
+                reply = row_digest(uid, written.raw)
+                db.execute(_REPLY, (uid, written.raw, reply))
+            known = (uid, at, written.body, reply)
+            if event.seq <= last and db.execute(_SAME, known).fetchone():
                 continue
             last = max(last + 1, event.seq)
-            put(db, "events", EVENT, (uid, last, at, kind, text, reply))
+            put(db, "events", EVENT, (uid, last, at, written.kind, written.body, reply))
             if isinstance(event.seen, Saved):
                 db.execute("DELETE FROM links WHERE uid = ? AND name = ?", (uid, storable(event.seen.name)))
         return last
 
     def mark(self, db: sqlite3.Connection, uid: str, mark: Mark, at: datetime | None) -> None:
-        history = self.load(db, self.must(db, uid)).add(mark, at or self.clock())
+        """Add a mark of ours to a history."""
+        row = self.must(db, uid)
+        history = self.load(db, row).add(mark, at or self.clock())
         self.put_events(db, uid, history.events[-1:])
-        self.sum_up(db, history)
+        self.sum_up(db, row, history)
 
-    def sum_up(self, db: sqlite3.Connection, history: History) -> None:
-        body = self.body(db, history)
+    def sum_up(self, db: sqlite3.Connection, row: Row, history: History) -> None:
+        """Write the summary of a history."""
+        body = self.body(row, history)
         begun = body["submitted_at"] or body["first_seen_at"] or iso(_time_of(history.uid))
-        put(db, "summaries", SUMMARY, (history.uid, begun, body["outcome"], dumps(body)))
+        # What was asked hardly ever changes, and may be long: its text is taken as it stands in the task's own row.
+        texts = {"extra": row["extra"]} | ({"params": row["params"]} if row["params"] != "{}" else {})
+        put(db, "summaries", SUMMARY, summary(body, begun, texts))
 
-    def body(self, db: sqlite3.Connection, history: History) -> Row:
-        row = self.must(db, history.uid)
+    def body(self, row: Row, history: History) -> Row:
+        """The summary of a history, as `row_of` gives it."""
         told = {name: row[name] for name in ("endpoint", "model", "experiment", "repeat")}
-        return row_of(replace(history, task=row["task"]), self.folder, **told)
+        return row_of(history, self.folder, task=row["task"], **told)
 
-    def summary(self, db: sqlite3.Connection, row: tuple[Any, ...]) -> Row | None:
-        uid, summary = row[0], row[1:]
-        if summary[0] is not None and self.whole(summary) and isinstance(body := loads(summary[3]), dict):
-            return body
-        task = self.listed(db, uid)
-        return None if task is None else self.body(db, self.load(db, task))
+    def again(self, db: sqlite3.Connection, uid: str) -> Row | None:
+        """A summary made again from the events, where the stored one is damaged or missing."""
+        row = self.listed(db, uid)
+        return None if row is None else self.body(row, self.load(db, row))
+
+    def summary(self, uid: str, values: Sequence[Any]) -> Row | None:
+        """A summary as it was stored; None for one that cannot be trusted."""
+        return body_of(values) if values[0] is not None and self.whole(values, uid) else None
 
     def fill_in(self, db: sqlite3.Connection, uid: str, known: Sequence[Any]) -> None:
         row = self.must(db, uid)
@@ -212,6 +224,12 @@ class Rows:
         now = int(self.clock().timestamp() * 1_000_000)
         self._last_uid = max(now, self._last_uid + 1)
         return f"{self._last_uid:014x}-{secrets.token_hex(5)}"
+
+
+_REPLY = "INSERT OR IGNORE INTO replies (uid, body, digest) VALUES (?, ?, ?)"
+_SAME = "SELECT 1 FROM events WHERE uid = ? AND at = ? AND body = ? AND reply IS ?"
+_ONE_TASK = f"SELECT {', '.join(TASK)}, digest FROM tasks WHERE uid = ?"  # noqa: S608
+_ONE_SUMMARY = f"SELECT {', '.join(SUMMARY)}, digest FROM summaries WHERE uid = ?"  # noqa: S608
 
 
 def uid_of(db: sqlite3.Connection, task: Task, origin: str) -> str | None:

@@ -12,7 +12,7 @@ import contextlib
 import hmac
 import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -21,13 +21,14 @@ from typing import Any, Unpack
 
 from . import _creates, _listing
 from ._codec import dumps, iso, loads
-from ._database import FOLDER, Database, lasting_salt, put, salt_of
+from ._database import FOLDER, Database
 from ._errors import StoreError
 from ._history import History
 from ._listing import Wanted
 from ._price_list import PRICES
 from ._prices import Price, as_row, from_row, place_of
 from ._rows import Row, Rows, notes_of, uid_of
+from ._schema import lasting_salt, put, salt_of
 from ._text import clean, storable
 from ._values import NO_ID, Event, Task
 from ._writer import Writer
@@ -75,6 +76,7 @@ class Store:
         self._writer = Writer(self._database)
         self._rows = Rows(self._database.path, self.notes, clock or (lambda: datetime.now(UTC)))
         self._salt: bytes | None = None
+        self._said = 0
         _STORES.add(self)
 
     def __repr__(self) -> str:
@@ -84,6 +86,11 @@ class Store:
         """Write what is left and let go of the file; the next use opens it again."""
         self._writer.stop()
         self._database.close()
+
+    def news(self) -> list[str]:
+        """The notes that were not asked for yet, so that each is said once."""
+        new, self._said = self.notes[self._said :], len(self.notes)
+        return new
 
     def fingerprint(self, key: str) -> str:
         """Eight hex digits that tell two keys apart in this store, and say nothing about either."""
@@ -134,7 +141,7 @@ class Store:
             links: Live links of outputs by name; each is dropped when its output is saved or given up.
             summary: The history including `events`.
         """
-        return self._writer.put(lambda db: self._rows.append(db, uid, events, links or {}, summary))
+        return self._writer.put(lambda db: self._rows.append(db, uid, events, links or {}, summary), patient=True)
 
     # Creates
 
@@ -228,8 +235,18 @@ class Store:
 
     def rows(self, **wanted: Unpack[Wanted]) -> list[Row]:
         """What `tasks()` shows, one row per task, newest last; the keywords are those of `Wanted`."""
+        return list(self.stream(**wanted))
+
+    def stream(self, **wanted: Unpack[Wanted]) -> Iterator[Row]:
+        """The same, one by one: what is not kept takes no memory. All of them are of one moment, that of the call."""
         with self._database.reading() as db:
-            return _listing.summaries(self._rows, db, wanted)
+            found = _listing.summaries(self._rows, db, wanted)
+
+        def again(uid: str) -> Row | None:
+            with self._database.reading() as db:
+                return self._rows.again(db, uid) if db else None
+
+        return _listing.told(self._rows, found, again)
 
     def histories(self, **wanted: Unpack[Wanted]) -> list[History]:
         """The histories of `rows(**wanted)`, but for creates that have no id yet."""

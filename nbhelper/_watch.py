@@ -207,8 +207,9 @@ class Watch:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Trouble of our own worth showing, such as a full disk; none most of the time."""
-        return tuple(dict.fromkeys(entry.note for entry in self._entries.values() if entry.note))
+        """Trouble of our own worth showing, such as a full disk or a damaged history; none most of the time."""
+        of_store = self._store.notes if self._store is not None else ()
+        return tuple(dict.fromkeys((*of_store, *(entry.note for entry in self._entries.values() if entry.note))))
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -557,6 +557,22 @@ def test_stop_calls_back_what_only_waits_for_its_turn(experiment, factory, mill)
     assert len(exp.plan()) == 4
 
 
+def test_a_create_whose_row_is_damaged_is_not_sent_again(experiment, factory, run):
+    """What became of it cannot be trusted any more, so it counts as in doubt."""
+    import sqlite3
+
+    factory.answers = [reply({"message": "no"}, 400)]
+    exp = experiment({"prompt": ["owl"]})
+    run(exp)
+    _session.store().close()
+    with sqlite3.connect(_session.store().folder / "history.db") as db:
+        db.execute("UPDATE intents SET state = 'begun'")
+
+    assert repr(exp).endswith("1 in doubt>")
+    assert [str(h.outcome) for h in run(exp)] == ["failed"]
+    assert len(factory.creates) == 1
+
+
 EXPORTS = {"no text": (7, "takes a file"), "empty": (" ", "takes a file"), "a folder": (".", "is a folder")}
 
 

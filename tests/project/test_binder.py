@@ -96,6 +96,7 @@ def test_it_runs_on_binder(built, path):
     """Each notebook, in its folder of the checkout, with the package that postBuild installed."""
     run, environment, folder = built
     out = folder.parent / "executed" / path.name
+    out.parent.mkdir(exist_ok=True)
 
     where = run("python", "-c", "import nbhelper; print(nbhelper.__file__)", cwd=folder)
     run("jupyter", "nbconvert", "--to", "notebook", "--execute", "--output", str(out), path.name, cwd=folder)
