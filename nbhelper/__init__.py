@@ -22,11 +22,13 @@ if TYPE_CHECKING:
         events,
         gallery,
         outputs,
+        pending,
         plot,
         prices,
         providers,
         read_csv,
         register,
+        resume,
         set_price,
         set_store,
         submit,
@@ -57,8 +59,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "_api": (
-        "connect", "events", "gallery", "outputs", "plot", "prices", "providers", "read_csv", "register",
-        "set_price", "set_store", "submit", "summary", "tasks", "to_csv", "to_frame", "watch",
+        "connect", "events", "gallery", "outputs", "pending", "plot", "prices", "providers", "read_csv", "register",
+        "resume", "set_price", "set_store", "submit", "summary", "tasks", "to_csv", "to_frame", "watch",
     ),
     "_emulated": ("Emulator",),
     "_errors": (
@@ -96,11 +98,13 @@ __all__ = [
     "events",
     "gallery",
     "outputs",
+    "pending",
     "plot",
     "prices",
     "providers",
     "read_csv",
     "register",
+    "resume",
     "run_sync",
     "set_price",
     "set_store",

@@ -99,6 +99,7 @@ def submit(
     """
     from . import _submit
 
+    _environment.need_a_machine("submit()")
     if label is not None and not isinstance(label, str):
         raise BadInput(f"label must be text, not {type(label).__name__}.")
     if not isinstance(reuse, bool):
@@ -140,14 +141,75 @@ def watch(
         MissingAPIKey: A provider's key was not found; the text names the variable.
     """
     from ._references import tasks_of
-    from ._watch import Watch
 
+    _environment.need_a_machine("watch()")
     found, single = tasks_of(tasks, provider)
     names = dict.fromkeys(task.provider for task in found)
     chosen = choices(
         names, timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block
     )
-    connections = {name: _session.connection(name) for name in names}
+    return _watch(found, {name: _session.connection(name) for name in names}, chosen, single=single)
+
+
+def resume(
+    tasks: Task | str | Mapping[str, Any] | Iterable[Any] | None = None,
+    max_age: str | datetime | timedelta | None = "24h",
+    *,
+    provider: str | None = None,
+    timeout: float | Literal["auto"] | None = "auto",
+    interval: float | None = None,
+    save: bool | str | Path = True,
+    preview: int | Literal[False] = 384,
+    display: Display | Literal[False] = "auto",
+    block: bool | Literal["auto"] = "auto",
+) -> Watch:
+    """Watch again what is unfinished, after a kernel restart or whenever: `watch(pending())`.
+
+    Earlier events are kept, and downloads go on where they were. A task that is done but for its files is asked at most
+    once for fresh links. What is in doubt, or cannot be reached from here, is told in a line and left as it is; nothing
+    is ever sent again.
+
+    Args:
+        tasks: Only these, in any form that `watch` takes; None for everything in `pending()`.
+        max_age: With None above: only what was submitted or first seen no longer ago; a time, ISO text, an age such as
+            `"24h"`, or None for everything.
+        provider: As for `watch`; so are all that follow.
+        timeout: Seconds until this watch ends.
+        interval: Seconds between looks.
+        save: Whether and where results are saved.
+        preview: Longest side of previews.
+        display: What is shown.
+        block: Whether to wait here.
+
+    Returns:
+        A watch in any case; with nothing to do a finished one, whose `len` is 0.
+
+    Raises:
+        BadInput: Nothing was sent; the text says what to change.
+    """
+    from . import _resume
+
+    chosen = choices((), timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block)
+    book = _session.store()
+    plan = _resume.everything(book, max_age) if tasks is None else _resume.chosen(book, tasks, provider)
+    _check_interval(interval, plan.connections)
+    return _watch(plan.tasks, plan.connections, chosen, single=plan.single, lines=plan.lines, again=True)
+
+
+def _watch(
+    found: Sequence[Task],
+    connections: Mapping[str, Connection],
+    chosen: Choices,
+    *,
+    single: bool,
+    lines: tuple[str, ...] = (),
+    again: bool = False,
+) -> Watch:
+    """Watch tasks at these connections; `again` also tries once more what could not be saved."""
+    from ._resume import other_keys
+    from ._waiting import result_of
+    from ._watch import Watch
+
     _no_keys(found, connections)
     store, folder = chosen.places()
     prints = {name: _session.fingerprint(connection, store) for name, connection in connections.items()}
@@ -156,7 +218,7 @@ def watch(
         task: store.open_task(task, connections[task.provider].origin, fingerprint=prints[task.provider])
         for task in unique
     }
-    histories = {task: future.result() for task, future in opened.items()}
+    histories = {task: result_of(future) for task, future in opened.items()}
 
     handle = Watch(
         [histories[task] for task in found],
@@ -164,7 +226,11 @@ def watch(
         single=single,
         saving=folder is not None,
         store=store,
+        again=again,
     )
+    handle._lines = (*lines, *other_keys(store, handle._going(), prints))  # noqa: SLF001
+    if again:
+        _say(handle, chosen.kind)
     return begin(handle, chosen, store, folder)
 
 
@@ -238,11 +304,22 @@ def begin(handle: Watch, chosen: Choices, store: Store, folder: Path | None) -> 
         handle._start(engine(), store, folder, chosen.interval)  # noqa: SLF001
     if chosen.limit is not None:
         handle._limit(chosen.limit)  # noqa: SLF001
-    if handle._card is not None:  # noqa: SLF001
+    if len(handle) and handle._card is not None:  # noqa: SLF001
         handle._card.start()  # noqa: SLF001
     if chosen.blocking:
         handle.result()
     return handle
+
+
+def _say(handle: Watch, kind: str) -> None:
+    """Tell what a card would: printed beside the text view, a warning where nothing is shown."""
+    lines = handle.notes if len(handle) else ("Nothing to resume.", *handle.notes)
+    if kind == "text":
+        for line in lines:
+            print(line)  # noqa: T201  # this is the view
+    elif not kind:
+        for line in handle.notes:
+            warnings.warn(line, UserWarning, stacklevel=4)
 
 
 def _blocking(block: object) -> bool:
@@ -288,7 +365,13 @@ def _display(display: object) -> str:
 
 def _show(handle: Watch, kind: str, *, blocking: bool, side: int | None) -> None:
     """Give the handle its view: a card that lives by itself, or one that is drawn by whoever waits."""
-    if kind == "text":
+    if not len(handle):
+        if kind in {"widget", "html"}:
+            from ._notebook import still
+
+            handle.drawn_as(still(handle))
+            handle._card.show()  # noqa: SLF001
+    elif kind == "text":
         from ._terminal import text_view
 
         handle._show = text_view  # noqa: SLF001
@@ -372,6 +455,35 @@ def tasks(
     book = _session.store()
     rows = book.stream(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
     return _told(book, tasks_frame(rows, book.prices()))
+
+
+def pending(
+    since: str | datetime | timedelta | None = None,
+    until: str | datetime | timedelta | None = None,
+    provider: str | None = None,
+    experiment: str | None = None,
+) -> pd.DataFrame:
+    """What is unfinished and what is in doubt: rows of `tasks()`, and in the column `pending` why.
+
+    `unfinished`: nobody has seen its end. `stopped`, `lost`: the watching ended before the task did, see
+    `error_message`. `results missing`: over, and not all files are saved. `resume()` takes all of these up again.
+    `in doubt`: a create was sent and no answer came, so it may exist and be billed; look in your account there.
+
+    Args:
+        since: As for `tasks`.
+        until: The same.
+        provider: Only this provider's.
+        experiment: Only this experiment's.
+    """
+    from ._resume import pending_rows
+    from ._tables import TASKS, frame_of, tasks_frame
+
+    book = _session.store()
+    rows = pending_rows(book, since=since, until=until, provider=provider, experiment=experiment)
+    frame = tasks_frame(rows, book.prices())
+    why = frame_of({"pending": [row["pending"] for row in rows]}, {"pending": "string"})
+    frame.insert(len(TASKS), "pending", why["pending"])
+    return _told(book, frame)
 
 
 def events(
@@ -577,8 +689,8 @@ def plot(
 ) -> Axes:
     """Draw tasks with matplotlib: `"timeline"`, `"latency"` or `"cost"`.
 
-    * `timeline`: a bar per task from its start to its finish, queue and run apart where both are known. Each bar stands
-      on the clock that its times are from; ends that nobody saw fade. The latest 60 tasks are drawn.
+    * `timeline`: a bar per task from its start to its finish, queue and run apart where both are known, all on this
+      machine's clock; ends that nobody saw fade. The latest 60 tasks are drawn.
     * `latency`: the share of the succeeded tasks of each group that took at most so long (`total_s`).
     * `cost`: medians and quartiles of `cost` against `total_s` of the succeeded tasks of each group.
 

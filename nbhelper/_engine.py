@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from ._gate import Gate
 from ._history import History
 from ._http import Http
+from ._leases import Leases, holder
 from ._poller import Identity, Listener, Poller, identity
 from ._save import Turns
 from ._session import Connection
@@ -57,6 +58,8 @@ class Engine:
         self.pollers: dict[Identity, Poller] = {}
         self.senders: set[Sender] = set()
         self._gates: dict[tuple[str, int], Gate] = {}
+        self._leases: dict[Store, Leases] = {}
+        self._name = holder()
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop
         self._http: Http
@@ -167,6 +170,7 @@ class Engine:
         async def leave() -> None:
             await asyncio.gather(*(s.finish("the process ended", _EXIT / 2) for s in tuple(self.senders)))
             await asyncio.gather(*(p.abandon() for p in self.pollers.values()))
+            await asyncio.gather(*(leases.close() for leases in self._leases.values()))
 
         with contextlib.suppress(concurrent.futures.TimeoutError, RuntimeError):
             self.run(leave()).result(_EXIT)
@@ -185,6 +189,12 @@ class Engine:
         if key not in self._gates:
             self._gates[key] = Gate(connection.provider.looks_per_second)
         return self._gates[key]
+
+    def leases(self, store: Store) -> Leases:
+        """The leases of one store."""
+        if store not in self._leases:
+            self._leases[store] = Leases(store, self._name)
+        return self._leases[store]
 
     def _follow(
         self,
@@ -205,6 +215,7 @@ class Engine:
                 gate=self.gate(connection),
                 turns=self._turns,
                 store=store,
+                leases=self.leases(store),
                 folder=folder,
                 interval=interval,
                 ended=self._forget,

@@ -22,6 +22,7 @@ from ._providers import get
 from ._submission import Errand, Submission
 from ._text import clean, nearest
 from ._values import NO_ID, Request, Task
+from ._waiting import result_of
 from ._watch import place_of
 
 if TYPE_CHECKING:
@@ -290,6 +291,9 @@ class Experiment:
             )
             lock.submission = submission
             self._watch = handle
+            if chosen.kind == "text":
+                for line in remarks:
+                    print(line)  # noqa: T201  # the text view has no place for it
             return _api.begin(handle, chosen, store, folder)
         finally:
             if submission is None or not submission.started:
@@ -319,7 +323,7 @@ class Experiment:
         for slot in doubtful:
             if slot.row is not None and slot.row.state == "sent":
                 note = "the process that sent it ended before the answer came; it may have been made"
-                store.intent_in_doubt(slot.row.uid, note).result()
+                result_of(store.intent_in_doubt(slot.row.uid, note))
         n = len(doubtful)
         creates = f"{n:,} creates are" if n != 1 else "1 create is"
         check = "check your account at the provider, then run(retry_in_doubt=True)"
@@ -354,7 +358,7 @@ class Experiment:
             same = row is not None and row.request_digest == checked.digest and row.origin == where.origin
             if row is not None and row.state == "begun" and not same:
                 # Never sent, and the request is another one by now.
-                store.intent_refused(row.uid, "", "not sent: the experiment's request has changed").result()
+                result_of(store.intent_refused(row.uid, "", "not sent: the experiment's request has changed"))
             elif row is not None and same and (row.state == "begun" or (slot.status == "in doubt" and row.request_id)):
                 errand.uid, errand.request_id = row.uid, row.request_id
             found.append(errand)

@@ -13,6 +13,7 @@ from ._errors import BadInput
 from ._http import CREATE_DEADLINE
 from ._submission import Submission
 from ._text import clean
+from ._waiting import result_of
 
 _held: dict[tuple[Path, str], Lock] = {}
 """By this process; a later run takes over from an earlier one."""
@@ -37,7 +38,7 @@ class Lock:
         with _turn:
             earlier = _held.get(self._key)
             if earlier is not None and earlier.submission is not None:
-                engine().run(earlier.submission.finish("run again", CREATE_DEADLINE)).result()
+                result_of(engine().run(earlier.submission.finish("run again", CREATE_DEADLINE)))
             digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
             self._file = os.open(folder / f".experiment-{digest}.lock", os.O_RDWR | os.O_CREAT, 0o600)
             try:

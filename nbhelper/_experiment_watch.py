@@ -39,7 +39,7 @@ class ExperimentWatch(Watch):
         super().__init__(histories, connections, single=False, saving=saving, store=store)
         self._submission = submission
         self._frame = frame
-        self._remarks = tuple(remarks)
+        self._lines = tuple(remarks)
         self._stopped = ""
         for entry in self._entries.values():
             # In doubt, or made at another address: there is nothing to look at.
@@ -62,7 +62,7 @@ class ExperimentWatch(Watch):
     def notes(self) -> tuple[str, ...]:
         """Trouble worth showing, such as an API that asks to wait."""
         going = self._submission.notes() if self._submission is not None else []
-        return (*super().notes, *going, *self._remarks)
+        return (*super().notes, *going)
 
     def history_at(self, key: Identity) -> History:
         """What is known of a place."""
@@ -72,7 +72,7 @@ class ExperimentWatch(Watch):
         """What stands at a place from now on; a task that was made is watched."""
         if history is None:
             return
-        with self._changed:
+        with self._lock:
             entry = self._entries[key]
             entry.history = history
             ours = identity(history)
@@ -87,12 +87,12 @@ class ExperimentWatch(Watch):
                 [(history, entry.connection)], self._listen, store=store, folder=folder, interval=interval
             )
             if self._stopped:
-                with self._changed:
+                with self._lock:
                     self._part([key], self._stopped)
 
     def touch(self) -> None:
         """Draw again: something changed that no history tells."""
-        with self._changed:
+        with self._lock:
             self._notify()
 
     def stop(self, note: str = "stopped by hand") -> None:

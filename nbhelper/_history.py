@@ -6,7 +6,6 @@ reading `state` or `outcome` costs the same for three events and for three thous
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -40,6 +39,9 @@ GRACE = timedelta(seconds=60)
 PATIENCE = timedelta(minutes=10)
 """How long replies may be unreadable, or credit be missing, before we say that we cannot see the task."""
 
+UNSAVED = "results are not saved"
+"""The note of a watch that wants no files: what it leaves is not missing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -49,6 +51,8 @@ class Facts:
     """The newest snapshot, or the final one once there is one: the first final word stands."""
     ended: Mark | None = None
     """The last word that no snapshot said (`stopped`, `lost`, `refused`), until the task is watched again."""
+    watching: Mark | None = None
+    """How the newest watch began."""
     trouble: Miss | None = None
     """The last look, when it was a miss."""
     outputs: Mapping[str, Output] = field(default_factory=nothing)
@@ -157,8 +161,12 @@ class Facts:
             case MarkWord.STOPPED | MarkWord.LOST | MarkWord.REFUSED:
                 final = self.latest is not None and self.latest.state.final
                 return self if final else replace(self, ended=mark)
-            case MarkWord.WATCHING | MarkWord.RESUMED:
-                return replace(self, ended=None)
+            case MarkWord.WATCHING:
+                return replace(self, ended=None, watching=mark)
+            case MarkWord.RESUMED:
+                # What could not be saved is tried again: the disk may have room by now. Expired links do not come back.
+                tried = {n: s for n, s in self.saves.items() if s.state is not SaveState.FAILED}
+                return replace(self, ended=None, watching=mark, saves=MappingProxyType(tried))
 
 
 def _with(known: Mapping[str, Output], new: tuple[Output, ...]) -> Mapping[str, Output]:
@@ -280,6 +288,15 @@ class History:
         """Whether nothing more is to come: an outcome, and every output saved or given up."""
         return self.outcome is not None and all(name in self.facts.saves for name in self.facts.outputs)
 
+    @property
+    def missing(self) -> tuple[Output, ...]:
+        """Results that somebody wanted, that are not saved, and that may still be had: all but expired ones."""
+        watching = self.facts.watching
+        if watching is not None and watching.note == UNSAVED and not self.facts.saves:
+            return ()
+        there = {SaveState.SAVED, SaveState.EXPIRED}
+        return tuple(o for o in self.outputs if (o.url or o.ref) and self.save_state(o.name) not in there)
+
     def raise_for_failure(self) -> History:
         """Itself when the task succeeded.
 
@@ -312,7 +329,9 @@ class History:
         return f"<History {' '.join(words)}>"
 
     def _repr_html_(self) -> str:
-        return f"<code>{html.escape(repr(self))}</code>"
+        from ._card_line import history_line
+
+        return history_line(self)
 
 
 def verdict(history: History, now: datetime, *, confirm: frozenset[str] = frozenset()) -> Mark | None:

@@ -103,8 +103,8 @@ class Rows:
 
     def append(
         self, db: sqlite3.Connection, uid: str, events: Sequence[Event], links: Mapping[str, str], summary: History
-    ) -> None:
-        """Keep observations, and the live links that came with them."""
+    ) -> bool:
+        """Keep observations, and the live links that came with them; whether the rows have these events' numbers."""
         row = self.task(db, uid)
         if row is None:
             # The file was deleted or moved aside under a running watch: all that is known goes into the new one.
@@ -117,6 +117,7 @@ class Rows:
         last = self.put_events(db, uid, events)
         together = bool(summary.events) and last == summary.events[-1].seq
         self.sum_up(db, row, summary if together else self.load(db, row))
+        return together
 
     def history(self, db: sqlite3.Connection, uid: str) -> History | None:
         """The history of a row; None where there is no row that can be trusted."""

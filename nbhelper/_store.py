@@ -11,13 +11,14 @@ import atexit
 import contextlib
 import hmac
 import os
+import sqlite3
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 from . import _creates, _listing
 from ._codec import dumps, iso, loads
@@ -31,7 +32,9 @@ from ._rows import Row, Rows, notes_of, uid_of
 from ._schema import lasting_salt, put, salt_of
 from ._text import clean, storable
 from ._values import NO_ID, Event, Task
-from ._writer import Writer
+from ._writer import Work, Writer
+
+T = TypeVar("T")
 
 
 def locate() -> Path:
@@ -130,7 +133,8 @@ class Store:
         *,
         links: Mapping[str, str] | None = None,
         summary: History,
-    ) -> Future[None]:
+        also: Work[None] | None = None,
+    ) -> Future[bool]:
         """Keep observations. Asking again for what is already kept changes nothing.
 
         Where another process has used a number meanwhile, the observation takes the next free one: both are kept.
@@ -140,8 +144,22 @@ class Store:
             events: What is new.
             links: Live links of outputs by name; each is dropped when its output is saved or given up.
             summary: The history including `events`.
+            also: Done first, in the same transaction; what it raises keeps the observations out.
+
+        Returns:
+            Whether the rows have the numbers of `events`; if not, another process has written too: load it again.
         """
-        return self._writer.put(lambda db: self._rows.append(db, uid, events, links or {}, summary), patient=True)
+
+        def work(db: sqlite3.Connection) -> bool:
+            if also is not None:
+                also(db)
+            return self._rows.append(db, uid, events, links or {}, summary)
+
+        return self._writer.put(work, patient=True)
+
+    def write(self, work: Work[T]) -> Future[T]:
+        """Have something done inside the next transaction."""
+        return self._writer.put(work)
 
     # Creates
 
@@ -205,6 +223,10 @@ class Store:
         with self._database.reading() as db:
             rows = [row for row in (db.execute(sql).fetchall() if db else []) if self._rows.whole(row)]
         return [*PRICES, *filter(None, (from_row(loads(body)) for _, _, body, _ in rows))]
+
+    def reading(self) -> contextlib.AbstractContextManager[sqlite3.Connection | None]:
+        """A connection for one piece of reading; None when nothing is kept yet."""
+        return self._database.reading()
 
     def load(self, uid: str) -> History | None:
         """The history of one row. One without an id of the API's yet has the id `(no id yet)`."""

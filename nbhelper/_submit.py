@@ -22,6 +22,7 @@ from ._session import Connection, connection, fingerprint, store
 from ._text import clean, kind_of, nearest
 from ._uploads import uploads_of
 from ._values import Miss, MissKind, Task, digest
+from ._waiting import result_of
 
 if TYPE_CHECKING:
     from ._history import History
@@ -245,10 +246,10 @@ def send(create: Create, *, label: str | None = None, reuse: bool = False) -> Ta
         if earlier is not None:
             return earlier.task
     request_id = new_request_id(create)
-    uid = book.begin_intent(**intent(create, book, label, request_id)).result()
+    uid = result_of(book.begin_intent(**intent(create, book, label, request_id)))
     running = engine()
     # A create that is under way is not torn off by an interrupt: its answer is what tells whether it was billed.
-    return running.run(_send(running, book, create, uid, label, request_id)).result()
+    return result_of(running.run(_send(running, book, create, uid, label, request_id)))
 
 
 def new_request_id(create: Create) -> str | None:

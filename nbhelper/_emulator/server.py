@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nbhelper._emulator.aigptimage import Aigptimage
 from nbhelper._emulator.ailab import Ailab
@@ -73,7 +73,18 @@ class _Door:
             refusal = Response("421 Misdirected Request\n", 421, media_type="text/plain")
             await refusal(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, self._dated(send))
+
+    def _dated(self, send: Send) -> Send:
+        """Every reply says when it was given, by the server's own clock; Uvicorn's header is up to a second late."""
+
+        async def dated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                date = self._world.clock.date(self._world.clock.now()).encode()
+                message["headers"] = [*message.get("headers", ()), (b"date", date)]
+            await send(message)
+
+        return dated
 
 
 class _Uvicorn(uvicorn.Server):
@@ -97,6 +108,7 @@ class Server:
         limits: Whether the APIs' create and concurrency limits are enforced.
         faults: Byte-level fault profile; None is the only one there is.
         port: 0 takes a free one.
+        skew: Seconds by which the server's clock is ahead of this machine's.
 
     Raises:
         EmulatorError: A wrong argument, or the port is taken.
@@ -109,9 +121,10 @@ class Server:
         limits: bool = False,  # noqa: FBT001, FBT002 - the public face allows it by position
         faults: str | None = None,
         port: int = 0,
+        skew: float = 0.0,
     ) -> None:
-        _check(speed, seed, limits, faults, port)
-        self._world = World(speed=float(speed), seed=seed, limits=limits)
+        _check(speed, seed, limits, faults, port, skew)
+        self._world = World(speed=float(speed), seed=seed, limits=limits, skew=float(skew))
         self._vault = Vault(self._world)
         self._gptge = Gptge(self._world, self._vault)
         #: Longest prefix first: the API that answers for unknown paths below it.
@@ -166,6 +179,7 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            date_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=1,
         )
@@ -315,7 +329,7 @@ def _family(name: str) -> str:
     return {"ailab-legacy": "ailab", "tripo-v3": "tripo"}.get(name, name)
 
 
-def _check(speed: object, seed: object, limits: object, faults: object, port: object) -> None:
+def _check(speed: object, seed: object, limits: object, faults: object, port: object, skew: object) -> None:
     """Refuse arguments that cannot work."""
     number = isinstance(speed, int | float) and not isinstance(speed, bool)
     if not number or not 0 < speed < 1e9:  # type: ignore[operator]
@@ -331,5 +345,7 @@ def _check(speed: object, seed: object, limits: object, faults: object, port: ob
             f"There is no byte-level fault profile {faults!r} in this version; leave faults out, and ask for "
             "failures with script() or an emu: word in the prompt."
         )
+    if isinstance(skew, bool) or not isinstance(skew, int | float) or not abs(skew) < 1e8:
+        raise EmulatorError(f"skew must be a number of seconds, such as -90, not {str(skew)[:40]}.")
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
         raise EmulatorError(f"port must be 0 (a free one) to 65535, not {port!r}.")

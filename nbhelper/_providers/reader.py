@@ -303,6 +303,9 @@ def _trouble(provider: Provider, reply: HttpReply, body: Any, secrets: tuple[str
     if inner is not None and inner.is_integer() and 300 <= inner < 600 and status < 300:
         status = int(inner)
     code = _code(provider, body)
+    failed = set(_said(provider, body)) == {State.FAILED}
+    if status < 300 and failed and not provider.strict_code and code != _UNREADABLE:
+        code = None  # beside a word for failure it is the reason
     if status < 300 and code is None:
         if reply.status in {200, 201, 202, 203}:
             return None
