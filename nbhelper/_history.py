@@ -118,29 +118,29 @@ class Facts:
         return now if self.skew_s is None else 0.8 * self.skew_s + 0.2 * now
 
     def _snapshot(self, at: datetime, seen: Snapshot) -> Facts:
-        looked = replace(
-            self,
-            polls=self.polls + 1,
-            misses_in_a_row=0,
-            trouble=None,
-            first_look_at=self.first_look_at or at,
-            last_look_at=at,
-            last_good_at=at,
-            skew_s=self._skew(at, seen.replied_at),
-            outputs=_with(self.outputs, seen.outputs),
-            credits=seen.credits if seen.credits is not None else self.credits,
-            model=seen.model or self.model,
-            params=seen.params or self.params,
-            created=self.created or seen.created_at,
-            started=self.started or seen.started_at,
-            resolution_s=seen.resolution_s or self.resolution_s,
-        )
+        looked: dict[str, Any] = {
+            "polls": self.polls + 1,
+            "misses_in_a_row": 0,
+            "trouble": None,
+            "first_look_at": self.first_look_at or at,
+            "last_look_at": at,
+            "last_good_at": at,
+            "skew_s": self._skew(at, seen.replied_at),
+            "outputs": _with(self.outputs, seen.outputs),
+            "credits": seen.credits if seen.credits is not None else self.credits,
+            "model": seen.model or self.model,
+            "params": seen.params or self.params,
+            "created": self.created or seen.created_at,
+            "started": self.started or seen.started_at,
+            "resolution_s": seen.resolution_s or self.resolution_s,
+        }
         if self.latest is not None and self.latest.state.final:
             # Whatever a server says after its final word is recorded as an event and changes nothing but fresh links.
-            return replace(looked, latest=self.latest)
+            return replace(self, **looked)
         running = seen.state is State.RUNNING and self.running_at is None
         return replace(
-            looked,
+            self,
+            **looked,
             latest=seen,
             ended=None if seen.state.final else self.ended,
             progress=max((p for p in (seen.progress, self.progress) if p is not None), default=None),
@@ -215,7 +215,7 @@ class History:
         if isinstance(seen, Snapshot) and latest is not None and seen.raw == latest.raw:
             seen = replace(seen, raw=latest.raw)  # equal replies share one copy
         event = Event(self.events[-1].seq + 1 if self.events else 1, at, seen)
-        return replace(self, events=(*self.events, event), facts=self.facts.step(at, seen))
+        return History(self.task, (*self.events, event), self.origin, self.uid, self.facts.step(at, seen))
 
     # What follows from the events
 

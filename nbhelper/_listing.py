@@ -111,6 +111,18 @@ def submitted(db: sqlite3.Connection, provider: str, origin: str, request_digest
     return found[0] if found else None
 
 
+def recent(rows: Rows, db: sqlite3.Connection, provider: str, origin: str, most: int) -> list[Row]:
+    """The newest tasks of one API, oldest first, each with the time of its last good look."""
+    found = db.execute(_RECENT, (provider, origin, most)).fetchall()
+    bodies = [(rows.summary(uid, values), at) for uid, at, *values in reversed(found)]
+    return [{**body, "last_good_at": at} for body, at in bodies if body is not None]
+
+
+def models(db: sqlite3.Connection, uids: Iterable[str]) -> dict[str, str]:
+    """The model that each of these rows was created with, where that is known."""
+    return dict(db.execute(_MODELS, (dumps(list(uids)),)).fetchall())
+
+
 def _select(rows: Rows, db: sqlite3.Connection | None, columns: str, wanted: Wanted) -> list[tuple[Any, ...]]:
     asked = _asked(wanted, rows.clock())  # also where nothing is kept yet: a wrong filter is told at once
     return [] if db is None else db.execute(columns + _WANTED, asked).fetchall()
@@ -149,6 +161,12 @@ _SUBMITTED = (
 _OF_TASKS = " FROM tasks t LEFT JOIN summaries s ON s.uid = t.uid"
 _UIDS = f"SELECT t.uid {_OF_TASKS}"
 _SUMMARIES = f"SELECT t.uid, {', '.join(f's.{name}' for name in (*SUMMARY, 'digest'))}{_OF_TASKS}"
+_LAST_GOOD = "(SELECT max(e.at) FROM events e WHERE e.uid = t.uid AND e.kind = 'snapshot')"
+_RECENT = (
+    f"SELECT t.uid, {_LAST_GOOD}, {', '.join(f's.{name}' for name in (*SUMMARY, 'digest'))}{_OF_TASKS}"
+    " WHERE t.provider = ? AND t.origin = ? ORDER BY t.uid DESC LIMIT ?"
+)
+_MODELS = "SELECT uid, model FROM tasks WHERE model IS NOT NULL AND uid IN (SELECT value FROM json_each(?))"
 _EVENT = "e.uid, e.seq, e.at, e.kind, e.body, e.reply, e.digest"
 _EVENTS = f"SELECT t.uid, s.seq, {_EVENT}{_OF_TASKS} LEFT JOIN events e ON e.uid = t.uid"
 _SAVED = f"SELECT t.uid, s.n_saved, {_EVENT}{_OF_TASKS} LEFT JOIN events e ON e.uid = t.uid AND e.kind = 'saved'"

@@ -21,13 +21,16 @@ from ._errors import StoreError
 from ._gate import Gate
 from ._history import UNSAVED, History, verdict
 from ._http import Forbidden, Http, Unreached
+from ._landing import landed
 from ._leases import Held, Leases, Work
-from ._pace import pause
-from ._providers.reader import fill, look_request, read, read_link
+from ._looks import Looks
+from ._pace import JITTER, pause
+from ._past import Past
+from ._providers.reader import fill, read_link
 from ._save import ELSEWHERE, Place, Turns, save_bytes, save_link
 from ._session import Connection
 from ._text import clean
-from ._values import Event, Mark, MarkWord, Miss, MissKind, Outcome, Output, Saved, SaveState, Seen, Snapshot
+from ._values import Event, Mark, MarkWord, Miss, MissKind, Outcome, Output, Saved, SaveState, Seen, Snapshot, State
 
 if TYPE_CHECKING:
     from ._store import Store
@@ -83,6 +86,8 @@ class Poller:
         *,
         http: Http,
         gate: Gate,
+        looks: Looks,
+        past: Past,
         turns: Turns,
         store: Store,
         leases: Leases,
@@ -101,6 +106,8 @@ class Poller:
         self._ended = ended
         self._http = http
         self._gate = gate
+        self._looks = looks
+        self._past = past
         self._turns = turns
         self._store = store
         self._leases = leases
@@ -113,7 +120,7 @@ class Poller:
         self._looking = asyncio.Lock()
         self._replied = 0.0
         self._flying = False
-        self._chance = 0.5
+        self._planned: tuple[History | None, float | None, float] = (None, None, 0.0)
         self._step: asyncio.Task[bool] | None = None
         self._work: asyncio.Task[None] | None = None
         self._stopping = False
@@ -220,7 +227,7 @@ class Poller:
             lease = self._leases.take(history.uid) if claim else self._keep(history, seen)
             try:
                 append = self._store.append(history.uid, fresh, links=links, summary=history, also=lease)
-                together = await asyncio.wrap_future(append)
+                together = await landed(append)
                 self._unwritten, self.note = (), ""
                 self.history = history if together else await self._stored(history)
             except StoreError as error:
@@ -278,6 +285,7 @@ class Poller:
             log.exception("saving the results of %s", self.history.task)
         self._leases.release(self.history.uid)
         self.over = True
+        self._past.add(self.history)
         self._ended(self)
         self._tell()
 
@@ -340,10 +348,10 @@ class Poller:
         Raises:
             Held: Another process has taken over.
         """
-        await asyncio.sleep(due())
+        await self._looks.due(due(), self._soonest())
         if not await self._leases.holds(self.history.uid):
             raise Held
-        self._step = asyncio.create_task(self._look_if(due))
+        self._step = asyncio.create_task(self._look_if(lambda: min(due(), self._soonest())))
         await asyncio.shield(self._step)
 
     async def _look_if(self, due: Callable[[], float]) -> bool:
@@ -359,15 +367,31 @@ class Poller:
         last = self.history.facts.last_look_at
         if last is None:
             return 0.0
-        floor = self.connection.provider.floor
-        wait = pause(self.history, last, floor=floor, interval=self.interval, chance=self._chance)
+        history, interval, wait = self._planned
+        if history is not self.history or interval != self.interval:
+            wait = pause(
+                self.history,
+                last,
+                floor=self.connection.provider.floor,
+                interval=self.interval,
+                chance=random.random(),  # noqa: S311  # jitter
+                known=self._past.of(self.history),
+                sharing=self._looks.shared,
+            )
+            self._planned = self.history, self.interval, wait
         return max(0.0, wait - self._passed())
+
+    def _soonest(self) -> float:
+        """Seconds until a look is welcome that costs nothing: at the floor, but in trouble not before it is due."""
+        latest = self.history.facts.latest
+        unwell = self.history.facts.trouble is not None or (latest is not None and latest.state is State.UNKNOWN)
+        return self._due() if unwell or self.interval is not None else self._since_look()
 
     def _since_look(self) -> float:
         """Seconds until the floor allows another look."""
         if self.history.facts.last_look_at is None:
             return 0.0
-        return max(0.0, self.connection.provider.floor * 1.02 - self._passed())
+        return max(0.0, self.connection.provider.floor * (1 + JITTER[0]) - self._passed())
 
     def _passed(self) -> float:
         """Seconds since the last look."""
@@ -378,34 +402,13 @@ class Poller:
         return max(0.0, passed)
 
     async def _look(self) -> Snapshot | Miss:
-        provider, task = self.connection.provider, self.history.task
-        secrets = (self.connection.key.reveal(),)
-        async with self._gate.passing():
-            self._flying = True
-            try:
-                reply = await self._http.api(self.connection, look_request(provider, task.id, task.extra))
-            except Unreached as error:
-                seen: Snapshot | Miss = Miss(kind=MissKind.NETWORK, message=clean(error))
-            except Forbidden as error:
-                seen = Miss(kind=MissKind.REFUSED, message=clean(error))
-            else:
-                seen = read(provider, reply, ident=task.id, secrets=secrets)
-            finally:
-                self._flying = False
-                self._replied = time.monotonic()
-                self._chance = random.random()  # noqa: S311  # jitter
-            self._judge(seen)
-        return seen
+        try:
+            return await self._looks.at(self.history.task, self._fly, first=self.history.facts.polls == 0)
+        finally:
+            self._replied = time.monotonic()
 
-    def _judge(self, seen: Snapshot | Miss | str) -> None:
-        """Tell the gate what this reply means for everybody who uses the same key."""
-        kind = seen.kind if isinstance(seen, Miss) else None
-        if kind in {MissKind.NETWORK, MissKind.SERVER}:
-            self._gate.fault()
-            return
-        self._gate.fine()
-        if kind is MissKind.RATE_LIMITED and isinstance(seen, Miss):
-            self._gate.slow_down(seen.retry_after or self.connection.provider.floor)
+    def _fly(self, *, flying: bool) -> None:
+        self._flying = flying
 
     async def _see(self, seen: Snapshot | Miss) -> None:
         """Record a look. Bytes that came inside the reply are on disk before their row is."""
@@ -516,7 +519,7 @@ class Poller:
                     found = Miss(kind=MissKind.REFUSED, message=clean(error))
                 else:
                     found = read_link(provider, reply, (self.connection.key.reveal(),))
-                self._judge(found)
+                self._gate.judge(found, provider.floor)
             if isinstance(found, str):
                 return found
             refusals += found.kind not in {MissKind.NETWORK, MissKind.SERVER, MissKind.RATE_LIMITED}

@@ -13,7 +13,7 @@ import hmac
 import os
 import sqlite3
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -269,6 +269,16 @@ class Store:
                 return self._rows.again(db, uid) if db else None
 
         return _listing.told(self._rows, found, again)
+
+    def recent(self, provider: str, origin: str, most: int) -> list[Row]:
+        """The newest rows of one API, oldest first, as `rows` gives them, and `last_good_at`: when it last answered."""
+        with self._database.reading() as db:
+            return _listing.recent(self._rows, db, provider, origin, most) if db else []
+
+    def models(self, uids: Iterable[str]) -> dict[str, str]:
+        """With which model, or endpoint that stands for one, rows were created, where that is known."""
+        with self._database.reading() as db:
+            return _listing.models(db, uids) if db else {}
 
     def histories(self, **wanted: Unpack[Wanted]) -> list[History]:
         """The histories of `rows(**wanted)`, but for creates that have no id yet."""

@@ -11,7 +11,7 @@ from support.raw_server import reply
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import _engine, _history, _poller, _session
+from nbhelper import _engine, _history, _looks, _poller, _session
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Outcome, Saved, SaveState, Snapshot, State
 
 
@@ -497,7 +497,7 @@ def test_what_the_server_says_is_returned_not_raised(mill, word, outcome):
 
 def test_a_fault_of_our_own_ends_in_an_outcome(mill, monkeypatch, logged):
     """A bug in a reader ends the watch as lost, said and logged, never in silence."""
-    monkeypatch.setattr(_poller, "read", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(_looks, "read", lambda *a, **k: 1 / 0)
 
     history = watch(mill.job(WORKING)).result(5)
 
