@@ -104,3 +104,15 @@ def test_it_runs_on_binder(built, path):
     assert where.startswith(str(environment))
     notebook = nbformat.read(out, as_version=4)
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip())
+
+
+@pytest.mark.binder
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_installed_command_has_the_notebooks(built, tmp_path):
+    """They came along in the wheel that postBuild made."""
+    run, _, _ = built
+
+    run("nbhelper", "notebooks", str(tmp_path / "out"), cwd=tmp_path)
+
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [path.name for path in NOTEBOOKS]
