@@ -39,6 +39,19 @@ def test_every_task_is_submitted_once_and_tabulated(experiment, factory, run):
     assert repr(exp) == "<Experiment owls: 8 tasks, price unknown, 8 sent>"
 
 
+def test_every_table_takes_an_experiment(experiment, run):
+    """As it takes a watch or a frame."""
+    exp = experiment()
+    run(exp)
+
+    assert nbh.summary(exp, by="param_prompt")["n"].tolist() == [2, 2]
+    assert exp.summary("prompt")["succeeded"].tolist() == [2, 2]
+    assert exp.summary()["succeeded"].tolist() == [1, 1, 1, 1]
+    pd.testing.assert_frame_equal(nbh.read_csv(nbh.to_csv(exp, "owls.csv")), exp.to_frame())
+    assert nbh.gallery(exp, row="prompt").pictures == 0
+    assert nbh.pending(experiment="owls").empty
+
+
 def test_running_again_submits_only_what_is_missing(experiment, factory, run):
     """The same grid sends nothing, a larger one what is new, with the same object or another one."""
     exp = experiment()
