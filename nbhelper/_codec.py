@@ -25,6 +25,7 @@ from ._history import History
 from ._text import clean, redact, storable
 from ._timing import TIMES, timing
 from ._values import (
+    NO_ID,
     Mark,
     MarkWord,
     Miss,
@@ -39,10 +40,6 @@ from ._values import (
     TaskError,
     digest,
 )
-
-NO_ID = "(no id yet)"
-"""What stands for the id of a create whose answer has not come; such a row is listed, never looked at."""
-
 
 # Plain values
 
@@ -333,7 +330,7 @@ _SHAPE: dict[str, tuple[type[Any], dict[str, _Reader]]] = {
             "n_bytes": _integer,
         },
     ),
-    "mark": (Mark, {"word": _member(MarkWord), "note": _text}),
+    "mark": (Mark, {"word": _member(MarkWord), "note": _text, "code": _text}),
 }
 _KIND: dict[type[Any], str] = {cls: kind for kind, (cls, _) in _SHAPE.items()}
 
@@ -366,7 +363,9 @@ def row_of(
     params = task.params if task and task.params else plain(history.task.params or facts.params)
     task = task or history.task
     asked = params.get("model")
-    error = facts.latest.error if facts.latest and facts.latest.state.final and not history.succeeded else None
+    final = facts.latest is not None and facts.latest.state.final
+    error = facts.latest.error if facts.latest and final and not history.succeeded else None
+    code = error.code if error else facts.ended.code if facts.ended and not final else None
     saved = [s for s in facts.saves.values() if s.state is SaveState.SAVED]
     sizes = {s.file or s.name: s.n_bytes for s in saved}
     known = [n for n in sizes.values() if n is not None]
@@ -384,7 +383,7 @@ def row_of(
         "origin": history.origin or None,
         "state": history.state,
         "outcome": history.outcome,
-        "error_code": error.code if error else None,
+        "error_code": code,
         "error_message": (error.message or None) if error else history.error,
         **{name: iso(at) if (at := getattr(times, name)) else None for name in TIMES},
         **{

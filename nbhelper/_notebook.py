@@ -28,7 +28,7 @@ from ._card_tiles import PICTURES
 from ._engine import engine
 from ._history import History
 from ._preview import Thumbnail, can_preview, previewer
-from ._terminal import detail, elapsed, seconds, state_of
+from ._terminal import detail, elapsed, seconds, state_of, word_of
 from ._text import clean
 from ._values import SaveState
 
@@ -168,8 +168,8 @@ def text_of(histories: Sequence[History]) -> str:
         after = f" after {seconds(spent)}" if spent is not None and history.outcome else ""
         more = detail(history, now)
         name = f" ({clean(history.task.label, 60)})" if history.task.label else ""
-        state = state_of(history) or "waiting"
-        lines.append(f"{clean(history.task, 100)}{name}: {state}{after}{f', {more}' if more else ''}")
+        task = clean(history.task, 100) if history.created else history.task.provider
+        lines.append(f"{task}{name}: {word_of(history)}{after}{f', {more}' if more else ''}")
     if (rest := len(histories) - 50) > 0:
         lines.append(f"and {rest} more")
     return "\n".join(lines)
