@@ -206,11 +206,12 @@ class Http:
     ) -> HttpReply:
         for attempt in (1, 2):
             sent.fresh = sent.answered = False
+            sent.response = None
             try:
                 request = client.build_request(
                     method, url, headers=dict(headers), extensions={"trace": sent.trace}, **body
                 )
-                response = await client.send(request, stream=True)
+                response = sent.response = await client.send(request, stream=True)
                 try:
                     return HttpReply(response.status_code, _headers(response), await _body(response, cap))
                 finally:
@@ -311,6 +312,7 @@ class _Sent:
         self.flag = False
         self.fresh = False
         self.answered = False
+        self.response: httpx.Response | None = None
 
     async def trace(self, event: str, _: Any) -> None:
         if event.endswith(("connect_tcp.started", "start_tls.started")):
@@ -319,6 +321,17 @@ class _Sent:
             self.flag = True
         elif event.endswith("receive_response_headers.complete"):
             self.answered = True
+        elif event.endswith("receive_response_body.complete") and self.response and _more(self.response):
+            # While the connection is still ours: kept, it would give the rest as the answer to somebody else's look.
+            await self.response.extensions["network_stream"].aclose()
+
+
+def _more(response: httpx.Response) -> bool:
+    """Whether the server sent more than its reply. The client keeps that to itself, so this looks inside."""
+    inner: Any = response.stream
+    for name in ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state"):
+        inner = getattr(inner, name, None)
+    return inner is not None and bool(inner.trailing_data[0])
 
 
 def _headers(response: Any) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +11,11 @@ from typing import Any
 
 import pytest
 import trustme
-from support.mill import KEY
+from support.mill import KEY, Mill, provider
 from support.raw_server import Play, RawServer
+
+import nbhelper as nbh
+from nbhelper._http import Http
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +62,57 @@ def tls(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     return context
+
+
+@pytest.fixture
+def mill_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Mill]]:
+    """Make mills of one's own: with TLS, at a port, at another name."""
+    monkeypatch.setenv("MILL_API_KEY", KEY)
+    made: list[Mill] = []
+
+    def begin(root: str | None = None, **options: Any) -> Mill:
+        made.append(Mill(**options))
+        nbh.register(provider(root or made[-1].root))
+        return made[-1]
+
+    yield begin
+    for mill in made:
+        mill.close()
+        assert mill.server.faults == []
+
+
+@pytest.fixture
+def hasty_looks(monkeypatch: pytest.MonkeyPatch) -> float:
+    """A look has a third of a second and not thirty."""
+    assert Http.api.__kwdefaults__ is not None
+    monkeypatch.setitem(Http.api.__kwdefaults__, "deadline", 0.33)
+    return 0.33
+
+
+Address = tuple[int, int, int, str, tuple[Any, ...]]
+
+
+def address(host: str, port: int) -> Address:
+    """An address as a resolver gives it."""
+    if ":" in host:
+        return (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0))
+    return (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str] | OSError]]:
+    """A resolver of the test's own: name to what each question gets, the last one again and again."""
+    known: dict[str, list[list[str] | OSError]] = {}
+    real = asyncio.base_events.BaseEventLoop.getaddrinfo
+
+    async def getaddrinfo(self: Any, host: Any, port: Any, **options: Any) -> list[Any]:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name not in known:
+            return await real(self, host, port, **options)
+        found = known[name].pop(0) if len(known[name]) > 1 else known[name][0]
+        if isinstance(found, OSError):
+            raise found
+        return [address(one, port) for one in found]
+
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    return known
