@@ -205,8 +205,7 @@ class Http:
         sent: _Sent,
     ) -> HttpReply:
         for attempt in (1, 2):
-            sent.fresh = sent.answered = False
-            sent.response = None
+            sent.begin()
             try:
                 request = client.build_request(
                     method, url, headers=dict(headers), extensions={"trace": sent.trace}, **body
@@ -219,6 +218,8 @@ class Http:
             except Unreached:
                 raise
             except Exception as error:  # noqa: BLE001  # InvalidURL, UnicodeError and more stand outside HTTPError
+                if method == "GET" and sent.astray:
+                    raise Forbidden("the API redirects to an unreadable address") from None
                 stale = isinstance(error, self.lib.ReadError | self.lib.WriteError | self.lib.RemoteProtocolError)
                 if attempt == 1 and stale and not sent.fresh and not sent.answered and method == "GET":
                     continue  # a kept connection that died while idle: the server never saw the request
@@ -258,24 +259,23 @@ class Http:
     async def _file(
         self, url: str, addresses: list[str], headers: Mapping[str, str]
     ) -> AsyncIterator[tuple[HttpReply, AsyncIterator[bytes]]]:
+        sent = _Sent()
         try:
-            response = await self._ask(url, addresses, headers)
+            response = await self._ask(url, addresses, headers, sent)
         except TimeoutError:
             raise Unreached(f"no reply within {LOOK_DEADLINE:g} s", sent=True) from None
         except Exception as error:  # noqa: BLE001  # InvalidURL, UnicodeError and more stand outside HTTPError
+            if sent.astray:
+                raise Forbidden("the link redirects to an unreadable address") from None
             raise Unreached(_said(error, url), sent=True) from None
         # Beyond here a fault is the receiver's own, such as a full disk, and is not taken for the network's.
         try:
-            coding = response.headers.get("content-encoding", "identity").strip().casefold()
-            if coding not in {"", "identity"}:
-                raise Unreached(
-                    f"the file comes in an encoding that was not asked for ({clean(coding, 40)})", sent=True
-                )
+            # Bytes as they come: an encoding that was not asked for is kept and never undone.
             yield HttpReply(response.status_code, _headers(response)), _pieces(response, url)
         finally:
             await response.aclose()
 
-    async def _ask(self, url: str, addresses: list[str], headers: Mapping[str, str]) -> httpx.Response:
+    async def _ask(self, url: str, addresses: list[str], headers: Mapping[str, str], sent: _Sent) -> httpx.Response:
         """The beginning of a file's reply, from the first of the checked addresses that can be connected to."""
         host = urlsplit(url).hostname or ""
         direct = _direct(url)
@@ -289,8 +289,9 @@ class Http:
                 "GET",
                 target.copy_with(host=address),
                 headers={**headers, "host": target.netloc.decode("ascii")},
-                extensions={"sni_hostname": host},
+                extensions={"sni_hostname": host, "trace": sent.trace},
             )
+            sent.begin()
             try:
                 async with asyncio.timeout(LOOK_DEADLINE):
                     return await client.send(request, stream=True)
@@ -310,17 +311,31 @@ class _Sent:
 
     def __init__(self) -> None:
         self.flag = False
+        self.begin()
+
+    def begin(self) -> None:
+        """One more attempt."""
         self.fresh = False
-        self.answered = False
+        self.status = 0
         self.response: httpx.Response | None = None
 
-    async def trace(self, event: str, _: Any) -> None:
+    @property
+    def answered(self) -> bool:
+        """Whether a reply began."""
+        return self.status > 0
+
+    @property
+    def astray(self) -> bool:
+        """Whether there was a redirect that the client could not even read, although it was not to follow it."""
+        return 300 <= self.status < 400 and self.response is None
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         if event.endswith(("connect_tcp.started", "start_tls.started")):
             self.fresh = True
         elif event.endswith("send_request_headers.started"):
             self.flag = True
         elif event.endswith("receive_response_headers.complete"):
-            self.answered = True
+            self.status = info["return_value"][1]
         elif event.endswith("receive_response_body.complete") and self.response and _more(self.response):
             # While the connection is still ours: kept, it would give the rest as the answer to somebody else's look.
             await self.response.extensions["network_stream"].aclose()

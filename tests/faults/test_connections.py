@@ -12,13 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 import trustme
-from support.mill import DONE, KEY, WORKING, Mill, png, provider, reset, sha256, silence
-from support.raw_server import RawServer, always, reply
+from support.mill import DONE, KEY, WORKING, png, provider, reset, sha256, silence
+from support.raw_server import reply
 from support.waiting import until
 from support.watched import ended, looks, marks, misses, sound, watch
 
 import nbhelper as nbh
-from nbhelper import _engine, _gate, _http
+from nbhelper import _gate, _http
 from nbhelper._gate import Gate
 from nbhelper.testing import Fault
 
@@ -228,7 +228,7 @@ def test_a07_connect_hangs(mill_at, monkeypatch, fresh_engine):
     port = full.getsockname()[1]
     crowd = [socket.socket() for _ in range(3)]
     for sock in crowd:  # whoever comes first fills the queue; the rest wait, and so does the watch
-        sock.setblocking(False)
+        sock.setblocking(False)  # noqa: FBT003
         sock.connect_ex(("127.0.0.1", port))
     nbh.register(provider(f"http://127.0.0.1:{port}"))
     mill_at(f"http://127.0.0.1:{port}")

@@ -158,7 +158,7 @@ class RawServer:
         try:
             await self._play(Conn(self, n, reader, writer))
         except asyncio.CancelledError:
-            pass
+            writer.transport.abort()  # TLS would wait for the client to take its leave
         except Exception as error:
             self.faults.append(error)
         finally:
