@@ -285,7 +285,7 @@ NOWHERE = {
     "long label": f"http://{'a' * 70}.example/x",
     "punycode": "http://xn--a.example/",
     "overlong punycode": f"http://xn--{'9' * 80}.example/",
-    "fullwidth": "http://１２７．0.0.1/",
+    "fullwidth": "http://\uff11\uff12\uff17\uff0e0.0.1/",
     "blank": "http://a b/",
     "control": "http://a\x01b/",
 }
