@@ -454,7 +454,9 @@ async def _destination(url: str, connection: Connection | None) -> tuple[str, li
     try:
         async with asyncio.timeout(CONNECT_DEADLINE):
             found = await asyncio.get_running_loop().getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):  # a TimeoutError is an OSError
+    except UnicodeError:
+        raise Forbidden(f"the link's host can be no name: {clean(host, 80)}") from None
+    except OSError:  # a TimeoutError is one
         raise Unreached(f"the name {clean(host, 80)} cannot be resolved", sent=False) from None
     addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
     for address in addresses:
