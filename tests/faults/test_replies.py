@@ -51,7 +51,10 @@ def test_b01_gzip_cut_in_half(mill):
     assert {asked.header("accept-encoding") for asked in mill.server.requests} == {"identity"}
 
 
-@pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+PACKED = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress, "identity": bytes, "": bytes}
+
+
+@pytest.mark.parametrize(("coding", "pack"), PACKED.items(), ids=PACKED)
 def test_b01_an_encoding_that_was_not_asked_for(mill, coding, pack):
     """A whole one is read: some servers compress whatever one asks for."""
     history = ended(mill.job(zipped(pack(b'{"state": "done"}'), coding)))
