@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from support.mill import FLOOR, Mill
+from support.mill import DONE, FLOOR, Answer, Mill
+from support.raw_server import Asked, Conn
 
 import nbhelper as nbh
 from nbhelper.types import Mark, Miss, Outcome, Snapshot
@@ -49,3 +50,28 @@ def sound(histories: nbh.History | Iterable[nbh.History], mill: Mill | None = No
         starts = [gap for ident in mill.looks for gap in mill.starts(f"mill:{ident}")]
         assert min(starts, default=FLOOR) >= FLOOR, starts
     return True
+
+
+def close_after(data: bytes = b"") -> Answer:
+    """Say so much and end the connection in order."""
+
+    async def act(conn: Conn, _: Asked) -> None:
+        await conn.send(data)
+        conn._writer.close()
+
+    return act
+
+
+def each(mill: Mill, cases: Mapping[str, Answer | tuple[Answer, ...]]) -> dict[str, str]:
+    """A task for each case, all watched at once: its looks meet the case's answers and then its end.
+
+    Returns:
+        The kinds of misses of each, as words; all have succeeded, with no look more than answers.
+    """
+    answers = {name: case if isinstance(case, tuple) else (case,) for name, case in cases.items()}
+    refs = [mill.job(*said, DONE) for said in answers.values()]
+    histories = watch(refs).result(30)
+    assert sound(histories, mill)
+    assert [(n, str(h.outcome)) for n, h in zip(cases, histories, strict=True)] == [(n, "succeeded") for n in cases]
+    assert all(h.facts.polls <= len(said) + 1 for h, said in zip(histories, answers.values(), strict=True))
+    return {name: " ".join(misses(history)) for name, history in zip(cases, histories, strict=True)}
