@@ -220,11 +220,16 @@ class Http:
             except Exception as error:  # noqa: BLE001  # InvalidURL, UnicodeError and more stand outside HTTPError
                 if method == "GET" and sent.astray:
                     raise Forbidden("the API redirects to an unreadable address") from None
-                stale = isinstance(error, self.lib.ReadError | self.lib.WriteError | self.lib.RemoteProtocolError)
-                if attempt == 1 and stale and not sent.fresh and not sent.answered and method == "GET":
+                if attempt == 1 and self._stale(error) and not sent.fresh and not sent.answered and method == "GET":
                     continue  # a kept connection that died while idle: the server never saw the request
                 raise Unreached(_said(error, url), sent=sent.flag) from None
         raise AssertionError("unreachable")
+
+    def _stale(self, error: Exception) -> bool:
+        """Whether this is what a connection that died while idle looks like: not a byte came."""
+        if isinstance(error, self.lib.RemoteProtocolError):
+            return "without sending a response" in str(error)
+        return isinstance(error, self.lib.ReadError | self.lib.WriteError)
 
     # Files
 

@@ -169,28 +169,20 @@ async def _drip(it: _Exchange) -> None:
 
 async def _cut(it: _Exchange) -> None:
     head, body = await it.whole()
-    await it.send(head + body[: len(body) // 2])
+    await it.send(head + _half(body))
     await it.close()
 
 
-async def _fitting(it: _Exchange, body: bytes, *lines: str) -> None:
-    head, _ = await it.whole()
+async def _changed(it: _Exchange, change: Callable[[bytes], bytes], *lines: str) -> None:
+    """The reply with another body, under a length that fits."""
+    head, body = await it.whole()
+    body = change(body)
     head = _without(head, b"content-length", f"content-length: {len(body)}".encode())
     await it.send(head[:-2] + "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + body)
 
 
-async def _garble(it: _Exchange) -> None:
-    body = (await it.whole())[1]
-    await _fitting(it, body[: len(body) // 2])
-
-
-async def _gzip(it: _Exchange) -> None:
-    await _fitting(it, (await it.whole())[1], "content-encoding: gzip")
-
-
-async def _gzip_cut(it: _Exchange) -> None:
-    packed = gzip.compress((await it.whole())[1])
-    await _fitting(it, packed[: len(packed) // 2], "content-encoding: gzip")
+def _half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
 
 
 async def _large(it: _Exchange) -> None:
@@ -247,11 +239,11 @@ ACTS: Mapping[str, Callable[[_Exchange], Awaitable[None]]] = {
     "slow": _slow,
     "drip": _drip,
     "cut": _cut,
-    "garble": _garble,
+    "garble": lambda it: _changed(it, _half),
     "empty": lambda it: it.send(_reply(200)),
     "page": lambda it: it.send(_reply(200, _PAGE, kind="text/html")),
-    "gzip": _gzip,
-    "gzip-cut": _gzip_cut,
+    "gzip": lambda it: _changed(it, bytes, "content-encoding: gzip"),
+    "gzip-cut": lambda it: _changed(it, lambda body: _half(gzip.compress(body)), "content-encoding: gzip"),
     "bomb": lambda it: it.send(_reply(200, _bomb(), "content-encoding: gzip")),
     "large": _large,
     "endless": _endless,

@@ -120,6 +120,7 @@ def test_each_word_does_what_it_says(kie, server, kind):
     found = raw(server, kie, task)
 
     assert RAW[kind](found), found[:300]
+    assert len(kie.task(task).polls) <= 1
     struck = server.ledger().faults[before:]
     assert [(s.what, s.on, s.path, s.n) for s in struck] == [(kind, "look", "/kie/api/v1/jobs/recordInfo", 1)]
 

@@ -355,6 +355,17 @@ def test_a17_lengths_that_lie(library, mill):
     assert each(mill, {n: close_after(body) for n, body in bodies.items()}) == dict.fromkeys(LENGTHS, "network")
 
 
+def test_a17_on_a_kept_connection(library, mill):
+    """Whoever answers, however badly, has seen the request: it is not repeated at once, as on a dead connection."""
+    bad = b"HTTP/1.1 200 OK\r\n" + LENGTHS["two"] + b'\r\n{"state": "error"}'
+
+    history = through(mill, *[WORKING] * 4, bad)
+
+    assert misses(history) == ["network"]
+    assert len(mill.looks["job-1"]) == 6
+    assert mill.server.connections <= 4  # the bad reply came where three good ones had come before, and the file
+
+
 GREETINGS = {
     "another protocol": (b"SSH-2.0-OpenSSH_9\r\n\r\n", "network"),
     "HTTP/0.9": (b'{"state": "error"}', "network"),
@@ -377,16 +388,20 @@ def test_a19_long_header_line(library, mill):
     assert once(mill, close_after(line))
 
 
-def test_a20_stale_connection(library, mill):
+@pytest.mark.parametrize("orderly", [False, True], ids=["reset", "closed"])
+def test_a20_stale_connection(library, mill, orderly):
     """A kept connection that died while idle costs nothing: the request goes out once more, without a miss."""
     deaths = []
 
     async def dies(conn, _asked):
         await conn.send(reply(WORKING))
-        # It says it stays open, and tears off as soon as the next request comes.
+        # It says it stays open, and ends as soon as the next request comes.
         if await conn._reader.read(65_536):
             deaths.append(conn.n)
-            await conn.reset()
+            if orderly:
+                conn._writer.close()
+            else:
+                await conn.reset()
 
     history = through(mill, *[dies] * 4)
 
