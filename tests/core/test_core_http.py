@@ -2,13 +2,11 @@
 
 import asyncio
 import logging
-import ssl
 
 import pytest
-import trustme
 from support.downloads import fetch
 from support.mill import KEY, provider
-from support.raw_server import RawServer, always, reply
+from support.raw_server import always, reply
 
 import nbhelper as nbh
 from nbhelper import _session
@@ -17,22 +15,6 @@ from nbhelper._providers.contract import HttpRequest
 
 pytestmark = pytest.mark.usefixtures("library")
 LOOK = HttpRequest("GET", "/jobs/1", query={"a b": "ü&="})
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    """Start raw servers; all are closed in the end."""
-    monkeypatch.setenv("MILL_API_KEY", KEY)
-    made = []
-
-    def begin(play, **options):
-        made.append(RawServer(play, **options))
-        return made[-1]
-
-    yield begin
-    for server in made:
-        server.close()
-        assert server.faults == []
 
 
 def connection(server, **more):
@@ -135,17 +117,6 @@ def test_http_inside_the_own_network_uses_no_proxy_either(serve, monkeypatch):
 
 
 # TLS
-
-
-@pytest.fixture
-def tls(monkeypatch, tmp_path):
-    """A certificate for localhost, and its authority in `SSL_CERT_FILE`."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    return context
 
 
 def test_a_trusted_certificate_is_enough(serve, tls):
