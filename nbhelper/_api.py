@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from datetime import date as datetime_date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -14,15 +17,17 @@ from ._text import clean
 from ._values import Task
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     import pandas as pd
     from matplotlib.axes import Axes
 
     from ._gallery import Gallery
     from ._history import History
+    from ._prices import Price
     from ._providers.contract import Provider
     from ._session import Connection
+    from ._store import Store
     from ._watch import Watch
 
 T = TypeVar("T")
@@ -93,6 +98,7 @@ def submit(
     """
     from . import _submit
 
+    _environment.need_a_machine("submit()")
     if label is not None and not isinstance(label, str):
         raise BadInput(f"label must be text, not {type(label).__name__}.")
     if not isinstance(reuse, bool):
@@ -134,37 +140,84 @@ def watch(
         MissingAPIKey: A provider's key was not found; the text names the variable.
     """
     from ._references import tasks_of
-    from ._watch import Watch, checked_seconds
 
+    _environment.need_a_machine("watch()")
     found, single = tasks_of(tasks, provider)
-    blocking = _blocking(block)
-    limit = (
-        (BLOCKING_TIMEOUT if blocking else None)
-        if isinstance(timeout, str) and timeout == "auto"
-        else checked_seconds(timeout, "timeout")
+    names = dict.fromkeys(task.provider for task in found)
+    chosen = choices(
+        names, timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block
     )
-    _check_interval(interval, found)
-    kind = _display(display)
-    folder = _folder(save)
-    if preview is not False and (
-        isinstance(preview, bool) or not isinstance(preview, int) or not 16 <= preview <= 2048
-    ):
-        raise BadInput("preview is the longest side in pixels, 16 to 2048, or False for none.")
+    return _watch(found, {name: _session.connection(name) for name in names}, chosen, single=single)
 
-    connections = {name: _session.connection(name) for name in dict.fromkeys(task.provider for task in found)}
+
+def resume(
+    tasks: Task | str | Mapping[str, Any] | Iterable[Any] | None = None,
+    max_age: str | datetime | timedelta | None = "24h",
+    *,
+    provider: str | None = None,
+    timeout: float | Literal["auto"] | None = "auto",
+    interval: float | None = None,
+    save: bool | str | Path = True,
+    preview: int | Literal[False] = 384,
+    display: Display | Literal[False] = "auto",
+    block: bool | Literal["auto"] = "auto",
+) -> Watch:
+    """Watch again what is unfinished, after a kernel restart or whenever: `watch(pending())`.
+
+    Earlier events are kept, and downloads go on where they were. A task that is done but for its files is asked at most
+    once for fresh links. What is in doubt, or cannot be reached from here, is told in a line and left as it is; nothing
+    is ever sent again.
+
+    Args:
+        tasks: Only these, in any form that `watch` takes; None for everything in `pending()`.
+        max_age: With None above: only what was submitted or first seen no longer ago; a time, ISO text, an age such as
+            `"24h"`, or None for everything.
+        provider: As for `watch`; so are all that follow.
+        timeout: Seconds until this watch ends.
+        interval: Seconds between looks.
+        save: Whether and where results are saved.
+        preview: Longest side of previews.
+        display: What is shown.
+        block: Whether to wait here.
+
+    Returns:
+        A watch in any case; with nothing to do a finished one, whose `len` is 0.
+
+    Raises:
+        BadInput: Nothing was sent; the text says what to change.
+    """
+    from . import _resume
+
+    chosen = choices((), timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block)
+    book = _session.store()
+    plan = _resume.everything(book, max_age) if tasks is None else _resume.chosen(book, tasks, provider)
+    _check_interval(interval, plan.connections)
+    return _watch(plan.tasks, plan.connections, chosen, single=plan.single, lines=plan.lines, again=True)
+
+
+def _watch(
+    found: Sequence[Task],
+    connections: Mapping[str, Connection],
+    chosen: Choices,
+    *,
+    single: bool,
+    lines: tuple[str, ...] = (),
+    again: bool = False,
+) -> Watch:
+    """Watch tasks at these connections; `again` also tries once more what could not be saved."""
+    from ._resume import other_keys
+    from ._waiting import result_of
+    from ._watch import Watch
+
     _no_keys(found, connections)
-    if folder is not None:
-        _make(folder)
-    store = _session.store()
-    if save is True:
-        folder = store.folder / "results"
+    store, folder = chosen.places()
     prints = {name: _session.fingerprint(connection, store) for name, connection in connections.items()}
     unique = dict.fromkeys(found)
     opened = {
         task: store.open_task(task, connections[task.provider].origin, fingerprint=prints[task.provider])
         for task in unique
     }
-    histories = {task: future.result() for task, future in opened.items()}
+    histories = {task: result_of(future) for task, future in opened.items()}
 
     handle = Watch(
         [histories[task] for task in found],
@@ -172,19 +225,100 @@ def watch(
         single=single,
         saving=folder is not None,
         store=store,
+        again=again,
     )
-    _show(handle, kind, blocking=blocking, side=preview or None)
+    handle._lines = (*lines, *other_keys(store, handle._going(), prints))  # noqa: SLF001
+    if again:
+        _say(handle, chosen.kind)
+    return begin(handle, chosen, store, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The options of a watch, checked: nothing was made, nothing was shown.
+
+    Attributes:
+        blocking: Whether to wait.
+        limit: Seconds until the watch stops.
+        interval: Seconds between looks at a healthy task.
+        save: `True`, `False` or a folder.
+        side: Longest side of previews in pixels.
+        kind: What is shown: `widget`, `html`, `text` or nothing.
+    """
+
+    blocking: bool
+    limit: float | None
+    interval: float | None
+    save: bool | Path
+    side: int | None
+    kind: str
+
+    def places(self) -> tuple[Store, Path | None]:
+        """The store, and the folder for results, which is made: the last thing that can be refused."""
+        if isinstance(self.save, Path):
+            _make(self.save)
+        store = _session.store()
+        return store, store.folder / "results" if self.save is True else self.save or None
+
+
+def choices(
+    names: Iterable[str],
+    *,
+    timeout: object = "auto",
+    interval: float | None = None,
+    save: object = True,
+    preview: object = 384,
+    display: object = "auto",
+    block: object = "auto",
+) -> Choices:
+    """The options of a watch of tasks at these providers.
+
+    Raises:
+        BadInput: One that cannot be.
+    """
+    from ._watch import checked_seconds
+
+    blocking = _blocking(block)
+    limit = (
+        (BLOCKING_TIMEOUT if blocking else None)
+        if isinstance(timeout, str) and timeout == "auto"
+        else checked_seconds(timeout, "timeout")
+    )
+    _check_interval(interval, names)
+    kind = _display(display)
+    folder = _folder(save)
+    if preview is not False and (
+        isinstance(preview, bool) or not isinstance(preview, int) or not 16 <= preview <= 2048
+    ):
+        raise BadInput("preview is the longest side in pixels, 16 to 2048, or False for none.")
+    return Choices(blocking, limit, interval, folder or save is True, preview or None, kind)
+
+
+def begin(handle: Watch, chosen: Choices, store: Store, folder: Path | None) -> Watch:
+    """Show a handle and let it watch; waits for its end where that was chosen."""
+    _show(handle, chosen.kind, blocking=chosen.blocking, side=chosen.side)
     if not handle.done:
         from ._engine import engine
 
-        handle._start(engine(), store, folder, interval)  # noqa: SLF001
-    if limit is not None:
-        handle._limit(limit)  # noqa: SLF001
-    if handle._card is not None:  # noqa: SLF001
+        handle._start(engine(), store, folder, chosen.interval)  # noqa: SLF001
+    if chosen.limit is not None:
+        handle._limit(chosen.limit)  # noqa: SLF001
+    if len(handle) and handle._card is not None:  # noqa: SLF001
         handle._card.start()  # noqa: SLF001
-    if blocking:
+    if chosen.blocking:
         handle.result()
     return handle
+
+
+def _say(handle: Watch, kind: str) -> None:
+    """Tell what a card would: printed beside the text view, a warning where nothing is shown."""
+    lines = handle.notes if len(handle) else ("Nothing to resume.", *handle.notes)
+    if kind == "text":
+        for line in lines:
+            print(line)  # noqa: T201  # this is the view
+    elif not kind:
+        for line in handle.notes:
+            warnings.warn(line, UserWarning, stacklevel=4)
 
 
 def _blocking(block: object) -> bool:
@@ -230,7 +364,13 @@ def _display(display: object) -> str:
 
 def _show(handle: Watch, kind: str, *, blocking: bool, side: int | None) -> None:
     """Give the handle its view: a card that lives by itself, or one that is drawn by whoever waits."""
-    if kind == "text":
+    if not len(handle):
+        if kind in {"widget", "html"}:
+            from ._notebook import still
+
+            handle.drawn_as(still(handle))
+            handle._card.show()  # noqa: SLF001
+    elif kind == "text":
         from ._terminal import text_view
 
         handle._show = text_view  # noqa: SLF001
@@ -245,21 +385,21 @@ def _show(handle: Watch, kind: str, *, blocking: bool, side: int | None) -> None
         handle._card.show()  # noqa: SLF001
 
 
-def _check_interval(interval: object, tasks: Sequence[Task]) -> None:
+def _check_interval(interval: object, names: Iterable[str]) -> None:
     if interval is None:
         return
     if isinstance(interval, bool) or not isinstance(interval, int | float) or not 0 < interval < 1e9:
         raise BadInput("interval is a number of seconds above zero, or None to aim at the finish.")
     from ._providers import get
 
-    for name in sorted({task.provider for task in tasks}):
+    for name in sorted(set(names)):
         floor = get(name).floor
         if interval < floor and name not in _warned:
             _warned.add(name)
             warnings.warn(
                 f"{name} is looked at every {floor:g} s at the most; interval={interval:g} asks for more.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
 
@@ -311,8 +451,38 @@ def tasks(
     """
     from ._tables import tasks_frame
 
-    rows = _session.store().rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
-    return tasks_frame(rows)
+    book = _session.store()
+    rows = book.stream(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
+    return _told(book, tasks_frame(rows, book.prices()))
+
+
+def pending(
+    since: str | datetime | timedelta | None = None,
+    until: str | datetime | timedelta | None = None,
+    provider: str | None = None,
+    experiment: str | None = None,
+) -> pd.DataFrame:
+    """What is unfinished and what is in doubt: rows of `tasks()`, and in the column `pending` why.
+
+    `unfinished`: nobody has seen its end. `stopped`, `lost`: the watching ended before the task did, see
+    `error_message`. `results missing`: over, and not all files are saved. `resume()` takes all of these up again.
+    `in doubt`: a create was sent and no answer came, so it may exist and be billed; look in your account there.
+
+    Args:
+        since: As for `tasks`.
+        until: The same.
+        provider: Only this provider's.
+        experiment: Only this experiment's.
+    """
+    from ._resume import pending_rows
+    from ._tables import TASKS, frame_of, tasks_frame
+
+    book = _session.store()
+    rows = pending_rows(book, since=since, until=until, provider=provider, experiment=experiment)
+    frame = tasks_frame(rows, book.prices())
+    why = frame_of({"pending": [row["pending"] for row in rows]}, {"pending": "string"})
+    frame.insert(len(TASKS), "pending", why["pending"])
+    return _told(book, frame)
 
 
 def events(
@@ -325,10 +495,9 @@ def events(
     """One row per observation of the tasks that `tasks()` with the same filters has."""
     from ._tables import events_frame
 
-    rows = _session.store().event_rows(
-        since=since, until=until, provider=provider, experiment=experiment, outcome=outcome
-    )
-    return events_frame(rows)
+    book = _session.store()
+    rows = book.event_rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
+    return _told(book, events_frame(rows))
 
 
 def outputs(
@@ -341,10 +510,86 @@ def outputs(
     """One row per result file of the tasks that `tasks()` with the same filters has."""
     from ._tables import outputs_frame
 
-    rows = _session.store().output_rows(
-        since=since, until=until, provider=provider, experiment=experiment, outcome=outcome
+    book = _session.store()
+    rows = book.output_rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
+    return _told(book, outputs_frame(rows))
+
+
+def _told(book: Store, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame, after a warning of each thing the store has to say: what lacks rows must not look whole."""
+    for note in book.news():
+        warnings.warn(note, UserWarning, stacklevel=3)
+    return frame
+
+
+def prices() -> pd.DataFrame:
+    """One row per known price: those that you set, newest first, then the published ones.
+
+    `per` says what `amount` is for: a task, an image, a second, a credit, or an option that comes on top. An amount in
+    the currency `credits` is what a task takes by the published list; `params` names the parameters it holds for.
+    """
+    from ._tables import prices_frame
+
+    return prices_frame(reversed(_session.store().prices()))
+
+
+def set_price(
+    provider: str,
+    *,
+    usd_per_credit: float | None = None,
+    usd_per_task: float | None = None,
+    usd_per_image: float | None = None,
+    usd_per_second: float | None = None,
+    model: str | None = None,
+    params: Mapping[str, str | float] | None = None,
+    failed_billed: bool | None = None,
+    source: str = "",
+    date: str | datetime_date | None = None,
+    **amount: float,
+) -> Price:
+    """Say what something costs, for all tables from now on, of earlier tasks as well.
+
+    It takes the place of a price that was set for the same provider, model and parameters. Of several that hold for a
+    task the one with a model, and with more parameters, counts.
+
+    Args:
+        provider: A provider's name.
+        usd_per_credit: For each credit that the server states, or that the published list has for the task.
+        usd_per_task: For each task.
+        usd_per_image: For each file that came back.
+        usd_per_second: For each second that the parameter `duration` asked for.
+        model: Only for this model; `*` stands for anything.
+        params: Only for tasks with these parameters, such as `{"resolution": "2K"}`; `*` as above.
+        failed_billed: Whether a task that did not succeed is billed; None where nobody says.
+        source: Where you read it.
+        date: The day of the price; None is today.
+        amount: In another currency: `eur_per_image=0.04`. `credits_per_task=4` says what a task takes, for estimates.
+
+    Raises:
+        BadInput: Something that cannot be; nothing was kept.
+    """
+    from ._prices import checked
+    from ._providers import get
+
+    amounts: dict[str, object] = {
+        "usd_per_credit": usd_per_credit,
+        "usd_per_task": usd_per_task,
+        "usd_per_image": usd_per_image,
+        "usd_per_second": usd_per_second,
+        **amount,
+    }
+    price = checked(
+        get(provider).name,
+        amounts,
+        model=model,
+        params=params,
+        failed_billed=failed_billed,
+        source=source,
+        date=date,
+        today=datetime.now(UTC).date(),
     )
-    return outputs_frame(rows)
+    _session.store().set_price(price).result()
+    return price
 
 
 def providers() -> pd.DataFrame:
@@ -395,7 +640,7 @@ def to_frame(histories: Iterable[History] | Watch | pd.DataFrame) -> pd.DataFram
         found.append(item)
     book = _session.store()
     known = {str(row["uid"]): row for row in book.rows(uids=[history.uid for history in found])}
-    return frame_of(found, known=known, folder=book.folder)
+    return frame_of(found, known=known, folder=book.folder, prices=book.prices())
 
 
 def summary(data: pd.DataFrame | Watch, by: str | Sequence[str] = ("provider", "model")) -> pd.DataFrame:
@@ -443,8 +688,8 @@ def plot(
 ) -> Axes:
     """Draw tasks with matplotlib: `"timeline"`, `"latency"` or `"cost"`.
 
-    * `timeline`: a bar per task from its start to its finish, queue and run apart where both are known. Each bar stands
-      on the clock that its times are from; ends that nobody saw fade. The latest 60 tasks are drawn.
+    * `timeline`: a bar per task from its start to its finish, queue and run apart where both are known, all on this
+      machine's clock; ends that nobody saw fade. The latest 60 tasks are drawn.
     * `latency`: the share of the succeeded tasks of each group that took at most so long (`total_s`).
     * `cost`: medians and quartiles of `cost` against `total_s` of the succeeded tasks of each group.
 

@@ -6,13 +6,14 @@ an observation that cannot be understood at all is None. Writing is strict: no l
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -34,6 +35,7 @@ from ._values import (
     Seen,
     Snapshot,
     State,
+    Task,
     TaskError,
     digest,
 )
@@ -47,7 +49,7 @@ NO_ID = "(no id yet)"
 
 def iso(at: datetime) -> str:
     """A time as text of one width, so that texts sort as the times do."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="microseconds")
 
 
 def moment(text: Any) -> datetime | None:
@@ -91,9 +93,8 @@ def instant(value: Any, now: datetime, name: str) -> str | None:
     raise BadInput(f'{name} takes a time, ISO text such as "2026-11-21T14:00", or an age such as "2h", not {shown}.')
 
 
-def dumps(value: Any) -> str:
-    """JSON as it is stored: short, readable, and refused where it would not be JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+dumps: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+"""JSON as it is stored: short, readable, and refused where it would not be JSON."""
 
 
 def loads(text: Any) -> Any:
@@ -123,11 +124,29 @@ def plain(value: Any) -> Any:
     return redact(walk(value))
 
 
+_LONG = re.compile(r"[0-9]{19}")
+
+
+def stored(value: Any) -> str:
+    """The JSON text of `plain(value)`; nearly always that of the value itself, which need not be walked then."""
+    try:
+        text = dumps(value)
+    except (TypeError, ValueError):  # bytes, times and the like; no finite number
+        return dumps(plain(value))
+    plainly = text.isascii() or not _SURROGATE.search(text)
+    if plainly and not ("//" in text or "\\/" in text or "\\u0000" in text or _LONG.search(text)):
+        return text
+    return dumps(plain(value))
+
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_row_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr).encode
+
+
 def row_digest(*values: object) -> str:
     """A short digest of a row's values: SQLite has no checksums, and 100 overwritten bytes pass its own checks."""
     # A damaged row may hold values of any type that SQLite has; they only must not give the digest of a whole one.
-    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=repr)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(_row_text(values).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 # Paths
@@ -151,14 +170,23 @@ def real_path(kept: str, folder: Path) -> str | None:
 # Observations
 
 
-def encode(seen: Seen, folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One observation as JSON texts: its kind, its body, and the raw reply, which is kept apart from it."""
+
+    kind: str
+    body: str
+    raw: str | None = None
+
+
+def encode(seen: Seen, folder: Path) -> Written:
     """One observation as JSON. What has its default value is left out; so are bytes and the queries of links."""
     kind = _KIND[type(seen)]
     body = {"seen": kind, **_fields(seen)}
     if isinstance(seen, Saved) and seen.file:
         body["file"] = kept_path(seen.file, folder)
-    kept: dict[str, Any] = redact(body)
-    return kept
+    raw = body.pop("raw", None)
+    return Written(kind, stored(body), None if raw is None else stored(raw))
 
 
 def decode(body: Any, folder: Path) -> Seen | None:
@@ -174,25 +202,31 @@ def decode(body: Any, folder: Path) -> Seen | None:
 
 def _fields(value: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for field in fields(value):
-        item = getattr(value, field.name)
-        default = field.default_factory() if field.default_factory is not MISSING else field.default
-        if item is None or (field.default is not MISSING and item == default):
+    for name, default in _defaults(value.__class__):
+        item = getattr(value, name)
+        if item is None or item is default or (default is not MISSING and item == default):
             continue
-        if isinstance(item, bytes):
+        if isinstance(item, str | int | float):
+            found[name] = item
+        elif isinstance(item, bytes):
             found["data"] = digest(item)
         elif isinstance(item, datetime):
-            found[field.name] = iso(item)
+            found[name] = iso(item)
         elif isinstance(item, TaskError):
-            found[field.name] = {"code": item.code, "message": item.message}
-        elif field.name == "outputs":
-            found[field.name] = [_fields(output) for output in item]
-        elif isinstance(item, Mapping):
-            if item or field.name == "raw":
-                found[field.name] = plain(item)
+            found[name] = {"code": item.code, "message": item.message}
+        elif name == "outputs":
+            found[name] = [_fields(output) for output in item]
+        elif isinstance(item, Mapping) and name != "raw":
+            if item:
+                found[name] = plain(item)
         else:
-            found[field.name] = plain(item)
+            found[name] = item
     return found
+
+
+@functools.cache
+def _defaults(cls: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((f.name, f.default_factory() if f.default_factory is not MISSING else f.default) for f in fields(cls))
 
 
 _Reader = Callable[[Any], Any]
@@ -306,6 +340,7 @@ def row_of(
     history: History,
     folder: Path | None = None,
     *,
+    task: Task | None = None,
     endpoint: str | None = None,
     model: str | None = None,
     experiment: str | None = None,
@@ -316,13 +351,15 @@ def row_of(
     Args:
         history: What was seen.
         folder: The store's, which files are relative to; None keeps them absolute.
+        task: What is known of the task, where that is more than the history's own says; its parameters are plain.
         endpoint: Where the task was created, which no event tells; so are the next three.
         model: What to show as the model where neither a reply nor the request names one.
         experiment: The experiment's name.
         repeat: Which repetition of a cell it is.
     """
-    task, facts, times = history.task, history.facts, timing(history)
-    params = plain(task.params) or plain(_latest(history, "params") or {})
+    facts, times = history.facts, timing(history)
+    params = task.params if task and task.params else plain(history.task.params or facts.params)
+    task = task or history.task
     asked = params.get("model")
     error = facts.latest.error if facts.latest and facts.latest.state.final and not history.succeeded else None
     saved = [s for s in facts.saves.values() if s.state is SaveState.SAVED]
@@ -337,7 +374,7 @@ def row_of(
         "label": task.label,
         "experiment": experiment,
         "repeat": repeat,
-        "model": _latest(history, "model") or model or (asked if isinstance(asked, str) else None),
+        "model": facts.model or model or (asked if isinstance(asked, str) else None),
         "endpoint": endpoint,
         "origin": history.origin or None,
         "state": history.state,
@@ -359,14 +396,6 @@ def row_of(
         "n_saved": len(saved),
         "n_bytes": sum(known) if len(known) == len(sizes) else None,
         "files": [kept_path(file, root) for file in history.files],
-        "params": params,
+        "params": dict(params),
         "extra": dict(task.extra),
     }  # fmt: skip
-
-
-def _latest(history: History, name: str) -> Any:
-    """The newest thing that any reply said of `name`: a final reply may be shorter than the ones before it."""
-    for event in reversed(history.events):
-        if isinstance(event.seen, Snapshot) and (value := getattr(event.seen, name)):
-            return value
-    return None

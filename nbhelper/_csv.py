@@ -61,7 +61,7 @@ def to_csv(frame: pd.DataFrame, path: str | Path) -> Path:
     names = list(frame.columns)
     if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
         raise BadInput("Each column needs a name of its own, as text, to be written to CSV.")
-    kinds = {name: _kind_of(frame[name].dtype) for name in names}
+    kinds = {name: _kind_of(frame[name]) for name in names}
     cells = {name: _cells(frame[name], kinds[name]) for name in names}
     told = {name: kinds[name] for name in names if _expected(name, cells[name]) != kinds[name]}
     header, columns = [_out(name) for name in names], list(cells.values())
@@ -142,12 +142,16 @@ def _in(cell: str) -> str | None:
     return cell.removeprefix("'")
 
 
-def _kind_of(dtype: Any) -> Kind:
+def _kind_of(values: pd.Series[Any]) -> Kind:
     """What a column is written as. Dtypes that are none of ours come back as the nearest that is."""
+    import pandas as pd
+
+    dtype = values.dtype
     for kind in _KINDS:
         if dtype == dtype_of(kind):
             return kind
-    if str(dtype).startswith("datetime64"):
+    # Times of several zones in one column have no dtype of their own.
+    if str(dtype).startswith("datetime64") or pd.api.types.infer_dtype(values, skipna=True) == "datetime":
         return "time"
     if getattr(dtype, "kind", "") == "b":
         return "boolean"
@@ -158,12 +162,15 @@ def _kind_of(dtype: Any) -> Kind:
 
 def _cells(values: pd.Series[Any], kind: Kind) -> list[Any]:
     """A column as it is written: numbers as such, all else as text, None where it is missing."""
+    import pandas as pd
+
     found: list[Any] = []
     for value, gone in zip(values.astype(object), values.isna(), strict=True):
         if gone:
             found.append(None)
         elif kind == "time":
-            found.append(iso(value.to_pydatetime(warn=False) if value.tzinfo else value.tz_localize("UTC")))
+            stamp = pd.Timestamp(value)
+            found.append(iso((stamp if stamp.tzinfo else stamp.tz_localize("UTC")).to_pydatetime(warn=False)))
         elif kind == "boolean":
             found.append("true" if value else "false")
         elif kind == "Int64":

@@ -3,74 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import mmap
 import os
 import random
-import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from ._codec import row_digest
 from ._errors import StoreError
+from ._salvage import salvage
+from ._schema import APPLICATION, STEPS, VERSION, create, expected_schema, header, migrate, schema_of, transaction
 from ._text import clean
 
 FOLDER = "nbhelper-data"
-VERSION = 1
 FILE = "history.db"
-APPLICATION = 0x6E626864
-"""`nbhd` in the file's header: what tells our file from another program's."""
 WAIT = 30.0
 """Seconds that a writer waits for another process."""
-
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL, digest TEXT NOT NULL);
-
-CREATE TABLE tasks (
-    uid TEXT PRIMARY KEY, provider TEXT NOT NULL, origin TEXT NOT NULL, id TEXT, extra TEXT NOT NULL, label TEXT,
-    params TEXT NOT NULL, endpoint TEXT, model TEXT, experiment TEXT, repeat INTEGER, cell TEXT, fingerprint TEXT,
-    digest TEXT NOT NULL
-);
-CREATE UNIQUE INDEX tasks_identity ON tasks (provider, origin, id, extra) WHERE id IS NOT NULL;
-CREATE INDEX tasks_experiment ON tasks (experiment, cell, repeat) WHERE experiment IS NOT NULL;
-
--- Derived from the events, and made again from them when it is damaged.
-CREATE TABLE summaries (
-    uid TEXT PRIMARY KEY, begun TEXT NOT NULL, outcome TEXT, body TEXT NOT NULL, digest TEXT NOT NULL
-);
-CREATE INDEX summaries_begun ON summaries (begun);
-CREATE INDEX summaries_outcome ON summaries (outcome);
-
-CREATE TABLE events (
-    uid TEXT NOT NULL, seq INTEGER NOT NULL, at TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, reply TEXT,
-    digest TEXT NOT NULL, PRIMARY KEY (uid, seq)
-);
-CREATE INDEX events_saved ON events (uid, seq) WHERE kind = 'saved';
-
--- Equal replies to the looks at one task are kept once.
-CREATE TABLE replies (uid TEXT NOT NULL, digest TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (uid, digest));
-
--- Signed links are secrets: they stand apart from what is kept, and go when the file is saved.
-CREATE TABLE links (
-    uid TEXT NOT NULL, name TEXT NOT NULL, url TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (uid, name)
-);
-
-CREATE TABLE intents (
-    uid TEXT PRIMARY KEY, at TEXT NOT NULL, state TEXT NOT NULL, request_digest TEXT NOT NULL, body_digest TEXT,
-    request_id TEXT, code TEXT, note TEXT, digest TEXT NOT NULL
-);
-CREATE INDEX intents_request ON intents (request_digest);
-CREATE INDEX intents_open ON intents (state) WHERE state IN ('begun', 'sent', 'in_doubt');
-
-CREATE TABLE leases (uid TEXT PRIMARY KEY, holder TEXT NOT NULL, until TEXT NOT NULL);
-
--- One JSON per price that was set: its fields may grow without another schema.
-CREATE TABLE prices (name TEXT PRIMARY KEY, at TEXT NOT NULL, body TEXT NOT NULL, digest TEXT NOT NULL)
-"""
+SMALL = 32_000_000
+"""Bytes that are checked while the first caller waits; a larger file is checked behind its back."""
+CHECKING = 10.0
+"""Seconds after which that check is given up: while it reads, no write can end."""
+_DAMAGED = "is damaged"
 
 
 def is_damage(error: BaseException) -> bool:
@@ -83,7 +39,9 @@ def explain(error: BaseException, folder: Path) -> Exception:
     """A fault of the database or the disk, in words that say what to do; anything else as it is."""
     elsewhere = "choose another folder with nbhelper.set_store(folder) or NBHELPER_DATA"
     if is_damage(error):
-        return StoreError(f"The history in {folder} is damaged. The next call moves it aside and begins a new one.")
+        return StoreError(
+            f"The history in {folder} is damaged. The next call moves it aside and keeps what can be read."
+        )
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         words = {
@@ -120,6 +78,8 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._known: tuple[int, int] | None = None
         self._thorough = False
+        self._unchecked = False
+        self._older = 0
         self.newer = 0
 
     @contextlib.contextmanager
@@ -169,6 +129,11 @@ class Database:
             return True
 
     @property
+    def current(self) -> bool:
+        """Whether the file that was examined still is the one under its name."""
+        return self._known is not None and self._identity() == self._known
+
+    @property
     def known(self) -> tuple[int, int] | None:
         """Which file was examined last."""
         return self._known
@@ -204,51 +169,145 @@ class Database:
             make_file(folder / ".gitignore", b"*\n")
 
     def _examine(self) -> None:
-        problem = self._problem()
-        if problem:
+        if self._problem() or self._older:
             with self._alone():
-                # Another process may have moved it aside while this one waited.
-                problem = self._problem()
+                problem = self._problem()  # another process may have been quicker
                 if problem:
                     self._set_aside(problem)
                     self._problem()
+                elif self._older:
+                    self._migrate()
+        if self.newer:
+            self._note(f"{self.path} was written by a newer nbhelper: it is read and never written. Upgrade nbhelper.")
+        if self._unchecked:
+            threading.Thread(target=self._check, name="nbhelper-check", daemon=True).start()
+
+    def _note(self, line: str) -> None:
+        if line not in self.notes:
+            self.notes.append(line)
 
     def _problem(self) -> str | None:
         """What is wrong with the file; an empty or missing one becomes a history on the way."""
         if self.path.is_dir():
             return "is a folder"
         make_file(self.path)
-        self.newer = 0
+        self.newer = self._older = 0
         with contextlib.closing(self._open()) as db:
             try:
                 application, version, tables = header(db)
                 if application == 0 and version == 0 and tables == 0:
                     create(db)
                     application, version, tables = header(db)
+                intact = schema_of(db) == expected_schema()
                 if application != APPLICATION:
-                    return "belongs to another program"
+                    return _DAMAGED if intact else "belongs to another program"
                 if version > VERSION:
                     self.newer = version
                     return None
+                self._older = version if version in STEPS else 0
+                if not self._older and not (intact and version == VERSION):
+                    return _DAMAGED
+                # Reading a large file through takes seconds. Its header and schema are known by now, each row has a
+                # digest, and what SQLite finds broken later is moved aside just the same: so the rest can wait.
+                self._unchecked = self.path.stat().st_size > SMALL and not self._thorough and not self._older
                 check = "integrity_check" if self._thorough else "quick_check"
-                intact = version == VERSION and schema_of(db) == expected_schema()
-                if not intact or db.execute(f"PRAGMA {check}(1)").fetchone()[0] != "ok":
-                    return "is damaged"
+                if not self._unchecked and db.execute(f"PRAGMA {check}(1)").fetchone()[0] != "ok":
+                    return _DAMAGED
                 self._thorough = False
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 if is_damage(error):
-                    return "is damaged"
+                    return _DAMAGED
                 raise
         return None
 
+    def _check(self) -> None:
+        """Let SQLite read a large file through, table by table, while it is in use already."""
+        begun, looked_at = time.monotonic(), self._known
+        try:
+            with self.active(), contextlib.closing(self._open()) as db:
+                for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                    if self._shut or self._known is None or time.monotonic() - begun > CHECKING:
+                        return
+                    if db.execute(f"PRAGMA quick_check({table})").fetchone()[0] != "ok":
+                        raise sqlite3.DatabaseError(_DAMAGED)
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+            if self._known == looked_at and not isinstance(error, sqlite3.OperationalError | OSError):
+                self._known, self._thorough = None, True
+
+    def _migrate(self) -> None:
+        """Bring an older file to this version. A copy of it is kept, and the file itself changes at once or not."""
+        kept = self._beside(f"v{self._older}")
+        try:
+            with contextlib.closing(self._open()) as db, transaction(db):
+                if header(db)[1] not in STEPS:
+                    return
+                make_file(kept)
+                # By a second connection: SQLite copies nothing from one that writes.
+                with contextlib.closing(self._open()) as old, contextlib.closing(sqlite3.connect(kept)) as copy:
+                    old.backup(copy)
+                migrate(db)
+        except BaseException as error:
+            kept.unlink(missing_ok=True)
+            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_ERROR:
+                raise
+            self._set_aside(_DAMAGED)  # its tables are not those of its version
+            self._problem()
+            return
+        self._note(f"{self.path} was brought to the present format. The old file was kept as {kept.name}.")
+
+    def _beside(self, what: str) -> Path:
+        return self.path.with_name(f"{FILE}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}.{what}")
+
     def _set_aside(self, problem: str) -> None:
-        aside = self.path.with_name(f"{FILE}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}.aside")
+        """Keep a file that is not ours or not whole under another name, and begin a new one with what can be read."""
+        aside = self._beside("aside")
+        told = "A new history was begun"
+        if problem != _DAMAGED:
+            self._move_companions(aside)
+            self.path.rename(aside)
+        else:
+            # Closing the file would drop the locks that SQLite holds on it for this process: it is closed last.
+            with self.path.open("rb") as file, self._held():
+                new = self.path.with_name(f"{FILE}.new")
+                told = self._salvage(file.fileno(), new)
+                self._move_companions(aside)
+                try:
+                    aside.hardlink_to(self.path)  # so that there is a history under its name all the time
+                except OSError:
+                    self.path.rename(aside)
+                new.replace(self.path)
+        self.notes.append(f"{self.path} {problem}. It was kept as {aside.name}. {told}.")
+
+    def _move_companions(self, aside: Path) -> None:
         for suffix in ("-journal", "-wal", "-shm"):
             beside = self.path.with_name(FILE + suffix)
             if beside.exists():  # it belongs to that file, and would be played into the new one
                 beside.rename(aside.with_name(aside.name + suffix))
-        self.path.rename(aside)
-        self.notes.append(f"{self.path} {problem}. It was kept as {aside.name}, and a new history was begun.")
+
+    def _salvage(self, damaged: int, new: Path) -> str:
+        """Make a new history of what can be read of a damaged one; says what that was."""
+        new.unlink(missing_ok=True)
+        make_file(new)
+        with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
+            db.execute("PRAGMA synchronous = FULL")
+            create(db)
+            with transaction(db), contextlib.closing(mmap.mmap(damaged, 0, access=mmap.ACCESS_READ)) as data:
+                tasks, events = salvage(data, db)
+        if not tasks and not events:
+            return "Nothing in it could be read, and a new history was begun"
+        s = "" if tasks == 1 else "s"
+        return f"{tasks:,} task{s} with {events:,} observations could be read and are in the new history"
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """Keep other processes from writing to the file, as far as it still lets anybody lock it."""
+        with contextlib.closing(self._open()) as db:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+            yield
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -309,6 +368,10 @@ class Database:
                     self._idle.append(db)
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             self.suspect(error)
+            if self.newer and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:  # its tables are others
+                raise StoreError(
+                    f"{self.path} was written by a newer nbhelper. Upgrade nbhelper to read it."
+                ) from error
             raise explain(error, self.folder) from error
 
     def suspect(self, error: BaseException) -> None:
@@ -337,47 +400,6 @@ def make_file(path: Path, content: bytes = b"") -> None:
             os.close(made)
 
 
-def header(db: sqlite3.Connection) -> tuple[int, int, int]:
-    application = db.execute("PRAGMA application_id").fetchone()[0]
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    return application, version, tables
-
-
-def schema_of(db: sqlite3.Connection) -> set[str]:
-    return {row[0] for row in db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()}
-
-
-@functools.cache
-def expected_schema() -> set[str]:
-    with contextlib.closing(sqlite3.connect(":memory:")) as db:
-        db.executescript(_SCHEMA)
-        return schema_of(db)
-
-
-def create(db: sqlite3.Connection) -> None:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        if header(db)[0] == 0:  # else another process was quicker
-            for statement in _SCHEMA.split(";\n"):
-                db.execute(statement)
-            lasting_salt(db)
-            db.execute(f"PRAGMA application_id = {APPLICATION}")
-            db.execute(f"PRAGMA user_version = {VERSION}")
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-
-
-def put(db: sqlite3.Connection, table: str, columns: Sequence[str], values: Sequence[Any]) -> None:
-    """Insert or replace one row, with its digest. Table and columns are this module's own words, never data."""
-    marks = ", ".join("?" * (len(columns) + 1))
-    sql = f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}, digest) VALUES ({marks})"  # noqa: S608
-    db.execute(sql, (*values, row_digest(*values)))
-
-
 def nap() -> float:
     return random.uniform(0.001, 0.01)  # noqa: S311 - jitter
 
@@ -400,17 +422,3 @@ def begin(db: sqlite3.Connection) -> bool:
         else:
             db.execute(f"PRAGMA busy_timeout = {WAIT * 1000:.0f}")
             return waited
-
-
-def salt_of(db: sqlite3.Connection) -> bytes | None:
-    row = db.execute("SELECT name, value, digest FROM meta WHERE name = 'salt'").fetchone()
-    return bytes.fromhex(row[1]) if row and row_digest(*row[:-1]) == row[-1] else None
-
-
-def lasting_salt(db: sqlite3.Connection) -> bytes:
-    """The salt; a new one where there is none that can be trusted, which only makes old fingerprints say nothing."""
-    salt = salt_of(db)
-    if salt is None:
-        salt = secrets.token_bytes(32)
-        put(db, "meta", ("name", "value"), ("salt", salt.hex()))
-    return salt

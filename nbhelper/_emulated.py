@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import _session
 from ._engine import drop_emulated, watched_real
+from ._environment import need_a_machine
 from ._errors import EmulatorError
 from ._providers import names
 
@@ -44,6 +45,7 @@ class Emulator:
         seed: Fixes durations, refusals and pictures. Ids are fresh every time.
         limits: Enforce the APIs' create and concurrency limits.
         faults: What goes wrong on the way, see below.
+        skew: Seconds by which the clock of the APIs is ahead of this machine's.
 
     Raises:
         EmulatorError: Another one is open, real tasks are being watched, or the `demo` extra is missing.
@@ -73,11 +75,13 @@ class Emulator:
         *,
         limits: bool = False,
         faults: str | Fault | Iterable[Fault] | None = None,
+        skew: float = 0.0,
     ) -> None:
         self._closed = True
+        need_a_machine("The emulator")
         if _session.emulated():
             raise EmulatorError("An emulator is already open in this process. Close it first: emu.close().")
-        self._server = server(speed=speed, seed=seed, limits=limits, faults=faults)
+        self._server = server(speed=speed, seed=seed, limits=limits, faults=faults, skew=skew)
         # One folder an emulator: its tasks cannot be looked at by another.
         name = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{os.getpid()}-{self._server.port}"
         folder = Path.cwd() / "nbhelper-emulated" / name
@@ -160,4 +164,7 @@ class Emulator:
         return f"<Emulator {'closed' if self._closed else self.root}>"
 
     def _repr_html_(self) -> str:
-        return f"<code>{html.escape(repr(self))}</code>"
+        from ._card_line import line
+
+        where = "<span>closed</span>" if self._closed else f"<samp>{html.escape(self.root)}</samp>"
+        return line("<strong>Emulator</strong>", where)

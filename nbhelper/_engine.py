@@ -18,9 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ._errors import StoreError
 from ._gate import Gate
 from ._history import History
 from ._http import Http
+from ._leases import Leases, holder
+from ._looks import Looks
+from ._past import Past
 from ._poller import Identity, Listener, Poller, identity
 from ._save import Turns
 from ._session import Connection
@@ -43,6 +47,11 @@ class Engine:
         self.pid = os.getpid()
         self.pollers: dict[Identity, Poller] = {}
         self._gates: dict[tuple[str, int], Gate] = {}
+        self._leases: dict[Store, Leases] = {}
+        self._name = holder()
+        self._looks: dict[tuple[str, str, int], Looks] = {}
+        self._pasts: dict[tuple[Path, str, str], Past] = {}
+        self._reading = threading.Lock()
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop
         self._http: Http
@@ -110,10 +119,17 @@ class Engine:
         interval: float | None,
     ) -> None:
         """Let a listener follow tasks; each is watched by one poller however many listen."""
+        wanted = tuple(histories)
+        apis = {(history.task.provider, history.origin) for history, _ in wanted}
+        pasts = {api: self._past(store, *api) for api in apis}
+        models = _models(store, [history.uid for history, _ in wanted])
 
         def begin() -> None:
-            for history, connection in histories:
-                self._follow(history, connection, listener, store, folder, interval)
+            for past in pasts.values():
+                past.name(models)
+            for history, connection in wanted:
+                past = pasts[history.task.provider, history.origin]
+                self._follow(history, connection, listener, store, folder, interval, past)
 
         self.soon(begin)
 
@@ -149,6 +165,7 @@ class Engine:
 
         async def leave() -> None:
             await asyncio.gather(*(p.abandon() for p in self.pollers.values()))
+            await asyncio.gather(*(leases.close() for leases in self._leases.values()))
 
         with contextlib.suppress(concurrent.futures.TimeoutError, RuntimeError):
             self.run(leave()).result(_EXIT)
@@ -168,6 +185,30 @@ class Engine:
             self._gates[key] = Gate(connection.provider.looks_per_second)
         return self._gates[key]
 
+    def leases(self, store: Store) -> Leases:
+        """The leases of one store."""
+        if store not in self._leases:
+            self._leases[store] = Leases(store, self._name)
+        return self._leases[store]
+
+    def _past(self, store: Store, provider: str, origin: str) -> Past:
+        """What a store knew of an API when it was first asked, and what has ended since."""
+        key = (store.folder, provider, origin)
+        with self._reading:
+            if key not in self._pasts:
+                try:
+                    self._pasts[key] = Past.read(store, provider, origin)
+                except StoreError:  # looking goes on without
+                    return Past()
+            return self._pasts[key]
+
+    def looks(self, connection: Connection) -> Looks:
+        """The looks with one key at one API."""
+        key = (connection.provider.name, connection.base_url, hash(connection.key))
+        if key not in self._looks:
+            self._looks[key] = Looks(connection, self._http, self.gate(connection))
+        return self._looks[key]
+
     def _follow(
         self,
         history: History,
@@ -176,6 +217,7 @@ class Engine:
         store: Store,
         folder: Path | None,
         interval: float | None,
+        past: Past,
     ) -> None:
         key = identity(history)
         poller = self.pollers.get(key)
@@ -185,8 +227,11 @@ class Engine:
                 connection,
                 http=self._http,
                 gate=self.gate(connection),
+                looks=self.looks(connection),
+                past=past,
                 turns=self._turns,
                 store=store,
+                leases=self.leases(store),
                 folder=folder,
                 interval=interval,
                 ended=self._forget,
@@ -202,6 +247,13 @@ class Engine:
         key = identity(poller.history)
         if poller.over and self.pollers.get(key) is poller:
             del self.pollers[key]
+
+
+def _models(store: Store, uids: list[str]) -> dict[str, str]:
+    try:
+        return store.models(uids)
+    except StoreError:  # looking goes on without
+        return {}
 
 
 def _pass_on(done: asyncio.Future[T], future: concurrent.futures.Future[T]) -> None:

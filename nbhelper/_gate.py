@@ -1,37 +1,51 @@
 """One gate for all looks with one key at one origin: what the server asks of one task holds for all of them.
 
-It keeps a rate, lets a few requests fly at once, first come first served, waits when the server says "too many", and
-turns an outage of the whole origin into single probes instead of a storm.
+It is a token bucket that lets a few requests fly at once. It waits when the server says "too many" (and goes slower for
+a while where the server does not say how long), and turns an outage of the whole origin into single probes instead of
+a storm. Whoever waits goes first come first served, except that a first look, or a create, goes before the next look of
+tasks that were seen already: a thousand old tasks do not starve a new one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from itertools import count
+
+from ._values import Miss, MissKind
 
 IN_FLIGHT = 12
-RATE = 50.0
+RATE = 100.0
 """Looks per second where the provider declares no limit of its own."""
+_BURST = 1.0
+"""Seconds' worth of looks that may go at once after a quiet time."""
 _OUTAGE = 5
 """Faults in a row, over all tasks, from which on the origin counts as down."""
 _PROBE_CAP = 60.0
+_SLOWEST = 2.0
+"""Seconds between two requests, the most that refusals without a word on how long to wait lead to."""
+_RECOVERY = 0.98
+"""Each good answer brings the pace between requests so much nearer to the usual one."""
 
 
 class Gate:
     """Passed by every request that carries a key."""
 
     def __init__(self, rate: float | None = None, in_flight: int = IN_FLIGHT) -> None:
-        self._slots = asyncio.Semaphore(in_flight)
-        self._spacing = 1.0 / (rate or RATE)
+        self._in_flight = in_flight
+        self._usual = self._spacing = 1.0 / (rate or RATE)
         self._next = 0.0
         self._not_before = 0.0
         self._faults = 0
         self._probes = 0
-        self._queue = asyncio.Lock()
-        self._probing = asyncio.Lock()
-        self._opened = asyncio.Event()
+        self._flying = 0
+        self._probing = 0
+        self._queue: list[tuple[bool, int, asyncio.Future[bool]]] = []
+        self._order = count()
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def down(self) -> bool:
@@ -39,26 +53,80 @@ class Gate:
         return self._faults >= _OUTAGE
 
     @asynccontextmanager
-    async def passing(self) -> AsyncIterator[None]:
-        """Wait for a turn, and hold it while the request flies."""
-        async with self._slots:
-            await self._turn()
-            if self.down:
-                async with self._probing:
-                    await self._turn()
-                    if self.down:
-                        yield
-                        return
-            # Also whoever waited while a probe succeeded.
-            yield
+    async def passing(self, *, urgent: bool = True) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it while the request flies.
 
-    async def _turn(self) -> None:
-        async with self._queue:
-            while (wait := max(self._next, self._not_before) - time.monotonic()) > 0:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._opened.wait(), wait)
-                    self._opened.clear()
-            self._next = max(self._next, time.monotonic() - 1.0) + self._spacing
+        Args:
+            urgent: Whether somebody has seen nothing yet; the next look of many waits behind those.
+        """
+        probe = await self._turn(urgent)
+        try:
+            yield
+        finally:
+            self._give_back(probe)
+
+    async def _turn(self, urgent: bool) -> bool:  # noqa: FBT001
+        if not self._queue and self._free() and self._wait() <= 0:
+            return self._take()
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._queue, (not urgent, next(self._order), turn))
+        self._pump()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._give_back(turn.result())
+            raise
+
+    def _free(self) -> bool:
+        return self._flying < self._in_flight and not (self.down and self._probing)
+
+    def _wait(self) -> float:
+        return max(self._next, self._not_before) - time.monotonic()
+
+    def _take(self) -> bool:
+        """One turn; True when it is a probe in an outage."""
+        probe = self.down
+        self._flying += 1
+        self._probing += probe
+        self._next = max(self._next, time.monotonic() - _BURST) + self._spacing
+        return probe
+
+    def _give_back(self, probe: bool) -> None:  # noqa: FBT001
+        self._flying -= 1
+        self._probing -= probe
+        self._pump()
+
+    def _pump(self) -> None:
+        """Let pass whoever may; wake again when the next may."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._queue and self._free():
+            if self._queue[0][2].done():  # cancelled meanwhile
+                heapq.heappop(self._queue)
+                continue
+            wait = self._wait()
+            if wait > 0:
+                self._timer = asyncio.get_running_loop().call_later(wait, self._pump)
+                return
+            heapq.heappop(self._queue)[2].set_result(self._take())
+
+    # What the server says
+
+    def judge(self, seen: object, floor: float) -> None:
+        """Take in what one request gave: a `Miss`, or anything else for a good answer."""
+        if not isinstance(seen, Miss):
+            self.fine()
+        elif seen.kind in {MissKind.NETWORK, MissKind.SERVER}:
+            self.fault()
+        elif seen.kind is MissKind.RATE_LIMITED:
+            self._answered()
+            if seen.retry_after is None:
+                self._spacing = min(_SLOWEST, max(self._spacing, self._usual) * 2)
+            self.slow_down(seen.retry_after or floor)
+        else:
+            self.fine()
 
     def slow_down(self, seconds: float) -> None:
         """The server asked all of us to wait."""
@@ -74,7 +142,11 @@ class Gate:
 
     def fine(self) -> None:
         """A request was answered: an outage is over for everybody."""
-        if self.down:
+        self._spacing = max(self._usual, self._spacing * _RECOVERY)
+        self._answered()
+
+    def _answered(self) -> None:
+        over, self._faults, self._probes = self.down, 0, 0
+        if over:
             self._not_before = 0.0
-            self._opened.set()
-        self._faults = self._probes = 0
+            self._pump()

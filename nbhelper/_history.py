@@ -6,7 +6,6 @@ reading `state` or `outcome` costs the same for three events and for three thous
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -39,6 +38,9 @@ GRACE = timedelta(seconds=60)
 PATIENCE = timedelta(minutes=10)
 """How long replies may be unreadable, or credit be missing, before we say that we cannot see the task."""
 
+UNSAVED = "results are not saved"
+"""The note of a watch that wants no files: what it leaves is not missing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -48,6 +50,8 @@ class Facts:
     """The newest snapshot, or the final one once there is one: the first final word stands."""
     ended: Mark | None = None
     """Our own last word (`stopped` or `lost`), until the task is watched again."""
+    watching: Mark | None = None
+    """How the newest watch began."""
     trouble: Miss | None = None
     """The last look, when it was a miss."""
     outputs: Mapping[str, Output] = field(default_factory=nothing)
@@ -59,6 +63,9 @@ class Facts:
     progress: float | None = None
     """The furthest progress seen: servers step back now and then, a bar should not."""
     credits: float | None = None
+    model: str | None = None
+    params: Mapping[str, Any] = field(default_factory=nothing)
+    """The newest that any reply said of these two: a final reply may be shorter than the ones before it."""
     submitting_at: datetime | None = None
     submitted_at: datetime | None = None
     first_look_at: datetime | None = None
@@ -110,27 +117,29 @@ class Facts:
         return now if self.skew_s is None else 0.8 * self.skew_s + 0.2 * now
 
     def _snapshot(self, at: datetime, seen: Snapshot) -> Facts:
-        looked = replace(
-            self,
-            polls=self.polls + 1,
-            misses_in_a_row=0,
-            trouble=None,
-            first_look_at=self.first_look_at or at,
-            last_look_at=at,
-            last_good_at=at,
-            skew_s=self._skew(at, seen.replied_at),
-            outputs=_with(self.outputs, seen.outputs),
-            credits=seen.credits if seen.credits is not None else self.credits,
-            created=self.created or seen.created_at,
-            started=self.started or seen.started_at,
-            resolution_s=seen.resolution_s or self.resolution_s,
-        )
+        looked: dict[str, Any] = {
+            "polls": self.polls + 1,
+            "misses_in_a_row": 0,
+            "trouble": None,
+            "first_look_at": self.first_look_at or at,
+            "last_look_at": at,
+            "last_good_at": at,
+            "skew_s": self._skew(at, seen.replied_at),
+            "outputs": _with(self.outputs, seen.outputs),
+            "credits": seen.credits if seen.credits is not None else self.credits,
+            "model": seen.model or self.model,
+            "params": seen.params or self.params,
+            "created": self.created or seen.created_at,
+            "started": self.started or seen.started_at,
+            "resolution_s": seen.resolution_s or self.resolution_s,
+        }
         if self.latest is not None and self.latest.state.final:
             # Whatever a server says after its final word is recorded as an event and changes nothing but fresh links.
-            return replace(looked, latest=self.latest)
+            return replace(self, **looked)
         running = seen.state is State.RUNNING and self.running_at is None
         return replace(
-            looked,
+            self,
+            **looked,
             latest=seen,
             ended=None if seen.state.final else self.ended,
             progress=max((p for p in (seen.progress, self.progress) if p is not None), default=None),
@@ -151,8 +160,12 @@ class Facts:
             case MarkWord.STOPPED | MarkWord.LOST:
                 final = self.latest is not None and self.latest.state.final
                 return self if final else replace(self, ended=mark)
-            case MarkWord.WATCHING | MarkWord.RESUMED:
-                return replace(self, ended=None)
+            case MarkWord.WATCHING:
+                return replace(self, ended=None, watching=mark)
+            case MarkWord.RESUMED:
+                # What could not be saved is tried again: the disk may have room by now. Expired links do not come back.
+                tried = {n: s for n, s in self.saves.items() if s.state is not SaveState.FAILED}
+                return replace(self, ended=None, watching=mark, saves=MappingProxyType(tried))
 
 
 def _with(known: Mapping[str, Output], new: tuple[Output, ...]) -> Mapping[str, Output]:
@@ -199,7 +212,7 @@ class History:
         if isinstance(seen, Snapshot) and latest is not None and seen.raw == latest.raw:
             seen = replace(seen, raw=latest.raw)  # equal replies share one copy
         event = Event(self.events[-1].seq + 1 if self.events else 1, at, seen)
-        return replace(self, events=(*self.events, event), facts=self.facts.step(at, seen))
+        return History(self.task, (*self.events, event), self.origin, self.uid, self.facts.step(at, seen))
 
     # What follows from the events
 
@@ -267,6 +280,15 @@ class History:
         """Whether nothing more is to come: an outcome, and every output saved or given up."""
         return self.outcome is not None and all(name in self.facts.saves for name in self.facts.outputs)
 
+    @property
+    def missing(self) -> tuple[Output, ...]:
+        """Results that somebody wanted, that are not saved, and that may still be had: all but expired ones."""
+        watching = self.facts.watching
+        if watching is not None and watching.note == UNSAVED and not self.facts.saves:
+            return ()
+        there = {SaveState.SAVED, SaveState.EXPIRED}
+        return tuple(o for o in self.outputs if (o.url or o.ref) and self.save_state(o.name) not in there)
+
     def raise_for_failure(self) -> History:
         """Itself when the task succeeded.
 
@@ -299,7 +321,9 @@ class History:
         return f"<History {' '.join(words)}>"
 
     def _repr_html_(self) -> str:
-        return f"<code>{html.escape(repr(self))}</code>"
+        from ._card_line import history_line
+
+        return history_line(self)
 
 
 def verdict(history: History, now: datetime, *, confirm: frozenset[str] = frozenset()) -> Mark | None:

@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _environment
-from ._card import PICTURES, Money, Scene, card, final_words, live_below, live_body
+from ._card import card, final_words, live_below, live_body
+from ._card_scene import Money, Scene
+from ._card_tiles import PICTURES
 from ._engine import engine
 from ._history import History
 from ._preview import Thumbnail, can_preview, previewer
@@ -37,8 +39,10 @@ log = logging.getLogger("nbhelper")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _DRAW = 0.25
 """Seconds between two pushes of the body; VS Code's rendering is slower, so twice that there."""
+_SHARE = 1 / 20
+"""Of a core's time, what drawing may take: a card of very many tasks is drawn less often."""
 _SLOWEST = 2.0
-"""The same, at most: where a drawing takes long, a quarter of the time goes into drawing and no more."""
+"""Seconds between two pushes of the body, at most."""
 _CLOCK = 1.0
 """Seconds between two pushes when nothing changed but the clock, and between two pushes of the pictures."""
 _SPOKEN = 1.0
@@ -115,12 +119,13 @@ class Painter:
 
     def _cost(self, history: History) -> tuple[float | None, str | None]:
         from ._codec import row_of
+        from ._price_list import PRICES
         from ._prices import cost_of
 
         key = history.uid or str(history.task)
         seen = self._costs.get(key)
         if seen is None or seen[0] is not history:
-            amount, currency, _ = cost_of(row_of(history))
+            amount, currency, _ = cost_of(row_of(history), PRICES)
             seen = self._costs[key] = history, (amount, currency)
         return seen[1]
 
@@ -155,7 +160,7 @@ class Painter:
 def text_of(histories: Sequence[History]) -> str:
     """The card in plain text: what a saved notebook says where no HTML is shown."""
     now = datetime.now(UTC)
-    lines = []
+    lines = [] if histories else ["Nothing to resume."]
     for history in histories[:50]:
         spent = elapsed(history, now)
         after = f" after {seconds(spent)}" if spent is not None and history.outcome else ""
@@ -163,7 +168,7 @@ def text_of(histories: Sequence[History]) -> str:
         name = f" ({clean(history.task.label, 60)})" if history.task.label else ""
         state = state_of(history) or "waiting"
         lines.append(f"{clean(history.task, 100)}{name}: {state}{after}{f', {more}' if more else ''}")
-    if (rest := len(histories) - len(lines)) > 0:
+    if (rest := len(histories) - 50) > 0:
         lines.append(f"and {rest} more")
     return "\n".join(lines)
 
@@ -224,6 +229,12 @@ class Drawn:
         from IPython.display import display
 
         display(self._bundle, raw=True)
+
+
+def still(watch: Watch) -> Drawn:
+    """The card of a watch that has nothing to do."""
+    bundle = Painter(None).bundle(watch, live=False)
+    return Drawn(bundle | {"text/plain": "\n".join((bundle["text/plain"], *watch.notes))})
 
 
 # Live: a widget that freezes
@@ -406,16 +417,16 @@ class LiveCard:
             self._update(frozen)
 
     def _draw(self, watch: Watch) -> None:
-        begun = time.monotonic()
+        begun = time.thread_time()  # not the clock on the wall: a busy machine makes no drawing dearer
         if self._faults < _GIVE_UP:
             with self._bearing():
                 self._begin_pictures(watch)
                 if self.box is not None:
                     self._draw_widget()
-                elif begun - self._sent >= _CLOCK:
-                    self._sent = begun
+                elif time.monotonic() - self._sent >= _CLOCK:
+                    self._sent = time.monotonic()
                     self._update(self._painter.bundle(watch, live=True))
-        self._pause = min(_SLOWEST, max(self._least, 3 * (time.monotonic() - begun)))
+        self._pause = min(_SLOWEST, max(self._least, (time.thread_time() - begun) / _SHARE))
 
     def _draw_widget(self) -> None:
         watch = self._watch

@@ -1,29 +1,60 @@
 """When to look again: a pure function from what was seen to a pause.
 
-Two budgets that never mix. While looks succeed, the pause aims at the expected finish: the server's own estimate, else
-the slope of its progress, else a pause that grows with the time already spent (a fixed interval wastes requests on
-long tasks, doubling sees the end late). While looks miss, it is a backoff with full jitter, as the AWS SDKs do it, and
-what the server asks for in `Retry-After` wins over both. Nothing goes below the provider's floor.
+Two budgets that never mix. While looks miss, the pause is a backoff with full jitter, as the AWS SDKs do it
+(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), and what the server asks for in
+`Retry-After` wins over it. While looks succeed, the next one goes where it is expected to cost least: a look has a
+price, and so has each second that an end stays unseen. In order of what is known of a task:
+
+* *A finish that is told*: the server's time left, or the slope of its progress, with a doubt. A little later than
+  expected is better than a little early, since a look too early costs its price and another floor: the newsvendor's
+  problem (Arrow, Harris and Marschak, 1951), solved by `_aim`.
+* *Durations of the same model before*: `_durations.schedule`, which takes in that the task is not over yet. Whichever
+  of the two says it more exactly is followed.
+* *Nothing*: durations differ by powers of ten, so of the tasks that ran so long half are taken to run as long again.
+  Looks are then best a square root of the time apart (Keller, 1974, "Optimum checking schedules for systems subject to
+  random failure", https://doi.org/10.1287/mnsc.21.3.256): a fixed interval wastes requests on long tasks, doubling sees
+  the end late. The same holds for the time by which a task is overdue.
+
+Queued and running are different clocks: while a task is queued the time until it starts comes before all of that.
+Nothing goes below the provider's floor.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+import math
+from bisect import bisect_left
+from datetime import datetime, timedelta
 
-from ._history import History
+from ._durations import NOTHING_KNOWN, Curve, Durations, schedule
+from ._history import Facts, History
 from ._values import Miss, MissKind, Snapshot, State
 
-LONGEST = 15.0
+LONGEST = 60.0
 """Seconds: the longest pause while a task goes well, however long it takes."""
 BACKOFF_CAP = 60.0
 SLOW = 30.0
 """Seconds between looks that are unlikely to help: no credit, or replies that nobody can read."""
-_AIM = 1.02
-"""A little behind the expected finish: a look just before the end is a look wasted."""
+PRICE = 0.18
+"""What a look is worth, in floors: an API that asks for 5 seconds between looks finds them dearer than one of 2."""
+JITTER = (0.01, 0.03)
+"""Shares that the jitter adds: at least, and by chance."""
+_TRUST = 0.12
+"""How far a server's time left is off, as a share of itself."""
+_EVEN = 0.05
+_BEND = 0.2
+"""How far a finish by the slope is off, as shares of the time left: near the end, and so much more at the beginning,
+where progress that is told in parts of a job rather than of its time misleads most."""
 
 
 def pause(
-    history: History, now: datetime, *, floor: float, interval: float | None = None, chance: float = 0.5
+    history: History,
+    now: datetime,
+    *,
+    floor: float,
+    interval: float | None = None,
+    chance: float = 0.5,
+    known: Durations = NOTHING_KNOWN,
+    sharing: int = 1,
 ) -> float:
     """Seconds from the last reply to the next look.
 
@@ -33,20 +64,23 @@ def pause(
         floor: The provider's least pause.
         interval: The user's wish for looks at a healthy task; never below the floor.
         chance: A random number from 0 to 1; tests pass their own.
+        known: How long such tasks took before.
+        sharing: How many tasks one request looks at, which share its price.
     """
     facts = history.facts
     if facts.last_look_at is None:
         return 0.0
     latest = facts.latest
     # The jitter only ever adds, so that the floor holds as the server's clock sees it.
-    jitter = 0.02 + 0.05 * chance
+    jitter = JITTER[0] + JITTER[1] * chance
     if facts.trouble is not None:
         return max(floor, _after_miss(history, facts.trouble, floor, chance)) * (1 + jitter)
     if latest is not None and latest.state is State.UNKNOWN:
         return max(floor, SLOW if _unreadable_in_a_row(history) >= 3 else floor) * (1 + jitter)
     if interval is not None:
         return max(floor, interval) * (1 + jitter)
-    return max(floor, min(LONGEST, _expected(history, now))) * (1 + jitter)
+    best = _best(history, now, floor, floor * PRICE / max(1, sharing), known)
+    return max(floor, min(LONGEST, best)) + floor * jitter
 
 
 def _after_miss(history: History, miss: Miss, floor: float, chance: float) -> float:
@@ -81,29 +115,105 @@ def _unreadable_in_a_row(history: History) -> int:
     return n
 
 
-def _expected(history: History, now: datetime) -> float:
-    """Seconds until the finish is expected, or until it is worth looking whether one can be expected."""
+# While all goes well
+
+
+def _best(history: History, now: datetime, floor: float, price: float, known: Durations) -> float:
+    """Seconds until the look that costs least."""
     facts = history.facts
     latest = facts.latest
-    assert facts.last_look_at is not None
     if latest is None:
         return 0.0
-    if latest.state is State.RUNNING:
-        if latest.seconds_left is not None:
-            return latest.seconds_left * _AIM + 0.1
-        left = _by_slope(history)
-        if left is not None:
-            return left * _AIM + 0.1
-    begun = facts.running_at if latest.state is State.RUNNING else facts.first_look_at
-    spent = (now - (begun or facts.last_look_at)).total_seconds()
-    # A sixth of the time already spent: at 60 s a pause of 10 s, so the end is seen 5 s late on average at worst.
-    return max(0.0, spent) / 6
+    begun = _begun(facts, now)
+    if latest.state is State.QUEUED:
+        return _queued(history, now, begun, floor, price, known)
+    start = _started(facts, begun, now, known)
+    curve, age = (known.run, now - start) if known.run is not None else (known.total, now - begun)
+    told = _told(history)
+    if told is not None:
+        left, doubt = told
+        before = curve.left(age.total_seconds()) if curve is not None else None
+        if before is None or doubt <= before[1]:
+            overdue = _overdue(history, now)
+            return max(_aim(left, doubt, floor, price), _lindy(overdue, price) if overdue > 0 else 0.0)
+    return _by_age(curve, age.total_seconds(), floor, price)
 
 
-def _by_slope(history: History) -> float | None:
-    """Seconds left if progress goes on as it went between the first and the newest running look."""
-    first: tuple[datetime, float] | None = None
+def _queued(history: History, now: datetime, begun: datetime, floor: float, price: float, known: Durations) -> float:
+    """Until the start is expected, and until the first look that a run is worth."""
+    queued = (now - begun).total_seconds()
+    if known.run is None:
+        if known.total is not None:
+            return _by_age(known.total, queued, floor, price)
+        wait = _queue_left(history)
+        return _lindy(queued, price) if wait is None else wait
+    wait = _queue_left(history)
+    if wait is None:
+        left = known.queue.left(queued) if known.queue is not None else None
+        wait = left[0] if left is not None else 0.0
+    return wait + _by_age(known.run, 0.0, floor, price)
+
+
+def _queue_left(history: History) -> float | None:
+    """Seconds until the start, if the queue goes on as it went; None while that is not seen."""
+    places: list[tuple[datetime, int]] = []
+    for event in history.looks():
+        seen = event.seen
+        if isinstance(seen, Snapshot):
+            if seen.state is not State.QUEUED or seen.queue_position is None:
+                break
+            places.append((event.at, seen.queue_position))
+    if len(places) < 2 or places[-1][1] <= places[0][1]:
+        return None
+    gone, spent = places[-1][1] - places[0][1], (places[0][0] - places[-1][0]).total_seconds()
+    return places[0][1] * spent / gone
+
+
+def _by_age(curve: Curve | None, age: float, floor: float, price: float) -> float:
+    best = schedule(curve, floor, price).next(age) if curve is not None else None
+    return _lindy(age, price) if best is None else best
+
+
+def _lindy(age: float, price: float) -> float:
+    """The pause where half of those that went on so long go on as long again."""
+    return math.sqrt(2 * price * max(0.0, age))
+
+
+def _begun(facts: Facts, now: datetime) -> datetime:
+    """When the task began to exist, by our clock."""
+    begun = facts.submitted_at or facts.submitting_at or facts.first_look_at or now
+    if facts.created is not None and facts.skew_s is not None:
+        begun = facts.created - timedelta(seconds=facts.skew_s)
+    return min(begun, now)
+
+
+def _started(facts: Facts, begun: datetime, now: datetime, known: Durations) -> datetime:
+    """When it began to run: as the server says, else as long queues take, within what the looks leave open."""
+    if facts.started is not None and facts.skew_s is not None:
+        return min(facts.started - timedelta(seconds=facts.skew_s), now)
+    latest = facts.running_at or facts.first_look_at or now
+    earliest = min(facts.before_running_at or begun, latest)
+    queue = known.queue.left(0.0) if known.queue is not None else None
+    expected = begun + timedelta(seconds=queue[0]) if queue is not None else earliest + (latest - earliest) / 2
+    return min(max(expected, earliest), latest)
+
+
+def _told(history: History) -> tuple[float, float] | None:
+    """Seconds left as the server tells them, itself or by its progress, and how far that may be off."""
+    latest = history.facts.latest
+    assert latest is not None
+    if latest.seconds_left is not None:
+        # A whole number was rounded, most often up: a server that says 0 seconds looks as if it were done.
+        half, fine = (0.5, 0.3) if latest.seconds_left.is_integer() else (0.0, 0.05)
+        left = max(0.0, latest.seconds_left - half)
+        return left, math.hypot(fine, _TRUST * left)
+    return _by_slope(history)
+
+
+def _by_slope(history: History) -> tuple[float, float] | None:
+    """Seconds left if progress goes on as it lately went, and the doubt that rounding to whole percents leaves."""
     newest: tuple[datetime, float] | None = None
+    older: tuple[datetime, float] | None = None
     for event in history.looks():
         seen = event.seen
         if not isinstance(seen, Snapshot):
@@ -111,8 +221,49 @@ def _by_slope(history: History) -> float | None:
         if seen.state is not State.RUNNING or seen.progress is None:
             break
         newest = newest or (event.at, seen.progress)
-        first = (event.at, seen.progress)
-    if first is None or newest is None or newest[1] - first[1] < 0.02:
+        older = (event.at, seen.progress)
+        if newest[1] - older[1] >= 0.25:
+            break  # far enough for an exact slope, and near enough where progress is not even
+    if older is None or newest is None or newest[1] - older[1] < 0.02:
         return None
-    slope = (newest[1] - first[1]) / max((newest[0] - first[0]).total_seconds(), 0.001)
-    return (1 - newest[1]) / slope
+    gain, spent = newest[1] - older[1], max((newest[0] - older[0]).total_seconds(), 0.001)
+    # Cut to whole percents, both ends are half a percent further on average.
+    left = max(0.0, 0.995 - newest[1]) * spent / gain
+    return left, math.hypot(0.003 * spent / gain, left * 0.004 / gain, (_EVEN + _BEND * (1 - newest[1])) * left, 0.1)
+
+
+def _overdue(history: History, now: datetime) -> float:
+    """Seconds since progress stands still, or since the finish that the server told; below zero when it is ahead."""
+    latest = history.facts.latest
+    assert latest is not None
+    since = now
+    for event in history.looks():
+        seen = event.seen
+        if not isinstance(seen, Snapshot):
+            continue
+        if seen.state is not latest.state or (seen.seconds_left is None) != (latest.seconds_left is None):
+            break
+        if latest.seconds_left is not None:
+            assert seen.seconds_left is not None
+            since = min(since, event.at + timedelta(seconds=seen.seconds_left))
+        elif seen.progress != latest.progress:
+            break
+        else:
+            since = event.at
+    return (now - since).total_seconds()
+
+
+def _aim(left: float, doubt: float, floor: float, price: float) -> float:
+    """Where to look when the finish is told with a doubt.
+
+    Waiting a moment longer costs that moment if the task is over, and saves a look and another floor if it ends just
+    then: best where the two balance, at the quantile whose chance over density is the cost of a miss in doubts.
+    """
+    at = min(bisect_left(_RATIOS, (price + floor) / doubt), len(_RATIOS) - 1)
+    return max(0.0, left + _QUANTILES[at] * doubt)
+
+
+_QUANTILES = tuple(z / 10 for z in range(-30, 31))
+_RATIOS = tuple(
+    (1 + math.erf(z / math.sqrt(2))) / 2 / (math.exp(-z * z / 2) / math.sqrt(2 * math.pi)) for z in _QUANTILES
+)

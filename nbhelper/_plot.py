@@ -24,8 +24,8 @@ Kind = Literal["timeline", "latency", "cost"]
 KINDS: tuple[Kind, ...] = ("timeline", "latency", "cost")
 _NEEDED: dict[Kind, tuple[str, ...]] = {
     "timeline": (
-        "task_id", "label", "state", "outcome", "error_code", *TIMES, "queue_s", "total_s", "time_source",
-        "uncertainty_s",
+        "provider", "task_id", "label", "state", "outcome", "error_code", *TIMES, "queue_s", "total_s", "lag_s",
+        "time_source", "uncertainty_s",
     ),
     "latency": ("outcome", "total_s"),
     "cost": ("outcome", "total_s", "cost", "currency"),

@@ -32,7 +32,7 @@ def cost(frame: pd.DataFrame, names: Sequence[str], ax: Axes | None) -> Axes:
             f"These tasks were paid in {clean(listed, 200)}, which one axis cannot show. Plot them apart, such as "
             f'frame[frame["currency"] == "{clean(currencies[0], 20)}"].'
         )
-    ax, _ = sheet.axes(ax, (7.5, 4.8))
+    ax, own = sheet.axes(ax, (7.5, 4.8))
     pen = Pen(ax)
     groups = data.groups(frame, names, pen)
     sheet.dress(ax, grid="both")
@@ -47,7 +47,7 @@ def cost(frame: pd.DataFrame, names: Sequence[str], ax: Axes | None) -> Axes:
         notes.append(f"{unknown} of unknown duration, not drawn")
     title = "Cost against time"
     if not points:
-        sheet.nothing(ax, pen, "no finished tasks of known cost and duration" if good else sheet.EMPTY)
+        sheet.nothing(ax, pen, "no success of known cost and duration" if good else sheet.none_of(outcomes))
         sheet.head(ax, pen, title, notes)
         return ax
 
@@ -74,7 +74,7 @@ def cost(frame: pd.DataFrame, names: Sequence[str], ax: Axes | None) -> Axes:
     sheet.head(ax, pen, title, notes)
     sheet.settle(ax)
     if not _beside(ax, pen, marks):
-        sheet.head(ax, pen, title, notes, [_point_key(marks)])
+        sheet.keyed(ax, pen, title, notes, _point_key(marks), 4.2 if own else None)
     return ax
 
 

@@ -31,7 +31,7 @@ def latency(frame: pd.DataFrame, names: Sequence[str], ax: Axes | None) -> Axes:
         notes.append(f"{unknown} of unknown duration, not drawn")
     title = "Time to success"
     if not ready:
-        sheet.nothing(ax, pen, sheet.EMPTY)
+        sheet.nothing(ax, pen, sheet.none_of(outcomes))
         sheet.head(ax, pen, title, notes)
         return ax
 
@@ -66,7 +66,7 @@ def latency(frame: pd.DataFrame, names: Sequence[str], ax: Axes | None) -> Axes:
     sheet.head(ax, pen, title, notes)
     sheet.settle(ax)
     if not _flags(ax, pen, lines, left, log=log, own=own):
-        sheet.head(ax, pen, title, notes, [_line_key(lines)])
+        sheet.keyed(ax, pen, title, notes, _line_key(lines), 3.8 if own else None)
     return ax
 
 

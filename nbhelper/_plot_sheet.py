@@ -28,7 +28,6 @@ _FALLBACKS = (
     "Arial Unicode MS", "Segoe UI Symbol", "Noto Emoji",
 )  # fmt: skip
 """Fonts for what the usual one lacks, where they are installed: prompts are often Chinese."""
-EMPTY = "no finished tasks"
 
 
 class Pen:
@@ -154,6 +153,32 @@ def head(ax: Axes, pen: Pen, title: str, notes: Sequence[str], keys: Sequence[Ke
     return height + small + 16
 
 
+def keyed(ax: Axes, pen: Pen, title: str, notes: Sequence[str], key: Key, plain: float | None) -> None:
+    """The heading with a key, where names found no room in the picture.
+
+    Args:
+        ax: The axes.
+        pen: How text is written.
+        title: As for `head`.
+        notes: As for `head`.
+        key: The key.
+        plain: Inches of the figure's height without the key, which it grows by; None for a figure that is not ours.
+    """
+    high = points(ax).height
+    above = head(ax, pen, title, notes, [key])
+    if plain is not None:
+        figure = ax.figure.figure
+        figure.set_size_inches(figure.get_size_inches()[0], plain + above / 72)
+        settle(ax)
+    elif above > 0.6 * high:
+        for legend in [artist for artist in ax.get_children() if artist.get_gid() == _KEY]:
+            legend.remove()
+        head(ax, pen, title, [*notes, f"{len(key.samples)} groups, too many to be named here"])
+
+
+_KEY = "nbhelper key"
+
+
 def _wrapped(ax: Axes, pen: Pen, notes: Sequence[str], wide: float) -> list[str]:
     """Notes side by side as far as they fit; broken between them, and inside one that is too long alone."""
     import textwrap
@@ -187,6 +212,7 @@ def _legend(ax: Axes, pen: Pen, key: Key, above: float) -> float:
         )  # fmt: skip
         for text, words in zip(legend.get_texts(), key.words, strict=True):
             text.set(text=words, **pen.theirs)  # afterwards, because a name may begin with "_", which hides it
+        legend.set_gid(_KEY)
         ax.add_artist(legend)
         if measure(ax, legend)[0] <= wide:
             break
@@ -197,6 +223,11 @@ def nothing(ax: Axes, pen: Pen, words: str) -> None:
     ax.set(xticks=[], yticks=[])
     ax.grid(visible=False)
     ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", color=pen.ink, alpha=0.75)
+
+
+def none_of(outcomes: Sequence[str | None]) -> str:
+    """What stands where nothing can be drawn of successes."""
+    return "no tasks" if not outcomes else "no task has succeeded" if None not in outcomes else "no success yet"
 
 
 _UNITS = ((180.0, 1.0, "s"), (180 * 60.0, 60.0, "min"), (72 * 3600.0, 3600.0, "h"), (math.inf, 86400.0, "days"))

@@ -1,4 +1,7 @@
-"""When each task ran: a bar a row, the earliest on top, each on the clock that its times are from.
+"""When each task ran: a bar a row, the earliest on top, all on this machine's clock.
+
+A table keeps each server's times as the server told them; how far that clock is off follows from the columns that were
+corrected for it (`lag_s`, `total_s`), for the row itself or else for the provider's other rows.
 
 What is not known is not drawn as if it were: an unknown end fades, a start that nobody saw has a caret, and an observed
 end has a whisker as long as its doubt.
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
+_OURS = ("submitted_at", "first_seen_at", "finished_seen_at", "saved_at")
+"""The columns that are always on this machine's clock."""
 ROWS = 60
 """Tasks of one timeline; the others are counted."""
 
@@ -75,7 +80,7 @@ def timeline(frame: pd.DataFrame, names: Sequence[str], ax: Axes | None) -> Axes
     if timeless:
         notes.append(f"{timeless} without any time, not drawn")
     if not bars:
-        sheet.nothing(ax, pen, sheet.EMPTY)
+        sheet.nothing(ax, pen, "no tasks" if not len(frame) else "no task with a time")
         sheet.head(ax, pen, "Tasks over time", notes)
         return ax
 
@@ -85,8 +90,9 @@ def timeline(frame: pd.DataFrame, names: Sequence[str], ax: Axes | None) -> Axes
     if left_out > 0:
         notes.append(f"the latest {most}, and {left_out} more before them")
     origin = min(bar.start for bar in bars)
-    seen = max(t for name in TIMES for t in data.times(frame[name]) if t is not None)
-    last = max(*(bar.known for bar in bars), seen if any(bar.outcome is None for bar in bars) else origin)
+    last = max(bar.known for bar in bars)
+    if any(bar.outcome is None for bar in bars):
+        last = max(last, *(t for name in _OURS for t in data.times(frame[name]) if t is not None))
     seconds, unit = sheet.unit(last - origin)
     bars = [bar.on_axis(origin, last, seconds) for bar in bars]
     for row, bar in enumerate(bars):
@@ -123,13 +129,19 @@ def _bars(frame: pd.DataFrame, groups: Sequence[Group], pen: Pen) -> tuple[list[
     of = {row: group for group in groups for row in group.rows}
     times = {name: data.times(frame[name]) for name in TIMES}
     numbers = {name: data.numbers(frame[name]) for name in ("queue_s", "total_s", "uncertainty_s")}
+    lags = data.numbers(frame["lag_s"])
     texts = {
         name: data.texts(frame[name]) for name in ("task_id", "label", "state", "outcome", "error_code", "time_source")
     }
+    skews = _skews(frame)
     bars = []
     for row in range(len(frame)):
         told = {name: texts[name][row] for name in texts}
         found = {name: at for name in TIMES if (at := times[name][row]) is not None}
+        if "created_at" in found:
+            found["created_at"] -= skews[row]
+        if lags[row] is not None:
+            found["finished_at"] -= skews[row]
         start = next((found[n] for n in ("created_at", "submitted_at", "first_seen_at") if n in found), None)
         if start is None:
             continue
@@ -138,7 +150,8 @@ def _bars(frame: pd.DataFrame, groups: Sequence[Group], pen: Pen) -> tuple[list[
         if end is not None and end < start:
             end = None
         split = start + queue if queue is not None and queue >= 0 else None
-        known = end if end is not None else max(start, split or start, *found.values())
+        ours = [found[name] for name in found if name != "started_at"]  # it may be on either clock
+        known = end if end is not None else max(start, split or start, *ours)
         if split is not None and split > known:
             split = None
         outcome = told["outcome"]
@@ -163,6 +176,31 @@ def _bars(frame: pd.DataFrame, groups: Sequence[Group], pen: Pen) -> tuple[list[
         )
     bars.sort(key=lambda bar: (bar.start, bar.known))
     return bars, len(frame) - len(bars)
+
+
+def _skews(frame: pd.DataFrame) -> list[float]:
+    """Seconds by which the clock behind each row's server times is ahead of ours; 0 where nothing tells."""
+    from statistics import median
+
+    created, finished, seen = (data.times(frame[name]) for name in ("created_at", "finished_at", "finished_seen_at"))
+    lags, totals = data.numbers(frame["lag_s"]), data.numbers(frame["total_s"])
+    providers, sources = data.texts(frame["provider"]), data.texts(frame["time_source"])
+
+    def told(row: int) -> float | None:
+        end, begin, look, lag, total = finished[row], created[row], seen[row], lags[row], totals[row]
+        if end is not None and look is not None and lag is not None:
+            return end + lag - look
+        if end is not None and begin is not None and total is not None and sources[row] == "mixed":
+            return begin + total - end
+        return None
+
+    found = [told(row) for row in range(len(frame))]
+    known: dict[str | None, list[float]] = {}
+    for provider, skew in zip(providers, found, strict=True):
+        if skew is not None:
+            known.setdefault(provider, []).append(skew)
+    usual = {provider: median(skews) for provider, skews in known.items()}
+    return [usual.get(whose, 0.0) if skew is None else skew for whose, skew in zip(providers, found, strict=True)]
 
 
 _HEIGHT = 0.62

@@ -1,7 +1,7 @@
 """One task being watched: look, record, save, until there is an outcome. Runs inside the engine's loop.
 
 Whoever watches is told after each observation is in the store. A fault in here ends in the outcome `lost`, never in
-silence.
+silence. While another process looks at the task, this one follows what that writes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,14 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import StoreError
 from ._gate import Gate
-from ._history import History, verdict
+from ._history import UNSAVED, History, verdict
 from ._http import Forbidden, Http, Unreached
-from ._pace import pause
-from ._providers.reader import fill, look_request, read, read_link
-from ._save import Place, Turns, save_bytes, save_link
+from ._landing import landed
+from ._leases import Held, Leases, Work
+from ._looks import Looks
+from ._pace import JITTER, pause
+from ._past import Past
+from ._providers.reader import fill, read_link
+from ._save import ELSEWHERE, Place, Turns, save_bytes, save_link
 from ._session import Connection
 from ._text import clean
-from ._values import Event, Mark, MarkWord, Miss, MissKind, Outcome, Output, Saved, SaveState, Seen, Snapshot
+from ._values import Event, Mark, MarkWord, Miss, MissKind, Outcome, Output, Saved, SaveState, Seen, Snapshot, State
 
 if TYPE_CHECKING:
     from ._store import Store
@@ -36,6 +41,8 @@ Identity = tuple[str, str, str, tuple[tuple[str, str], ...]]
 Listener = Callable[["Poller"], None]
 _RESOLVE_PATIENCE = 600.0
 _RESOLVE_PAUSE = 1.0
+_GLANCE = 1.0
+"""Seconds between two glances, while files are saved, at whether another process has taken over."""
 _LAST_REPLY = 2.0
 """Seconds that a look under way may still take when the watch is stopped."""
 _OURS = frozenset({Outcome.STOPPED, Outcome.LOST})
@@ -46,6 +53,17 @@ def identity(history: History) -> Identity:
     """What makes two references the same task: provider, origin, id, extra."""
     task = history.task
     return task.provider, history.origin, task.id, tuple(task.extra.items())
+
+
+def merged(stored: History, known: History) -> History:
+    """What the store has, in its order; what this process saw itself keeps what the store does not, such as bytes."""
+
+    def key(event: Event) -> tuple[datetime, type, str | None]:
+        return event.at, type(event.seen), getattr(event.seen, "name", None)
+
+    own = {key(event): event.seen for event in known.events}
+    events = [replace(event, seen=own.get(key(event), event.seen)) for event in stored.events]
+    return History.of(known.task, events, origin=known.origin, uid=known.uid)
 
 
 def _ours(error: Exception) -> str:
@@ -68,8 +86,11 @@ class Poller:
         *,
         http: Http,
         gate: Gate,
+        looks: Looks,
+        past: Past,
         turns: Turns,
         store: Store,
+        leases: Leases,
         folder: Path | None,
         interval: float | None,
         ended: Listener,
@@ -85,15 +106,21 @@ class Poller:
         self._ended = ended
         self._http = http
         self._gate = gate
+        self._looks = looks
+        self._past = past
         self._turns = turns
         self._store = store
+        self._leases = leases
+        self._following = False
+        self._links: dict[str, str] = {}
+        """The newest live link of each output; a stored history has none."""
         self._recording = asyncio.Lock()
         self._unwritten: tuple[Event, ...] = ()
         self._saves: dict[str, asyncio.Task[None]] = {}
         self._looking = asyncio.Lock()
         self._replied = 0.0
         self._flying = False
-        self._chance = 0.5
+        self._planned: tuple[History | None, float | None, float] = (None, None, 0.0)
         self._step: asyncio.Task[bool] | None = None
         self._work: asyncio.Task[None] | None = None
         self._stopping = False
@@ -101,7 +128,8 @@ class Poller:
     @property
     def next_at(self) -> datetime | None:
         """When the next look is due, None when there is none to come."""
-        if self.over or self.history.outcome is not None or self.history.facts.last_look_at is None:
+        looked = self.history.facts.last_look_at is not None
+        if self.over or self._following or self.history.outcome is not None or not looked:
             return None
         return datetime.now(UTC) + timedelta(seconds=self._due())
 
@@ -163,8 +191,11 @@ class Poller:
                 await asyncio.wait([self._step], timeout=_LAST_REPLY if self._flying else 0)
                 self._step.cancel()
                 await asyncio.gather(self._step, return_exceptions=True)
-            if self.history.outcome is None:
-                await self.record(Mark(word=MarkWord.STOPPED, note=note))
+            stopped = Mark(word=MarkWord.STOPPED, note=note)
+            if self._following:  # whoever looks at it has not stopped: the store goes on without this mark
+                self.history = self.history.add(stopped, datetime.now(UTC))
+            elif self.history.outcome is None:
+                await self.record(stopped)
         finally:
             self._stopping = False
         if self._listeners - self._parting:  # somebody came meanwhile
@@ -175,24 +206,48 @@ class Poller:
 
     # Recording
 
-    async def record(self, *seen: Seen) -> None:
-        """Add observations: into the store first, then to whoever watches."""
+    async def record(self, *seen: Seen, claim: bool = False) -> None:
+        """Add observations: into the store first, then to whoever watches.
+
+        Args:
+            seen: What was observed.
+            claim: Make this process the one that looks.
+
+        Raises:
+            Held: Another process looks at the task; what is no look of ours was not kept.
+        """
         async with self._recording:
             history = self.history
             for item in seen:
                 history = history.add(item, datetime.now(UTC))
             fresh = (*self._unwritten, *history.events[len(self.history.events) :])
             links = {o.name: o.url for s in seen if isinstance(s, Snapshot) for o in s.outputs if o.url}
+            self._links |= links
             links = {name: url for name, url in links.items() if name not in history.saves}
+            lease = self._leases.take(history.uid) if claim else self._keep(history, seen)
             try:
-                await asyncio.wrap_future(self._store.append(history.uid, fresh, links=links, summary=history))
+                append = self._store.append(history.uid, fresh, links=links, summary=history, also=lease)
+                together = await landed(append)
                 self._unwritten, self.note = (), ""
+                self.history = history if together else await self._stored(history)
             except StoreError as error:
                 # Looking goes on in memory, loudly; the next observation tries to write this one again.
                 self._unwritten, self.note = fresh, clean(error)
                 log.warning("%s: %s", history.task, self.note)
-            self.history = history
+                self.history = history
         self._tell()
+
+    def _keep(self, history: History, seen: Sequence[Seen]) -> Work:
+        """What becomes of the lease with these observations: it ends when nothing more will come."""
+        over = history.outcome is not None and not self._unsaved(history)
+        return self._leases.keep(history.uid, looked=any(isinstance(s, Snapshot | Miss) for s in seen), over=over)
+
+    async def _stored(self, known: History) -> History:
+        """The history as the store has it, when another process has written too."""
+        with suppress(StoreError):
+            stored = await asyncio.to_thread(self._store.load, known.uid)
+            return known if stored is None else merged(stored, known)
+        return known
 
     def _tell(self) -> None:
         for listener in tuple(self._listeners):
@@ -218,29 +273,85 @@ class Poller:
 
     async def _finish(self) -> None:
         try:
-            await self._settle()
+            if not self._following:
+                await self._settle()
+        except Held:  # another process took over while this one was stopped
+            self._following = True
+            self._drop_saves()
+            if self._listeners - self._parting:
+                self._begin(self._run())
+                return
         except Exception:  # a fault of ours must not leave anybody waiting
             log.exception("saving the results of %s", self.history.task)
+        self._leases.release(self.history.uid)
         self.over = True
+        self._past.add(self.history)
         self._ended(self)
         self._tell()
 
     async def _watch(self) -> None:
-        if not (self.history.snapshot and self.history.snapshot.state.final):
-            began = MarkWord.RESUMED if self.history.outcome is not None else MarkWord.WATCHING
-            await self.record(Mark(word=began))
-        elif self._unsaved():
-            await self._take(self._since_look)  # the stored history has no live links any more
+        """Look until there is an outcome, or follow another process until it ends or this one takes over."""
+        over = self._following and await self._follow()
+        while not over:
+            try:
+                await self._lead()
+                over = True
+            except Held:
+                over = await self._follow()
+
+    async def _lead(self) -> None:
+        began = MarkWord.RESUMED if self.history.facts.watching else MarkWord.WATCHING
+        await self.record(Mark(word=began, note="" if self.folder else UNSAVED), claim=True)
+        self._following = False
+        await self._save_what_is_known()
         while self.history.outcome is None:
             await self._take(self._due)
             lost = verdict(self.history, datetime.now(UTC), confirm=self.connection.provider.confirm)
             if lost is not None and self.history.outcome is None:
                 await self.record(lost)
+        if self._unsaved() and not await self._leases.holds(self.history.uid):
+            raise Held
+
+    async def _save_what_is_known(self) -> None:
+        """Save what an earlier watch left, from the links that were kept; for others a finished task is looked at."""
+        self._saves = {name: save for name, save in self._saves.items() if not save.done()}
+        missing = self._unsaved()
+        for output in missing:
+            with suppress(StoreError):
+                link = await asyncio.to_thread(self._store.link, self.history.uid, output.name)
+                self._links |= {output.name: link} if link else {}
+        self._start_saves()
+        if self.history.outcome is not None and any(o.name not in self._saves for o in missing):
+            await self._take(self._since_look)
+
+    async def _follow(self) -> bool:
+        """Show what the process that looks has written; whether all is over, or else this one is to look."""
+        self._following = True
+        self._drop_saves()
+        free = False
+        while True:
+            looked = self.history.facts.polls
+            self.history = await self._stored(self.history)
+            if self.history.facts.polls > looked:
+                self._replied = time.monotonic()
+            self._tell()
+            if self.history.outcome not in {None, *_OURS} and not self._unsaved():
+                return True
+            if free:
+                return self.history.outcome is Outcome.LOST
+            last = self.history.events[-1].seq if self.history.events else 0
+            free = await self._leases.news(self.history.uid, last)
 
     async def _take(self, due: Callable[[], float]) -> None:
-        """One look when it is due, as a task of its own: what it saw is recorded whoever is cancelled meanwhile."""
-        await asyncio.sleep(due())
-        self._step = asyncio.create_task(self._look_if(due))
+        """One look when it is due, as a task of its own: what it saw is recorded whoever is cancelled meanwhile.
+
+        Raises:
+            Held: Another process has taken over.
+        """
+        await self._looks.due(due(), self._soonest())
+        if not await self._leases.holds(self.history.uid):
+            raise Held
+        self._step = asyncio.create_task(self._look_if(lambda: min(due(), self._soonest())))
         await asyncio.shield(self._step)
 
     async def _look_if(self, due: Callable[[], float]) -> bool:
@@ -256,15 +367,31 @@ class Poller:
         last = self.history.facts.last_look_at
         if last is None:
             return 0.0
-        floor = self.connection.provider.floor
-        wait = pause(self.history, last, floor=floor, interval=self.interval, chance=self._chance)
+        history, interval, wait = self._planned
+        if history is not self.history or interval != self.interval:
+            wait = pause(
+                self.history,
+                last,
+                floor=self.connection.provider.floor,
+                interval=self.interval,
+                chance=random.random(),  # noqa: S311  # jitter
+                known=self._past.of(self.history),
+                sharing=self._looks.shared,
+            )
+            self._planned = self.history, self.interval, wait
         return max(0.0, wait - self._passed())
+
+    def _soonest(self) -> float:
+        """Seconds until a look is welcome that costs nothing: at the floor, but in trouble not before it is due."""
+        latest = self.history.facts.latest
+        unwell = self.history.facts.trouble is not None or (latest is not None and latest.state is State.UNKNOWN)
+        return self._due() if unwell or self.interval is not None else self._since_look()
 
     def _since_look(self) -> float:
         """Seconds until the floor allows another look."""
         if self.history.facts.last_look_at is None:
             return 0.0
-        return max(0.0, self.connection.provider.floor * 1.02 - self._passed())
+        return max(0.0, self.connection.provider.floor * (1 + JITTER[0]) - self._passed())
 
     def _passed(self) -> float:
         """Seconds since the last look."""
@@ -275,34 +402,13 @@ class Poller:
         return max(0.0, passed)
 
     async def _look(self) -> Snapshot | Miss:
-        provider, task = self.connection.provider, self.history.task
-        secrets = (self.connection.key.reveal(),)
-        async with self._gate.passing():
-            self._flying = True
-            try:
-                reply = await self._http.api(self.connection, look_request(provider, task.id, task.extra))
-            except Unreached as error:
-                seen: Snapshot | Miss = Miss(kind=MissKind.NETWORK, message=clean(error))
-            except Forbidden as error:
-                seen = Miss(kind=MissKind.REFUSED, message=clean(error))
-            else:
-                seen = read(provider, reply, ident=task.id, secrets=secrets)
-            finally:
-                self._flying = False
-                self._replied = time.monotonic()
-                self._chance = random.random()  # noqa: S311  # jitter
-            self._judge(seen)
-        return seen
+        try:
+            return await self._looks.at(self.history.task, self._fly, first=self.history.facts.polls == 0)
+        finally:
+            self._replied = time.monotonic()
 
-    def _judge(self, seen: Snapshot | Miss | str) -> None:
-        """Tell the gate what this reply means for everybody who uses the same key."""
-        kind = seen.kind if isinstance(seen, Miss) else None
-        if kind in {MissKind.NETWORK, MissKind.SERVER}:
-            self._gate.fault()
-            return
-        self._gate.fine()
-        if kind is MissKind.RATE_LIMITED and isinstance(seen, Miss):
-            self._gate.slow_down(seen.retry_after or self.connection.provider.floor)
+    def _fly(self, *, flying: bool) -> None:
+        self._flying = flying
 
     async def _see(self, seen: Snapshot | Miss) -> None:
         """Record a look. Bytes that came inside the reply are on disk before their row is."""
@@ -324,20 +430,27 @@ class Poller:
         task = self.history.task
         return Place.of(self.folder, task.provider, task.label or task.id, repr(identity(self.history)))
 
-    def _unsaved(self) -> list[Output]:
+    def _unsaved(self, history: History | None = None) -> list[Output]:
         if self.folder is None:
             return []
-        return [o for o in self.history.outputs if o.name not in self.history.saves]
+        history = history or self.history
+        return [o for o in history.outputs if o.name not in history.saves]
 
     def _start_saves(self) -> None:
         for output in self._unsaved():
-            if output.name not in self._saves and (output.url or output.ref):
+            if output.name not in self._saves and (output.name in self._links or output.ref):
                 self._saves[output.name] = asyncio.create_task(self._save(output), name=f"save {output.name}")
 
     async def _settle(self) -> None:
-        """Wait until every output is saved or given up."""
+        """Wait until every output is saved or given up.
+
+        Raises:
+            Held: Another process has taken over; it saves them, too.
+        """
         while pending := [t for t in self._saves.values() if not t.done()]:
-            await asyncio.wait(pending)
+            await asyncio.wait(pending, timeout=_GLANCE)
+            if self._unsaved() and not await self._leases.holds(self.history.uid):
+                raise Held
         for output in self._unsaved():
             gone = (
                 "it was delivered once, in a reply that is gone"
@@ -346,9 +459,15 @@ class Poller:
             )
             await self.record(Saved(name=output.name, state=SaveState.FAILED, kind=output.kind, message=gone))
 
+    def _drop_saves(self) -> None:
+        """Leave the saving to another process."""
+        for save in self._saves.values():
+            save.cancel(ELSEWHERE)
+        self._saves.clear()
+
     async def _save(self, output: Output) -> None:
         try:
-            link: str | Miss | None = output.url
+            link: str | Miss | None = self._links.get(output.name)
             if link is None:
                 link = await self._resolve(output)
             if isinstance(link, Miss):
@@ -365,7 +484,8 @@ class Poller:
         except Exception as error:  # an output's trouble is never the task's
             log.exception("saving %s of %s", output.name, self.history.task)
             saved = Saved(name=output.name, state=SaveState.FAILED, kind=output.kind, message=_ours(error))
-        await self.record(saved)
+        with suppress(Held):  # whoever took over while this process was stopped has its own
+            await self.record(saved)
 
     def _lifetime(self, output: Output) -> float | None:
         resolve = self.connection.provider.resolve
@@ -377,7 +497,7 @@ class Poller:
             link = await self._resolve(output)
             return link if isinstance(link, str) else None
         looked = False
-        while (known := self.history.facts.outputs[output.name].url) == dead and not looked:
+        while (known := self._links.get(output.name)) == dead and not looked:
             await asyncio.sleep(self._since_look())
             looked = await self._look_if(self._since_look)
         return known
@@ -399,7 +519,7 @@ class Poller:
                     found = Miss(kind=MissKind.REFUSED, message=clean(error))
                 else:
                     found = read_link(provider, reply, (self.connection.key.reveal(),))
-                self._judge(found)
+                self._gate.judge(found, provider.floor)
             if isinstance(found, str):
                 return found
             refusals += found.kind not in {MissKind.NETWORK, MissKind.SERVER, MissKind.RATE_LIMITED}

@@ -1,28 +1,46 @@
-"""What a task costs in money, as far as anybody published it; a price never stands without its source and date."""
+"""What a task costs: which of the known prices holds for it, and whose number each figure is.
+
+Pure: the prices come in. Cost is worked out when a table is made, so that a price that is set later fills earlier rows.
+Credits in the tables are the server's alone; the published credits are used where it states none, to estimate money.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import date as calendar_date
+from typing import Any, Literal, NamedTuple
 
-Per = Literal["task", "image", "second", "credit"]
+from ._errors import BadInput
+from ._text import clean, kind_of, nearest
+
+Per = Literal["task", "image", "second", "credit", "option"]
 CostSource = Literal["server", "price list", "unknown"]
+Cost = tuple[float | None, str | None, CostSource]
 
+CREDITS = "credits"
+"""The currency of a price that says what a task takes, not what that costs."""
 _FINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
+_UNKNOWN: Cost = None, None, "unknown"
+_COUNTS = ("n", "num_images", "max_images")
+"""What a request calls the number of its images; without one of these it asks for one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """One published price.
+    """What one thing costs, by whom and when.
 
     Attributes:
         provider: Whose.
-        model: Which model, or last segment of the endpoint's path; None for all of the provider's.
-        per: What `amount` is paid for; `credit` takes the credits that the server states.
-        amount: Money for one of them.
-        currency: ISO code.
+        per: What `amount` is paid for. `credit` takes the credits that the server states, else those that the price
+            list has for the task; `option` is on top, for a task whose parameters are these.
+        amount: In `currency`, for one of them.
+        model: For which model, or last segment of the endpoint's path; `*` stands for anything. None for all.
+        params: For which parameters, by the name that the tables have behind `param_`, or by its end; `*` as above.
+        currency: ISO code, or `credits`.
         failed_billed: Whether a task that did not succeed is billed; None where nobody says.
         source: Where it was read.
         date: When, as ISO text.
@@ -32,99 +50,307 @@ class Price:
     per: Per
     amount: float
     model: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
     currency: str = "USD"
     failed_billed: bool | None = None
-    source: str = ""
-    date: str = "2026-11-21"
+    source: str
+    date: str
+
+    def __repr__(self) -> str:
+        what = [self.provider, *([self.model] if self.model else []), *(f"{k}={v}" for k, v in self.params.items())]
+        return f"<Price {clean(' '.join(what), 120)}: {self.amount:g} {self.currency} per {self.per} ({self.date})>"
 
 
-_AILAB_CREDIT = 0.003
-"""USD per credit in the smallest package; the largest one sells at 0.0025."""
-_AILAB_CREDITS = {
-    "ai-anime-generator": 10,
-    "cartoon-yourself": 20,
-    "hairstyle-editor-pro": 10,
-    "hairstyle-editor-premium": 15,
-    "ai-face-swap": 5,
-    "try-on-clothes": 10,
-    "try-on-clothes-pro": 30,
-    "try-on-clothes-premium": 50,
-    "try-on-clothes-refiner": 25,
-    "remove-objects": 5,
-    "remove-objects-advanced": 20,
-    "remove-objects-pro": 35,
-}
+_FIELDS = tuple(item.name for item in fields(Price))
 
-PRICES: tuple[Price, ...] = (
-    *(
-        Price(provider=name, per="credit", amount=0.01, failed_billed=False, source="Tripo: $1 = 100 credits")
-        for name in ("tripo", "tripo-v3")
-    ),
-    Price(provider="kie", per="credit", amount=0.005, source="kie.ai: $0.005 per credit"),
-    *(
-        Price(
-            provider=name,
-            model=model,
-            per="task",
-            amount=round(number * _AILAB_CREDIT, 6),
-            failed_billed=False,
-            source=f"AILabTools: {number} credits at ${_AILAB_CREDIT} (package of 2,000)",
+# A price that somebody sets
+
+_UNITS: tuple[Per, ...] = ("credit", "task", "image", "second")
+_AMOUNT = re.compile(rf"([a-z]{{3}}|{CREDITS})_per_({'|'.join(_UNITS)})")
+
+
+def checked(
+    provider: str,
+    amounts: Mapping[str, object],
+    *,
+    model: object = None,
+    params: object = None,
+    failed_billed: object = None,
+    source: object = "",
+    date: object = None,
+    today: calendar_date,
+) -> Price:
+    """The price of a call to `set_price`.
+
+    Raises:
+        BadInput: What cannot be, in one line.
+    """
+    given = {name: amount for name, amount in amounts.items() if amount is not None}
+    if len(given) != 1:
+        raise BadInput(f"set_price takes one amount, such as usd_per_credit=0.005, not {_listed(given)}.")
+    ((name, amount),) = given.items()
+    unit = _AMOUNT.fullmatch(name)
+    if unit is None or unit[0] == f"{CREDITS}_per_credit":
+        hint = nearest(name, [f"usd_per_{per}" for per in _UNITS])
+        raise BadInput(
+            f'"{clean(name, 40)}" is no amount.{hint} It is a currency and a unit, such as usd_per_image or '
+            f"{CREDITS}_per_task; the units are {', '.join(_UNITS)}.",
         )
-        for name in ("ailab", "ailab-legacy")
-        for model, number in _AILAB_CREDITS.items()
-    ),
-)
-"""The price list, oldest first: of two prices for the same thing, the later one counts."""
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or _number(amount) is None:
+        raise BadInput(f"{name} is a number of zero or more, not {clean(repr(amount), 40)}.")
+    if model is not None and (not isinstance(model, str) or not model.strip()):
+        raise BadInput('model is a name such as "google/nano-banana" (`*` stands for anything), or None for all.')
+    if params is not None and not isinstance(params, Mapping):
+        raise BadInput(f'params is a mapping such as {{"resolution": "2K"}}, not {kind_of(params)}.')
+    for key, value in (params or {}).items():
+        if not isinstance(key, str) or not key or not isinstance(value, str | int | float):
+            raise BadInput(
+                f'params holds names and plain values such as {{"resolution": "2K"}}; under {clean(repr(key), 40)} is '
+                f"{kind_of(value)}."
+            )
+    if failed_billed is not None and not isinstance(failed_billed, bool):
+        raise BadInput("failed_billed is True, False, or None where nobody says.")
+    if not isinstance(source, str):
+        raise BadInput(f"source is text: where the price was read, not {kind_of(source)}.")
+    currency = unit[1] if unit[1] == CREDITS else unit[1].upper()
+    return Price(
+        provider=provider,
+        per=next(per for per in _UNITS if per == unit[2]),
+        amount=float(amount),
+        model=model.strip() if isinstance(model, str) else None,
+        params=dict(params or {}),
+        currency=currency,
+        failed_billed=failed_billed,
+        source=source.strip() or "set_price()",
+        date=_day(date, today),
+    )
 
 
-def price_for(row: Mapping[str, Any], prices: Iterable[Price] = PRICES) -> Price | None:
-    """The price of a row: one of its model before one of its provider, a later before an earlier one."""
-    endpoint = row.get("endpoint")
-    names = {row.get("model"), endpoint.rpartition("/")[2] if isinstance(endpoint, str) else None} - {None}
-    found: Price | None = None
-    for price in prices:
-        if price.provider != row.get("provider") or (price.model is not None and price.model not in names):
-            continue
-        if found is None or price.model is not None or found.model is None:
-            found = price
-    return found
+def _listed(given: Mapping[str, object]) -> str:
+    return " and ".join(clean(name, 40) for name in given) or "none"
 
 
-def cost_of(row: Mapping[str, Any], prices: Iterable[Price] = PRICES) -> tuple[float | None, str | None, CostSource]:
+def _day(date: object, today: calendar_date) -> str:
+    if date is None:
+        return today.isoformat()
+    if isinstance(date, calendar_date):
+        return date.isoformat()[:10]
+    if isinstance(date, str):
+        with contextlib.suppress(ValueError):
+            return calendar_date.fromisoformat(date.strip()).isoformat()
+    raise BadInput(f'date is a day such as "2026-11-21", not {clean(repr(date), 40)}.')
+
+
+def as_row(price: Price) -> dict[str, Any]:
+    """A price as plain JSON."""
+    return asdict(price)
+
+
+def from_row(row: Any) -> Price | None:
+    """The price that `as_row` wrote; None for what this version cannot understand."""
+    if not isinstance(row, Mapping):
+        return None
+    try:
+        price = Price(**{name: row[name] for name in _FIELDS if name in row})
+    except TypeError:
+        return None
+    fine = price.per in (*_UNITS, "option") and isinstance(price.params, Mapping) and _number(price.amount) is not None
+    return price if fine and isinstance(price.currency, str) else None
+
+
+def place_of(price: Price) -> tuple[Any, ...]:
+    """What a price is for; another one for the same takes its place."""
+    return price.provider, price.model, dict(price.params), price.currency == CREDITS
+
+
+class Expected(NamedTuple):
+    """What a request would cost by the price list; None is unknown.
+
+    Attributes:
+        amount: Money.
+        currency: Its ISO code; None without an amount.
+        credits: Credits, where these are known.
+        source: Where the prices were read.
+    """
+
+    amount: float | None
+    currency: str | None
+    credits: float | None
+    source: str | None
+
+
+def expected(
+    provider: str,
+    endpoint: str | None,
+    params: Mapping[str, Any],
+    prices: Iterable[Price],
+    *,
+    model: str | None = None,
+) -> Expected:
+    """What a request that was not sent would cost if it succeeds.
+
+    Args:
+        provider: A provider's name.
+        endpoint: Its path, or short name.
+        params: The body of the request.
+        prices: From `Store.prices`.
+        model: The model, where the body does not name it as `model`.
+    """
+    task = _Task.of({"provider": provider, "endpoint": endpoint, "model": model, "params": params})
+    known = [price for price in prices if price.provider == provider]
+    taken, sources = _credits(task, [price for price in known if price.currency == CREDITS])
+    money = _best(task, [price for price in known if price.currency != CREDITS])
+    count = None if money is None else taken if money.per == "credit" else task.asked(money.per)
+    if money is None or count is None:
+        return Expected(None, None, taken, "; ".join(sources) or None)
+    source = "; ".join(dict.fromkeys((*sources, money.source)))
+    return Expected(round(count * money.amount, 9), money.currency, taken, source)
+
+
+def cost_of(row: Mapping[str, Any], prices: Iterable[Price]) -> Cost:
     """Amount, currency and source of what one row of `tasks()` cost; (None, None, "unknown") where nobody says.
 
     Only a task that the server ended has a cost. Credits that the server states are believed for every outcome. Without
-    them a task that did not succeed costs nothing only where its price says that such tasks are not billed.
+    them a task that did not succeed costs nothing only where a price says that such tasks are not billed.
 
     Args:
-        row: `provider`, `model`, `endpoint`, `outcome`, `credits`, `n_outputs` and `params` are read.
-        prices: Instead of the built-in list.
+        row: `provider`, `task_id`, `model`, `endpoint`, `outcome`, `credits`, `n_outputs` and `params` are read.
+        prices: From `Store.prices`, or the published ones.
     """
-    price, outcome = price_for(row, prices), row.get("outcome")
-    if price is None or outcome not in _FINAL or row.get("task_id") is None:
-        return None, None, "unknown"
-    count, source = _count(price, row)
-    if outcome != "succeeded" and source != "server":
-        count = 0.0 if price.failed_billed is False else None
-        source = "price list"
-    if count is None:
-        return None, None, "unknown"
-    return round(count * price.amount, 9), price.currency, source
+    return costs_of([row], prices)[0]
 
 
-def _count(price: Price, row: Mapping[str, Any]) -> tuple[float | None, CostSource]:
-    """How many of what the price is for, and who says so."""
-    match price.per:
-        case "credit":
-            stated = _number(row.get("credits"))
-            return stated, "price list" if stated is None else "server"
-        case "task":
-            return 1.0, "price list"
-        case "image":
-            return _number(row.get("n_outputs")), "price list"
-        case "second":
-            params = row.get("params") or {}
-            return _number(params.get("duration")), "price list"
+def costs_of(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price]) -> list[Cost]:
+    """What each of many rows cost, as `cost_of`."""
+    money: dict[Any, list[Price]] = {}
+    taken: dict[Any, list[Price]] = {}
+    for price in prices:
+        (taken if price.currency == CREDITS else money).setdefault(price.provider, []).append(price)
+    none: list[Price] = []
+    return [
+        _cost(row, money[name], taken.get(name, none)) if (name := row.get("provider")) in money else _UNKNOWN
+        for row in rows
+    ]
+
+
+def _cost(row: Mapping[str, Any], money: Sequence[Price], taken: Sequence[Price]) -> Cost:
+    outcome = row.get("outcome")
+    if outcome not in _FINAL or row.get("task_id") is None:
+        return _UNKNOWN
+    task = _Task.of(row)
+    price = _best(task, money)
+    if price is None:
+        return _UNKNOWN
+    stated = _number(row.get("credits")) if price.per == "credit" else None
+    if stated is not None:
+        return round(stated * price.amount, 9), price.currency, "server"
+    succeeded = outcome == "succeeded"
+    billed = succeeded or price.failed_billed
+    if billed is None:
+        return _UNKNOWN
+    count: float | None
+    if not billed:
+        count = 0.0
+    elif price.per == "credit":
+        count, _ = _credits(task, taken)
+    elif price.per == "image" and succeeded:
+        count = _number(row.get("n_outputs"))
+    else:
+        count = task.asked(price.per)
+    return _UNKNOWN if count is None else (round(count * price.amount, 9), price.currency, "price list")
+
+
+# Which price holds
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What prices look at: the names a model may go by, and each parameter as text under its dotted name."""
+
+    names: frozenset[str]
+    params: Mapping[str, str]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> _Task:
+        endpoint, params = row.get("endpoint"), row.get("params")
+        flat = dict(_flat(params)) if isinstance(params, Mapping) else {}
+        tail = endpoint.rpartition("/")[2] if isinstance(endpoint, str) else None
+        return cls(frozenset(filter(None, (row.get("model"), endpoint, tail, flat.get("model")))), flat)
+
+    def said(self, name: str) -> str | None:
+        """A parameter by its dotted name, or by the end of it: experiments name `resolution` what is sent deeper."""
+        if name in self.params:
+            return self.params[name]
+        return next((value for full, value in self.params.items() if full.endswith(f".{name}")), None)
+
+    def matches(self, price: Price) -> bool:
+        named = price.model is None or any(_like(name, price.model) for name in self.names)
+        return named and all(_like(self.said(name), _word(value)) for name, value in price.params.items())
+
+    def asked(self, per: Per) -> float | None:
+        """How many tasks, images or seconds one request is for."""
+        if per == "second":
+            return _counted(self.said("duration"))
+        if per == "image":
+            told = next((told for name in _COUNTS if (told := self.said(name)) is not None), "1")
+            return _counted(told)
+        return 1.0 if per == "task" else None
+
+
+def _best(task: _Task, prices: Iterable[Price]) -> Price | None:
+    """The price that holds for a task: the more particular one, then the later one.
+
+    One that does not say whether failed tasks are billed leaves that to the next one that does.
+    """
+    holding = [price for price in prices if price.per != "option" and task.matches(price)]
+    if len(holding) < 2:
+        return holding[0] if holding else None
+    ranked = sorted(holding, key=_particular)[::-1]
+    told = next((price.failed_billed for price in ranked if price.failed_billed is not None), None)
+    return replace(ranked[0], failed_billed=told)
+
+
+def _particular(price: Price) -> tuple[int, int]:
+    return 0 if price.model is None else 1 if "*" in price.model else 2, len(price.params)
+
+
+def _credits(task: _Task, prices: Sequence[Price]) -> tuple[float | None, list[str]]:
+    """Credits of a task by the price list, and where they were read."""
+    base = _best(task, prices)
+    count = task.asked(base.per) if base else None
+    if base is None or count is None:
+        return None, []
+    on_top = [price for price in prices if price.per == "option" and task.matches(price)]
+    total = base.amount * count + sum(price.amount for price in on_top)
+    return round(total, 9), list(dict.fromkeys(price.source for price in (base, *on_top)))
+
+
+def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, str | int | float):
+            yield f"{prefix}{key}", _word(value)
+
+
+def _word(value: Any) -> str:
+    """A parameter as JSON and forms write it: `true`, `1`, `2K`."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _like(word: str | None, pattern: str) -> bool:
+    if word is None or "*" not in pattern:
+        return word is not None and word.casefold() == pattern.casefold()
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), word, re.IGNORECASE | re.DOTALL) is not None
+
+
+def _counted(word: str | None) -> float | None:
+    try:
+        return None if word is None else _number(float(word))
+    except ValueError:
+        return None
 
 
 def _number(value: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""Results to disk, before their links expire: streamed to a `.part`, checked, renamed when whole.
+"""Results to disk, before their links expire: streamed to a `.part`, checked, renamed when whole (`_parts.py`).
 
 Names are ours, types come from the bytes, and no key is ever sent. Many downloads share a few turns, and the link that
 dies first goes first.
@@ -7,14 +7,12 @@ dies first goes first.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import hashlib
 import heapq
 import itertools
 import os
 import random
-import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -24,14 +22,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ._http import Forbidden, Http, Unreached
+from ._parts import Part, is_strong
 from ._session import Connection
-from ._sniff import HEAD, pixels, sniff
-from ._text import clean, slug
+from ._sniff import pixels, sniff
+from ._text import clean, slug, without_query
 from ._values import Output, Saved, SaveState
 
-AT_ONCE = 16
+AT_ONCE = 64
+"""Downloads at a time: fifty results of one moment are all asked for within half a second, before any link dies."""
 LARGEST = 2 * 1024**3
 """Bytes of one file."""
+ELSEWHERE = "another process saves it"
+"""Why a download is cancelled whose part nobody will go on with."""
 _SPARE = 64 * 1024**2
 """Bytes that are left free on the disk."""
 _PATIENCE = 3600.0
@@ -99,16 +101,6 @@ class Place:
             if folder.is_symlink():
                 raise OSError(errno.ELOOP, f'"{folder.name}" is a link; results are written to real folders only')
 
-    def part(self, name: str) -> _Part:
-        """A new file for one output on its way; no two outputs share one, however alike their names."""
-        short = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        stem = f"{slug(name)}-{short}"
-        for left in self.folder.glob(f"{stem}-*.part"):  # by a process that was killed
-            with contextlib.suppress(OSError):
-                if time.time() - left.stat().st_mtime > _PATIENCE:
-                    left.unlink()
-        return _Part(self.folder / f"{stem}-{secrets.token_hex(4)}.part")
-
     def finish(self, part: Path, stem: str, suffix: str, sha256: str) -> Path:
         """Give a whole file its name, without ever replacing other bytes."""
         for n in itertools.count(1):
@@ -151,60 +143,30 @@ def save_bytes(place: Place, output: Output) -> Saved:
     assert output.data is not None
     try:
         place.make()
-        with closing(place.part(output.name)) as part:
+        with closing(Part(place.folder, output.name)) as part:
+            part.restart()
             part.write(output.data)
-            return part.finish(place, output, "")
+            return _finish(part, place, output, "")
     except OSError as error:
         return _failed(output, f"cannot write the file: {error.strerror or error}")
 
 
-class _Part:
-    """A file on its way: what is written, and its digest so far."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.size = 0
-        self._digest = hashlib.sha256()
-        self.head = b""
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-
-    def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._handle, view) :]
-        if len(self.head) < HEAD:
-            self.head += data[: HEAD - len(self.head)]
-        self._digest.update(data)
-        self.size += len(data)
-
-    def restart(self) -> None:
-        """Throw away what came: the server does not go on where it stopped."""
-        os.ftruncate(self._handle, 0)
-        os.lseek(self._handle, 0, os.SEEK_SET)
-        self.size, self.head, self._digest = 0, b"", hashlib.sha256()
-
-    def finish(self, place: Place, output: Output, suffix: str) -> Saved:
-        os.fsync(self._handle)
-        found = sniff(self.head, suffix)
-        size = pixels(self.head) or (output.width, output.height)
-        sha256 = self._digest.hexdigest()
-        path = place.finish(self.path, slug(output.name), found.suffix, sha256)
-        _sync(place.folder)
-        return Saved(
-            name=output.name,
-            file=str(path),
-            kind=found.kind,
-            n_bytes=self.size,
-            sha256=sha256,
-            width=size[0],
-            height=size[1],
-        )
-
-    def close(self) -> None:
-        """Let go of it; what did not become a whole file is removed."""
-        os.close(self._handle)
-        with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
+def _finish(part: Part, place: Place, output: Output, suffix: str) -> Saved:
+    """Make a whole part the output's file."""
+    sha256 = part.sync()
+    found = sniff(part.head, suffix)
+    size = pixels(part.head) or (output.width, output.height)
+    path = place.finish(part.path, slug(output.name), found.suffix, sha256)
+    _sync(place.folder)
+    return Saved(
+        name=output.name,
+        file=str(path),
+        kind=found.kind,
+        n_bytes=part.size,
+        sha256=sha256,
+        width=size[0],
+        height=size[1],
+    )
 
 
 class _Trouble(Exception):
@@ -255,18 +217,18 @@ async def save_link(
     pause = _PAUSE
     try:
         await asyncio.to_thread(place.make)
-        part = place.part(output.name)
+        part = await asyncio.to_thread(Part, place.folder, output.name)
     except OSError as error:
         return _failed(output, f"cannot write to {place.folder.name}: {error.strerror or error}")
+    keep = False
     try:
-        etag: list[str] = []
+        await asyncio.to_thread(part.go_on, without_query(link))
         while True:
             try:
                 async with turns.turn(begun + (output.lifetime or 1e9)):
-                    await _attempt(http, link, part, connection, etag)
-                suffix = Path(urlsplit(link).path).suffix.casefold()
-                return await asyncio.to_thread(part.finish, place, output, suffix)
+                    await _attempt(http, link, part, connection)
             except _Trouble as trouble:
+                part.note()
                 spent = time.monotonic() - begun
                 late = (trouble.missing or trouble.empty) and spent > min(_LAG, patience)
                 over = trouble.dead or late or spent > patience
@@ -277,35 +239,41 @@ async def save_link(
                     newer = await fresh()
                     if newer is not None and newer != link:
                         link, begun, pause = newer, time.monotonic(), _PAUSE
-                        etag.clear()
-                        part.restart()
+                        await asyncio.to_thread(part.go_on, without_query(link))
                         continue
                 if over:
                     state = SaveState.EXPIRED if trouble.dead or trouble.missing else SaveState.FAILED
                     return Saved(name=output.name, state=state, kind=output.kind, message=clean(trouble.message))
+            else:
+                suffix = Path(urlsplit(link).path).suffix.casefold()
+                return await asyncio.to_thread(_finish, part, place, output, suffix)
             await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  # jitter
             pause = min(pause * 2, 30.0)
     except OSError as error:
         return _failed(output, f"cannot write the file: {error.strerror or error}")
+    except asyncio.CancelledError as ended:  # the process ends: the next one goes on with the part
+        keep = ELSEWHERE not in ended.args
+        raise
     finally:
-        part.close()
+        part.close(keep=keep)
 
 
-async def _attempt(http: Http, link: str, part: _Part, connection: Connection, etag: list[str]) -> None:
+async def _attempt(http: Http, link: str, part: Part, connection: Connection) -> None:
     """Bring the part to its whole length, or say why not."""
     headers = {}
-    if part.size and etag:
-        headers = {"range": f"bytes={part.size}-", "if-range": etag[0]}
+    if part.size and part.etag:
+        headers = {"range": f"bytes={part.size}-", "if-range": part.etag}
     try:
         async with http.download(link, connection, headers) as (reply, pieces):
             tag = reply.headers.get("etag", "")
-            if reply.status == 206 and tag and [tag] != etag:
+            if reply.status == 206 and tag and tag != part.etag:
                 part.restart()
                 raise _Trouble("the file changed while it was fetched")
             length = _accept(reply.status, reply.headers, part)
             if length is not None:
                 _room(part.path.parent, length)
-            etag[:] = [tag] if tag.startswith('"') else []
+            if reply.status == 200:
+                part.etag = tag if is_strong(tag) else ""
             whole = None if length is None else part.size + length
             await _receive(pieces, part)
     except Unreached as error:
@@ -318,7 +286,7 @@ async def _attempt(http: Http, link: str, part: _Part, connection: Connection, e
         raise _Trouble("the file is empty", empty=True)
 
 
-def _accept(status: int, headers: Mapping[str, str], part: _Part) -> int | None:
+def _accept(status: int, headers: Mapping[str, str], part: Part) -> int | None:
     """How many bytes this reply brings, None when it does not say; makes the part fit for them."""
     if status == 206 and part.size:
         begins = headers.get("content-range", "").removeprefix("bytes").strip().partition("-")[0]
@@ -326,8 +294,7 @@ def _accept(status: int, headers: Mapping[str, str], part: _Part) -> int | None:
             part.restart()
             raise _Trouble("the server continued at the wrong place")
     elif status == 200:
-        if part.size:
-            part.restart()
+        part.restart()
     elif status in {401, 403, 410}:
         raise _Trouble(f"the link has expired (HTTP {status})", dead=True)
     elif status == 404:
@@ -349,7 +316,7 @@ def _room(folder: Path, n_bytes: int) -> None:
         raise _Trouble(f"no room on the disk for {n_bytes:,} bytes")
 
 
-async def _receive(pieces: AsyncIterator[bytes], part: _Part) -> None:
+async def _receive(pieces: AsyncIterator[bytes], part: Part) -> None:
     """Write what comes; a connection that drips is given up, so that the next may be better."""
     since, at_least = time.monotonic(), part.size + _SLOWEST * 60
     while True:

@@ -22,6 +22,7 @@ from ._session import Connection, connection, fingerprint, store
 from ._sniff import HEAD, sniff
 from ._text import clean, kind_of, nearest
 from ._values import Miss, MissKind, Task, digest
+from ._waiting import result_of
 
 if TYPE_CHECKING:
     from ._store import Store
@@ -158,7 +159,7 @@ def send(create: Create, *, label: str | None = None, reuse: bool = False, **not
             return earlier.task
     request_id = str(uuid.uuid4()) if spec.request_id else None
     model = find(provider.request_model, dict(create.body)) if provider.request_model else None
-    uid = book.begin_intent(
+    intent = book.begin_intent(
         provider=provider.name,
         origin=where.origin,
         endpoint=create.name,
@@ -169,10 +170,11 @@ def send(create: Create, *, label: str | None = None, reuse: bool = False, **not
         fingerprint=fingerprint(where, book),
         model=model if isinstance(model, str) else spec.model or None,
         **notes,
-    ).result()
+    )
+    uid = result_of(intent)
     running = engine()
     # A create that is under way is not torn off by an interrupt: its answer is what tells whether it was billed.
-    return running.run(_send(running, book, create, uid, label, request_id)).result()
+    return result_of(running.run(_send(running, book, create, uid, label, request_id)))
 
 
 async def _send(

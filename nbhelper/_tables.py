@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ._codec import dumps, moment, row_of
 from ._history import History
-from ._prices import PRICES, Price, cost_of
+from ._price_list import PRICES
+from ._prices import Price, as_row, costs_of
 from ._text import storable
 from ._values import Outcome, State
 
@@ -100,6 +103,20 @@ OUTPUTS: dict[str, Kind] = {
 """The columns of `outputs()`; `path` is relative to the store's folder where the file is inside it."""
 
 
+PRICE_COLUMNS: dict[str, Kind] = {
+    "provider": "string",
+    "model": "string",
+    "params": "string",
+    "per": "string",
+    "amount": "Float64",
+    "currency": "string",
+    "failed_billed": "boolean",
+    "source": "string",
+    "date": "string",
+}
+"""The columns of `prices()`; `params` is JSON text."""
+
+
 def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRICES) -> pd.DataFrame:
     """One row per task.
 
@@ -107,21 +124,49 @@ def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRI
         rows: From `Store.rows`.
         prices: What `cost` is computed from, now and not when the task ran.
     """
-    found, known = list(rows), tuple(prices)
-    columns: dict[str, list[Any]] = {name: [row.get(name) for row in found] for name in TASKS}
-    columns["files"] = [dumps(row.get("files") or []) for row in found]
-    costs = [cost_of(row, known) for row in found]
+    import pandas as pd
+
+    known = tuple(prices)
+    parts: dict[str, list[Any]] = {name: [] for name in TASKS}
+    params: dict[str, list[Any]] = {}
+    count, many = 0, iter(rows)
+    while some := list(itertools.islice(many, _AT_ONCE)):
+        for name, cells in _cells(some, known).items():
+            parts[name].append(column(cells, TASKS[name]))
+        for number, row in enumerate(some, count):
+            for name, value in _flat(row.get("params") or {}, PARAM):
+                cells = params.setdefault(name, [])
+                if len(cells) <= number:  # {"a.b": 1, "a": {"b": 2}} gives one name twice; the first one stands
+                    cells.extend([None] * (number - len(cells)))
+                    cells.append(value)
+        count += len(some)
+    columns = {name: _joined(found, TASKS[name]) for name, found in parts.items()}
+    while params:
+        name = next(iter(params))
+        cells = params.pop(name)
+        kind, values = as_one([*cells, *[None] * (count - len(cells))])
+        columns[name] = column(values, kind)
+    return pd.DataFrame(columns, copy=False)
+
+
+_AT_ONCE = 5_000
+"""Rows that are held as mappings at a time: they take several times the memory of their cells."""
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], prices: Sequence[Price]) -> dict[str, list[Any]]:
+    """The columns of some rows, but for their parameters."""
+    cells: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in TASKS}
+    cells["files"] = [dumps(files) if (files := row.get("files")) else "[]" for row in rows]
+    costs = costs_of(rows, prices)
     for index, name in enumerate(("cost", "currency", "cost_source")):
-        columns[name] = [cost[index] for cost in costs]
-    kinds: dict[str, Kind] = dict(TASKS)
-    for number, row in enumerate(found):
-        for name, value in _flat(row.get("params") or {}, PARAM):
-            cells = columns.setdefault(name, [None] * len(found))
-            if cells[number] is None:  # {"a.b": 1, "a": {"b": 2}} gives one name twice; the first one stands
-                cells[number] = value
-    for name in list(columns)[len(TASKS) :]:
-        kinds[name], columns[name] = as_one(columns[name])
-    return frame_of(columns, kinds)
+        cells[name] = [cost[index] for cost in costs]
+    return cells
+
+
+def _joined(parts: Sequence[pd.Series[Any]], kind: Kind) -> pd.Series[Any]:
+    import pandas as pd
+
+    return pd.concat(parts, ignore_index=True) if parts else column([], kind)
 
 
 def to_frame(
@@ -180,6 +225,13 @@ def outputs_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return frame_of({name: [row.get(name) for row in found] for name in OUTPUTS}, OUTPUTS)
 
 
+def prices_frame(prices: Iterable[Price]) -> pd.DataFrame:
+    """One row per price, in this order."""
+    found = [as_row(price) for price in prices]
+    found = [{**row, "params": dumps(row["params"]) if row["params"] else None} for row in found]
+    return frame_of({name: [row[name] for row in found] for name in PRICE_COLUMNS}, PRICE_COLUMNS)
+
+
 # Columns
 
 
@@ -214,33 +266,53 @@ def frame_of(columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, Kind]) ->
     """A frame with these columns in this order."""
     import pandas as pd
 
-    return pd.DataFrame({name: column([_safe(v) for v in values], kinds[name]) for name, values in columns.items()})
-
-
-def _safe(value: Any) -> Any:
-    return storable(value) if isinstance(value, str) else value
+    return pd.DataFrame({name: column(values, kinds[name]) for name, values in columns.items()})
 
 
 def column(values: Sequence[Any], kind: Kind) -> pd.Series[Any]:
     """Values as one column; None, and what does not fit, is missing."""
-    import numpy as np
     import pandas as pd
 
     if kind == "time":
-        # By way of whole microseconds: pandas 2.2 goes through nanoseconds, which end in the year 2262.
-        stamps = np.array([_microseconds(value) for value in values], dtype="datetime64[us]")
-        return pd.Series(stamps).dt.tz_localize("UTC")
+        return pd.Series(_instants(values)).dt.tz_localize("UTC")
     if kind == "Int64":
-        values = [v if _is_int(v) else None for v in values]
+        values = [v if v is None or _is_int(v) else None for v in values]
     elif kind == "Float64":
-        values = [float(v) if _is_number(v) else None for v in values]
+        return pd.Series(_floats(values))
     elif kind == "boolean":
         values = [v if isinstance(v, bool) else None for v in values]
     elif kind == "string":
-        values = [None if v is None else str(v) for v in values]
+        values = [None if v is None else storable(str(v)) for v in values]
     else:
-        values = [str(v) if v in WORDS[kind] else None for v in values]
+        words = WORDS[kind]
+        values = [str(v) if v in words else None for v in values]
     return pd.Series(pd.array(values, dtype=dtype_of(kind)))
+
+
+def _floats(values: Sequence[Any]) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    fit = [float(v) if type(v) is float or _is_number(v) else math.nan for v in values]
+    numbers = np.array(fit, dtype=float)
+    return pd.arrays.FloatingArray(numbers, np.isnan(numbers))
+
+
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
+
+
+def _instants(values: Sequence[Any]) -> Any:
+    """Times as whole microseconds: pandas 2.2 goes through nanoseconds, which end in the year 2262."""
+    import numpy as np
+
+    try:
+        # What the store writes is of one form, and numpy reads it in one go.
+        fit = ["NaT" if v is None else v[:26] if _ISO.fullmatch(v) else None for v in values]
+        if None not in fit:
+            return np.array(fit, dtype="U26").astype("datetime64[us]")
+    except (TypeError, ValueError):  # times that are no text, or a day that no month has
+        pass
+    return np.array([_microseconds(value) for value in values], dtype="datetime64[us]")
 
 
 def dtype_of(kind: Kind) -> Any:

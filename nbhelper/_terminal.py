@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._environment import place
 from ._text import clean
-from ._values import Outcome, SaveState, State
+from ._values import Outcome, SaveState, Snapshot, State
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -26,6 +26,8 @@ _WRONG = 1
 ROWS = 20
 """Tasks that the live block shows; the rest is counted below them."""
 _DRAW = 0.25
+_OVERDUE = 10.0
+"""Seconds behind the server's own estimate after which a task is said to take longer than usual."""
 
 GLYPHS = {
     None: "◌",
@@ -93,12 +95,25 @@ def state_of(history: History) -> State | Outcome | None:
 
 
 def time_left(history: History, now: datetime) -> str:
-    """`about 12 s left`, `should finish soon`, or nothing where the server does not say."""
+    """`about 12 s left`, `should finish soon`, `longer than usual`, or nothing where the server does not say."""
     latest, looked = history.snapshot, history.facts.last_good_at
     if latest is None or latest.seconds_left is None or looked is None or history.outcome is not None:
         return ""
     left = latest.seconds_left - (now - looked).total_seconds()
-    return f"about {seconds(left)} left" if left >= 1.5 else "should finish soon"
+    if left >= 1.5:
+        return f"about {seconds(left)} left"
+    return "longer than usual" if _overdue(history, now) else "should finish soon"
+
+
+def _overdue(history: History, now: datetime) -> bool:
+    """Whether it is late by half of what the server's first estimate allowed, and not by a moment."""
+    at, left = next(
+        (e.at, e.seen.seconds_left)
+        for e in history.events
+        if isinstance(e.seen, Snapshot) and e.seen.seconds_left is not None
+    )
+    late = (now - at).total_seconds() - left
+    return late > max(_OVERDUE, ((elapsed(history, now) or 0.0) - late) / 2)
 
 
 def elapsed(history: History, now: datetime) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -27,6 +27,8 @@ _KEY = re.compile(
     r"(?<![\w-])(?:sk-|tsk_)[\w-]*?[a-z0-9]{16,}[\w-]*|\bbearer\s+(?=\S*[0-9])[\w.~+/=-]{12,}", re.IGNORECASE
 )
 
+_KEYISH = re.compile(r"sk[-_]|bearer", re.IGNORECASE)
+
 
 def clean(text: object, limit: int = EXCERPT) -> str:
     """One line of plain text: no escapes, controls, bidi overrides or lone surrogates; cut with an ellipsis.
@@ -35,6 +37,8 @@ def clean(text: object, limit: int = EXCERPT) -> str:
     """
     # Cutting first keeps a megabyte from being searched; an escape cut in half loses its control character anyway.
     words = str(text)[: limit * 4 + 64]
+    if len(words) <= limit and words.isascii() and words.isprintable() and not _KEYISH.search(words):
+        return words.strip()  # nearly all that APIs say
     words = _ANSI.sub("", words)
     words = _CONTROL.sub(" ", words).translate(_BIDI)
     words = _KEY.sub("[key removed]", _SURROGATE.sub("\ufffd", words)).strip()
@@ -76,26 +80,38 @@ def kind_of(value: object) -> str:
     return "None" if value is None else f"{'an' if name[:1] in 'aeio' else 'a'} {name}"
 
 
-def redact(value: Any, secrets: Iterable[str] = ()) -> Any:
+def redact(value: Any, secrets: Iterable[str] = (), shorten: Callable[[str], str] | None = None) -> Any:
     """A JSON value fit to keep: keys replaced, links without their queries, surrogates escaped.
 
     Args:
         value: Any parsed JSON.
         secrets: Texts that must not be kept, such as the key that was sent.
+        shorten: What to do with each text first.
 
     Returns:
         A new value of the same shape.
     """
     hidden = tuple(s for s in secrets if s)
 
+    def words(text: str) -> str:
+        for secret in hidden:
+            text = text.replace(secret, "[key removed]")
+        return storable(without_queries(text))
+
     def walk(node: Any) -> Any:
+        kind = type(node)  # exact types first: this runs over every reply
+        if kind is str:
+            return words(node if shorten is None else shorten(node))
+        if kind is dict:
+            return {words(k if type(k) is str else str(k)): walk(v) for k, v in node.items()}
+        if kind is list:
+            return [walk(v) for v in node]
+        if node is None or kind is bool:
+            return node
         if isinstance(node, str):
-            text = node
-            for secret in hidden:
-                text = text.replace(secret, "[key removed]")
-            return storable(without_queries(text))
+            return words(node)
         if isinstance(node, Mapping):
-            return {walk(str(k)): walk(v) for k, v in node.items()}
+            return {words(str(k)): walk(v) for k, v in node.items()}
         if isinstance(node, list | tuple):
             return [walk(v) for v in node]
         if isinstance(node, float) and not math.isfinite(node):

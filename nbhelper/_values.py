@@ -7,7 +7,6 @@ what we did ourselves (`Saved`, `Mark`) these are the `Event`s of a `History`, f
 from __future__ import annotations
 
 import hashlib
-import html
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -183,7 +182,9 @@ class Task:
         return f"<Task {self}{label}>"
 
     def _repr_html_(self) -> str:
-        return f"<code>{html.escape(clean(repr(self), 1400))}</code>"
+        from ._card_line import task_line
+
+        return task_line(self)
 
     def __hash__(self) -> int:
         return hash((self.provider, self.id, tuple(self.extra.items())))

@@ -20,6 +20,7 @@ from ._history import History
 from ._poller import Identity, Poller, identity
 from ._session import Connection
 from ._values import Event, Mark, MarkWord, Miss, Outcome, Seen, Snapshot, State, Task
+from ._waiting import Bell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,12 +93,15 @@ class Watch:
         single: bool,
         saving: bool,
         store: Store | None,
+        again: bool = False,
     ) -> None:
         self._single = single
         self._saving = saving
+        self._again = again
+        self._lines: tuple[str, ...] = ()
         self._store = store
-        self._changed = threading.Condition()
-        self._version = 0
+        # Not a condition: nobody waits here, so no interrupt can leave it held against the engine.
+        self._lock = threading.RLock()
         self._calls: list[Callable[[], None]] = []
         self._entries: dict[Identity, _Entry] = {}
         self._order: list[Identity] = []
@@ -115,7 +119,11 @@ class Watch:
     def _complete(self, history: History) -> bool:
         """Whether a stored history needs no look: final, and its files saved or not wanted."""
         final = history.state is not None and history.state.final
-        return final and (not self._saving or history.settled)
+        return final and (not self._saving or (history.settled and not (self._again and history.missing)))
+
+    def _going(self) -> list[str]:
+        """The rows of the tasks that are not over."""
+        return [entry.history.uid for entry in self._entries.values() if not entry.over]
 
     # Wired up by watch()
 
@@ -130,7 +138,7 @@ class Watch:
         if self.done:
             return
         if seconds == 0:
-            with self._changed:
+            with self._lock:
                 self._once = True
                 for key in self._entries:
                     self._part_after_look(key)
@@ -148,7 +156,7 @@ class Watch:
 
     def _listen(self, poller: Poller) -> None:
         """Take in a poller's news; called in the engine's thread, so it never blocks and never draws."""
-        with self._changed:
+        with self._lock:
             key = identity(poller.history)
             entry = self._entries[key]
             entry.history = poller.history
@@ -160,10 +168,8 @@ class Watch:
             self._notify()
 
     def _notify(self) -> None:
-        self._version += 1
         if self._timer is not None and all(e.over for e in self._entries.values()):
             self._timer.cancel()
-        self._changed.notify_all()
         for call in tuple(self._calls):
             call()
 
@@ -204,8 +210,9 @@ class Watch:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Trouble of our own worth showing, such as a full disk; none most of the time."""
-        return tuple(dict.fromkeys(entry.note for entry in self._entries.values() if entry.note))
+        """What is worth showing besides the tasks, such as a full disk or another key; nothing most of the time."""
+        of_store = self._store.notes if self._store is not None else ()
+        return tuple(dict.fromkeys((*of_store, *self._lines, *(e.note for e in self._entries.values() if e.note))))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -259,22 +266,30 @@ class Watch:
         from time import monotonic
 
         ends = None if limit is None else monotonic() + limit
-        with self._drawing() as draw:
+        with self._drawing() as draw, self._ringing() as bell:
             while True:
-                with self._changed:
-                    if not ready():
-                        left = _SLICE if ends is None else min(_SLICE, ends - monotonic())
-                        if left > 0:
-                            self._changed.wait(left)
-                    over = ready()
+                left = _SLICE if ends is None else min(_SLICE, ends - monotonic())
+                if not ready() and left > 0:
+                    bell.wait(left)
+                over = ready()
                 draw()
                 if over:
                     return
                 if ends is not None and monotonic() >= ends:
-                    with self._changed:
+                    with self._lock:
                         if ready():
                             return
                         raise WatchTimeout(self._late(limit))
+
+    @contextmanager
+    def _ringing(self) -> Iterator[Bell]:
+        """A bell that rings after each change."""
+        bell = Bell()
+        self.on_change(bell.ring)
+        try:
+            yield bell
+        finally:
+            self.off_change(bell.ring)
 
     @contextmanager
     def _drawing(self) -> Iterator[Callable[[], None]]:
@@ -337,12 +352,12 @@ class Watch:
 
     def on_change(self, call: Callable[[], None]) -> None:
         """Call something after each change, in the engine's thread: it must be quick and must not draw."""
-        with self._changed:
+        with self._lock:
             self._calls.append(call)
 
     def off_change(self, call: Callable[[], None]) -> None:
         """Take that back."""
-        with self._changed:
+        with self._lock:
             self._calls.remove(call)
 
     def as_completed(self) -> Completed:
@@ -371,7 +386,7 @@ class Watch:
 
     def stop(self, note: str = "stopped by hand") -> None:
         """Stop watching; the tasks go on and may be billed, and files already on their way are still saved."""
-        with self._changed:
+        with self._lock:
             self._part([key for key, entry in self._entries.items() if not entry.over], note)
 
     def _part(self, keys: Sequence[Identity], note: str) -> None:
@@ -384,7 +399,7 @@ class Watch:
 
     def _leave(self, keys: Sequence[Identity], note: str) -> None:
         """This handle is done with these; of tasks that others still watch it says that it stopped, they did not."""
-        with self._changed:
+        with self._lock:
             for key in keys:
                 entry = self._entries[key]
                 if not entry.over:
@@ -440,6 +455,8 @@ class Watch:
         for history in self._unique():
             word = str(history.outcome or history.state or State.QUEUED)
             counts[word] = counts.get(word, 0) + 1
+        if not self._entries:
+            return "<Watch nothing to resume>"
         if self._single:
             return f"<Watch {self[0].task} {next(iter(counts))}>"
         return f"<Watch {_tasks(len(self._entries))}: {', '.join(f'{n} {word}' for word, n in counts.items())}>"

@@ -18,6 +18,9 @@ from ._database import LEAKED, WAIT, Database, begin, explain, is_damage, nap
 from ._errors import StoreError
 from ._text import clean
 
+TICK = 0.02
+"""Seconds from one commit of looks to the next: those that come meanwhile share it, and so one wait for the disk."""
+
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
@@ -37,13 +40,21 @@ class Writer:
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._hurry = False
+        self._next = 0.0
 
-    def put(self, work: Work[T]) -> Future[T]:
-        """Have `work` done inside the next transaction; once asked for it cannot be cancelled."""
+    def put(self, work: Work[T], *, patient: bool = False) -> Future[T]:
+        """Have `work` done inside the next transaction; once asked for it cannot be cancelled.
+
+        Args:
+            work: What to do.
+            patient: Whether it may wait for others of the same tick.
+        """
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
         with self._wake:
             self._queue.append((work, future))
+            self._hurry = self._hurry or not patient
             if self._thread is None:
                 self._stopping = False
                 thread = threading.Thread(target=self._run, name="nbhelper-store", daemon=True)
@@ -69,21 +80,23 @@ class Writer:
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._queue or self._stopping)
+                self._wake.wait_for(lambda: self._hurry or self._stopping, self._next - time.monotonic())
                 batch = list(self._queue)
                 self._queue.clear()
+                self._hurry = False
                 if not batch:
                     self._thread = None
                     self._drop()
                     return
             with self._database.active():
                 self._write(batch)
+            self._next = time.monotonic() + TICK
 
     def _write(self, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
         done: list[tuple[Future[Any], Any]] = []
         failed: list[tuple[Future[Any], Exception]] = []
         try:
-            db = self._connection()
-            crowded = begin(db)
+            db, crowded = self._begun()
             for work, future in batch:
                 db.execute("SAVEPOINT item")
                 try:
@@ -113,6 +126,15 @@ class Writer:
             future.set_exception(trouble)
         # Whoever waits for the lock sees it free only now and then: leave it free for a moment, longer in a crowd.
         time.sleep(nap() if crowded else 0.0005)
+
+    def _begun(self) -> tuple[sqlite3.Connection, bool]:
+        """A connection inside a transaction, and whether that took a while."""
+        while True:
+            db = self._connection()
+            crowded = begin(db)
+            if self._database.current:
+                return db, crowded
+            self._drop()  # while this one waited, another process put a new file in its place
 
     def _connection(self) -> sqlite3.Connection:
         known = self._database.known

@@ -7,13 +7,18 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ._errors import NbhelperError
 from ._version import __version__
 
+if TYPE_CHECKING:
+    from ._watch import Watch
+
 _EXAMPLES = """examples:
   nbhelper demo                              the main job on the emulator, in ./nbhelper-demo/
   nbhelper watch tripo:1ec04ced-… kie:abc    watch tasks, save their results here
+  nbhelper resume --max-age 3d               watch again what is unfinished
   nbhelper export timings.csv --since 2h     the table of tasks as CSV
   nbhelper emulate --speed 20                all seven APIs on 127.0.0.1
 """
@@ -65,13 +70,15 @@ def _parser() -> argparse.ArgumentParser:
 
     watch = _command(commands, "watch", "watch tasks and save their results", "nbhelper watch tripo:1ec04ced-…")
     watch.add_argument("tasks", nargs="+", metavar="PROVIDER:ID", help="task references")
-    watch.add_argument("--timeout", type=float, default=None, help="seconds until the watch stops (default: none)")
-    watch.add_argument(
-        "--interval", type=float, default=None, help="seconds between looks (default: aim at the finish)"
-    )
-    watch.add_argument("--save", default=None, metavar="FOLDER", help="another folder for the results")
-    watch.add_argument("--no-save", action="store_true", help="do not save results")
+    _watch_options(watch)
     watch.set_defaults(run=_watch)
+
+    resume = _command(commands, "resume", "watch again what is unfinished", "nbhelper resume --max-age 3d")
+    resume.add_argument(
+        "--max-age", default="24h", metavar="AGE", help="nothing older, such as 2h or 7d (default: %(default)s)"
+    )
+    _watch_options(resume)
+    resume.set_defaults(run=_resume)
 
     export = _command(commands, "export", "write the table of tasks as CSV", "nbhelper export timings.csv --since 2h")
     export.add_argument("file", help="the CSV file to write")
@@ -90,6 +97,15 @@ def _parser() -> argparse.ArgumentParser:
     emulate.add_argument("--port", type=int, default=0, help="a fixed port (default: a free one)")
     emulate.set_defaults(run=_emulate)
     return parser
+
+
+def _watch_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--timeout", type=float, default=None, help="seconds until the watch stops (default: none)")
+    command.add_argument(
+        "--interval", type=float, default=None, help="seconds between looks (default: aim at the finish)"
+    )
+    command.add_argument("--save", default=None, metavar="FOLDER", help="another folder for the results")
+    command.add_argument("--no-save", action="store_true", help="do not save results")
 
 
 def _command(
@@ -112,14 +128,22 @@ def _demo(options: argparse.Namespace) -> int:
 def _watch(options: argparse.Namespace) -> int:
     from . import _api
 
-    handle = _api.watch(
-        options.tasks,
-        timeout=options.timeout,
-        interval=options.interval,
-        save=False if options.no_save else options.save or True,
-        display="text",
-        block=True,
-    )
+    return _told(_api.watch(options.tasks, **_chosen(options)))
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from . import _api
+
+    return _told(_api.resume(max_age=options.max_age, **_chosen(options)))
+
+
+def _chosen(options: argparse.Namespace) -> dict[str, Any]:
+    """What `watch` and `resume` are called with, besides the tasks."""
+    save = False if options.no_save else options.save or True
+    return {"timeout": options.timeout, "interval": options.interval, "save": save, "display": "text", "block": True}
+
+
+def _told(handle: Watch) -> int:
     for path in handle.files:
         print(path)
     return 1 if handle.failed else 0

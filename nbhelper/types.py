@@ -1,6 +1,7 @@
 """The value types, for annotations and `isinstance`: frozen, one line each, never holding a key."""
 
 from ._history import History
+from ._prices import Price
 from ._providers.contract import Batch, Endpoint, ErrorRule, HttpReply, HttpRequest, Outputs, Provider, Resolve
 from ._values import (
     Event,
@@ -34,6 +35,7 @@ __all__ = [
     "Outcome",
     "Output",
     "Outputs",
+    "Price",
     "Provider",
     "Request",
     "Resolve",

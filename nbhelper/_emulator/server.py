@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nbhelper._emulator.aigptimage import Aigptimage
 from nbhelper._emulator.ailab import Ailab
@@ -75,7 +75,18 @@ class _Door:
             refusal = Response("421 Misdirected Request\n", 421, media_type="text/plain")
             await refusal(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, self._dated(send))
+
+    def _dated(self, send: Send) -> Send:
+        """Every reply says when it was given, by the server's own clock; Uvicorn's header is up to a second late."""
+
+        async def dated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                date = self._world.clock.date(self._world.clock.now()).encode()
+                message["headers"] = [*message.get("headers", ()), (b"date", date)]
+            await send(message)
+
+        return dated
 
 
 class _Uvicorn(uvicorn.Server):
@@ -100,6 +111,7 @@ class Server:
         faults: What goes wrong on the way: a profile's name or `Fault` values. With any, even none of them, a proxy
             stands in front of the server, and `fail` may change them.
         port: 0 takes a free one.
+        skew: Seconds by which the server's clock is ahead of this machine's.
 
     Raises:
         EmulatorError: A wrong argument, or the port is taken.
@@ -112,10 +124,11 @@ class Server:
         limits: bool = False,  # noqa: FBT001, FBT002 - the public face allows it by position
         faults: Faults = None,
         port: int = 0,
+        skew: float = 0.0,
     ) -> None:
-        _check(speed, seed, limits, port)
+        _check(speed, seed, limits, port, skew)
         script = resolved(faults)
-        self._world = World(speed=float(speed), seed=seed, limits=limits)
+        self._world = World(speed=float(speed), seed=seed, limits=limits, skew=float(skew))
         self._vault = Vault(self._world)
         self._gptge = Gptge(self._world, self._vault)
         #: Longest prefix first: the API that answers for unknown paths below it.
@@ -171,6 +184,7 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            date_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=1,
         )
@@ -345,7 +359,7 @@ def _family(name: str) -> str:
     return {"ailab-legacy": "ailab", "tripo-v3": "tripo"}.get(name, name)
 
 
-def _check(speed: object, seed: object, limits: object, port: object) -> None:
+def _check(speed: object, seed: object, limits: object, port: object, skew: object) -> None:
     """Refuse arguments that cannot work."""
     number = isinstance(speed, int | float) and not isinstance(speed, bool)
     if not number or not 0 < speed < 1e9:  # type: ignore[operator]
@@ -356,5 +370,7 @@ def _check(speed: object, seed: object, limits: object, port: object) -> None:
         raise EmulatorError(f"seed must be a whole number, not {seed!r}.")
     if not isinstance(limits, bool):
         raise EmulatorError(f"limits must be True or False, not {limits!r}.")
+    if isinstance(skew, bool) or not isinstance(skew, int | float) or not abs(skew) < 1e8:
+        raise EmulatorError(f"skew must be a number of seconds, such as -90, not {str(skew)[:40]}.")
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
         raise EmulatorError(f"port must be 0 (a free one) to 65535, not {port!r}.")

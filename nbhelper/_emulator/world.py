@@ -115,8 +115,8 @@ class Limit:
 class World:
     """The state of one server. Touched by its event loop only; snapshots may be taken from any thread."""
 
-    def __init__(self, *, speed: float, seed: int, limits: bool) -> None:
-        self.clock = Clock()
+    def __init__(self, *, speed: float, seed: int, limits: bool, skew: float = 0.0) -> None:
+        self.clock = Clock(skew)
         self.speed = speed
         self.seed = seed
         self.limits = limits

@@ -37,9 +37,10 @@ ERRORS = (  # DOCS, the table of error codes; the code decides, because HTTP 429
             "ERROR_PROCESSING_FAILURE", "ERROR_UNKNOWN_ERROR", "ERROR_AI_SERVICE_*",
         ),
     ),
-    # The content errors (ERROR_NO_FACE_IN_FILE and dozens more): the picture cannot be used, the task is over.
+    # The content errors (ERROR_NO_FACE_IN_FILE, FILE_CONTENT_NON_COMPLIANCE and dozens more): the picture cannot be
+    # used, the task is over.
     # A 422 without a code of AILab's own is some gateway's and ends nothing.
-    ErrorRule(means="failed", status=(422,), code=("ERROR_*",)),
+    ErrorRule(means="failed", status=(422,), code=("ERROR_*", "FILE_*")),
 )  # fmt: skip
 
 

@@ -56,9 +56,10 @@ PROVIDER = Provider(
         Outputs(path="{video_url: video_url, image_urls: image_urls}"),  # Jimeng's fields without their wrapping
         Outputs(path="task.content", name="content", kind="video"),
     ),
-    created_at="output.submit_time",
+    # Bailian's, and Seedance's in seconds: `updated_at` is when the state changed last (Volcengine's docs).
+    created_at="output.submit_time || created_at",
     started_at="output.scheduled_time",
-    finished_at="output.end_time",
+    finished_at="output.end_time || updated_at",
     utc_offset=8,  # Bailian's times are local without a zone; that they are China's is inferred
     model="model || task.model",
     width="video_width",

@@ -1,21 +1,26 @@
 """When to look again, and through which gate: floors hold, the server's wishes are kept, an outage is no storm."""
 
 import asyncio
+import math
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbhelper import _gate
+from nbhelper import _durations, _gate
+from nbhelper._durations import Curve, Durations, Spell, schedule
 from nbhelper._gate import Gate
 from nbhelper._history import History
-from nbhelper._pace import BACKOFF_CAP, LONGEST, SLOW, pause
+from nbhelper._pace import BACKOFF_CAP, JITTER, LONGEST, PRICE, SLOW, pause
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Snapshot, State, Task
 
 T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)
 FLOOR = 2.0
+A_MINUTE = math.sqrt(2 * PRICE * FLOOR * 60)
+"""The pause after a minute of which nothing is known."""
 
 
 def grown(*seen, every=2.0):
@@ -84,16 +89,27 @@ def test_the_first_look_is_at_once():
     assert pause(history, T0, floor=5) == 0
 
 
+def queued(**more):
+    return Snapshot(state=State.QUEUED, **more)
+
+
 PAUSES = {
     "just begun": ([running()], 2.0),
-    "the server's own estimate": ([running(seconds_left=8.0)], 8.26),
     "an estimate below the floor": ([running(seconds_left=0.5)], 2.0),
     "an estimate of hours": ([running(seconds_left=9000.0)], LONGEST),
-    "the slope of the progress": ([running(progress=0.1), 3.0, running(progress=0.5)], 5 / 0.4 * 0.5 * 1.02 + 0.1),
     "no slope yet": ([running(progress=0.5), running(progress=0.5)], 2.0),
-    "a sixth of the time spent": ([running(), 58.0, running()], 10.0),
-    "never longer than the longest": ([running(), 900.0, running()], LONGEST),
-    "queued for a minute": ([Snapshot(state=State.QUEUED), 58.0, Snapshot(state=State.QUEUED)], 10.0),
+    "nothing told for a minute": ([running(), 58.0, running()], A_MINUTE),
+    "never longer than the longest": ([running(), 9000.0, running()], LONGEST),
+    "queued for a minute": ([queued(), 58.0, queued()], A_MINUTE),
+    "a queue that moves": ([queued(queue_position=9), 8.0, queued(queue_position=4)], 8.0),
+    "overdue by a minute": ([running(seconds_left=1.0), 59.0, running(seconds_left=1.0)], A_MINUTE),
+    "stuck near the end": (
+        [running(progress=0.5), running(progress=0.99), 58.0, running(progress=0.99)], A_MINUTE
+    ),
+    "a good look after misses": ([miss("server")] * 6 + [running(seconds_left=1.0)], 2.0),
+}  # fmt: skip
+
+TROUBLES = {
     "one unknown word": ([Snapshot(state=State.UNKNOWN)], 2.0),
     "three unknown words": ([Snapshot(state=State.UNKNOWN)] * 3, SLOW),
     "garbled once": ([miss("garbled")], 2.0),
@@ -105,16 +121,43 @@ PAUSES = {
     "asked to wait": ([miss("rate_limited", 7.0)], 7.0),
     "asked to wait less than the floor": ([miss("rate_limited", 0.5)], 2.0),
     "asked to wait ten minutes": ([miss("server", 600.0)], 600.0),
-    "a good look after misses": ([miss("server")] * 6 + [running(seconds_left=4.0)], 4.18),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("seen", "expected"), PAUSES.values(), ids=PAUSES)
 def test_pauses(seen, expected):
-    """The table of pauses, without chance; the jitter adds two per cent at least and never takes away."""
+    """The table of pauses, without chance; the jitter adds a hundredth of the floor and never takes away."""
     wait = next_pause(*seen)
 
-    assert wait == pytest.approx(max(FLOOR, expected) * 1.02)
+    assert wait == pytest.approx(max(FLOOR, expected) + FLOOR * JITTER[0])
+
+
+@pytest.mark.parametrize(("seen", "expected"), TROUBLES.values(), ids=TROUBLES)
+def test_pauses_in_trouble(seen, expected):
+    """The same while looks give nothing; here the jitter is a share of the pause, since many wait for the same."""
+    wait = next_pause(*seen)
+
+    assert wait == pytest.approx(max(FLOOR, expected) * (1 + JITTER[0]))
+
+
+@pytest.mark.parametrize("left", [8.0, 20.0, 40.0])
+def test_the_look_comes_soon_after_a_finish_that_is_told(left):
+    """Near a finish the look aims behind it; from afar, where a miss costs little, before it: it sharpens the aim."""
+    told = next_pause(running(seconds_left=left))
+    slope = next_pause(running(progress=0.1), left * 0.5 - 2, running(progress=0.4))
+
+    assert left * 0.78 < told < left * 1.12
+    assert left * 0.55 < slope < left * 1.1
+
+
+def test_a_look_that_is_shared_is_cheap():
+    """A request for a hundred tasks costs each of them a hundredth: looks come at the floor."""
+    history = grown(running(), 58.0, running())
+
+    alone, shared = (pause(history, history.events[-1].at, floor=FLOOR, sharing=n) for n in (1, 100))
+
+    assert alone > 3 * FLOOR
+    assert shared < FLOOR * 1.05
 
 
 @pytest.mark.parametrize("kind", ["network", "server", "rate_limited"])
@@ -124,16 +167,132 @@ def test_an_outage_is_met_with_full_jitter(kind):
     shortest = [next_pause(*[miss(kind)] * n, chance=0.0) for n in range(1, 12)]
 
     assert longest == sorted(longest)
-    assert longest[0] == pytest.approx(4 * 1.07)
-    assert longest[-1] == pytest.approx(60 * 1.07)
-    assert set(shortest) == {2.0 * 1.02}
+    assert longest[0] == pytest.approx(4 * (1 + sum(JITTER)))
+    assert longest[-1] == pytest.approx(60 * (1 + sum(JITTER)))
+    assert set(shortest) == {2.0 * (1 + JITTER[0])}
 
 
 def test_a_wish_is_for_healthy_looks_alone():
     """`interval` replaces the aim, not the backoff and not the server's word."""
-    assert next_pause(running(seconds_left=60.0), interval=4.0) == pytest.approx(4.08)
-    assert next_pause(running(), interval=0.01) == pytest.approx(2.04)
-    assert next_pause(miss("server", 9.0), interval=3.0) == pytest.approx(9.18)
+    jitter = 1 + JITTER[0]
+
+    assert next_pause(running(seconds_left=60.0), interval=4.0) == pytest.approx(4.0 * jitter)
+    assert next_pause(running(), interval=0.01) == pytest.approx(2.0 * jitter)
+    assert next_pause(miss("server", 9.0), interval=3.0) == pytest.approx(9.0 * jitter)
+
+
+# What the store knows
+
+
+def looks_by(curve, floor=1.0, price=0.2, until=1000.0):
+    """The ages at which a task is looked at that never ends."""
+    plan, ages = schedule(curve, floor, price), [0.0]
+    while ages[-1] < until and (wait := plan.next(ages[-1])) is not None:
+        ages.append(ages[-1] + wait)
+    return ages[1:]
+
+
+def curve_of(*seconds, going=()):
+    return Curve.of([*map(Spell, seconds), *(Spell(s, over=False) for s in going)])
+
+
+def test_what_was_left_unfinished_is_no_short_duration():
+    """A task stopped after 30 s took at least so long: with many of those, the mean goes up, not down."""
+    seen = curve_of(*range(20, 40))
+    stopped = curve_of(*range(20, 40), going=[30] * 20)
+
+    assert stopped.left(0)[0] > seen.left(0)[0] + 2
+    assert sum(stopped.mass) == pytest.approx(1)
+
+
+def test_the_share_that_is_left_is_kaplan_and_meiers():
+    """Of six, two are stopped at 15: those that end at 20 and 30 then stand for three parts of four each."""
+    steps = _durations._kaplan_meier([Spell(s) for s in (10, 12, 20, 30)] + [Spell(15, over=False)] * 2)
+
+    assert steps == [(10, pytest.approx(1 / 6)), (12, pytest.approx(1 / 6)), (20, pytest.approx(1 / 3)),
+                     (30, pytest.approx(1 / 3))]  # fmt: skip
+
+
+def test_few_durations_promise_little():
+    """Three of equal length leave half of the chance elsewhere; three hundred leave next to none."""
+    few, many = curve_of(*[60.0] * 3), curve_of(*[60.0] * 300)
+
+    assert few.left(0)[1] > 5 * many.left(0)[1]
+    assert looks_by(few)[0] < 60 - 5
+    assert looks_by(many)[0] == pytest.approx(60)
+
+
+def test_no_look_before_anything_can_have_ended():
+    """Durations of 55 to 75 s: the first look is after 55 s, the others lie in between, none goes below the floor."""
+    ages = looks_by(curve_of(*(55 + k / 10 for k in range(200))), until=75)
+
+    assert 55 <= ages[0] < 58
+    assert 5 <= len([a for a in ages if a < 75]) <= 12
+    assert min(b - a for a, b in pairwise(ages)) >= 1.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0.5, 3000), min_size=1, max_size=40), st.floats(0.1, 30), st.floats(0.01, 5))
+def test_a_schedule_keeps_the_floor_and_ends(seconds, floor, price):
+    """Whatever took how long: each look is a floor or more behind the one before, and beyond the curve it is None."""
+    curve = curve_of(*seconds)
+
+    ages = [0.0, *looks_by(curve, floor, price, until=1e5)]
+
+    assert all(b - a >= floor * 0.999 for a, b in pairwise(ages))
+    assert schedule(curve, floor, price).next(curve.edges[-1]) is None
+
+
+def test_the_schedule_is_the_cheapest():
+    """No other grid of the same moments costs less: every choice of looks is tried."""
+    curve, floor, price = curve_of(4.0, 5.0, 7.0, 7.5, 9.0), 2.0, 0.5
+    plan = schedule(curve, floor, price)
+    cells = list(zip(curve.edges, curve.edges[1:], curve.mass, strict=False))
+
+    def cost(ages):
+        looks, total = [*ages, curve.edges[-1]], 0.0
+        for low, high, mass in cells:
+            seen = next(n for n, age in enumerate(looks) if age >= high)
+            total += mass * (looks[seen] - (low + high) / 2 + price * (seen + 1))
+        return total
+
+    ours = cost([a for a in looks_by(curve, floor, price) if a < curve.edges[-1]])
+    inner = [e for e in curve.edges[1:-1] if floor <= e <= 14]
+    others = [
+        choice for n in range(5) for choice in combinations(inner[::2], n)
+        if all(b - a >= floor for a, b in pairwise((*choice, curve.edges[-1])))
+    ]  # fmt: skip
+
+    assert plan.cost[0] == pytest.approx(ours)
+    assert len(others) > 100
+    assert ours <= min(map(cost, others)) + 1e-9
+
+
+def test_a_model_that_is_known_is_looked_at_near_its_end():
+    """With durations of the run, a run of 60 s is first looked at shortly before 60 s, whatever time it queued."""
+    known = Durations(run=curve_of(*(55 + k / 10 for k in range(100))), queue=curve_of(*(k / 10 for k in range(1, 40))))
+    history = grown(Mark(word=MarkWord.SUBMITTED), queued(), running())
+
+    wait = pause(history, history.events[-1].at, floor=FLOOR, known=known)
+    first = pause(grown(Mark(word=MarkWord.SUBMITTED), queued()), T0, floor=FLOOR, known=known)
+
+    assert 50 < wait < 58
+    assert 55 < first < 60
+
+
+def test_the_sharper_word_is_followed():
+    """A good slope beats durations that differ by hundreds of seconds; durations all alike beat a slope of 2 %."""
+    wide = Durations(total=curve_of(*range(20, 400, 10)), run=curve_of(*range(20, 400, 10)))
+    narrow = Durations(total=curve_of(*[60.0] * 99), run=curve_of(*[60.0] * 99))
+    exact = grown(running(progress=0.3), 3.0, running(progress=0.6))
+    vague = grown(running(progress=0.01), running(progress=0.03))
+
+    def wait(history, known):
+        return pause(history, history.events[-1].at, floor=FLOOR, known=known)
+
+    assert wait(exact, wide) == wait(exact, Durations())
+    assert wait(vague, narrow) > 50
+    assert wait(vague, narrow) > wait(vague, Durations())
 
 
 # The gate
@@ -321,3 +480,75 @@ def test_a_cancelled_request_gives_its_turn_back():
             return True
 
     assert run(make)
+
+
+def test_a_new_task_does_not_wait_behind_a_thousand():
+    """Next looks stand in line; a first look, or a create, goes before them."""
+
+    async def make():
+        gate, order = Gate(rate=1e6, in_flight=2), []
+
+        async def one(name, urgent):
+            async with gate.passing(urgent=urgent):
+                order.append(name)
+                await asyncio.sleep(0)
+
+        old = [asyncio.create_task(one(n, urgent=False)) for n in range(1000)]
+        await asyncio.sleep(0)
+        new = asyncio.create_task(one("new", urgent=True))
+        await asyncio.gather(new, *old)
+        return order
+
+    order = run(make)
+
+    assert order.index("new") < 10
+    assert [n for n in order if n != "new"] == list(range(1000))
+
+
+def test_refusals_that_name_no_wait_make_it_slower():
+    """Each "too many" without a time halves the rate, down to one in two seconds; good answers bring it back slowly."""
+
+    async def make():
+        gate, told = Gate(rate=100), []
+        for _ in range(12):
+            gate.judge(miss("rate_limited"), 0.0)
+            told.append(gate._spacing)
+        for _ in range(400):
+            gate.judge(running(), 0.0)
+        return told, gate._spacing, gate.down
+
+    told, after, down = run(make)
+
+    assert told[:3] == pytest.approx([0.02, 0.04, 0.08])
+    assert told[-1] == 2.0
+    assert after == pytest.approx(0.01)
+    assert not down
+
+
+def test_a_refusal_that_names_a_wait_is_kept_and_no_more():
+    """With `Retry-After` the gate waits as long as asked, and then goes on as before."""
+
+    async def make():
+        gate = Gate(rate=100)
+        gate.judge(miss("rate_limited", 0.3), 5.0)
+        return gate._not_before - time.monotonic(), gate._spacing
+
+    wait, spacing = run(make)
+
+    assert 0.25 < wait <= 0.3
+    assert spacing == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("kind", ["garbled", "not_found", "refused", "no_credit", "bad_request"])
+def test_any_answer_ends_an_outage(kind):
+    """Whatever the server says of a task, it answered."""
+
+    async def make():
+        gate = Gate()
+        for _ in range(6):
+            gate.judge(miss("server"), 2.0)
+        was = gate.down
+        gate.judge(miss(kind), 2.0)
+        return was, gate.down
+
+    assert run(make) == (True, False)

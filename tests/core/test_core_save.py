@@ -15,8 +15,8 @@ from support.raw_server import reply
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import _save
-from nbhelper._save import Place, Turns
+from nbhelper import _parts, _save
+from nbhelper._save import Turns
 from nbhelper._sniff import pixels, sniff
 from nbhelper.types import SaveState
 
@@ -31,9 +31,9 @@ def _quick(monkeypatch):
     monkeypatch.setattr(_save, "_PAUSE", 0.02)
 
 
-def changed(monkeypatch, module, **replaced):
-    """Let the saving module alone see another `os` or `time`."""
-    monkeypatch.setattr(_save, module.__name__, SimpleNamespace(**{**vars(module), **replaced}))
+def changed(monkeypatch, where, module, **replaced):
+    """Let one module alone see another `os` or `time`."""
+    monkeypatch.setattr(where, module.__name__, SimpleNamespace(**{**vars(module), **replaced}))
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_full_disk_is_the_outputs_trouble_alone(mill, monkeypatch, tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     link = mill.file(reply(DATA))
-    changed(monkeypatch, os, write=full)
+    changed(monkeypatch, _parts, os, write=full)
     history = watch(mill.job({"state": "done", "files": [link]})).result(10)
 
     found = history.saves["files[0]"]
@@ -98,7 +98,7 @@ def test_bytes_that_cannot_be_written_stay_in_memory(mill, monkeypatch):
     def full(handle, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    changed(monkeypatch, os, write=full)
+    changed(monkeypatch, _parts, os, write=full)
     history = watch(mill.job({"state": "done", "b64": base64.b64encode(data).decode()})).result(5)
 
     assert history.save_state("b64") is SaveState.FAILED
@@ -113,9 +113,9 @@ def test_bytes_in_a_reply_are_on_disk_before_their_row(mill, monkeypatch):
     store = _session.store()
     real = store.append
 
-    def append(uid, events, *, links=None, summary):
+    def append(uid, events, *, summary, **more):
         seen.extend((type(e.seen).__name__, [f.exists() for f in summary.files]) for e in events)
-        return real(uid, events, links=links, summary=summary)
+        return real(uid, events, summary=summary, **more)
 
     monkeypatch.setattr(store, "append", append)
     history = watch(mill.job({"state": "done", "b64": base64.b64encode(data).decode()})).result(5)
@@ -219,23 +219,6 @@ def test_pixels_come_from_the_header(form):
     Image.new("RGB", (37, 21), "red").save(buffer, form)
 
     assert pixels(buffer.getvalue()[:4096]) == (37, 21)
-
-
-def test_a_part_of_a_killed_process_is_swept_away(tmp_path):
-    """What a process left behind long ago goes; what is being written stays."""
-    place = Place.of(tmp_path, "mill", "x", "1")
-    place.make()
-    old, new = place.part("a"), place.part("a")
-    os.close(old._handle)
-    os.utime(old.path, (1, 1))
-
-    third = place.part("a")
-
-    assert not old.path.exists()
-    assert new.path.exists()
-    new.close()
-    third.close()
-    assert left_over(tmp_path) == []
 
 
 def test_a_watch_is_not_over_before_its_files_are(mill):

@@ -211,7 +211,7 @@ def test_a06_captive_portal(mill_at, fresh_engine):
 
 def test_a07_connect_hangs(mill_at, monkeypatch, fresh_engine):
     """A connection that is never accepted is given up in its own time; the next look tries anew."""
-    monkeypatch.setattr(_http, "CONNECT_DEADLINE", 0.25)
+    monkeypatch.setitem(_http._TIMEOUT, "connect", 0.25)
     full = socket.socket()
     full.bind(("127.0.0.1", 0))
     full.listen(0)

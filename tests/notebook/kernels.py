@@ -97,6 +97,11 @@ class Kernel:
         """What a cell prints."""
         return printed(self.run(code))
 
+    def restart(self) -> None:
+        """Kill the process, without a chance to say anything, and start another one."""
+        self.manager.restart_kernel(now=True)
+        self.client.wait_for_ready(timeout=60)
+
     def close(self) -> None:
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)

@@ -105,7 +105,8 @@ def test_any_bytes_have_a_reading(provider):
             ends_are_said(provider, seen, body)
         assert isinstance(read_created(spec, next(iter(spec.creates.values())), reply), str | Miss)
         if spec.batch:
-            assert set(read_batch(spec, reply, ["t", "u"])) == {"t", "u"}
+            many = read_batch(spec, reply, ["t", "u"])
+            assert isinstance(many, Miss) or set(many) == {"t", "u"}
 
     check()
 

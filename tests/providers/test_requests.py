@@ -109,13 +109,21 @@ def test_a_batch_says_of_each_task_what_a_look_says(name, path):
     }
 
 
-def test_a_refused_batch_is_a_miss_for_each():
-    """One refusal speaks for all tasks of the batch."""
+def test_a_refused_batch_is_one_miss():
+    """One refusal speaks for the request, and for no task in it."""
     reply = HttpReply(429, {"retry-after": "5"}, b'{"code": 1007, "message": "slow down"}')
 
     seen = read_batch(get("tripo"), reply, ["a", "b"])
 
-    assert [(m.kind, m.retry_after) for m in seen.values()] == [("rate_limited", 5), ("rate_limited", 5)]
+    assert (seen.kind, seen.retry_after) == ("rate_limited", 5)
+
+
+@pytest.mark.parametrize("tasks", [{}, [], None, "none"], ids=repr)
+def test_a_batch_without_any_task_is_garbled(tasks):
+    """A reply that neither shows nor misses one of the ids is no reply to this request."""
+    reply = HttpReply(200, {}, json.dumps({"code": 0, "data": {"tasks": tasks, "missed": []}}).encode())
+
+    assert read_batch(get("tripo"), reply, ["a", "b"]).kind == "garbled"
 
 
 def test_a_file_id_takes_a_second_request():

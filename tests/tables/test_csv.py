@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import nbhelper
 from nbhelper import BadInput, StoreError
 from nbhelper._csv import read_csv, to_csv
 from nbhelper._summary import summary
@@ -20,8 +26,9 @@ HOSTILE = [
     "\r", "\n", "a\rb", "a\nb", "a\r\nb", "\x00", "a\x00b", "\ud800", "x\udfffy", "00123", "1", "1.0", "1e5",
     "-1.5e-07", "NA", "NaN", "nan", "inf", "-inf", "null", "None", "<NA>", "true", "True", "1234567890" * 2 + "123",
     "🦉", 'say "hi"', "a,b;c", "\ufeff", "2026-11-21T12:00:00.000000+00:00", "\uff1dHYPERLINK()", "x" * 200_000,
-    "dtypes: {}", "\x1b[31m", "\u2028", "\x85", "#N/A",
+    "dtypes: {}", "--ar 16:9", "an owl, -1 --no text", "\x1b[31m", "\u2028", "\x85", "#N/A",
 ]  # fmt: skip
+ROOT = Path(nbhelper.__file__).parents[1]
 hostile = st.sampled_from(HOSTILE) | st.text(max_size=8) | st.text(st.characters(codec=None), max_size=4)
 FORMULA = tuple("=+-@\t\r\n\x00\uff1d\uff0b\uff0d\uff20")
 FULL = {
@@ -181,6 +188,46 @@ def test_other_dtypes_become_the_nearest(tmp_path):
     assert list(again["f"]) == ["1", "2"]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not shutil.which("soffice"), reason="LibreOffice is not installed: apt-get install libreoffice-calc"
+)
+def test_libreoffice_computes_nothing(tmp_path):
+    """In LibreOffice every cell of a hostile table is text or a plain value; a bare formula beside it does compute."""
+    texts = [text for text in HOSTILE if len(text) < 1000] + ["\u00a0=1", "\u200b=1", "\x0b=1", "--ar 16:9", "=1|=2"]
+    rows = [{"provider": t, "task_id": t, "label": t, "error_message": t, "params": {"prompt": t}} for t in texts]
+    to_csv(tasks_frame(rows), tmp_path / "ours.csv")
+    (tmp_path / "bare.csv").write_text('"=1+1",=1+1\n')
+    command = ["soffice", "--headless", f"-env:UserInstallation={(tmp_path / 'profile').as_uri()}"]
+    options = ["--infilter=CSV:44,34,76,1", "--convert-to", "fods", "--outdir", tmp_path]
+    subprocess.run([*command, *options, tmp_path / "ours.csv", tmp_path / "bare.csv"], capture_output=True, check=True)
+    sheets = {name: (tmp_path / f"{name}.fods").read_text("utf-8") for name in ("ours", "bare")}
+
+    assert "table:formula" in sheets["bare"]
+    assert "table:formula" not in sheets["ours"]
+    assert "--ar 16:9" in sheets["ours"]
+    assert "🦉" in sheets["ours"]
+
+
+def test_times_of_any_zone(tmp_path):
+    """Times of other zones, of several in one column, or of none come back as the same moments in UTC."""
+    noon = pd.Timestamp("2026-11-21T12:00:00.123456Z")
+    china, berlin = noon.tz_convert("Asia/Shanghai"), noon.tz_convert("Europe/Berlin")
+    frame = pd.DataFrame(
+        {
+            "one": pd.Series([china, pd.NaT]),
+            "several": pd.Series([china, berlin.to_pydatetime()], dtype=object),
+            "gone": pd.Series([None, berlin], dtype=object),
+            "none": pd.Series([noon.tz_localize(None), pd.NaT]),
+        }
+    )
+    again = read_csv(to_csv(frame, tmp_path / "t.csv"))
+
+    assert {str(dtype) for dtype in again.dtypes} == {"datetime64[us, UTC]"}
+    assert {value for value in again.to_numpy().ravel() if not pd.isna(value)} == {noon}
+    assert int(again.isna().sum().sum()) == 3
+
+
 # Files
 
 
@@ -270,3 +317,43 @@ def test_names_of_columns(tmp_path, names):
     """A table whose columns cannot be told apart is not written."""
     with pytest.raises(BadInput, match="name of its own"):
         to_csv(pd.DataFrame([[1, 2]], columns=names), tmp_path / "t.csv")
+
+
+CHILD = """
+import os, resource, sys
+from nbhelper._csv import to_csv
+from nbhelper._tables import tasks_frame
+frame = tasks_frame([{"label": "owl " * 10}] * 3000)
+if sys.argv[2] == "full":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # Python ignores SIGXFSZ: writes fail as on a full disk
+else:
+    os.setgid(65534), os.setuid(65534)
+try:
+    to_csv(frame, sys.argv[1])
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that others may enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name).resolve()
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    ["full", pytest.param("nobody", marks=pytest.mark.skipif(os.getuid() != 0, reason="only root can be another"))],
+)
+def test_a_disk_that_refuses(open_folder, trouble):
+    """A disk that is full, or a folder of somebody else: one line, the old file as it was, and no other behind."""
+    path = to_csv(tasks_frame([{}]), open_folder / "t.csv")
+    before = path.read_bytes()
+    done = subprocess.run([sys.executable, "-c", CHILD, path, trouble], capture_output=True, text=True, cwd=ROOT)
+
+    assert done.stdout.startswith(f"StoreError {path} was not written: ")
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+    assert (path.read_bytes(), list(open_folder.iterdir())) == (before, [path])

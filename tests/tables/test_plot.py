@@ -187,6 +187,19 @@ def test_where_a_bar_begins(fields, start):
     assert len(labelled(found.lines, "_early")) == (start == 4)
 
 
+def test_all_bars_stand_on_our_clock():
+    """A server's clock that is an hour ahead moves no bar: how far it is off follows from the corrected columns."""
+    ahead = {"created_at": when(3602), "time_source": "server", "lag_s": 2.0}
+    whole = row(2, 10) | ahead | {"finished_at": when(3612), "finished_seen_at": when(14), "total_s": 10}
+    mixed = row(3, 9) | ahead | {"created_at": when(3603), "time_source": "mixed", "lag_s": None}
+    unfinished = row(4, outcome=None, created_at=when(3604))
+    found = nbh.plot(frame(row(0, 20, provider="other"), whole, mixed, unfinished), "timeline")
+    bars = [(bar.get_x(), bar.get_width()) for bar in found.patches]
+
+    assert bars[:3] == [(0, 20), (2, 10), (3, 9)]
+    assert bars[3] == (4, 0.5)
+
+
 def test_an_observed_finish_has_a_whisker():
     """An observed finish shows how far it may be off; one that the server told has nothing to show."""
     found = drawn(nbh.plot(frame(row(0, 10), row(1, 10, server=True)), "timeline"))
@@ -435,7 +448,7 @@ def test_no_known_cost_at_all():
     """Where no cost is known, the axes say so."""
     found = drawn(nbh.plot(frame(row(credits=None)), "cost"))
 
-    assert "no finished tasks of known cost and duration" in [text.get_text() for text in found.texts]
+    assert "no success of known cost and duration" in [text.get_text() for text in found.texts]
 
 
 def test_what_costs_nothing_is_at_zero():
@@ -461,18 +474,24 @@ def test_one_currency_a_plot():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "data", [frame(), frame(row(outcome=None))], ids=["no rows", "none finished"]
-)  # fmt: skip
-def test_nothing_to_draw(kind, data):
-    """Empty data is an empty plot that says so; a timeline draws what is running."""
+    ("data", "words"),
+    [
+        (frame(), "no tasks"),
+        (frame(row(outcome=None)), "no success yet"),
+        (frame(row(outcome="failed")), "no task has succeeded"),
+    ],
+    ids=["no rows", "none finished", "all failed"],
+)
+def test_nothing_to_draw(kind, data, words):
+    """Without a success an empty plot says so; a timeline draws what is running and what failed."""
     found = drawn(nbh.plot(data, kind))
     said = [text.get_text() for text in found.texts]
 
     if kind == "timeline" and len(data):
-        assert texts(found, "_word") == ["running"]
+        assert texts(found, "_word") in (["running"], ["failed"])
     else:
-        assert "no finished tasks" in said
-        assert notes(found) == ("0 succeeded of 1, 1 unfinished" if len(data) else "no tasks")
+        assert words in said
+        assert notes(found).startswith("0 succeeded of 1, 1 " if len(data) else "no tasks")
 
 
 HOSTILE = {
@@ -609,6 +628,20 @@ def test_what_an_emulated_api_did(emulator):
 
     assert names(found["timeline"]) == ["fox 0", "fox 1"]
     assert texts(found["latency"], "_name") == texts(found["cost"], "_name") == ["kie · google/nano-banana, n = 2"]
+
+
+@pytest.mark.parametrize("kind", ["latency", "cost"])
+@pytest.mark.parametrize("own", [True, False], ids=["a figure of its own", "small axes"])
+def test_a_long_key_leaves_room_for_the_picture(kind, own):
+    """Many long names stand in a key that the figure grows by; on axes given, which cannot grow, they are counted."""
+    models = [("kie", f"a-model-{n:02d}-with-a-long-name-and-version", 5 + n, 3) for n in range(24)]
+    data = many(150, models=models)
+    _, ax = (None, None) if own else plt.subplots(figsize=(5, 3), layout="constrained")
+    found = drawn(nbh.plot(data, kind, ax=ax))
+
+    assert found.get_window_extent().height > (200 if own else 100)
+    assert len(keys(found)) == (24 if own else 0)
+    assert ("24 groups, too many to be named here" in notes(found).replace("\n", " ")) == (not own)
 
 
 # Refusals

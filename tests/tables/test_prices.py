@@ -1,11 +1,19 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from datetime import UTC, date, datetime
 
+import pandas as pd
 import pytest
 
-from nbhelper._prices import PRICES, Price, cost_of, price_for
+import nbhelper as nbh
+import nbhelper.testing
+from nbhelper import _session
+from nbhelper._price_list import PRICES
+from nbhelper._prices import Expected, Price, cost_of, expected
 
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 UNKNOWN = (None, None, "unknown")
 
 
@@ -36,6 +44,8 @@ def row(provider, outcome="succeeded", **more):
         (row("ailab", model="something-new"), UNKNOWN),
         (row("ailab"), UNKNOWN),
         (row("ailab-legacy", model="ai-anime-generator"), (0.03, "USD", "price list")),
+        (row("tripo"), UNKNOWN),
+        (row("tripo", params={"type": "text_to_model"}), (0.2, "USD", "price list")),
         (row("aigptimage", credits=3), UNKNOWN),
         (row("gptge"), UNKNOWN),
         (row("pixelmill", credits=3), UNKNOWN),
@@ -45,20 +55,33 @@ def row(provider, outcome="succeeded", **more):
 )
 def test_costs(found, expected):
     """A cost is what the server stated or a published price says; else it is unknown, never zero."""
-    assert cost_of(found) == expected
+    assert cost_of(found, PRICES) == expected
 
 
 @pytest.mark.parametrize("stated", [math.nan, math.inf, -1, True, "3"], ids=str)
 def test_credits_that_are_no_amount(stated):
     """What is no amount of credits has no price."""
-    assert cost_of(row("kie", credits=stated)) == UNKNOWN
+    assert cost_of(row("kie", credits=stated), PRICES) == UNKNOWN
+
+
+def price(per, amount, **more):
+    return Price(
+        **{"provider": "mill", "currency": "EUR", "source": "invoice", "date": "", **more}, per=per, amount=amount
+    )
 
 
 OWN = (
-    Price(provider="mill", per="image", amount=0.04, currency="EUR", source="invoice"),
-    Price(provider="mill", model="film", per="second", amount=0.5, currency="EUR", failed_billed=True),
-    Price(provider="mill", model="film", per="second", amount=0.6, currency="EUR", failed_billed=True),
+    price("image", 0.04),
+    price("second", 0.5, model="film", failed_billed=True),
+    price("second", 0.6, model="film", failed_billed=True),
+    price("task", 1, model="film*", currency="USD"),
+    price("task", 7, model="big", failed_billed=False),
+    price("task", 8, model="big", params={"size": "4k"}),
+    price("credit", 2, model="token"),
+    price("task", 3, model="token", currency="credits"),
+    price("option", 0.5, model="token", params={"hd": "true"}, currency="credits"),
 )
+FILM = {"model": "film", "params": {"duration": 5}}
 
 
 @pytest.mark.parametrize(
@@ -66,18 +89,180 @@ OWN = (
     [
         (row("mill", n_outputs=3), (0.12, "EUR", "price list")),
         (row("mill"), UNKNOWN),
-        (row("mill", model="film", params={"duration": 5}), (3.0, "EUR", "price list")),
-        (row("mill", model="film", params={"duration": "5"}), UNKNOWN),
-        (row("mill", "failed", model="film", params={"duration": 5}), UNKNOWN),
+        (row("mill", **FILM), (3.0, "EUR", "price list")),
+        (row("mill", model="film", params={"input": {"duration": "5"}}), (3.0, "EUR", "price list")),
+        (row("mill", model="film", params={"duration": "auto"}), UNKNOWN),
+        (row("mill", "failed", **FILM), (3.0, "EUR", "price list")),
+        (row("mill", model="film-2"), (1.0, "USD", "price list")),
+        (row("mill", model="big"), (7.0, "EUR", "price list")),
+        (row("mill", model="big", params={"input": {"size": "4K"}}), (8.0, "EUR", "price list")),
+        (row("mill", "failed", model="big", params={"size": "4K"}), (0.0, "EUR", "price list")),
+        (row("mill", "failed", n_outputs=0), UNKNOWN),
+        (row("mill", model="token", credits=5), (10.0, "EUR", "server")),
+        (row("mill", model="token"), (6.0, "EUR", "price list")),
+        (row("mill", model="token", params={"hd": True}), (7.0, "EUR", "price list")),
+        (row("mill", "failed", model="token"), UNKNOWN),
     ],
-    ids=["per image", "images unknown", "per second, the later price", "seconds unknown", "failed and billed"],
-)
-def test_other_prices(found, expected):
-    """A list of one's own takes the place of the published one; a price per model goes before one per provider."""
+    ids=[
+        "per image", "images unknown", "per second, the later price", "a deeper parameter, as text", "no number",
+        "failed and billed", "a pattern", "by model", "by model and parameter", "failed: what another price says",
+        "failed: nobody says", "stated credits", "credits of the list", "an option on top", "failed, credits unknown",
+    ],
+)  # fmt: skip
+def test_which_price_holds(found, expected):
+    """The more particular price holds, then the later one; each unit is counted from what the row carries."""
     assert cost_of(found, OWN) == expected
 
 
+TRIPO, AILAB = "Tripo: credits per task, docs", "AILabTools: credits per call, docs of the call"
+PICTURE = {"model": "gpt-image-2-text-to-image", "input": {"prompt": "an owl", "resolution": "2K"}}
+FILMED = {"model": "seedance-2.0-text-to-video", "input": {"resolution": "720p", "duration": 5}}
+PLAIN = {"texture": False, "pbr": False}
+
+
+@pytest.mark.parametrize(
+    ("provider", "endpoint", "params", "credits", "amount"),
+    [
+        ("tripo", "task", {"type": "text_to_model"}, 20, 0.2),
+        ("tripo", "task", {"type": "text_to_model", "texture": False}, 20, 0.2),
+        ("tripo", "task", {"type": "text_to_model", **PLAIN}, 10, 0.1),
+        ("tripo", "task", {"type": "image_to_model", "model_version": "P1-20260101"}, 50, 0.5),
+        ("tripo", "task", {"type": "image_to_model", "model_version": "P1-20260101", **PLAIN}, 40, 0.4),
+        ("tripo", "task", {"type": "text_to_model", "texture_quality": "detailed", "quad": True}, 35, 0.35),
+        ("tripo", "task", {"type": "import_model"}, 0, 0.0),
+        ("tripo", "task", {"type": "generate_image"}, None, None),
+        ("tripo-v3", "/generation/text-to-model", {"prompt": "an owl", "quad": True}, 25, 0.25),
+        ("tripo-v3", "rig", {"input": "x"}, 25, 0.25),
+        ("ailab", "/api/portrait/editing/ai-face-swap", {}, 5, 0.015),
+        ("ailab", "/api/portrait/editing/ai-bald", {}, None, None),
+        ("aigptimage", "createTask", PICTURE, 5, None),
+        ("aigptimage", "createTask", FILMED, 200, None),
+        ("aigptimage", "createTask", {"model": "gpt-image-2-text-to-image", "input": {}}, None, None),
+        ("kie", "createTask", {"model": "google/nano-banana"}, None, None),
+        ("gptge", "hailuo", {"model": "MiniMax-Hailuo-02", "duration": 6}, None, None),
+        ("nobody", None, {}, None, None),
+    ],
+    ids=lambda value: str(value)[:60] if isinstance(value, str | dict) else "",
+)
+def test_what_a_request_would_cost(provider, endpoint, params, credits, amount):  # noqa: A002
+    """The published list gives credits by parameters, and money where a credit has a price; else nothing is claimed."""
+    found = expected(provider, endpoint, params, PRICES)
+
+    assert (found.credits, found.amount) == (credits, amount)
+    assert found.currency == (None if amount is None else "USD")
+    assert (found.source is None) == (credits is None)
+
+
+def test_what_a_request_would_cost_by_own_prices():
+    """Images are counted as the request asks for them; one where it does not say; the sources are named."""
+    assert expected("mill", None, {"n": 4}, OWN) == Expected(0.16, "EUR", None, "invoice")
+    assert expected("mill", None, {}, OWN).amount == 0.04
+    assert expected("mill", None, {}, OWN, model="token") == Expected(6.0, "EUR", 3.0, "invoice")
+    assert expected("mill", "token", {"hd": "true"}, OWN).credits == 3.5
+
+
 def test_every_price_names_its_source_and_date():
-    """No number stands without where and when it was read."""
+    """No number stands without where and when it was read, and every amount can be one."""
     assert all(price.source and price.date == "2026-11-21" for price in PRICES)
-    assert price_for(row("tripo")).source == "Tripo: $1 = 100 credits"
+    assert all(price.amount >= 0 and price.per in {"task", "second", "credit", "option"} for price in PRICES)
+    assert {price.provider for price in PRICES} == {"ailab", "ailab-legacy", "tripo", "tripo-v3", "aigptimage", "kie"}
+
+
+# What a user sets
+
+
+def test_a_price_that_is_set_fills_earlier_rows(isolated):
+    """Cost is worked out when the table is made, also from a price that came later, and is read from the store."""
+    task = nbh.Task("aigptimage", "1", params=PICTURE)
+    history = _session.store().open_task(task, "https://aigptimage.com").result()
+    done = history.add(nbh.testing.read("aigptimage", {"code": 200, "data": {"taskId": "1", "state": "success"}}), NOW)
+    _session.store().append(done.uid, done.events, summary=done).result()
+    before = nbh.tasks().iloc[0]
+    nbh.set_price("aigptimage", eur_per_credit=0.01, source="my plan", date="2026-11-21")
+    after = nbh.tasks().iloc[0]
+
+    assert (before["cost_source"], pd.isna(before["cost"])) == ("unknown", True)
+    assert after[["cost", "currency", "cost_source"]].to_list() == [0.05, "EUR", "price list"]
+    assert pd.isna(after["credits"])
+    assert nbh.to_frame([done])["cost"].to_list() == [0.05]
+
+
+def test_prices_table(isolated):
+    """`prices()` has those that were set, newest first, then the published ones, always with the same dtypes."""
+    kinds = {"amount": "Float64", "failed_billed": "boolean"}
+    nbh.set_price("kie", usd_per_credit=0.004, source="plan A", date=date(2026, 1, 2))
+    nbh.set_price("gptge", cny_per_second=0.5, model="Hailuo", params={"resolution": "768P"}, failed_billed=False)
+    nbh.set_price("kie", usd_per_credit=0.0045, source="plan B", date="2026-03-04")
+    frame = nbh.prices()
+
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == {
+        name: kinds.get(name, "string")
+        for name in (
+            "provider",
+            "model",
+            "params",
+            "per",
+            "amount",
+            "currency",
+            "failed_billed",
+            "source",
+            "date",
+        )
+    }
+    assert len(frame) == len(PRICES) + 2
+    assert frame.iloc[0].fillna("-").to_list() == [
+        "kie",
+        "-",
+        "-",
+        "credit",
+        0.0045,
+        "USD",
+        "-",
+        "plan B",
+        "2026-03-04",
+    ]
+    assert frame.iloc[1].to_list()[:7] == ["gptge", "Hailuo", '{"resolution":"768P"}', "second", 0.5, "CNY", False]
+    assert frame.iloc[1]["source"] == "set_price()"
+
+
+def test_prices_outlive_the_process(isolated):
+    """What was set stands in the store of the folder; a damaged row is left out, and said."""
+    set_one = nbh.set_price("kie", usd_per_task=1.5, model="m", source="s", date="2026-01-01")
+    store = _session.store()
+    assert store.prices()[-1] == set_one
+    with sqlite3.connect(store.folder / "history.db") as db:
+        db.execute("UPDATE prices SET body = replace(body, '1.5', '0.5')")
+    db.close()
+
+    assert store.prices() == list(PRICES)
+    assert len(store.notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "one amount"),
+        ({"usd_per_credit": 1, "eur_per_task": 1}, "usd_per_credit and eur_per_task"),
+        ({"usd_per_hour": 1}, '"usd_per_hour" is no amount'),
+        ({"credits_per_credit": 1}, "no amount"),
+        ({"usd_per_task": -1}, "zero or more, not -1"),
+        ({"usd_per_task": math.nan}, "zero or more, not nan"),
+        ({"usd_per_task": "1"}, "zero or more, not '1'"),
+        ({"usd_per_task": True}, "zero or more, not True"),
+        ({"usd_per_task": 1, "model": ""}, "model is a name"),
+        ({"usd_per_task": 1, "params": ["2K"]}, "params is a mapping"),
+        ({"usd_per_task": 1, "params": {"a": {}}}, "under 'a' is a dict"),
+        ({"usd_per_task": 1, "failed_billed": "no"}, "failed_billed is True, False"),
+        ({"usd_per_task": 1, "source": 3}, "source is text"),
+        ({"usd_per_task": 1, "date": "yesterday"}, "not 'yesterday'"),
+        ({"usd_per_task": 1, "provider": "kiee"}, 'Did you mean "kie"'),
+    ],
+    ids=lambda value: str(value)[:50] if isinstance(value, dict) else "",
+)
+def test_prices_that_cannot_be(given, words, isolated):
+    """Each is refused in one line, before anything is written."""
+    with pytest.raises(nbh.BadInput, match=words) as caught:
+        nbh.set_price(**{"provider": "kie", **given})
+
+    assert "\n" not in str(caught.value)
+    assert list(isolated.iterdir()) == []

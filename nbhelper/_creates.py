@@ -1,0 +1,101 @@
+"""Creates, from the intent to the id: what is sent has its row first, and what may have been sent is never forgotten.
+
+Each function is one step inside a transaction. A create that is only `begun` was never sent; one that is `sent` without
+an answer is in doubt.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from ._codec import dumps, iso
+from ._errors import StoreError
+from ._history import History
+from ._rows import TASK, Rows, notes_of, uid_of
+from ._schema import put
+from ._text import clean
+from ._values import MarkWord, Task
+
+INTENT = ("uid", "at", "state", "request_digest", "body_digest", "request_id", "code", "note")
+
+State = Literal["begun", "sent", "created", "refused", "in_doubt"]
+
+
+def begin(
+    rows: Rows,
+    db: sqlite3.Connection,
+    task: Sequence[Any],
+    digests: tuple[str, str | None, str | None],
+    at: datetime | None,
+) -> str:
+    """A new row for a create, before anything leaves.
+
+    Args:
+        rows: The store's.
+        db: The connection.
+        task: The columns of `TASK` behind `uid`.
+        digests: Of the request and of its body, and the request's own id.
+        at: When, if not now.
+    """
+    uid = rows.new_uid()
+    put(db, "tasks", TASK, (uid, *task))
+    put(db, "intents", INTENT, (uid, iso(at or rows.clock()), "begun", *digests, None, None))
+    rows.mark(db, uid, MarkWord.SUBMITTING, "", at)
+    return uid
+
+
+def turn(rows: Rows, db: sqlite3.Connection, uid: str, state: State, code: str = "", note: str = "") -> None:
+    """The create's new state."""
+    row = {**_intent(rows, db, uid), "state": state, "code": code or None, "note": note or None}
+    put(db, "intents", INTENT, [row[name] for name in INTENT])
+
+
+def created(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at: datetime | None) -> History:
+    """The API answered with an id: it fills the row, or the row joins the one which that id already has."""
+    turn(rows, db, uid, "created")
+    row = rows.must(db, uid)
+    there = uid_of(db, task, row["origin"])
+    rows.mark(db, uid, MarkWord.SUBMITTED, "", at)
+    if there is None or there == uid:
+        row |= {"id": task.id, "extra": dumps(dict(task.extra))}
+        put(db, "tasks", TASK, [row[name] for name in TASK])
+        there = uid
+    else:
+        _join(rows, db, uid, there)
+    rows.fill_in(db, there, notes_of(task))
+    row = rows.must(db, there)
+    history = rows.load(db, row)
+    rows.sum_up(db, row, history)
+    return history
+
+
+def refused(rows: Rows, db: sqlite3.Connection, uid: str, code: str, words: str) -> None:
+    """Nothing was made; the row's outcome is failed."""
+    turn(rows, db, uid, "refused", clean(code, 100), clean(words))
+    row = rows.must(db, uid)
+    rows.sum_up(db, row, rows.load(db, row))
+
+
+def in_doubt(rows: Rows, db: sqlite3.Connection, uid: str, note: str, at: datetime | None) -> None:
+    """It was sent, and its answer is lost."""
+    turn(rows, db, uid, "in_doubt", note=clean(note))
+    rows.mark(db, uid, MarkWord.LOST, clean(note), at)
+
+
+def _intent(rows: Rows, db: sqlite3.Connection, uid: str) -> dict[str, Any]:
+    found = db.execute(f"SELECT {', '.join(INTENT)} FROM intents WHERE uid = ?", (uid,)).fetchone()  # noqa: S608
+    if found is None:
+        raise StoreError(f'{rows.path} has no create "{clean(uid, 60)}".')
+    return dict(zip(INTENT, found, strict=True))
+
+
+def _join(rows: Rows, db: sqlite3.Connection, uid: str, there: str) -> None:
+    """Move what we did for a create into the row that its id already has."""
+    rows.put_events(db, there, rows.load(db, rows.must(db, uid)).events)
+    row = {**_intent(rows, db, uid), "uid": there}
+    for table in ("tasks", "summaries", "events", "replies", "links", "intents"):
+        db.execute(f"DELETE FROM {table} WHERE uid = ?", (uid,))  # noqa: S608
+    put(db, "intents", INTENT, [row[name] for name in INTENT])

@@ -1,0 +1,179 @@
+"""The lists that the tables are made of, and which rows a filter chooses, read on an open connection."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+
+from ._codec import dumps, instant, loads
+from ._errors import BadInput
+from ._history import History
+from ._rows import Row, Rows
+from ._schema import SUMMARY
+from ._text import clean, nearest, storable
+from ._values import Outcome, SaveState
+
+
+class Wanted(TypedDict, total=False):
+    """Which rows: everything that is named must hold.
+
+    Attributes:
+        since: The task was submitted, or first seen, no earlier: a time, ISO text, or an age such as `"2h"`.
+        until: The same, no later.
+        provider: A name, or several.
+        experiment: The same.
+        outcome: An outcome, or several; `"pending"` for those without one.
+        uids: Rows by name.
+    """
+
+    since: datetime | timedelta | str | None
+    until: datetime | timedelta | str | None
+    provider: str | Iterable[str] | None
+    experiment: str | Iterable[str] | None
+    outcome: str | Iterable[str] | None
+    uids: Iterable[str] | None
+
+
+Found = tuple[Any, ...]
+
+
+def summaries(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[Found]:
+    """The stored summaries, newest task last, as `told` takes them: `uid` and the columns of `SUMMARY`."""
+    return _select(rows, db, _SUMMARIES, wanted)
+
+
+def told(rows: Rows, found: list[Found], again: Callable[[str], Row | None]) -> Iterator[Row]:
+    """One row per task out of what `summaries` found, whose memory is let go on the way.
+
+    Args:
+        rows: The store's.
+        found: From `summaries`; empty afterwards.
+        again: What sums up a task whose summary is damaged.
+    """
+    found.reverse()
+    while found:
+        uid, *values = found.pop()
+        body = rows.summary(uid, values) or again(uid)
+        if body is not None:
+            yield body
+
+
+def histories(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[History]:
+    """The histories of `summaries`, but for creates that have no id yet."""
+    found = [rows.listed(db, uid) for (uid,) in _select(rows, db, _UIDS, wanted) if db]
+    return [rows.load(db, row) for row in found if db and row and row["id"]]
+
+
+def events(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[Row]:
+    """Every observation of `summaries`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
+    listed: list[Row] = []
+    for uid, task, last, found in _observed(rows, db, _EVENTS, wanted):
+        # Numbers are given without gaps. A damaged index hides whole rows, and no digest is ever asked for them.
+        if len(found) < max([last, *(seq for _, seq, *_ in found if isinstance(seq, int))]):
+            rows.note_damage()
+        listed += [
+            {"uid": uid, "task": task, "seq": row[1], "at": row[2], "body": loads(row[4]) or {}}
+            for row in found
+            if rows.whole(row, uid)
+        ]
+    return listed
+
+
+def outputs(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[Row]:
+    """Every saved file of `summaries`, by the newest word about it, its path as the store keeps it."""
+    listed: list[Row] = []
+    for uid, task, count, found in _observed(rows, db, _SAVED, wanted):
+        bodies = [loads(row[4]) for row in found if rows.whole(row, uid)]
+        newest = {str(body.get("name")): body for body in bodies if isinstance(body, dict)}
+        saved = [body for body in newest.values() if body.get("state", SaveState.SAVED) == SaveState.SAVED]
+        if len(saved) < count:
+            rows.note_damage()
+        listed += [{**body, "uid": uid, "task": task} for body in saved if "file" in body]
+    return listed
+
+
+def _observed(
+    rows: Rows, db: sqlite3.Connection | None, columns: str, wanted: Wanted
+) -> Iterator[tuple[str, str | None, int, list[Found]]]:
+    """For each task: its row's name, its text, a number of its summary, and the rows of its events."""
+    for (uid, number), group in itertools.groupby(_select(rows, db, columns, wanted), lambda row: row[:2]):
+        task = rows.listed(db, uid) if db else None
+        text = str(task["task"]) if task and task["id"] else None
+        yield uid, text, number if isinstance(number, int) else 0, [row[2:] for row in group if row[2] is not None]
+
+
+def submitted(db: sqlite3.Connection, provider: str, origin: str, request_digest: str) -> str | None:
+    """The newest task of an identical request that is under way or succeeded."""
+    found = db.execute(_SUBMITTED, (request_digest, provider, origin)).fetchone()
+    return found[0] if found else None
+
+
+def recent(rows: Rows, db: sqlite3.Connection, provider: str, origin: str, most: int) -> list[Row]:
+    """The newest tasks of one API, oldest first, each with the time of its last good look."""
+    found = db.execute(_RECENT, (provider, origin, most)).fetchall()
+    bodies = [(rows.summary(uid, values), at) for uid, at, *values in reversed(found)]
+    return [{**body, "last_good_at": at} for body, at in bodies if body is not None]
+
+
+def models(db: sqlite3.Connection, uids: Iterable[str]) -> dict[str, str]:
+    """The model that each of these rows was created with, where that is known."""
+    return dict(db.execute(_MODELS, (dumps(list(uids)),)).fetchall())
+
+
+def _select(rows: Rows, db: sqlite3.Connection | None, columns: str, wanted: Wanted) -> list[tuple[Any, ...]]:
+    asked = _asked(wanted, rows.clock())  # also where nothing is kept yet: a wrong filter is told at once
+    return [] if db is None else db.execute(columns + _WANTED, asked).fetchall()
+
+
+def _asked(wanted: Wanted, now: datetime) -> Row:
+    outcomes = _names(wanted, "outcome")
+    known = [*Outcome, "pending"]
+    for word in outcomes or ():
+        if word not in known:
+            raise BadInput(
+                f'No outcome is called "{clean(word, 40)}".{nearest(word, known)} There are {", ".join(known)}.'
+            )
+    asked: Row = {name: _names(wanted, name) for name in ("provider", "experiment", "uids")}
+    asked |= {name: instant(wanted.get(name), now, name) for name in ("since", "until")}
+    return {
+        name: value if value is None or isinstance(value, str) else dumps(value)
+        for name, value in {**asked, "outcome": outcomes}.items()
+    }
+
+
+def _names(wanted: Mapping[str, Any], name: str) -> list[str] | None:
+    value = wanted.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, Iterable):
+        raise BadInput(f"{name} is a name or a list of names, not {type(value).__name__}.")
+    return [storable(str(v)) for v in ([value] if isinstance(value, str) else value)]
+
+
+_SUBMITTED = (
+    "SELECT t.uid FROM intents i JOIN tasks t ON t.uid = i.uid LEFT JOIN summaries s ON s.uid = i.uid"
+    " WHERE i.request_digest = ? AND i.state = 'created' AND t.provider = ? AND t.origin = ?"
+    " AND coalesce(s.outcome, '') NOT IN ('failed', 'cancelled', 'expired') ORDER BY t.uid DESC LIMIT 1"
+)
+_OF_TASKS = " FROM tasks t LEFT JOIN summaries s ON s.uid = t.uid"
+_UIDS = f"SELECT t.uid {_OF_TASKS}"
+_SUMMARIES = f"SELECT t.uid, {', '.join(f's.{name}' for name in (*SUMMARY, 'digest'))}{_OF_TASKS}"
+_LAST_GOOD = "(SELECT max(e.at) FROM events e WHERE e.uid = t.uid AND e.kind = 'snapshot')"
+_RECENT = (
+    f"SELECT t.uid, {_LAST_GOOD}, {', '.join(f's.{name}' for name in (*SUMMARY, 'digest'))}{_OF_TASKS}"
+    " WHERE t.provider = ? AND t.origin = ? ORDER BY t.uid DESC LIMIT ?"
+)
+_MODELS = "SELECT uid, model FROM tasks WHERE model IS NOT NULL AND uid IN (SELECT value FROM json_each(?))"
+_EVENT = "e.uid, e.seq, e.at, e.kind, e.body, e.reply, e.digest"
+_EVENTS = f"SELECT t.uid, s.seq, {_EVENT}{_OF_TASKS} LEFT JOIN events e ON e.uid = t.uid"
+_SAVED = f"SELECT t.uid, s.n_saved, {_EVENT}{_OF_TASKS} LEFT JOIN events e ON e.uid = t.uid AND e.kind = 'saved'"
+_WANTED = (
+    " WHERE (:since IS NULL OR s.begun >= :since) AND (:until IS NULL OR s.begun <= :until)"
+    " AND (:provider IS NULL OR t.provider IN (SELECT value FROM json_each(:provider)))"
+    " AND (:experiment IS NULL OR t.experiment IN (SELECT value FROM json_each(:experiment)))"
+    " AND (:outcome IS NULL OR coalesce(s.outcome, 'pending') IN (SELECT value FROM json_each(:outcome)))"
+    " AND (:uids IS NULL OR t.uid IN (SELECT value FROM json_each(:uids))) ORDER BY t.uid"
+)

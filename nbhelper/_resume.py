@@ -1,0 +1,213 @@
+"""What is unfinished and what is in doubt, and which of it can be watched again from here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import _session
+from ._codec import dumps, instant
+from ._errors import BadInput, MissingAPIKey
+from ._history import History
+from ._providers import names
+from ._references import tasks_of
+from ._session import Connection
+from ._text import clean, storable
+from ._values import Outcome, Task
+
+if TYPE_CHECKING:
+    from ._store import Store
+
+Row = dict[str, Any]
+Why = Literal["unfinished", "lost", "stopped", "in doubt", "results missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is watched again.
+
+    Attributes:
+        tasks: In the order of the store, or as given.
+        connections: By provider.
+        single: Whether one task alone was given.
+        lines: What is left as it is, and what to do about it.
+    """
+
+    tasks: Sequence[Task]
+    connections: Mapping[str, Connection]
+    single: bool = False
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Left:
+    """What is not watched again, counted by the line that says why."""
+
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def lines(self) -> tuple[str, ...]:
+        return tuple(f"{_tasks(n)} of {name} left pending: {why}" for (name, why), n in self.reasons.items())
+
+
+def pending_rows(book: Store, **wanted: Any) -> list[Row]:
+    """The rows of `Store.rows(**wanted)` that are unfinished or in doubt, each with its reason as `pending`."""
+    with book.reading() as db:
+        doubtful = {uid for (uid,) in db.execute(_DOUBTFUL).fetchall()} if db else set()
+    found = ((row, _why(book, row, doubtful)) for row in book.rows(**wanted))
+    return [{**row, "pending": why} for row, why in found if why is not None]
+
+
+_DOUBTFUL = "SELECT uid FROM intents WHERE state IN ('sent', 'in_doubt')"
+
+
+def _why(book: Store, row: Row, doubtful: Container[str]) -> Why | None:
+    if row["task_id"] is None:  # one that was begun and never sent made nothing
+        return "in doubt" if row["uid"] in doubtful else None
+    match row["outcome"]:
+        case None:
+            return "unfinished"
+        case Outcome.LOST:
+            return "lost"
+        case Outcome.STOPPED:
+            return "stopped"
+    if (row["n_outputs"] or 0) <= (row["n_saved"] or 0):
+        return None
+    history = book.load(row["uid"])
+    return "results missing" if history is not None and history.missing else None
+
+
+# Which of it can be watched from here
+
+
+def everything(book: Store, max_age: Any) -> Plan:
+    """All that is unfinished and not older than `max_age`."""
+    since = instant(max_age, datetime.now(UTC), "max_age")
+    rows = pending_rows(book, since=since)
+    doubtful = [row for row in rows if row["pending"] == "in doubt"]
+    older = 0
+    if since is not None:
+        left = book.rows(until=since, outcome=["pending", "lost", "stopped"])
+        older = sum(row["task_id"] is not None for row in left)
+    plan = _reachable([(_task(row), row["origin"]) for row in rows if row["pending"] != "in doubt"])
+    lines = (*plan.lines, *_in_doubt(doubtful))
+    if older:
+        hint = 'nbhelper.resume(max_age="30d") takes them, too.'
+        lines += (f"{_tasks(older)} older than {clean(max_age, 40)} left pending: {hint}",)
+    return Plan(plan.tasks, plan.connections, lines=lines)
+
+
+def chosen(book: Store, what: object, provider: object) -> Plan:
+    """What was given, as `watch()` takes it; nothing at all is no mistake here."""
+    if type(what).__name__ == "DataFrame" and hasattr(what, "columns"):
+        return _of_frame(book, what, provider)
+    if isinstance(what, Iterable) and not isinstance(what, str | bytes | bytearray | Mapping | Task | History):
+        what = list(what)
+        if not what:
+            return Plan((), {})
+    tasks, single = tasks_of(what, provider)
+    plan = _reachable([(task, None) for task in tasks])
+    return Plan(plan.tasks, plan.connections, single and bool(plan.tasks), plan.lines)
+
+
+def _of_frame(book: Store, frame: Any, provider: object) -> Plan:
+    """A frame of `pending()` or `tasks()`: the store knows more of each row than its columns say."""
+    doubtful: list[Row] = []
+    if "task_id" in frame.columns:
+        missing = frame["task_id"].isna()
+        doubtful, frame = frame[missing].to_dict("records"), frame[~missing]
+    lines = _in_doubt(doubtful)
+    if "task_id" in frame.columns and not len(frame):
+        return Plan((), {}, lines=lines)
+    stored = _stored(book, frame)
+    wanted: list[tuple[Task, str | None]] = []
+    for number, cells in enumerate(frame.to_dict("records")):
+        row = stored.get((cells.get("provider"), cells.get("task_id"), cells.get("origin")))
+        task = _task(row) if row else tasks_of(frame.iloc[number : number + 1], provider)[0][0]
+        wanted.append((task, row["origin"] if row else None))
+    plan = _reachable(wanted)
+    return Plan(plan.tasks, plan.connections, lines=(*plan.lines, *lines))
+
+
+def _stored(book: Store, frame: Any) -> dict[tuple[Any, Any, Any], Row]:
+    """Rows by provider, id and origin, which say what a task's API needs besides its id; none where two would fit."""
+    if not {"provider", "task_id", "origin"} <= set(frame.columns):
+        return {}
+    idents = [storable(ident) for ident in frame["task_id"] if isinstance(ident, str)]
+    sql = "SELECT uid FROM tasks WHERE id IN (SELECT value FROM json_each(?))"
+    with book.reading() as db:
+        uids = [uid for (uid,) in db.execute(sql, (dumps(idents),)).fetchall()] if db else []
+    rows = [((row["provider"], row["task_id"], row["origin"]), row) for row in book.rows(uids=uids)]
+    often = Counter(key for key, _ in rows)
+    return {key: row for key, row in rows if often[key] == 1}
+
+
+def _task(row: Row) -> Task:
+    return Task(row["provider"], row["task_id"], row["label"], row["params"] or {}, row["extra"] or {})
+
+
+def _reachable(wanted: Sequence[tuple[Task, str | None]]) -> Plan:
+    """Those whose provider is known here, has a key, and is where it was; a line for each reason against others.
+
+    Args:
+        wanted: Tasks, each with the origin it was made at, None for wherever its provider is now.
+    """
+    left = _Left()
+    connections: dict[str, Connection] = {}
+    trouble: dict[str, str] = {}
+    for name in dict.fromkeys(task.provider for task, _ in wanted):
+        if name not in names():
+            trouble[name] = "it is not registered here; call nbhelper.register() first."
+            continue
+        try:
+            connections[name] = _session.connection(name)
+        except (MissingAPIKey, BadInput) as error:
+            trouble[name] = str(error)
+    tasks = []
+    for task, origin in wanted:
+        name = task.provider
+        here = connections.get(name)
+        if here is None:
+            left.reasons[name, trouble[name]] += 1
+        elif origin is not None and origin != here.origin:
+            hint = f'nbhelper.connect("{name}", base_url="{origin}/…") goes there.'
+            left.reasons[name, f"made at {origin}, and {name} is {here.origin} now. {hint}"] += 1
+        else:
+            tasks.append(task)
+    return Plan(tasks, connections, lines=left.lines())
+
+
+def _in_doubt(rows: Sequence[Mapping[Any, Any]]) -> tuple[str, ...]:
+    if not rows:
+        return ()
+    whose = ", ".join(f"{n} {name}" for name, n in Counter(str(row.get("provider")) for row in rows).items())
+    what = "1 create is" if len(rows) == 1 else f"{len(rows)} creates are"
+    line = f"{what} in doubt ({clean(whose, 80)}): sent, but no answer came, so it may exist and be billed. "
+    return (f"{line}Look in your account there before you send it again; nothing is sent again by itself.",)
+
+
+def other_keys(book: Store, uids: Iterable[str], prints: Mapping[str, str]) -> tuple[str, ...]:
+    """A line for each provider whose key is not the one that its tasks were watched with first.
+
+    Args:
+        book: Where their fingerprints are.
+        uids: The tasks.
+        prints: The fingerprints of the keys now, by provider.
+    """
+    with book.reading() as db:
+        found = db.execute(_PRINTS, (dumps(list(uids)),)).fetchall() if db else []
+    other = Counter(name for name, kept in found if kept and name in prints and kept != prints[name])
+    return tuple(
+        f'{_tasks(n)} of {name} watched with another key before: it may answer "not found" to this one. '
+        f'nbhelper.connect("{name}", api_key=…) takes the other.'
+        for name, n in other.items()
+    )
+
+
+_PRINTS = "SELECT provider, fingerprint FROM tasks WHERE uid IN (SELECT value FROM json_each(?))"
+
+
+def _tasks(n: int) -> str:
+    return f"{n} task" if n == 1 else f"{n} tasks"

@@ -1,0 +1,267 @@
+"""One history as rows, read and written on an open connection; whoever calls has begun the transaction."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ._codec import NO_ID, decode, dumps, encode, iso, loads, moment, plain, row_digest, row_of
+from ._errors import BadInput, StoreError
+from ._history import History
+from ._schema import SUMMARY, body_of, put, summary
+from ._text import clean, storable
+from ._values import Event, Mark, MarkWord, Outcome, Saved, Task
+
+Row = dict[str, Any]
+
+TASK = (
+    "uid", "provider", "origin", "id", "extra", "label", "params", "endpoint", "model", "experiment", "repeat", "cell",
+    "fingerprint",
+)  # fmt: skip
+_NOTES = TASK[5:]
+"""What a later call may fill in where the first one said nothing."""
+EVENT = ("uid", "seq", "at", "kind", "body", "reply")
+LINK = ("uid", "name", "url")
+
+
+class Rows:
+    """The rows of histories in one file.
+
+    Attributes:
+        path: The file, for messages.
+        folder: The store's, which saved files are relative to.
+        notes: Where damage is said, once.
+        clock: UTC.
+    """
+
+    def __init__(self, path: Path, notes: list[str], clock: Callable[[], datetime]) -> None:
+        self.path = path
+        self.folder = path.parent
+        self.notes = notes
+        self.clock = clock
+        self._last_uid = 0
+        self._tasks: dict[str, tuple[tuple[Any, ...], Row]] = {}
+
+    def whole(self, row: Sequence[Any], uid: str | None = None) -> bool:
+        """Whether a row is as it was written, and that of `uid`: a damaged index leads to whole rows of another task.
+
+        One that is not is left out, and said once.
+        """
+        if row_digest(*row[:-1]) == row[-1] and (uid is None or row[0] == uid):
+            return True
+        self.note_damage()
+        return False
+
+    def note_damage(self) -> None:
+        """Say once that something is left out."""
+        line = f"Damaged rows in {self.path} are left out; everything else is there."
+        if line not in self.notes:
+            self.notes.append(line)
+
+    def task(self, db: sqlite3.Connection, uid: str) -> Row | None:
+        """The row of a task, with its `Task`; None when there is none that can be trusted."""
+        found = db.execute(_ONE_TASK, (uid,)).fetchone()
+        known = self._tasks.get(uid)
+        if known is not None and known[0] == found:  # each look asks for it, and it hardly ever changes
+            return dict(known[1])
+        if found is None or not self.whole(found, uid):
+            return None
+        row = dict(zip(TASK, found, strict=False))
+        try:
+            extra, params = loads(row["extra"]), loads(row["params"])
+            row["task"] = Task(row["provider"], row["id"] or NO_ID, row["label"], params, extra)
+        except BadInput:
+            return None
+        if len(self._tasks) > 4000:
+            self._tasks.clear()
+        self._tasks[uid] = found, dict(row)
+        return row
+
+    def listed(self, db: sqlite3.Connection, uid: str) -> Row | None:
+        """The row of a task that a listing named; one that is not there all the same was hidden by damage."""
+        row = self.task(db, uid)
+        if row is None:
+            self.note_damage()
+        return row
+
+    def open(self, db: sqlite3.Connection, task: Task, origin: str, known: Sequence[Any]) -> History:
+        """The stored history of a task, or an empty one with a row of its own; `known` fills in what was not."""
+        uid = uid_of(db, task, origin)
+        if uid is None or self.task(db, uid) is None:
+            uid = uid or self.new_uid()
+            put(db, "tasks", TASK, (uid, task.provider, origin, task.id, dumps(dict(task.extra)), *known))
+        else:
+            self.fill_in(db, uid, known)
+        row = self.must(db, uid)
+        history = self.load(db, row)
+        self.sum_up(db, row, history)
+        return history
+
+    def append(
+        self, db: sqlite3.Connection, uid: str, events: Sequence[Event], links: Mapping[str, str], summary: History
+    ) -> bool:
+        """Keep observations, and the live links that came with them; whether the rows have these events' numbers."""
+        row = self.task(db, uid)
+        if row is None:
+            # The file was deleted or moved aside under a running watch: all that is known goes into the new one.
+            task, events = summary.task, summary.events
+            own = (uid, task.provider, summary.origin, task.id, dumps(dict(task.extra)))
+            put(db, "tasks", TASK, (*own, *notes_of(task)))
+            row = self.must(db, uid)
+        for name, url in links.items():
+            put(db, "links", LINK, (uid, storable(name), storable(url)))
+        last = self.put_events(db, uid, events)
+        together = bool(summary.events) and last == summary.events[-1].seq
+        self.sum_up(db, row, summary if together else self.load(db, row))
+        return together
+
+    def history(self, db: sqlite3.Connection, uid: str) -> History | None:
+        """The history of a row; None where there is no row that can be trusted."""
+        row = self.task(db, uid)
+        return self.load(db, row) if row else None
+
+    def link(self, db: sqlite3.Connection, uid: str, name: str) -> str | None:
+        """The live link of an output."""
+        sql = f"SELECT {', '.join(LINK)}, digest FROM links WHERE uid = ? AND name = ?"  # noqa: S608
+        row = db.execute(sql, (uid, storable(name))).fetchone()
+        return str(row[2]) if row and self.whole(row, uid) else None
+
+    def must(self, db: sqlite3.Connection, uid: str) -> Row:
+        row = self.task(db, uid)
+        if row is None:
+            raise StoreError(f'{self.path} has no row "{clean(uid, 60)}" any more.')
+        return row
+
+    def load(self, db: sqlite3.Connection, row: Row) -> History:
+        events: list[Event] = []
+        replies: dict[str, Any] = {}
+        rows = db.execute(
+            "SELECT e.uid, e.seq, e.at, e.kind, e.body, e.reply, e.digest, r.body FROM events e LEFT JOIN replies r"
+            " ON r.uid = e.uid AND r.digest = e.reply WHERE e.uid = ? ORDER BY e.seq",
+            (row["uid"],),
+        ).fetchall()
+        whole = [r for r in rows if self.whole(r[:-1], row["uid"])]
+        # Numbers are given without gaps. A damaged index hides whole rows, and no digest is ever asked for them.
+        if len(rows) < max(whole[-1][1] if whole else 0, self._last_seq(db, row["uid"])):
+            self.note_damage()
+        for uid, seq, at, _, text, reply, _, raw in whole:
+            body, when = loads(text), moment(at)
+            if reply is not None and isinstance(body, dict):
+                if reply not in replies:
+                    if raw is None:  # hidden by a damaged index
+                        self.note_damage()
+                    replies[reply] = loads(raw) if raw is not None and self.whole((uid, raw, reply)) else None
+                body["raw"] = replies[reply]
+            seen = decode(body, self.folder)
+            if seen is not None and when is not None:
+                events.append(Event(seq, when, seen))
+        return History.of(row["task"], events, origin=row["origin"], uid=row["uid"])
+
+    def _last_seq(self, db: sqlite3.Connection, uid: str) -> int:
+        """The number of the last event by the row that sums them up; 0 when that says nothing."""
+        found = db.execute(_ONE_SUMMARY, (uid,)).fetchone()
+        return int(found[SUMMARY.index("seq")]) if found and self.whole(found, uid) else 0
+
+    def put_events(self, db: sqlite3.Connection, uid: str, events: Iterable[Event]) -> int:
+        """Insert what is not there yet; the number of the last row."""
+        last: int = db.execute(
+            "SELECT coalesce(max(seq), 0) FROM events WHERE uid = ? AND typeof(seq) = 'integer'", (uid,)
+        ).fetchone()[0]
+        for event in events:
+            written, reply, at = encode(event.seen, self.folder), None, iso(event.at)
+            if written.raw is not None:
+                reply = row_digest(uid, written.raw)
+                db.execute(_REPLY, (uid, written.raw, reply))
+            known = (uid, at, written.body, reply)
+            if event.seq <= last and db.execute(_SAME, known).fetchone():
+                continue
+            last = max(last + 1, event.seq)
+            put(db, "events", EVENT, (uid, last, at, written.kind, written.body, reply))
+            if isinstance(event.seen, Saved):
+                db.execute("DELETE FROM links WHERE uid = ? AND name = ?", (uid, storable(event.seen.name)))
+        return last
+
+    def mark(self, db: sqlite3.Connection, uid: str, word: MarkWord, note: str, at: datetime | None) -> None:
+        """Add a mark of ours to a history."""
+        row = self.must(db, uid)
+        history = self.load(db, row).add(Mark(word=word, note=note), at or self.clock())
+        self.put_events(db, uid, history.events[-1:])
+        self.sum_up(db, row, history)
+
+    def sum_up(self, db: sqlite3.Connection, row: Row, history: History) -> None:
+        """Write the summary of a history."""
+        body = self.body(db, row, history)
+        begun = body["submitted_at"] or body["first_seen_at"] or iso(_time_of(history.uid))
+        # What was asked hardly ever changes, and may be long: its text is taken as it stands in the task's own row.
+        texts = {"extra": row["extra"]} | ({"params": row["params"]} if row["params"] != "{}" else {})
+        put(db, "summaries", SUMMARY, summary(body, begun, texts))
+
+    def body(self, db: sqlite3.Connection, row: Row, history: History) -> Row:
+        """The summary of a history, as `row_of` gives it."""
+        told = {name: row[name] for name in ("endpoint", "model", "experiment", "repeat")}
+        body = row_of(history, self.folder, task=row["task"], **told)
+        if row["id"] is None:
+            found = db.execute("SELECT state, code, note FROM intents WHERE uid = ?", (history.uid,)).fetchone()
+            if found and found[0] == "refused":
+                body |= {"outcome": Outcome.FAILED, "error_code": found[1], "error_message": found[2]}
+        return body
+
+    def again(self, db: sqlite3.Connection, uid: str) -> Row | None:
+        """A summary made again from the events, where the stored one is damaged or missing."""
+        row = self.listed(db, uid)
+        return None if row is None else self.body(db, row, self.load(db, row))
+
+    def summary(self, uid: str, values: Sequence[Any]) -> Row | None:
+        """A summary as it was stored; None for one that cannot be trusted."""
+        return body_of(values) if values[0] is not None and self.whole(values, uid) else None
+
+    def fill_in(self, db: sqlite3.Connection, uid: str, known: Sequence[Any]) -> None:
+        row = self.must(db, uid)
+        new = {n: v for n, v in zip(_NOTES, known, strict=True) if v not in {None, "{}"} and row[n] in {None, "{}"}}
+        if new:
+            put(db, "tasks", TASK, [{**row, **new}[name] for name in TASK])
+
+    def new_uid(self) -> str:
+        """Sorts by time, also within one process whose clock is set back; unique across processes by chance."""
+        now = int(self.clock().timestamp() * 1_000_000)
+        self._last_uid = max(now, self._last_uid + 1)
+        return f"{self._last_uid:014x}-{secrets.token_hex(5)}"
+
+
+_REPLY = "INSERT OR IGNORE INTO replies (uid, body, digest) VALUES (?, ?, ?)"
+_SAME = "SELECT 1 FROM events WHERE uid = ? AND at = ? AND body = ? AND reply IS ?"
+_ONE_TASK = f"SELECT {', '.join(TASK)}, digest FROM tasks WHERE uid = ?"  # noqa: S608
+_ONE_SUMMARY = f"SELECT {', '.join(SUMMARY)}, digest FROM summaries WHERE uid = ?"  # noqa: S608
+
+
+def uid_of(db: sqlite3.Connection, task: Task, origin: str) -> str | None:
+    found = db.execute(
+        "SELECT uid FROM tasks WHERE provider = ? AND origin = ? AND id = ? AND extra = ?",
+        (task.provider, origin, task.id, dumps(dict(task.extra))),
+    ).fetchone()
+    return found[0] if found else None
+
+
+def notes_of(
+    task: Task,
+    endpoint: str | None = None,
+    model: str | None = None,
+    experiment: str | None = None,
+    repeat: int | None = None,
+    cell: str | None = None,
+    fingerprint: str | None = None,
+) -> list[Any]:
+    """The values of `_NOTES`, fit to be kept."""
+    values = (task.label, dumps(plain(task.params)), endpoint, model, experiment, repeat, cell, fingerprint)
+    return [storable(value) if isinstance(value, str) else value for value in values]
+
+
+def _time_of(uid: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(int(uid[:14], 16) / 1_000_000, UTC)
+    except (ValueError, OverflowError):
+        return datetime.fromtimestamp(0, UTC)

@@ -1,0 +1,335 @@
+"""How far one core goes: `python tests/benchmarks/scale.py [--json FILE] [--only PART]`; about five minutes for all.
+
+Each part runs in a process of its own, servers in another. Ratios are of one run: absolute figures differ by machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import peers
+from servers import Bare, Emulated
+
+WARM, SPAN = 3.0, 8.0
+"""Seconds before, and of, each measurement of a rate."""
+
+
+# The best bare loop of a transport
+
+
+def bare(library: str, pools: int, width: int) -> dict[str, float]:
+    """Looks per second of a loop that asks and parses, and does nothing else."""
+    with Bare() as server:
+        return asyncio.run(_bare(server, library, pools, width))
+
+
+async def _bare(server: Bare, library: str, pools: int, width: int) -> dict[str, float]:
+    url, clients = f"{server.about['root']}/v2/openapi/task/abc", []
+    if library == "aiohttp":
+        import aiohttp
+
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=pools * width))
+
+        async def ask(_: int) -> bytes:
+            async with session.get(url, headers={"authorization": "Bearer x"}) as reply:
+                return await reply.read()
+    else:
+        lib = __import__(library)
+        limits = lib.Limits(max_connections=width, max_keepalive_connections=width)
+        clients = [lib.AsyncClient(limits=limits, trust_env=False, timeout=None) for _ in range(pools)]
+
+        async def ask(n: int) -> bytes:
+            reply = await clients[n % pools].get(url, headers={"authorization": "Bearer x"})
+            content: bytes = reply.content
+            return content
+
+    async def work(n: int) -> None:
+        while True:
+            json.loads(await ask(n))
+
+    workers = [asyncio.create_task(work(n)) for n in range(pools * width)]
+    await asyncio.sleep(1)
+    found = await _rate(server)
+    for worker in workers:
+        worker.cancel()
+    await asyncio.gather(*workers, return_exceptions=True)
+    if library == "aiohttp":
+        await session.close()
+    for client in clients:
+        await client.aclose()
+    return found
+
+
+async def _rate(server: Bare) -> dict[str, float]:
+    before, cpu, begun = server.ask("looks"), time.process_time(), time.perf_counter()
+    await asyncio.sleep(SPAN)
+    looks, cpu, spent = server.ask("looks") - before, time.process_time() - cpu, time.perf_counter() - begun
+    return {"per_second": looks / spent, "per_cpu_second": looks / cpu, "cores": cpu / spent}
+
+
+# The whole engine
+
+
+def engine(library: str, tasks: int, *, together: bool, keep: Callable[[Any], None] | None = None) -> dict[str, float]:
+    """Looks per second of watched tasks: request, reading, history, pace, store, and whoever listens."""
+    os.environ["NBHELPER_HTTP"] = library
+    import nbhelper as nbh
+    from nbhelper._providers import get
+
+    with Bare() as server, tempfile.TemporaryDirectory() as folder:
+        nbh.set_store(folder)
+        tripo = get("tripo")
+        root = server.about["root"] + "/v2/openapi"
+        batch = tripo.batch if together else None
+        spec = replace(tripo, name="mill", base_url=root, key_starts=(), floor=0.1, looks_per_second=1e6, batch=batch)
+        nbh.register(spec)
+        nbh.connect("mill", api_key="k" * 24)
+        watched = [nbh.Task("mill", f"task-{n:08}") for n in range(tasks)]
+        watch = nbh.watch(watched, interval=0.1, save=False, display=False, block=False, preview=False)
+        time.sleep(WARM)
+        found = asyncio.run(_rate(server))
+        if keep is not None:
+            keep(watch)
+        watch.stop()
+        watch.result(60)
+        return found
+
+
+def profile(library: str, tasks: int, *, together: bool) -> None:
+    """Where the engine's thread spends its time, by function."""
+    import cProfile
+    import pstats
+
+    from nbhelper import _engine
+
+    profiler, serve = cProfile.Profile(), _engine.Engine._serve
+
+    def profiled(self: Any) -> None:
+        profiler.runcall(serve, self)
+
+    _engine.Engine._serve = profiled  # type: ignore[method-assign]
+    found = engine(library, tasks, together=together)
+    _engine.engine().close()
+    print(found)
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(45)
+
+
+# Memory
+
+
+def memory(tasks: int = 5000) -> dict[str, float]:
+    """What a running task adds, after ten looks with a progress that changes; and what finished ones leave behind."""
+    import gc
+
+    import psutil
+
+    found: dict[str, float] = {}
+
+    def keep(watch: Any) -> None:
+        time.sleep(6)
+        looks = statistics.fmean(h.facts.polls for h in watch)
+        gc.collect()
+        found.update(kB=(psutil.Process().memory_info().rss - found["base"]) / 1000 / tasks, looks=looks)
+
+    os.environ["NBHELPER_HTTP"] = "httpx"
+    engine("httpx", 1, together=True)
+    gc.collect()
+    found["base"] = psutil.Process().memory_info().rss
+    engine("httpx", tasks, together=True, keep=keep)
+    gc.collect()
+    found["left_kB"] = (psutil.Process().memory_info().rss - found["base"]) / 1000 / tasks
+    return found
+
+
+# All APIs at once
+
+
+def fleet(tasks: int = 5000, speed: float = 10.0) -> dict[str, float]:
+    """Thousands of tasks over all APIs that take one to ten minutes, the emulator ten times as fast: about 75 s."""
+    import io
+    import random
+    from concurrent.futures import ThreadPoolExecutor
+
+    import psutil
+    from PIL import Image
+
+    import nbhelper as nbh
+    from nbhelper._providers import get
+
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(picture, "JPEG")
+    dice = random.Random(5)
+
+    def create(n: int) -> nbh.Task:
+        words = f"BuzzCut emu:seconds={dice.uniform(60, 540):.0f} emu:queue={dice.uniform(0, 60):.0f}"
+        name, body, endpoint = (
+            ("ailab", {"image": picture.getvalue(), "hair_style": words}, "hairstyle-pro"),
+            ("gptge", {"model": "MiniMax-Hailuo-02", "prompt": words}, "hailuo"),
+            ("tripo", {"type": "text_to_model", "prompt": words}, None),
+            ("tripo-v3", {"model": "v2.5-20250123", "prompt": words}, "text-to-model"),
+            ("aigptimage", {"model": "gpt-image-2-text-to-image", "input": {"prompt": words}}, None),
+            ("kie", {"model": "google/nano-banana", "input": {"prompt": words}}, None),
+        )[n % 6]
+        return nbh.submit(name, body, endpoint=endpoint)
+
+    with Emulated(speed=speed, real=False) as served, tempfile.TemporaryDirectory() as folder:
+        nbh.set_store(folder)
+        names = ("ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie")
+        for name in names:
+            nbh.connect(name, api_key=served.about["key"][name], base_url=served.about["url"][name])
+        with ThreadPoolExecutor(16) as pool:
+            made = list(pool.map(create, range(tasks)))
+        base, peak = psutil.Process().memory_info().rss, 0
+        cpu, begun = time.process_time(), time.perf_counter()
+        watch = nbh.watch(made, save=False, display=False, block=False, preview=False)
+        while not watch.done and time.perf_counter() - begun < 300:
+            time.sleep(0.5)
+            peak = max(peak, psutil.Process().memory_info().rss)
+        cpu, spent = time.process_time() - cpu, time.perf_counter() - begun
+        told = served.ask("ledger")
+    gaps: dict[str, float] = {}
+    lags = []
+    for task in told:
+        polls = [at for at, _ in task["polls"]]
+        for a, b in pairwise(polls):
+            gaps[task["provider"]] = min(gaps.get(task["provider"], 99.0), b - a)
+        seen = [at for at in polls if task["finished"] and at >= task["finished"]]
+        lags += [seen[0] - task["finished"]] if seen else []
+    return {
+        "tasks": tasks,
+        "succeeded": sum(h.succeeded for h in watch),
+        "seconds": spent,
+        "cores": cpu / spent,
+        "peak_kB_per_task": (peak - base) / 1000 / tasks,
+        "looks_per_task": statistics.fmean(h.facts.polls for h in watch),
+        "lag": statistics.fmean(lags),
+        "least_gap_over_floor": min(gap - get(name).floor for name, gap in gaps.items()),
+    }
+
+
+def downloads(n: int = 50) -> dict[str, float]:
+    """Seconds from seeing a success to asking for its file: fifty tasks that end together, 2 MB each."""
+    import nbhelper as nbh
+    from nbhelper._providers import get
+
+    with Bare() as server, tempfile.TemporaryDirectory() as folder:
+        nbh.set_store(folder)
+        root = server.about["root"] + "/v2/openapi"
+        nbh.register(replace(get("tripo"), name="mill", base_url=root, key_starts=(), floor=0.1))
+        nbh.connect("mill", api_key="k" * 24)
+        watched = [nbh.Task("mill", f"task-{k:08}") for k in range(n)]
+        watch = nbh.watch(watched, display=False, block=False, preview=False)
+        time.sleep(1)
+        server.ask("finish")
+        watch.result(120)
+        asked = sorted(server.ask("files"))
+        seen = sorted(at.timestamp() for h in watch if (at := h.facts.final_at) is not None)
+        waits = [a - b for a, b in zip(asked, seen, strict=True)]
+        whole = [(h.facts.saved_at - h.facts.final_at).total_seconds() for h in watch if h.facts.saved_at]
+        return {
+            "n": n,
+            "asked_mean": statistics.fmean(waits),
+            "asked_p99": sorted(waits)[math.ceil(0.99 * n) - 1],
+            "saved_max": max(whole),
+            "files": len(watch.files),
+        }
+
+
+# Others
+
+
+def imports() -> dict[str, float]:
+    """Milliseconds over a bare interpreter, the median of nine runs in turn."""
+    theirs, own = str(peers.python()), sys.executable
+    commands = {
+        "(nbhelper's interpreter)": (own, "pass"),
+        "nbhelper": (own, "import nbhelper"),
+        "(the others' interpreter)": (theirs, "pass"),
+        "replicate": (theirs, "import replicate"),
+        "fal-client": (theirs, "import fal_client"),
+        "tripo3d": (theirs, "import tripo3d"),
+        "openai": (theirs, "import openai"),
+    }
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(10):
+        for name, (python, code) in commands.items():
+            begun = time.perf_counter()
+            subprocess.run([python, "-c", code], check=True)
+            times[name].append(time.perf_counter() - begun)
+    ms = {name: statistics.median(spent[1:]) * 1000 for name, spent in times.items()}
+    return {
+        name: value - ms["(nbhelper's interpreter)" if name == "nbhelper" else "(the others' interpreter)"]
+        for name, value in ms.items()
+        if name[0] != "("
+    }
+
+
+# Parts
+
+
+PARTS: dict[str, Callable[[], Any]] = {
+    **{
+        f"bare {library} {pools} x {width}": lambda a=(library, pools, width): bare(*a)
+        for library in ("httpx", "httpx2")
+        for pools, width in ((1, 4), (1, 8), (1, 16), (2, 6), (3, 4), (3, 6), (1, 50))
+    },
+    "bare aiohttp 1 x 12": lambda: bare("aiohttp", 1, 12),
+    "engine httpx": lambda: engine("httpx", 400, together=False),
+    "engine httpx2": lambda: engine("httpx2", 400, together=False),
+    "engine httpx batch": lambda: engine("httpx", 1500, together=True),
+    "memory": memory,
+    "fleet": fleet,
+    "downloads": downloads,
+    "imports": imports,
+    "profile httpx2": lambda: profile("httpx2", 400, together=False),
+    "profile batch": lambda: profile("httpx", 1500, together=True),
+}
+
+
+def run(part: str) -> Any:
+    """One part in a process of its own."""
+    python = str(peers.python()) if "aiohttp" in part else sys.executable
+    done = subprocess.run([python, __file__, "--part", part], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--only", help="parts whose name begins so")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.part:
+        print(json.dumps(PARTS[chosen.part]()))
+        return
+    wanted = [p for p in PARTS if p.startswith(chosen.only or "") and (chosen.only or not p.startswith("profile"))]
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
+    found = {}
+    for part in wanted:
+        if part.startswith("profile"):
+            PARTS[part]()
+            continue
+        found[part] = run(part)
+        print(f"{part:<26}" + "  ".join(f"{name} {value:,.2f}" for name, value in found[part].items()), flush=True)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

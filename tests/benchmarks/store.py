@@ -1,0 +1,337 @@
+"""What the store costs: `python tests/benchmarks/store.py [--tasks 100000] [--looks 5000] [--json FILE]`.
+
+Each figure is a ratio within this one run, each side the median of three turns taken in alternation:
+
+* `tasks()` over a large store against `pd.read_sql_query` of the same summary rows, and its peak memory above what was
+  there before against the size of the frame (`memory_usage(deep=True)`);
+* opening that store: from `Store(folder)` to the first history read;
+* recording looks against bare sqlite3 writing the same rows at the same commits, with the same settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import nbhelper as nbh
+from nbhelper._codec import row_digest
+from nbhelper._store import Store
+from nbhelper.types import Mark, MarkWord, Output, Saved, Snapshot, State, TaskError
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+PROVIDERS = ("ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie")
+PATTERNS = 60
+
+
+def at(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def seen(number: int, folder: Path) -> list[Any]:
+    """Six observations of one task, with a real reply each."""
+    link = f"https://cdn.example/{number}/result.png"
+    outputs = (Output(name="resultUrls[0]", url=f"{link}?signature=x", kind="image"),)
+
+    def raw(state: str, **more: object) -> dict[str, object]:
+        data = {"taskId": f"{number:032x}", "model": "google/nano-banana", "state": state, "progress": 0, **more}
+        return {"code": 200, "msg": "success", "data": {**data, "param": json.dumps({"prompt": f"an owl {number}"})}}
+
+    looks: list[Any] = [
+        Mark(word=MarkWord.WATCHING),
+        Snapshot(state=State.QUEUED, word="waiting", created_at=at(1), resolution_s=0.001, raw=raw("waiting")),
+        Snapshot(
+            state=State.RUNNING, word="generating", progress=0.4, model="google/nano-banana", raw=raw("generating")
+        ),
+        Snapshot(state=State.RUNNING, word="generating", progress=0.8, raw=raw("generating", progress=80)),
+    ]
+    if number % 7 == 0:
+        error = TaskError("422", "content policy")
+        return [
+            *looks,
+            Snapshot(state=State.FAILED, word="fail", error=error, raw=raw("fail")),
+            Mark(word=MarkWord.RESUMED),
+        ]
+    done = Snapshot(
+        state=State.SUCCEEDED, word="success", credits=4, outputs=outputs, finished_at=at(24.5),
+        raw=raw("success", resultJson=json.dumps({"resultUrls": [link]}), costTime=23),
+    )  # fmt: skip
+    file = str(folder / f"results/kie/owl-{number}/result.png")
+    return [
+        *looks,
+        done,
+        Saved(name="resultUrls[0]", file=file, kind="image", n_bytes=900_000 + number, sha256="ab" * 32),
+    ]
+
+
+def record(store: Store, number: int) -> str:
+    """One task with its six observations, by the store's own calls."""
+    params = {"model": "google/nano-banana", "input": {"prompt": f"an owl of wood, number {number}", "n": number % 4}}
+    task = nbh.Task(PROVIDERS[number % 6], f"{number:032x}", label=f"owl {number}", params=params)
+    history = store.open_task(task, "https://api.example", endpoint="createTask", experiment="owls", repeat=number % 3)
+    longer = history.result()
+    for n, one in enumerate(seen(number, store.folder)):
+        longer = longer.add(one, at(5 * n))
+    store.append(longer.uid, longer.events, summary=longer).result()
+    return longer.uid
+
+
+def large(folder: Path, count: int) -> None:
+    """A store of many tasks: some recorded, the rest copied from those with names of their own."""
+    store = Store(folder)
+    pattern = [record(store, number) for number in range(PATTERNS)]
+    store.close()
+    with closing(sqlite3.connect(folder / "history.db", isolation_level=None)) as db:
+        db.execute("PRAGMA synchronous = OFF")
+        db.execute("BEGIN")
+        for table in ("tasks", "summaries", "events", "replies"):
+            columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+            found = {uid: db.execute(f"SELECT * FROM {table} WHERE uid = ?", (uid,)).fetchall() for uid in pattern}
+            marks = ", ".join("?" * len(columns))
+            db.executemany(f"INSERT INTO {table} VALUES ({marks})", copies(table, columns, found, pattern, count))
+        db.execute("COMMIT")
+
+
+def copies(
+    table: str, columns: list[str], found: dict[str, Any], pattern: list[str], count: int
+) -> Iterator[list[Any]]:
+    first = int(pattern[-1][:14], 16)
+    name = {"tasks": "id", "summaries": "task_id"}.get(table)
+    for number in range(PATTERNS, count):
+        uid = f"{first + number:014x}-{number:010x}"
+        for row in found[pattern[number % PATTERNS]]:
+            new = dict(zip(columns, row, strict=True)) | {"uid": uid}
+            if name:
+                new |= {name: f"{number:032x}", "label": f"owl {number}"}
+                new["params"] = new["params"].replace("number ", f"number {number}-")
+            if table == "replies":
+                old = new["digest"]
+                new["digest"] = row_digest(uid, new["body"])
+                REPLIES[uid, old] = new["digest"]
+            else:
+                new["digest"] = row_digest(*[new[c] for c in columns if c != "digest"])
+            yield list(new.values())
+
+
+REPLIES: dict[tuple[str, str], str] = {}
+
+
+def timed(call: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def alternating(turns: int, **calls: Callable[[], Any]) -> dict[str, float]:
+    """The median seconds of each call, taken in turn so that a busy machine slows all of them."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(turns):
+        for name, call in calls.items():
+            times[name].append(timed(call))
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+# In processes of their own
+
+READ_TASKS = """
+import json, sys
+import pandas as pd
+import nbhelper as nbh
+from nbhelper import _tables, _prices, _session
+def high():
+    return int([l for l in open("/proc/self/status") if l.startswith("VmHWM")][0].split()[1]) * 1024
+def now():
+    return int([l for l in open("/proc/self/status") if l.startswith("VmRSS")][0].split()[1]) * 1024
+nbh.set_store(sys.argv[1])
+nbh.tasks(provider="none")
+open("/proc/self/clear_refs", "w").write("5")
+before = now()
+frame = nbh.tasks()
+print(json.dumps({"peak": high() - before, "frame": int(frame.memory_usage(deep=True).sum()), "rows": len(frame)}))
+"""
+OPEN = """
+import sys, time
+from pathlib import Path
+from nbhelper._store import Store
+import sqlite3
+begun = time.perf_counter()
+store = Store(sys.argv[1])
+history = store.load(sys.argv[2])
+taken = time.perf_counter() - begun
+assert len(history.events) == 6
+print(taken)
+"""
+
+
+def child(script: str, *arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def reading(folder: Path) -> dict[str, float]:
+    """`tasks()` against pandas alone."""
+    import pandas as pd
+
+    nbh.set_store(folder)
+    with closing(sqlite3.connect(folder / "history.db")) as db:
+        found = alternating(
+            3, ours=nbh.tasks, pandas=lambda: pd.read_sql_query("SELECT * FROM summaries ORDER BY uid", db)
+        )
+    memory = json.loads(child(READ_TASKS, folder))
+    return {
+        "tasks": memory["rows"], "tasks_s": found["ours"], "read_sql_query_s": found["pandas"],
+        "ratio": found["ours"] / found["pandas"], "frame_mb": memory["frame"] / 1e6, "peak_mb": memory["peak"] / 1e6,
+        "peak_ratio": memory["peak"] / memory["frame"],
+    }  # fmt: skip
+
+
+def opening(folder: Path) -> float:
+    with closing(sqlite3.connect(folder / "history.db")) as db:
+        (uid,) = db.execute("SELECT uid FROM tasks ORDER BY uid DESC LIMIT 1").fetchone()
+    return statistics.median(float(child(OPEN, folder, uid)) for _ in range(5))
+
+
+# Recording
+
+
+class Watches:
+    """Looks at many tasks, tick after tick; the histories are made beforehand."""
+
+    def __init__(self, folder: Path, tasks: int, looks: int) -> None:
+        self.store = Store(folder)
+        histories = [
+            self.store.open_task(nbh.Task("kie", f"{n:032x}", params={"prompt": "owl"}), "https://api.kie.ai").result()
+            for n in range(tasks)
+        ]
+        self.ticks: list[list[nbh.History]] = []
+        for tick in range(looks // tasks):
+            raw = {"code": 200, "data": {"state": "generating", "progress": tick, "model": "nano-banana", "cost": 4}}
+            look = Snapshot(state=State.RUNNING, word="generating", progress=0.5, raw=raw)
+            histories = [history.add(look, at(tick)) for history in histories]
+            self.ticks.append(histories)
+
+    def record(self) -> None:
+        """One look at every task, tick after tick."""
+        for tick in self.ticks:
+            futures = [self.store.append(one.uid, one.events[-1:], summary=one) for one in tick]
+            for future in futures:
+                future.result()
+
+
+def statements(folder: Path, tasks: int, looks: int) -> list[list[tuple[str, tuple[Any, ...]]]]:
+    """What the store writes, by commit."""
+    watches = Watches(folder, tasks, looks)
+    writer = watches.store._writer
+    commits: list[list[tuple[str, tuple[Any, ...]]]] = [[]]
+    connect = watches.store._database.connect
+
+    class Recorder(sqlite3.Connection):
+        def execute(self, sql: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:  # type: ignore[override]
+            if sql == "COMMIT":
+                commits.append([])
+            elif sql.startswith(("INSERT", "DELETE", "UPDATE")):
+                commits[-1].append((sql, values))
+            return super().execute(sql, values)
+
+    def recording(*, write: bool) -> sqlite3.Connection:
+        db = connect(write=write)
+        if not write:
+            return db
+        db.close()
+        again = sqlite3.connect(
+            folder / "history.db", factory=Recorder, isolation_level=None, check_same_thread=False, timeout=30
+        )
+        for pragma in ("journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON"):
+            again.execute(f"PRAGMA {pragma}").fetchall()
+        return again
+
+    watches.store._database.connect = recording  # type: ignore[method-assign]
+    writer.stop()
+    watches.record()
+    watches.store.close()
+    return [commit for commit in commits if commit]
+
+
+def bare(folder: Path, commits: list[list[tuple[str, tuple[Any, ...]]]]) -> float:
+    """Plain sqlite3 writing the same rows at the same commits into a copy of the store's file."""
+    with closing(sqlite3.connect(folder / "history.db", isolation_level=None)) as db:
+        for pragma in ("journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON"):
+            db.execute(f"PRAGMA {pragma}").fetchall()
+        begun = time.perf_counter()
+        for commit in commits:
+            db.execute("BEGIN IMMEDIATE")
+            for sql, values in commit:
+                db.execute(sql, values)
+            db.execute("COMMIT")
+        return time.perf_counter() - begun
+
+
+def recording(base: Path, tasks: int, looks: int, turns: int = 3) -> dict[str, float]:
+    """The store against bare sqlite3."""
+    commits = statements(base / f"recorded-{tasks}", tasks, looks)
+    ours, plain = [], []
+    for turn in range(turns):
+        watches = Watches(base / f"ours-{tasks}-{turn}", tasks, looks)
+        ours.append(timed(watches.record))
+        watches.store.close()
+        empty = Store(base / f"bare-{tasks}-{turn}")
+        empty.fingerprint("x")
+        empty.close()
+        plain.append(bare(empty.folder, commits))
+    a, b = statistics.median(ours), statistics.median(plain)
+    return {"tasks": tasks, "looks": looks, "commits": len(commits), "store_s": a, "sqlite_s": b, "ratio": a / b}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--looks", type=int, default=5_000)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", choices=("read", "write"))
+    chosen = parser.parse_args()
+    found: dict[str, Any] = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+    with tempfile.TemporaryDirectory() as base:
+        if chosen.only != "write":
+            folder = Path(base) / "large"
+            large(folder, chosen.tasks)
+            size = (folder / "history.db").stat().st_size / 1e6
+            found["read"] = reading(folder)
+            found["open_s"] = opening(folder)
+            r = found["read"]
+            print(f"{r['tasks']:,} tasks, {6 * r['tasks']:,} events, {size:,.0f} MB")
+            print(
+                f"tasks()   {r['tasks_s']:.2f} s, read_sql_query {r['read_sql_query_s']:.2f} s: ratio {r['ratio']:.2f}"
+            )
+            print(f"memory    peak {r['peak_mb']:.0f} MB, frame {r['frame_mb']:.0f} MB: ratio {r['peak_ratio']:.2f}")
+            print(f"opening   {found['open_s']:.3f} s")
+        if chosen.only != "read":
+            for tasks in (100, 10):
+                found[f"record_{tasks}"] = w = recording(Path(base), tasks, chosen.looks)
+                print(
+                    f"recording {w['looks']:,} looks at {tasks} tasks in {w['commits']} commits: {w['store_s']:.2f} s,"
+                    f" bare sqlite3 {w['sqlite_s']:.2f} s: ratio {w['ratio']:.2f}"
+                )
+    if chosen.json:
+        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Every test of resuming runs in a process without keys, proxies or a store, and reads often what others write."""
+
+from textwrap import dedent
+
+import pytest
+from support.mill import KEY
+from support.scripts import start
+
+from nbhelper import _engine, _leases
+
+NOTEBOOK = """
+import sys, time
+import nbhelper as nbh
+from nbhelper import _leases
+
+_leases.TICK = 0.1
+if sys.argv[2] == "hasty": _leases.BEAT, _leases.TERM = 0.4, 3.0
+nbh.register(nbh.Provider(
+    name="mill", base_url=sys.argv[1], key_variable="MILL_API_KEY", floor=0.1, poll="GET /jobs/{id}",
+    state="state", words={"working": "running", "done": "succeeded"}, outputs="files",
+    endpoints={"image": "POST /jobs"},
+))
+
+def show(history):
+    for event in history.events:
+        print(event.seq, event.at.isoformat(), type(event.seen).__name__, getattr(event.seen, "word", ""))
+    print(history.outcome, [path.name for path in history.files], flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _isolated(isolated):
+    return isolated
+
+
+@pytest.fixture(autouse=True)
+def _quick_reading(monkeypatch):
+    monkeypatch.setattr(_leases, "TICK", 0.1)
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Leases that run out after three seconds, here and in the notebooks."""
+    monkeypatch.setattr(_leases, "BEAT", 0.4)
+    monkeypatch.setattr(_leases, "TERM", 3.0)
+
+
+@pytest.fixture
+def notebook(mill, tmp_path, request):
+    """Begin a process that has the mill registered and runs some code, as another notebook would."""
+    begun = []
+    pace = "hasty" if "hasty" in request.fixturenames else "usual"
+
+    def begin(code):
+        process = start(NOTEBOOK + dedent(code), mill.root, pace, cwd=tmp_path, MILL_API_KEY=KEY)
+        begun.append(process)
+        return process
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def restart():
+    """What a kernel's restart leaves of this process: the store, and nothing under way."""
+
+    def again():
+        if _engine._engine is not None:
+            _engine._engine.close()
+
+    return again

@@ -1,0 +1,428 @@
+"""`pending()` and `resume()`: what is listed and why, what is watched again, and what is left as it is."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from support.mill import DONE, KEY, WORKING, png, provider, sha256, silence
+from support.raw_server import reply
+from support.waiting import until
+
+import nbhelper as nbh
+from nbhelper import _session
+from nbhelper._tables import TASKS
+from nbhelper.types import SaveState
+
+PNG = png(3000)
+
+
+def watch(what, **options):
+    return nbh.watch(what, block=False, display=False, **options)
+
+
+def resume(*what, **options):
+    return nbh.resume(*what, block=False, display=False, **options)
+
+
+def words(history):
+    """The marks of a history."""
+    return [str(event.seen.word) for event in history.events if type(event.seen).__name__ == "Mark"]
+
+
+def why():
+    """Each pending task's id and reason."""
+    frame = nbh.pending()
+    return dict(zip(frame["task_id"].fillna("-"), frame["pending"], strict=True))
+
+
+@pytest.fixture
+def unfinished(mill, restart):
+    """A task whose process ended while it ran."""
+    handle = watch(mill.job(WORKING, ident="x"))
+    until(lambda: handle[0].facts.polls >= 2)
+    restart()
+    return handle[0]
+
+
+# What is pending
+
+
+def test_an_empty_store_has_nothing_pending():
+    """All columns and dtypes are there, and nothing is made on the disk."""
+    frame = nbh.pending()
+
+    assert list(frame.columns) == [*TASKS, "pending"]
+    assert frame["pending"].dtype == "string"
+    assert frame.dtypes.drop("pending").equals(nbh.tasks().dtypes)
+    assert list(_session.store().folder.parent.iterdir()) == []
+
+
+def test_each_reason_is_told(mill, restart, tmp_path):
+    """Unfinished, stopped, lost, results missing and in doubt are told apart; what is over is not listed."""
+    mill.job(WORKING, ident="unfinished")
+    mill.job(WORKING, ident="stopped")
+    mill.job(reply({"message": "bad key"}, 401), ident="lost")
+    mill.job({**DONE, "files": [mill.file(silence)]}, ident="missing")
+    mill.job({**DONE, "files": [mill.file(reply(PNG))]}, ident="over")
+    mill.job({**DONE, "files": [mill.file(reply(PNG))]}, ident="unwanted")
+    mill.creates[:] = [reply(b"", 500)]
+    handle = watch(["mill:unfinished", "mill:missing"])
+    watch("mill:stopped", timeout=0.3).result(10)
+    watch("mill:lost").result(10)
+    watch("mill:over").result(10)
+    watch("mill:unwanted", save=False).result(10)
+    with pytest.raises(nbh.SubmitUnknown):
+        nbh.submit("mill", {"a": 1}, endpoint="image")
+    until(lambda: handle[0].state and handle[1].succeeded)
+    restart()
+
+    assert why() == {
+        "unfinished": "unfinished",
+        "stopped": "stopped",
+        "lost": "lost",
+        "missing": "results missing",
+        "-": "in doubt",
+    }
+    assert nbh.pending(provider="kie").empty
+    assert nbh.pending(since=datetime.now(UTC) + timedelta(days=1)).empty
+
+
+def test_parameters_come_after_the_reason(mill):
+    """The columns of parameters follow, as in `tasks()`."""
+    mill.creates[:] = [reply({"id": "made"})]
+    nbh.submit("mill", {"prompt": "a fox"}, endpoint="image")
+
+    frame = nbh.pending()
+
+    assert list(frame.columns[-2:]) == ["pending", "param_prompt"]
+    assert frame.loc[0, "pending"] == "unfinished"
+
+
+# What is watched again
+
+
+def test_the_same_history_goes_on(mill, unfinished):
+    """Earlier events stay, the mark says resumed, and the results come."""
+    mill.jobs["x"][:] = [{**DONE, "files": [mill.file(reply(PNG))]}]
+
+    found = resume().result(10)
+
+    assert [h.task.id for h in found] == ["x"]
+    assert found[0].events[: len(unfinished.events)] == unfinished.events
+    assert words(found[0]) == ["watching", "resumed"]
+    assert sha256(found[0].files[0].read_bytes()) == sha256(PNG)
+    assert why() == {}
+
+
+ENDS = {
+    "stopped": (WORKING, {"timeout": 0.3}),
+    "lost": (reply({"message": "bad key"}, 401), {}),
+}
+
+
+@pytest.mark.parametrize(("answer", "options"), ENDS.values(), ids=ENDS)
+def test_what_was_given_up_is_taken_up_again(mill, answer, options):
+    """`stopped` and `lost` are our own ends: the task is looked at again, and its own end replaces them."""
+    watch(mill.job(answer, ident="x"), **options).result(10)
+    mill.jobs["x"][:] = [DONE]
+
+    found = resume().result(10)
+
+    assert [str(h.outcome) for h in found] == ["succeeded"]
+    assert words(found[0])[-1] == "resumed"
+
+
+def test_missing_results_come_by_the_links_that_were_kept(mill, restart):
+    """While its links live, a finished task is not even looked at."""
+    link = mill.file(silence, reply(PNG))
+    handle = watch(mill.job({**DONE, "files": [f"{link}?sig=1"]}, ident="x"))
+    until(lambda: mill.asked("/files"))
+    restart()
+    assert handle[0].files == ()
+
+    found = resume().result(10)[0]
+
+    assert sha256(found.files[0].read_bytes()) == sha256(PNG)
+    assert len(mill.looks["x"]) == 1
+    assert [asked.target.partition("?")[2] for asked in mill.asked("/files")] == ["sig=1", "sig=1"]
+
+
+def test_dead_links_are_looked_up_once(mill, restart):
+    """A link that has expired meanwhile is replaced by one look at the task."""
+    old, new = mill.file(silence, reply(b"", 403)), mill.file(reply(PNG))
+    handle = watch(mill.job({**DONE, "files": [old]}, {**DONE, "files": [new]}, ident="x"))
+    until(lambda: mill.asked("/files"))
+    restart()
+    assert handle[0].succeeded
+
+    found = resume().result(10)[0]
+
+    assert sha256(found.files[0].read_bytes()) == sha256(PNG)
+    assert len(mill.looks["x"]) == 2
+
+
+def test_what_could_not_be_saved_is_tried_again(mill, monkeypatch):
+    """A file that failed for want of room is fetched by `resume`, and left alone by `watch`."""
+    from nbhelper import _save
+
+    ref = mill.job({**DONE, "files": [mill.file(reply(PNG))]}, ident="x")
+    with monkeypatch.context() as full:
+        full.setattr(_save, "LARGEST", 1000)
+        assert watch(ref).result(10).save_state("files[0]") is SaveState.FAILED
+
+    assert why() == {"x": "results missing"}
+    assert watch(ref).done
+    assert [f.stat().st_size for f in resume().result(10)[0].files] == [len(PNG)]
+
+
+def test_expired_results_are_over(mill):
+    """What no look brings back is not pending for ever."""
+    watch(mill.job({**DONE, "files": [mill.file(reply(b"", 403))]}, ident="x")).result(10)
+
+    assert why() == {}
+    assert len(resume()) == 0
+
+
+FORMS = {
+    "text": "mill:x",
+    "task": nbh.Task("mill", "x"),
+    "a list": ["mill:x"],
+    "a generator": (ref for ref in ["mill:x"]),
+}
+
+
+@pytest.mark.parametrize("what", FORMS.values(), ids=FORMS)
+def test_resume_takes_what_watch_takes(mill, unfinished, what):
+    """One task, or several, in any form."""
+    mill.jobs["x"][:] = [DONE]
+
+    handle = resume(what)
+    found = handle.result(10)
+
+    assert len(handle) == 1
+    assert (found if isinstance(found, nbh.History) else found[0]).succeeded
+
+
+def test_a_frame_of_pending_is_resumed_without_what_is_in_doubt(mill, unfinished):
+    """`resume(pending())`: the rows that have a task; the others are counted in a line."""
+    mill.creates[:] = [reply(b"", 500)]
+    with pytest.raises(nbh.SubmitUnknown):
+        nbh.submit("mill", {"a": 1}, endpoint="image")
+    mill.jobs["x"][:] = [DONE]
+
+    with pytest.warns(UserWarning, match="1 create is in doubt"):
+        handle = resume(nbh.pending())
+
+    assert [str(h.outcome) for h in handle.result(10)] == ["succeeded"]
+    assert len(mill.asked("/jobs")) == len([*mill.looks["x"]]) + 1
+
+
+def test_a_frame_knows_what_its_columns_do_not_say(mill, restart):
+    """A task whose API needs more than the id is found by its row in the store."""
+    nbh.register(_typed(mill))
+    mill.job(WORKING, ident="x")
+    handle = watch(nbh.Task("typed", "x", extra={"type": "HD"}))
+    until(lambda: handle[0].state)
+    restart()
+    mill.jobs["x"][:] = [DONE]
+
+    found = resume(nbh.pending()).result(10)
+
+    assert [dict(h.task.extra) for h in found] == [{"type": "HD"}]
+    assert found[0].succeeded
+
+
+def _typed(mill):
+    return nbh.Provider(
+        name="typed",
+        base_url=mill.root,
+        key_variable="MILL_API_KEY",
+        floor=0.1,
+        poll="GET /jobs/{id}?type={type}",
+        state="state",
+        words={"working": "running", "done": "succeeded"},
+    )
+
+
+# Nothing to do
+
+
+def test_nothing_to_resume_is_a_finished_watch():
+    """Every way of asking such a watch gives an answer at once."""
+    handle = resume()
+
+    async def asked():
+        return await handle, [h async for h in handle.as_completed()], [e async for e in handle.events()]
+
+    assert (len(handle), handle.done, handle.result(), list(handle.as_completed())) == (0, True, [], [])
+    assert asyncio.run(asked()) == ([], [], [])
+    assert repr(handle) == "<Watch nothing to resume>"
+    assert list(handle.to_frame().columns) == list(TASKS)
+    assert handle.summary().empty
+    assert "0 pictures" in repr(handle.gallery())
+    assert (handle.files, handle.images(), handle.failed, handle.notes) == ((), [], (), ())
+    handle.stop()
+
+
+EMPTY = {"a list": [], "a generator": (x for x in ()), "a frame": None}
+
+
+@pytest.mark.parametrize("what", EMPTY.values(), ids=EMPTY)
+def test_an_empty_choice_is_nothing_to_resume(what):
+    """Where `watch` refuses an empty list, `resume` has nothing to do."""
+    assert len(resume(nbh.pending() if what is None else what)) == 0
+
+
+def test_the_text_view_says_that_there_is_nothing(mill, capsys):
+    """In a terminal one line says so; what is finished is nothing to resume."""
+    watch(mill.job(DONE)).result(10)
+
+    nbh.resume(display="text", block=True)
+
+    assert capsys.readouterr().out == "Nothing to resume.\n"
+
+
+def test_only_what_is_young_enough(mill, unfinished):
+    """`max_age` takes what `since=` takes; the older ones are counted in a line."""
+    with pytest.warns(UserWarning, match=r"1 task older than .* left pending: nbhelper\.resume\(max_age="):
+        assert len(resume(max_age=datetime.now(UTC) + timedelta(seconds=1))) == 0
+    for age in ("1h", timedelta(hours=1), None, "2020-01-01"):
+        handle = resume(max_age=age)
+        assert len(handle) == 1
+        handle.stop()
+        handle.result(10)
+
+
+@pytest.mark.parametrize("age", ["yesterday", 5, [], "24 hours"], ids=str)
+def test_an_age_that_cannot_be_is_refused(mill, unfinished, age):
+    """One line names the parameter and an example, before any request."""
+    before = len(mill.server.requests)
+
+    with pytest.raises(nbh.BadInput, match=r"^max_age takes a time") as error:
+        resume(max_age=age)
+
+    assert "\n" not in str(error.value)
+    assert len(mill.server.requests) == before
+
+
+OPTIONS = {"timeout": -1, "interval": 0, "save": 3, "preview": 5, "display": "movie", "block": "maybe"}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_are_those_of_watch(name):
+    """A wrong one is refused in the same words, also when there is nothing to resume."""
+    with pytest.raises(nbh.BadInput, match=name):
+        nbh.resume(**{name: OPTIONS[name]})
+
+
+# What cannot be reached from here
+
+
+def test_creates_in_doubt_are_listed_and_never_sent_again(mill):
+    """A line says how many and what to do; the server sees no second create."""
+    mill.creates[:] = [reply(b"", 500)]
+    with pytest.raises(nbh.SubmitUnknown):
+        nbh.submit("mill", {"a": 1}, endpoint="image")
+
+    with pytest.warns(UserWarning, match=r"1 create is in doubt \(1 mill\).*Look in your account"):
+        handle = resume()
+
+    assert len(handle) == 0
+    assert handle.notes[0].startswith("1 create is in doubt")
+    assert len(mill.server.requests) == 1
+
+
+def _no_key(mill, monkeypatch):
+    monkeypatch.delenv("MILL_API_KEY")
+    return 'no key for "mill"'
+
+
+def _not_registered(mill, monkeypatch):
+    from nbhelper import _providers
+
+    monkeypatch.setattr(_providers, "_added", {})
+    return "not registered here"
+
+
+def _elsewhere(mill, monkeypatch):
+    nbh.connect("mill", base_url="https://mill.example/v1")
+    return f"made at {mill.root}, and mill is https://mill.example now"
+
+
+@pytest.mark.parametrize("change", [_no_key, _not_registered, _elsewhere])
+def test_what_cannot_be_reached_is_left_and_the_rest_goes_on(mill, restart, monkeypatch, change):
+    """No key, no provider, another address: one line each, no request, and the others are watched."""
+    nbh.register(provider(mill.root, name="other"))
+    monkeypatch.setenv("OTHER_API_KEY", KEY)
+    mill.job(WORKING, ident="x")
+    mill.job(WORKING, ident="y")
+    handle = watch(["mill:x", "other:y"])
+    until(lambda: all(h.state for h in handle))
+    restart()
+    said = change(mill, monkeypatch)
+    if change is _not_registered:
+        nbh.register(provider(mill.root, name="other"))
+    before = len(mill.looks["x"])
+    mill.jobs["y"][:] = [DONE]
+
+    with pytest.warns(UserWarning, match="1 task of mill left pending") as warned:
+        found = resume().result(10)
+
+    assert [str(h.task) for h in found] == ["other:y"]
+    assert found[0].succeeded
+    assert said.casefold() in str(warned[0].message).casefold()
+    assert len(mill.looks["x"]) == before
+    assert why() == {"x": "unfinished"}
+
+
+def test_another_key_is_told_before_any_request(mill, unfinished, monkeypatch):
+    """The watch goes on all the same; neither key is in the words."""
+    monkeypatch.setenv("MILL_API_KEY", "mill-another-key-0123456789")
+    mill.jobs["x"][:] = [DONE]
+
+    with pytest.warns(UserWarning, match="1 task of mill watched with another key before") as warned:
+        handle = resume()
+
+    assert handle.result(10)[0].succeeded
+    assert handle.notes[0].startswith("1 task of mill watched with another key")
+    assert "mill-another" not in str(warned[0].message)
+    assert KEY not in str(warned[0].message)
+
+
+def test_watch_says_the_same_on_its_card_alone(mill, unfinished, monkeypatch):
+    """`watch` of a task that another key made warns nobody, and has the line where a card shows it."""
+    monkeypatch.setenv("MILL_API_KEY", "mill-another-key-0123456789")
+    mill.jobs["x"][:] = [DONE]
+
+    handle = watch("mill:x")
+
+    assert handle.result(10).succeeded
+    assert handle.notes[0].startswith("1 task of mill watched with another key")
+
+
+def test_the_same_key_is_found_by_its_fingerprint(mill, unfinished, recwarn):
+    """With the key of before nothing is said."""
+    mill.jobs["x"][:] = [DONE]
+
+    assert resume().result(10)[0].succeeded
+    assert list(recwarn) == []
+
+
+def test_an_open_emulator_has_a_store_of_its_own(mill, unfinished):
+    """While it is open there is nothing of ours to resume; afterwards there is again."""
+    with nbh.Emulator(speed=1000):
+        assert nbh.pending().empty
+        assert len(resume()) == 0
+
+    assert why() == {"x": "unfinished"}
+
+
+def test_a_resumed_watch_ends_like_any_other(mill, unfinished):
+    """Its own timeout stops it, and then it can be resumed once more."""
+    first = resume(timeout=0.3).result(10)[0]
+    mill.jobs["x"][:] = [DONE]
+    second = resume().result(10)[0]
+
+    assert str(first.outcome) == "stopped"
+    assert second.succeeded
+    assert words(second) == ["watching", "resumed", "stopped", "resumed"]

@@ -1,0 +1,184 @@
+"""What is checked when, how it is told to a person, and how looks share a commit."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from support.waiting import until
+
+import nbhelper as nbh
+from nbhelper import StoreError, _database, _writer
+from nbhelper._store import FOLDER, Store
+from nbhelper._values import Mark, MarkWord, Snapshot, State, Task
+from nbhelper._watch import Watch
+
+ORIGIN = "https://api.example"
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def filled(folder, tasks=20):
+    """A closed store with some tasks."""
+    store = Store(folder)
+    for number in range(tasks):
+        history = store.open_task(Task("kie", f"t{number}"), ORIGIN).result()
+        history = history.add(Snapshot(state=State.RUNNING, raw={"n": number, "x": "x" * 500}), NOON)
+        store.append(history.uid, history.events, summary=history).result()
+    store.close()
+    return folder / "history.db"
+
+
+def break_page(path, table):
+    """Overwrite the head of one page of a table's tree."""
+    with closing(sqlite3.connect(path)) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        size = db.execute("PRAGMA page_size").fetchone()[0]
+    with path.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * 8)
+
+
+def statements(store):
+    """Every statement of every connection that the store opens from now on."""
+    said = []
+    open_ = store._database._open
+
+    def traced():
+        db = open_()
+        db.set_trace_callback(said.append)
+        return db
+
+    store._database._open = traced
+    return said
+
+
+def test_a_small_file_is_checked_before_its_first_use(tmp_path):
+    """The first read of a file of usual size finds a broken page, whatever it reads."""
+    path = filled(tmp_path / FOLDER)
+    break_page(path, "replies")
+    store = Store(tmp_path / FOLDER)
+
+    assert store.link("x", "a") is None
+    assert "is damaged" in store.notes[0]
+    assert len(store.rows()) == 20
+    store.close()
+
+
+def test_a_large_file_is_checked_behind_its_first_use(tmp_path, monkeypatch):
+    """The first read of a large file does not wait for the check; what the check finds is moved aside and salvaged."""
+    path = filled(tmp_path / FOLDER)
+    break_page(path, "replies")
+    monkeypatch.setattr(_database, "SMALL", 1000)
+    gate = threading.Event()
+    check = _database.Database._check
+    monkeypatch.setattr(_database.Database, "_check", lambda self: (gate.wait(30), check(self)))
+    store = Store(tmp_path / FOLDER)
+    said = statements(store)
+    assert len(store.rows()) == 20
+    assert not [sql for sql in said if "_check" in sql]
+    assert store.notes == []
+
+    gate.set()
+
+    until(lambda: store.rows() and store.notes)
+    assert "is damaged" in store.notes[0]
+    assert len(store.rows()) == 20
+    assert len(list(path.parent.glob("*.aside"))) == 1
+    store.close()
+
+
+def test_a_large_whole_file_is_checked_once(tmp_path, monkeypatch):
+    """A large file that is whole is read through one time, table by table, and nothing is said."""
+    filled(tmp_path / FOLDER)
+    monkeypatch.setattr(_database, "SMALL", 1000)
+    store = Store(tmp_path / FOLDER)
+    said = statements(store)
+    for _ in range(3):
+        store.rows()
+    until(lambda: [sql for sql in said if "quick_check(prices)" in sql])
+    until(lambda: store._database._active == 0)
+
+    assert len([sql for sql in said if "quick_check" in sql]) == 9
+    assert store.notes == []
+    assert store.open_task(Task("kie", "new"), ORIGIN).result().events == ()
+    store.close()
+
+
+def test_a_newer_file_with_other_tables(tmp_path):
+    """A newer file whose tables this version cannot read is refused in one line, and stays as it is."""
+    path = filled(tmp_path / FOLDER)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 99")
+        db.execute("ALTER TABLE summaries DROP COLUMN polls")
+    before = path.read_bytes()
+    store = Store(tmp_path / FOLDER)
+
+    with pytest.raises(StoreError, match="newer nbhelper"):
+        store.rows()
+    assert len(store.notes) == 1
+    assert path.read_bytes() == before
+    store.close()
+
+
+def test_the_tables_say_what_is_missing(tmp_path, monkeypatch):
+    """`tasks()` over a damaged history warns once of what was left out, and the card of each watch shows it."""
+    path = filled(tmp_path / FOLDER, tasks=2)
+    path.write_bytes(path.read_bytes()[:-4096])
+    nbh.set_store(tmp_path / FOLDER)
+
+    with pytest.warns(UserWarning, match="is damaged") as caught:
+        nbh.tasks()
+    nbh.tasks()
+    nbh.outputs()
+    store = nbh._session.store()
+    watch = Watch([], [], single=False, saving=False, store=store)
+
+    assert len(caught) == 1 + ("Damaged rows" in "".join(store.notes))
+    assert caught[0].filename == __file__
+    assert watch.notes == tuple(store.notes)
+    store.close()
+
+
+def test_looks_share_a_commit(tmp_path, monkeypatch):
+    """Looks that come one by one within a tick are written by one commit; what cannot wait takes them along."""
+    monkeypatch.setattr(_writer, "TICK", 0.5)
+    store = Store(tmp_path / FOLDER)
+    histories = [store.open_task(Task("kie", f"t{n}"), ORIGIN).result() for n in range(10)]
+    commits = []
+    write = store._writer._write
+    store._writer._write = lambda batch: (commits.append(len(batch)), write(batch))
+
+    def look(number):
+        longer = histories[number].add(Mark(word=MarkWord.WATCHING), NOON + timedelta(seconds=number))
+        return store.append(longer.uid, longer.events, summary=longer)
+
+    futures = [look(0)]
+    futures[0].result(30)
+    futures += [look(number) for number in range(1, 5)]
+    urgent = store.open_task(Task("kie", "urgent"), ORIGIN)
+    urgent.result(30)
+    assert all(future.done() for future in futures)
+    futures += [look(number) for number in range(5, 10)]
+    store.close()
+
+    assert all(future.done() for future in futures)
+    assert sum(commits) == 11
+    assert len(commits) <= 3
+
+
+def test_the_end_does_not_wait_for_a_tick(tmp_path, monkeypatch):
+    """Closing writes at once what still waits for its tick."""
+    monkeypatch.setattr(_writer, "TICK", 60.0)
+    store = Store(tmp_path / FOLDER)
+    history = store.open_task(Task("kie", "t"), ORIGIN).result()
+    longer = history.add(Mark(word=MarkWord.WATCHING), NOON)
+    future = store.append(history.uid, longer.events, summary=longer)
+    begun = time.monotonic()
+    store.close()
+
+    assert future.done()
+    assert time.monotonic() - begun < 30

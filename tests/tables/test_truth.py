@@ -1,0 +1,27 @@
+"""The tables against the emulator's ledger: the short form of tests/benchmarks/truth.py."""
+
+from __future__ import annotations
+
+import pytest
+from support.truth import batch, judge
+
+from nbhelper._csv import read_csv, to_csv
+from nbhelper._summary import summary
+
+
+@pytest.mark.slow
+def test_the_tables_say_what_happened(isolated):
+    """Durations hold within their own uncertainty whatever clock the servers have; nothing unknown is shown as zero."""
+    frame, ledger = batch(63, speed=25, skew=-73.5, patience=6)
+    verdict = judge(frame, ledger)
+    again = judge(read_csv(to_csv(frame, isolated / "timings.csv")), ledger)
+    counted = summary(frame, by="provider")
+
+    assert verdict.wrong == []
+    assert verdict.share("total_s, server") == 1
+    assert verdict.share("finished_at, looks only") >= 0.9  # 95 % of hundreds, by the benchmark
+    assert verdict.share("total_s, observed", "total_s, mixed") >= 0.9
+    assert {"server", "mixed", "observed"} == set(frame["time_source"].dropna())
+    assert (again.within, again.wrong) == (verdict.within, [])
+    assert counted["n"].sum() == 63
+    assert counted["stopped"].sum() == (frame["outcome"] == "stopped").sum() > 0
