@@ -308,7 +308,7 @@ class Http:
         direct = _direct(url)
         if direct not in self._files:
             # No connection is kept: two hosts behind one address must not share one.
-            self._files[direct] = self._client(direct=direct, width=64, keep=0)
+            self._files[direct] = self._client(direct=direct, width=16, keep=0)
         client = self._files[direct]
         target = self.lib.URL(url)
         for position, address in enumerate(addresses):
