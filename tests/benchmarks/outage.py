@@ -2,7 +2,7 @@
 
     python tests/benchmarks/outage.py [minutes] [tasks]
 
-In real time, on the emulator: every connection is torn off unread. Prints a table of requests by minute and the
+In real time, on the emulator: every connection is torn off unread. Prints the looks by minute and the
 seconds until the last task has ended by itself after the network came back.
 """
 
@@ -21,8 +21,8 @@ from nbhelper.testing import Fault
 def main(minutes: float, n_tasks: int) -> None:
     """Run it once."""
     os.chdir(tempfile.mkdtemp(prefix="nbhelper-outage-"))
-    body = {"model": "google/nano-banana", "input": {"prompt": "owl emu:real-seconds=25"}}
-    with nbh.Emulator(speed=1000, faults=()) as emulator:
+    body = {"model": "google/nano-banana", "input": {"prompt": "owl emu:real-seconds=90"}}
+    with nbh.Emulator(speed=100, faults=()) as emulator:
         handle = nbh.watch([nbh.submit("kie", body) for _ in range(n_tasks)], display=False, block=False)
         while sum(len(task.polls) for task in emulator.ledger().tasks) < n_tasks:
             time.sleep(0.1)
@@ -31,7 +31,8 @@ def main(minutes: float, n_tasks: int) -> None:
         emulator.fail(Fault("reset", on="any"))
         time.sleep(minutes * 60)
         cpu = time.process_time() - cpu
-        struck = emulator.ledger().faults
+        struck = [fault for fault in emulator.ledger().faults if fault.on == "look"]
+        files = len(emulator.ledger().faults) - len(struck)
         pending = sum(history.outcome is None for history in handle)
         emulator.fail()
         back = time.monotonic()
@@ -40,10 +41,11 @@ def main(minutes: float, n_tasks: int) -> None:
 
     print(f"{n_tasks} tasks, {back - gone:.0f} s without network, nbhelper {nbh.__version__}, {os.cpu_count()} cores")
     by_minute = Counter(int((fault.at - struck[0].at).total_seconds() // 60) for fault in struck)
-    print("requests by minute of the outage:", *(by_minute[minute] for minute in range(max(by_minute) + 1)))
+    print("looks by minute of the outage:", *(by_minute[minute] for minute in range(max(by_minute) + 1)), end="")
+    print(f"; tries at files {files}")
     later = [fault.at for fault in struck if (fault.at - struck[0].at).total_seconds() > 120]
     closest = min(((b - a).total_seconds() for a, b in itertools.pairwise(later)), default=float("inf"))
-    print(f"closest two requests after the first two minutes: {closest:.1f} s apart")
+    print(f"closest two looks after the first two minutes: {closest:.1f} s apart")
     print(f"pending when the network came back: {pending}; ended {ended - back:.1f} s later, by themselves:")
     print(dict(Counter(str(history.outcome) for history in histories)), f"files {len(handle.files)}")
     print(f"creates {len(ledger.creates)} (before the outage {before}); misses recorded", end=" ")
