@@ -43,3 +43,9 @@ def hasty_looks(monkeypatch: pytest.MonkeyPatch) -> float:
     assert Http.api.__kwdefaults__ is not None
     monkeypatch.setitem(Http.api.__kwdefaults__, "deadline", 0.33)
     return 0.33
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Note what was measured, for the table of rows."""
+    return lambda text: request.node.user_properties.append(("figure", text))

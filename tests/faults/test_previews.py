@@ -377,7 +377,7 @@ def test_f13_too_many_pixels(refused, width, height):
     assert psutil.Process().memory_info().rss - before < 50_000_000
 
 
-def test_f13_just_below_the_limit(worker, tmp_path, record_property):
+def test_f13_just_below_the_limit(worker, tmp_path, figure):
     """A picture of 39 megapixels is decoded in the worker, whose memory has a limit; this process grows by nothing."""
     path = tmp_path / "wide.png"
     path.write_bytes(huge(6240, 6250))
@@ -386,7 +386,7 @@ def test_f13_just_below_the_limit(worker, tmp_path, record_property):
     found = worker.thumbnail(path)
 
     grown = psutil.Process().memory_info().rss - before
-    record_property("growth_mb", round(grown / 1e6, 1))
+    figure(f"+{grown / 1e6:.1f} MB here")
     assert isinstance(found, Thumbnail)
     assert found.full == (6240, 6250)
     assert grown < 20_000_000

@@ -125,24 +125,24 @@ def in_a_child(mill, tmp_path, library, *answers):
     return json.loads(found.stdout.splitlines()[-1])
 
 
-def test_b04_bomb(mill, tmp_path, library, record_property):
+def test_b04_bomb(mill, tmp_path, library, figure):
     """200 MB in 200 kB are cut at the reply's cap, counted decoded: the process grows by less than 50 MB."""
     packed = bomb()
     assert len(packed) < 250_000
 
     found = in_a_child(mill, tmp_path, library, zipped(packed), zipped(packed, "deflate"), DONE)
 
-    record_property("growth_mb", round(found["growth"] / 1e6, 1))
+    figure(f"{library} +{found['growth'] / 1e6:.1f} MB")
     assert found["outcome"] == "succeeded"
     assert found["said"] == ["the reply is larger than 1,000,000 bytes"] * 2
     assert found["growth"] < 50_000_000
 
 
-def test_b04_bomb_as_a_file(mill, tmp_path, library, record_property):
+def test_b04_bomb_as_a_file(mill, tmp_path, library, figure):
     """A file's encoding is never undone: what came is kept as it came, and nothing was unpacked."""
     found = in_a_child(mill, tmp_path, library, {"state": "done", "files": [mill.file(zipped(bomb()))]})
 
-    record_property("growth_mb", round(found["growth"] / 1e6, 1))
+    figure(f"{library} +{found['growth'] / 1e6:.1f} MB")
     assert found["outcome"] == "succeeded"
     assert [(s[0], s[1], s[2]) for s in found["saves"]] == [("saved", ".gz", len(bomb()))]
     assert found["growth"] < 50_000_000
