@@ -84,9 +84,10 @@ def submit(
 
     Args:
         provider: A provider's name.
-        request: The API's own parameters. Bytes and `pathlib.Path` values are uploaded.
+        request: The API's own parameters. Bytes, `pathlib.Path`s, Pillow pictures and arrays among them are uploaded,
+            ahead of the create where the API wants a token (Tripo).
         endpoint: Short name or path, where the API has several ways to create.
-        files: Parameter to path or bytes, for uploads.
+        files: Parameter to path (also as text), bytes, picture or array, for uploads.
         label: A name for the card, the table and the folder of files.
         params: What the tables show instead of the request.
         reuse: Take the stored task of an identical request, if one did not fail.
@@ -98,6 +99,7 @@ def submit(
     """
     from . import _submit
 
+    _environment.need_a_machine("submit()")
     if label is not None and not isinstance(label, str):
         raise BadInput(f"label must be text, not {type(label).__name__}.")
     if not isinstance(reuse, bool):
@@ -140,6 +142,7 @@ def watch(
     """
     from ._references import tasks_of
 
+    _environment.need_a_machine("watch()")
     found, single = tasks_of(tasks, provider)
     names = dict.fromkeys(task.provider for task in found)
     chosen = choices(
@@ -204,6 +207,7 @@ def _watch(
 ) -> Watch:
     """Watch tasks at these connections; `again` also tries once more what could not be saved."""
     from ._resume import other_keys
+    from ._waiting import result_of
     from ._watch import Watch
 
     _no_keys(found, connections)
@@ -214,7 +218,8 @@ def _watch(
         task: store.open_task(task, connections[task.provider].origin, fingerprint=prints[task.provider])
         for task in unique
     }
-    histories = {task: future.result() for task, future in opened.items()}
+    histories = {task: result_of(future) for task, future in opened.items()}
+
     handle = Watch(
         [histories[task] for task in found],
         [connections[task.provider] for task in found],

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._card_style import GALLERY
 from ._errors import BadInput
 from ._preview import Thumbnail, can_preview, previewer
 from ._terminal import seconds
@@ -21,36 +22,6 @@ if TYPE_CHECKING:
 
 MOST = 400
 """Pictures of one gallery; a notebook's file grows by about 10 kB with each."""
-
-STYLE = """<style>
-.nbhg{--fg:var(--jp-ui-font-color1,var(--vscode-editor-foreground,CanvasText));
---bg:var(--jp-layout-color0,var(--vscode-editor-background,Canvas));
---dim:color-mix(in srgb,var(--fg) 74%,transparent);
---line:color-mix(in srgb,var(--fg) 20%,transparent);
---track:color-mix(in srgb,var(--fg) 13%,transparent);
---bad:color-mix(in srgb,var(--jp-error-color1,var(--vscode-charts-red,#d32f2f)) 80%,var(--fg));
-background:var(--bg);color:var(--fg);font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);overflow-x:auto}
-.nbhg table{border-collapse:collapse;color:inherit;margin:4px 0;font-size:inherit}
-.nbhg table th,.nbhg table td{padding:6px;border:0;text-align:left!important;vertical-align:top!important;
-background:none;max-width:none;white-space:normal}
-.nbhg tr{background:none!important}
-.nbhg thead th{border-bottom:1px solid var(--line);font-weight:600}
-.nbhg tbody th{font-weight:600;max-width:14em;overflow-wrap:anywhere;position:sticky;left:0}
-.nbhg .cell{display:flex;flex-wrap:wrap;gap:8px}
-.nbhg figure{margin:0}
-.nbhg details>summary{list-style:none;cursor:zoom-in;display:block}
-.nbhg details>summary::-webkit-details-marker{display:none}
-.nbhg details[open]>summary{cursor:zoom-out}
-.nbhg img{display:block;border-radius:5px;max-width:none;height:auto;margin:0;
-background:repeating-conic-gradient(var(--track) 0 25%,transparent 0 50%) 0 0/14px 14px}
-.nbhg img{width:auto;max-width:var(--size);max-height:var(--size)}
-.nbhg details[open] img{max-width:none;max-height:none}
-.nbhg figcaption{font-size:11.5px;color:var(--dim);max-width:var(--size);overflow-wrap:anywhere}
-.nbhg .none{width:calc(var(--size)*.6);border:1px dashed var(--line);border-radius:5px;padding:8px;font-size:12px;
-overflow-wrap:anywhere}
-.nbhg .bad{color:var(--bad)}.nbhg .dim{color:var(--dim)}
-.nbhg :focus-visible{outline:2px solid currentColor;outline-offset:2px}
-</style>"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +85,9 @@ def gallery(frame: pd.DataFrame, folder: Path | None, *, row: str | None, col: s
         raise BadInput('The frame has no column "files"; pass one of nbhelper.tasks(), or a watch.')
     rows = frame.to_dict("records")
     by_row, by_col = _column(frame, row, "row"), _column(frame, col, "col")
+    edges = [column for column in (by_row, by_col) if column]
     budget = [MOST]
-    cells = [_cell(record, folder, size, budget) for record in rows]
+    cells = [_cell(record, _name(record, edges), folder, size, budget) for record in rows]
     pictures = MOST - budget[0]
     if by_row is None and by_col is None:
         inside = f'<div class="cell">{"".join(cells)}</div>'
@@ -123,7 +95,8 @@ def gallery(frame: pd.DataFrame, folder: Path | None, *, row: str | None, col: s
         inside = _grid(rows, cells, by_row, by_col)
     note = "" if budget[0] > 0 else f'<p class="dim">The first {MOST} pictures; the rest is on disk.</p>'
     return Gallery(
-        f'{STYLE}<div class="nbhg mathjax_ignore tex2jax_ignore" style="--size:{size}px">{inside}{note}</div>', pictures
+        f'{GALLERY}<div class="nbhg mathjax_ignore tex2jax_ignore" style="--size:{size}px">{inside}{note}</div>',
+        pictures,
     )
 
 
@@ -150,7 +123,8 @@ def _grid(rows: Sequence[dict[Any, Any]], cells: Sequence[str], row: str | None,
     for record, cell in zip(rows, cells, strict=True):
         key = (_value(record, row) if row else "", _value(record, col) if col else "")
         placed.setdefault(key, []).append(cell)
-    corner = '<th scope="col"></th>' if row else ""
+    axes = " / ".join(name.removeprefix("param_") for name in (row, col) if name)
+    corner = f'<td class="axes">{html.escape(clean(axes, 60))}</td>' if row else ""
     top = "".join(f'<th scope="col">{_head(head)}</th>' for head in heads)
     lines = []
     for side in sides:
@@ -175,10 +149,16 @@ def _head(text: str) -> str:
     return f'<span title="{html.escape(text, quote=True)}">{html.escape(shown)}</span>'
 
 
-def _cell(record: dict[Any, Any], folder: Path | None, size: int, budget: list[int]) -> str:
-    label = record.get("label")
-    name = clean(record.get("task_id") if _missing(label) else label, 80)
-    caption = " · ".join(_facts(record))
+def _name(record: dict[Any, Any], edges: Sequence[str]) -> str:
+    """What to call a task below its pictures: nothing that stands at the grid's edges already."""
+    told = {_value(record, column) for column in edges}
+    names = (record.get(column) for column in ("label", "param_prompt", "param_input.prompt"))
+    return next((name for n in names if not _missing(n) and (name := clean(n, 300)) not in told), "")
+
+
+def _cell(record: dict[Any, Any], name: str, folder: Path | None, size: int, budget: list[int]) -> str:
+    """A task's pictures with its name and facts, or in their place why there are none."""
+    alt = name or clean(record.get("task_id"), 80)
     shown: list[str] = []
     notes: list[str] = []
     for path in _files(record.get("files"), folder):
@@ -190,29 +170,37 @@ def _cell(record: dict[Any, Any], folder: Path | None, size: int, budget: list[i
         thumb = previewer().thumbnail(path, size * 2 if size <= 512 else size)
         if isinstance(thumb, Thumbnail):
             budget[0] -= 1
-            shown.append(_figure(thumb, size, name, caption, path))
+            shown.append(_figure(thumb, size, alt, _caption(name, _facts(record)), path))
         else:
             notes.append(f"{path.name}: {thumb}")
-    if not shown:
-        outcome = "pending" if _missing(record.get("outcome")) else clean(record["outcome"], 20)
-        why = record.get("error_message")
-        reason = "" if _missing(why) else f"<br>{html.escape(clean(why, 160))}"
-        klass = ' class="bad"' if outcome == "failed" else ""
-        files = f"<br>{html.escape(clean(', '.join(notes), 160))}" if notes else ""
-        return f'<div class="none"><b{klass}>{html.escape(outcome)}</b> {html.escape(name)}{reason}{files}</div>'
-    return "".join(shown)
+    return "".join(shown) or _nothing(record, name, notes)
 
 
-def _facts(record: dict[Any, Any]) -> list[str]:
-    """What stands below a picture: its label, how long it took, what it cost; whatever is unknown is left out."""
+def _nothing(record: dict[Any, Any], name: str, notes: Sequence[str]) -> str:
+    """Why a task has no picture: how it ended, in the server's words, and what files it has."""
+    outcome = "pending" if _missing(record.get("outcome")) else clean(record["outcome"], 20)
+    klass, glyph = {"succeeded": ("", "✓"), "pending": ("dim", "◌"), "failed": ("bad", "✗")}.get(outcome, ("", "▲"))
+    why = record.get("error_message")
+    words = ["" if _missing(why) else clean(why, 160), clean(", ".join(notes), 160)]
+    told = "".join(f'<span class="dim">{html.escape(w)}</span>' for w in words if w)
+    named = f"<span>{html.escape(clean(name, 80))}</span>" if name else ""
+    title = html.escape(clean(record.get("task_id"), 200), quote=True)
+    return f'<div class="none" title="{title}"><b class="{klass}">{glyph} {html.escape(outcome)}</b>{named}{told}</div>'
+
+
+def _facts(record: dict[Any, Any]) -> str:
+    """How long it took, what it cost; whatever is unknown is left out."""
     parts = []
-    if not _missing(record.get("label")):
-        parts.append(clean(record["label"], 60))
     if not _missing(record.get("total_s")):
         parts.append(seconds(float(record["total_s"])))
     if not _missing(record.get("cost")):
         parts.append(f"{clean(record.get('currency'), 8)} {float(record['cost']):.3f}")
-    return parts
+    return " · ".join(parts)
+
+
+def _caption(name: str, facts: str) -> str:
+    first = f'<span title="{html.escape(name, quote=True)}">{html.escape(name)}</span>' if name else ""
+    return first + (f'<span class="dim">{html.escape(facts)}</span>' if facts else "")
 
 
 def _files(value: object, folder: Path | None) -> list[Path]:
@@ -231,7 +219,6 @@ def _figure(thumb: Thumbnail, size: int, name: str, caption: str, path: Path) ->
     alt = html.escape(clean(f"{name}, {path.name}", 200), quote=True)
     scale = min(1.0, size / max(thumb.width, thumb.height))
     box = f'width="{round(thumb.width * scale)}" height="{round(thumb.height * scale)}"'
-    image = f'<img src="{thumb.uri}" {box} alt="{alt}" title="{alt}" loading="lazy" decoding="async">'
-    return (
-        f"<figure><details><summary>{image}</summary></details><figcaption>{html.escape(caption)}</figcaption></figure>"
-    )
+    clear = ' class="clear"' if thumb.mime == "image/webp" else ""
+    image = f'<img{clear} src="{thumb.uri}" {box} alt="{alt}" title="{alt}" loading="lazy" decoding="async">'
+    return f"<figure><details><summary>{image}</summary></details><figcaption>{caption}</figcaption></figure>"

@@ -55,8 +55,8 @@ def told(rows: Rows, found: list[Found], again: Callable[[str], Row | None]) -> 
     """
     found.reverse()
     while found:
-        uid, *values = found.pop()
-        body = rows.summary(uid, values) or again(uid)
+        row = found.pop()
+        body = rows.summary(row[0], row[1:]) or again(row[0])
         if body is not None:
             yield body
 
@@ -95,25 +95,12 @@ def outputs(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[R
     return listed
 
 
-def recent(rows: Rows, db: sqlite3.Connection, provider: str, origin: str, most: int) -> list[Row]:
-    """The newest summaries of one API, oldest first, and when each task was last seen well."""
-    found = db.execute(_RECENT, (provider, origin, most)).fetchall()
-    listed = ((rows.summary(uid, values), at) for uid, *values, at in reversed(found))
-    return [{**body, "last_good_at": at} for body, at in listed if body is not None]
-
-
-def models(db: sqlite3.Connection, uids: Iterable[str]) -> dict[str, str]:
-    """What rows were created with, where that is known."""
-    return dict(db.execute(_MODELS, (dumps(list(uids)),)).fetchall())
-
-
 def _observed(
     rows: Rows, db: sqlite3.Connection | None, columns: str, wanted: Wanted
 ) -> Iterator[tuple[str, str | None, int, list[Found]]]:
     """For each task: its row's name, its text, a number of its summary, and the rows of its events."""
     for (uid, number), group in itertools.groupby(_select(rows, db, columns, wanted), lambda row: row[:2]):
-        task = rows.listed(db, uid) if db else None
-        text = str(task["task"]) if task and task["id"] else None
+        text = rows.text(db, uid) if db else None
         yield uid, text, number if isinstance(number, int) else 0, [row[2:] for row in group if row[2] is not None]
 
 
@@ -123,9 +110,33 @@ def submitted(db: sqlite3.Connection, provider: str, origin: str, request_digest
     return found[0] if found else None
 
 
+def recent(rows: Rows, db: sqlite3.Connection, provider: str, origin: str, most: int) -> list[Row]:
+    """The newest tasks of one API, oldest first, each with the time of its last good look."""
+    found = db.execute(_RECENT, (provider, origin, most)).fetchall()
+    bodies = [(rows.summary(uid, values), at) for uid, at, *values in reversed(found)]
+    return [{**body, "last_good_at": at} for body, at in bodies if body is not None]
+
+
+def models(db: sqlite3.Connection, uids: Iterable[str]) -> dict[str, str]:
+    """The model that each of these rows was created with, where that is known."""
+    return dict(db.execute(_MODELS, (dumps(list(uids)),)).fetchall())
+
+
 def _select(rows: Rows, db: sqlite3.Connection | None, columns: str, wanted: Wanted) -> list[tuple[Any, ...]]:
     asked = _asked(wanted, rows.clock())  # also where nothing is kept yet: a wrong filter is told at once
-    return [] if db is None else db.execute(columns + _WANTED, asked).fetchall()
+    if db is None:
+        return []
+    lenient = db.text_factory
+    try:
+        db.text_factory = str  # four times as quick, and refuses what is no text
+        return db.execute(columns + _WANTED, asked).fetchall()
+    except sqlite3.OperationalError as error:
+        if "decode" not in str(error):
+            raise
+        db.text_factory = lenient
+        return db.execute(columns + _WANTED, asked).fetchall()
+    finally:
+        db.text_factory = lenient
 
 
 def _asked(wanted: Wanted, now: datetime) -> Row:
@@ -161,9 +172,9 @@ _SUBMITTED = (
 _OF_TASKS = " FROM tasks t LEFT JOIN summaries s ON s.uid = t.uid"
 _UIDS = f"SELECT t.uid {_OF_TASKS}"
 _SUMMARIES = f"SELECT t.uid, {', '.join(f's.{name}' for name in (*SUMMARY, 'digest'))}{_OF_TASKS}"
-_LAST_GOOD = "(SELECT e.at FROM events e WHERE e.uid = t.uid AND e.kind = 'snapshot' ORDER BY e.seq DESC LIMIT 1)"
+_LAST_GOOD = "(SELECT max(e.at) FROM events e WHERE e.uid = t.uid AND e.kind = 'snapshot')"
 _RECENT = (
-    f"{_SUMMARIES.replace(_OF_TASKS, f', {_LAST_GOOD}{_OF_TASKS}')}"
+    f"SELECT t.uid, {_LAST_GOOD}, {', '.join(f's.{name}' for name in (*SUMMARY, 'digest'))}{_OF_TASKS}"
     " WHERE t.provider = ? AND t.origin = ? ORDER BY t.uid DESC LIMIT ?"
 )
 _MODELS = "SELECT uid, model FROM tasks WHERE model IS NOT NULL AND uid IN (SELECT value FROM json_each(?))"

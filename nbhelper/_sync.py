@@ -10,7 +10,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from ._errors import BadInput
+from ._environment import need_a_machine
+from ._errors import BadInput, NbhelperError
 from ._text import clean
 
 T = TypeVar("T")
@@ -31,13 +32,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
     Raises:
         BadInput: That is no coroutine.
     """
-    given: object = coroutine
-    if not inspect.iscoroutine(given):
-        hint = "; call the function: run_sync(f())" if inspect.iscoroutinefunction(given) else ""
-        raise BadInput(f"run_sync() takes a coroutine, not {type(given).__name__}{hint}.")
-    if not isinstance(nested, bool):
-        coroutine.close()
-        raise BadInput("nested is True or False.")
+    _check(coroutine, nested)
     if nested:
         return _nested(coroutine)
     results: list[T] = []
@@ -89,6 +84,20 @@ def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
     if fault:
         raise fault[0]
     return results[0]
+
+
+def _check(given: object, nested: object) -> None:
+    """Refuse what cannot be run, and whatever cannot be run here; a coroutine that is not taken is closed."""
+    if not inspect.iscoroutine(given):
+        hint = "; call the function: run_sync(f())" if inspect.iscoroutinefunction(given) else ""
+        raise BadInput(f"run_sync() takes a coroutine, not {type(given).__name__}{hint}.")
+    try:
+        if not isinstance(nested, bool):
+            raise BadInput("nested is True or False.")
+        need_a_machine("run_sync()", "A cell can `await` the coroutine itself.")
+    except NbhelperError:
+        given.close()
+        raise
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._environment import place
 from ._text import clean
-from ._values import Outcome, SaveState, State
+from ._values import Outcome, SaveState, Snapshot, State
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -26,6 +26,8 @@ _WRONG = 1
 ROWS = 20
 """Tasks that the live block shows; the rest is counted below them."""
 _DRAW = 0.25
+_OVERDUE = 10.0
+"""Seconds behind the server's own estimate after which a task is said to take longer than usual."""
 
 GLYPHS = {
     None: "◌",
@@ -92,13 +94,32 @@ def state_of(history: History) -> State | Outcome | None:
     return history.outcome or history.state
 
 
+def word_of(history: History) -> str:
+    """The state in a word: `unsent` for what waits to be submitted, `waiting` for the first look."""
+    state = state_of(history)
+    return str(state) if state is not None else "waiting" if history.created else "unsent"
+
+
 def time_left(history: History, now: datetime) -> str:
-    """`about 12 s left`, `should finish soon`, or nothing where the server does not say."""
+    """`about 12 s left`, `should finish soon`, `longer than usual`, or nothing where the server does not say."""
     latest, looked = history.snapshot, history.facts.last_good_at
     if latest is None or latest.seconds_left is None or looked is None or history.outcome is not None:
         return ""
     left = latest.seconds_left - (now - looked).total_seconds()
-    return f"about {seconds(left)} left" if left >= 1.5 else "should finish soon"
+    if left >= 1.5:
+        return f"about {seconds(left)} left"
+    return "longer than usual" if _overdue(history, now) else "should finish soon"
+
+
+def _overdue(history: History, now: datetime) -> bool:
+    """Whether it is late by half of what the server's first estimate allowed, and not by a moment."""
+    at, left = next(
+        (e.at, e.seen.seconds_left)
+        for e in history.events
+        if isinstance(e.seen, Snapshot) and e.seen.seconds_left is not None
+    )
+    late = (now - at).total_seconds() - left
+    return late > max(_OVERDUE, ((elapsed(history, now) or 0.0) - late) / 2)
 
 
 def elapsed(history: History, now: datetime) -> float | None:
@@ -261,7 +282,7 @@ def block(histories: Sequence[History], console: Console | None = None) -> Rende
         table.add_row(
             Text(GLYPHS.get(state, "◌"), style),
             Text(_short(history)),
-            Text(str(state or "waiting"), style),
+            Text(word_of(history), style),
             *([] if tiny else [bar]),
             Text("" if spent is None else seconds(spent), "dim"),
             Text(detail(history, now), "dim"),
@@ -278,7 +299,7 @@ def block(histories: Sequence[History], console: Console | None = None) -> Rende
 def _short(history: History) -> str:
     if history.task.label:
         return f"{history.task.provider} {clean(history.task.label, 40)}"
-    return clean(history.task, 60)
+    return clean(history.task, 60) if history.created else history.task.provider
 
 
 def _rank(history: History) -> int:
@@ -302,7 +323,7 @@ def _headline(histories: Sequence[History], width: int) -> RenderableType:
 
     counts: dict[str, int] = {}
     for history in histories:
-        word = str(state_of(history) or "waiting")
+        word = word_of(history)
         counts[word] = counts.get(word, 0) + 1
     over = sum(h.outcome is not None for h in histories)
     text = Text(f"{over} of {len(histories)} over", "bold")

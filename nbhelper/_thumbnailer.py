@@ -47,7 +47,7 @@ def thumbnail(path: str, side: int, n_bytes: int) -> tuple[dict[str, Any], bytes
             raise TooLarge(f"{width:,} by {height:,} pixels are too many to preview")
         animated = bool(getattr(opened, "is_animated", False))
         if opened.format == "JPEG":
-            opened.draft(None, (side * 2, side * 2))  # decodes at a fraction of the size
+            opened.draft(None, (side, side))  # decodes at a fraction of the size, and no smaller than asked for
         opened.load()
         picture = ImageOps.exif_transpose(opened)
         if picture.size != opened.size and (picture.width > picture.height) != (width > height):

@@ -7,7 +7,6 @@ what we did ourselves (`Saved`, `Mark`) these are the `Event`s of a `History`, f
 from __future__ import annotations
 
 import hashlib
-import html
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -29,6 +28,8 @@ def nothing() -> Mapping[str, Any]:
     return NOTHING
 
 
+NO_ID = "(no id yet)"
+"""Stands where the API has not given an id: a create that waits, was refused, or is in doubt."""
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _LONGEST_ID = 1024
 
@@ -96,6 +97,8 @@ class MarkWord(StrEnum):
 
     SUBMITTING = "submitting"
     SUBMITTED = "submitted"
+    REFUSED = "refused"
+    """The API refused the create, or nothing was sent: nothing was made."""
     WATCHING = "watching"
     STOPPED = "stopped"
     LOST = "lost"
@@ -183,7 +186,9 @@ class Task:
         return f"<Task {self}{label}>"
 
     def _repr_html_(self) -> str:
-        return f"<code>{html.escape(clean(repr(self), 1400))}</code>"
+        from ._card_line import task_line
+
+        return task_line(self)
 
     def __hash__(self) -> int:
         return hash((self.provider, self.id, tuple(self.extra.items())))
@@ -394,11 +399,12 @@ class Saved:
 class Mark:
     """Something we did: began to submit, began to watch, stopped, gave up.
 
-    `note` says why in a few words; it never holds a key.
+    `note` says why in a few words; it never holds a key. `code` is the API's own, for a create that it refused.
     """
 
     word: MarkWord
     note: str = ""
+    code: str | None = None
 
     def __repr__(self) -> str:
         return f"<Mark {self.word}{f': {clean(self.note, 80)}' if self.note else ''}>"
@@ -455,7 +461,7 @@ def digest(data: bytes) -> dict[str, Any]:
 
 
 __all__ = [
-    "NOTHING", "Event", "Mark", "MarkWord", "Miss", "MissKind", "Outcome", "Output", "Request", "SaveState", "Saved",
-    "Seen", "Snapshot", "State", "Task", "TaskError", "digest", "looks_like_key",
+    "NOTHING", "NO_ID", "Event", "Mark", "MarkWord", "Miss", "MissKind", "Outcome", "Output", "Request", "SaveState",
+    "Saved", "Seen", "Snapshot", "State", "Task", "TaskError", "digest", "looks_like_key",
     "nothing",
 ]  # fmt: skip

@@ -82,6 +82,15 @@ def test_what_there_is_to_say(seen, text):
     assert detail(grown(*seen), now()) == text
 
 
+@pytest.mark.parametrize(("late", "text"), [(8, "should finish soon"), (40, "longer than usual")])
+def test_a_task_that_is_overdue(late, text):
+    """Behind the first estimate by more than half of it, a task takes longer than usual, whatever is said now."""
+    told = now() - timedelta(seconds=20 + late)
+    begun = History(Task("mill", "x")).add(state("running", seconds_left=20.0), told)
+
+    assert time_left(begun.add(state("running", seconds_left=0.5), now()), now()) == text
+
+
 def test_saved_files_are_counted_and_unsaved_ones_named():
     """How many, how large, and why one is missing."""
     history = grown(

@@ -1,8 +1,10 @@
-"""A kernel, or a browser with one Jupyter server, for a whole module: both take seconds to start."""
+"""What takes seconds to start is shared: a Jupyter server by all tests, a browser and the tests' API by a module."""
 
 import os
+from pathlib import Path
 
 import pytest
+from support.mill import Mill
 
 
 def _missing(reason):
@@ -11,7 +13,7 @@ def _missing(reason):
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def jupyter(tmp_path_factory):
     """A Jupyter server with JupyterLab and Notebook 7."""
     for name in ("jupyterlab", "notebook"):
@@ -42,3 +44,52 @@ def browser():
         found = play.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         yield found.new_context()  # one for all pages, so that Jupyter's scripts are fetched once
         found.close()
+
+
+@pytest.fixture(scope="module")
+def factory():
+    """The tests' own API, for a whole module."""
+    made = Mill()
+    yield made
+    made.close()
+    assert made.server.faults == []
+
+
+@pytest.fixture(scope="module")
+def opened(jupyter, browser):
+    """A notebook with these cells, open in a page of its own."""
+    from front_end import Book
+
+    books = []
+
+    def open_book(name, *cells, app="lab", width=1400, height=1500):
+        page = browser.new_page()
+        page.set_viewport_size({"width": width, "height": height})
+        books.append(Book(jupyter, page, jupyter.write(name, *cells), app=app))
+        return books[-1].open()
+
+    yield open_book
+    for book in books:
+        book.js("app.shell.currentWidget.sessionContext.shutdown()")
+        book.page.close()
+
+
+@pytest.fixture
+def alone(browser):
+    """A page that reaches no network."""
+    page = browser.new_page()
+    page.route("**/*", lambda route: route.continue_() if route.request.url.startswith("file:") else route.abort())
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="session")
+def shots(tmp_path_factory):
+    """Where pictures of the cards are kept."""
+    from front_end import SCREENSHOTS
+
+    if SCREENSHOTS is None:
+        return tmp_path_factory.mktemp("screenshots")
+    folder = Path(SCREENSHOTS).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

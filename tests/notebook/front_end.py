@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -10,10 +11,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from PIL import Image
 from support.scripts import ROOT, environment
 from support.waiting import until
 
@@ -26,6 +29,10 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+THEMES = ("JupyterLab Light", "JupyterLab Dark")
+WIDTHS = (480, 900, 1400)
+SCREENSHOTS = os.environ.get("NBHELPER_SCREENSHOTS")
+"""A folder for the pictures that the tests take; unset, they are kept with pytest's temporary files."""
 SETUP = """
 import os
 os.environ["MILL_API_KEY"] = "mill-key-1234567890"
@@ -209,5 +216,100 @@ class Book:
         self.until("!app.shell.currentWidget.context.model.dirty")
         return dict(json.loads(self.path.read_text()))
 
-    def picture(self, path: Path) -> None:
-        self.page.screenshot(path=str(path))
+    def shoot(self, cell: int, path: Path) -> None:
+        """A picture of one cell's output."""
+        self.cell(cell).screenshot(path=str(path))
+
+
+# What is measured in a page
+
+LINE = 22
+"""Pixels of a line of the card, and a little."""
+LOG = """
+(() => {
+  window.seen = [];
+  setInterval(() => {
+    const panel = app.shell.currentWidget;
+    const cells = panel?.content?.widgets ?? [];
+    const nodes = [...document.querySelectorAll('.jp-Notebook .jp-Cell')];
+    window.seen.push({
+      running: cells.findIndex(c => c.prompt === '*' || c.model.executionState === 'running'),
+      cards: nodes.map(n => {
+        const part = n.querySelector('.jp-OutputArea .nbh .nbh-part');
+        return part && {width: part.getBoundingClientRect().width,
+                        live: !!n.querySelector('.jupyter-widgets'), text: part.innerText,
+                        height: part.getBoundingClientRect().height,
+                        said: n.querySelector('[role=status]')?.innerText ?? ''};
+      }),
+    });
+  }, 100);
+})()
+"""
+"""Keeps what each card says and how high it is, ten times a second."""
+CONTRAST = """
+(() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+  const rgba = css => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = css; canvas.fillRect(0, 0, 1, 1);
+    const d = canvas.getImageData(0, 0, 1, 1).data; return [d[0], d[1], d[2], d[3] / 255];
+  };
+  const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
+  const ground = node => {
+    if (!node) return [255, 255, 255, 1];
+    const own = rgba(getComputedStyle(node).backgroundColor);
+    return own[3] === 1 ? own : over(own, ground(node.parentElement));
+  };
+  const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const found = [];
+  for (const root of document.querySelectorAll('.nbh, .nbhg, .nbhl')) {
+    const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+      const node = walk.currentNode.parentElement;
+      if (!walk.currentNode.textContent.trim() || !node.checkVisibility() || node.closest('.nbh-says, style')) continue;
+      const back = ground(node), front = over(rgba(getComputedStyle(node).color), back);
+      const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
+      found.push([(a + 0.05) / (b + 0.05), walk.currentNode.textContent.trim().slice(0, 40)]);
+    }
+  }
+  return found;
+})()
+"""
+"""The contrast of every text on the cards with what really lies behind it."""
+
+
+def change_theme(book, theme):
+    """Choose a theme, and wait until the page is drawn in it."""
+    book.js("app.commands.execute('apputils:change-theme', {theme: a})", theme)
+    light = str(theme == THEMES[0]).lower()
+    book.until("document.body.dataset.jpThemeLight === a && getComputedStyle(document.body).opacity === '1'", 20, light)
+    book.until("document.querySelector('.nbh').getBoundingClientRect().width > 100")
+
+
+def distinct(texts):
+    return len(dict.fromkeys(texts))
+
+
+def steps(cards):
+    """By how many pixels a card's text grew or shrank from one drawing to the next."""
+    return [abs(b["height"] - a["height"]) for a, b in pairwise(cards) if a["width"] == b["width"] > 0]
+
+
+def loaded(page):
+    """Whether a picture is there, decoded, and has a size."""
+    page.wait_for_function("() => document.querySelector('.nbh img')?.naturalWidth > 0", timeout=20_000)
+    return True
+
+
+def convert(path, exporter, folder):
+    """What nbconvert makes of a saved notebook."""
+    body, _ = exporter().from_filename(str(path))
+    found = folder / f"{path.stem}{exporter().file_extension}"
+    found.write_text(body)
+    return found
+
+
+def picture(colour=(30, 120, 90), size=(320, 240)):
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, "PNG")
+    return buffer.getvalue()

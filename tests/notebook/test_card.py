@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nbhelper as nbh
-from nbhelper._card import EMBED, PICTURES, ROWS, Money, Scene, card, final_words, live_below, live_body
+from nbhelper._card import ROWS, card, final_words, live_below, live_body
+from nbhelper._card_scene import Money, Scene
+from nbhelper._card_tiles import EMBED, PICTURES
 from nbhelper._preview import Thumbnail
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
 
@@ -158,6 +160,26 @@ def test_a_model_stands_below_its_picture():
     assert page.tags.count("figure") == 1
     assert page.values("href") == ["nbhelper-data/a.png", "nbhelper-data/a.glb"]
     assert "3D model" in page.text
+
+
+def test_pictures_stand_in_the_order_of_the_reply():
+    """Whichever download ends first, the pictures stand as the server named them."""
+    files = [saved(n, f"{n}.png") for n in range(3)]
+    made = history(succeeded(*files), files[2], files[0], files[1])
+    page = Page(card([made], scene(thumbnails=thumbs("0.png", "1.png", "2.png"))))
+
+    assert page.values("href") == [f"nbhelper-data/{n}.png" for n in range(3)]
+
+
+def test_a_bar_that_did_not_reach_its_end():
+    """Failed at 40 %, the bar says 40 and is no whole one; succeeded, it is whole without a progress."""
+    error = Snapshot(state=State.FAILED, word="error", error=TaskError("E7", "refused"))
+    failed = Page(card([history(running(progress=0.4), error)], scene()))
+    good = Page(card([done()], scene()))
+
+    assert (failed.values("aria-valuenow"), failed.values("aria-valuetext")) == (["40"], ["failed"])
+    assert "width:40%" in failed.values("style")
+    assert good.values("aria-valuenow") == ["100"]
 
 
 def test_files_without_a_picture_are_named():

@@ -1,0 +1,74 @@
+"""A gallery as static HTML: what stands at the edges, below a picture, and in the place of one."""
+
+import html
+import json
+import re
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from nbhelper._gallery import gallery
+
+FAILED = "refused by the <b>policy</b>"
+
+
+@pytest.fixture
+def frame(tmp_path):
+    """Two prompts by two models; one task failed, one is still under way."""
+    rows = []
+    for n, (prompt, model) in enumerate((p, m) for p in ("a fox", "an owl") for m in ("one", "two")):
+        Image.new("RGB", (90, 60), (40 * n, 90, 90)).save(tmp_path / f"{n}.png")
+        files = json.dumps([f"{n}.png"]) if n < 2 else None
+        rows.append({
+            "task_id": f"t-{n}",
+            "label": None,
+            "outcome": {2: "failed", 3: None}.get(n, "succeeded"),
+            "error_message": FAILED if n == 2 else None,
+            "total_s": 1.5 if n < 2 else None,
+            "cost": 0.02 if n == 0 else None,
+            "currency": "USD" if n == 0 else None,
+            "files": files,
+            "param_prompt": prompt,
+            "param_model": model,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+PART = re.compile(r'<(?:figcaption|div class="none"|th|td class="axes")[^>]*>(.*?)</(?:figcaption|div|th|td)>')
+
+
+def words(found):
+    """The words of each caption, tile and edge, in order."""
+    parts = PART.findall(found.body.partition("</style>")[2])
+    return [html.unescape(" ".join(re.sub(r"<[^>]+>", " ", part).split())) for part in parts]
+
+
+def test_without_a_grid_each_picture_has_its_name(frame, tmp_path):
+    """Name and facts stand below each picture; what has none says how it stands and why, as text."""
+    found = gallery(frame, tmp_path, row=None, col=None, size=64)
+
+    assert found.pictures == 2
+    assert words(found) == [
+        "a fox 1.5 s · USD 0.020",
+        "a fox 1.5 s",
+        f"✗ failed an owl {FAILED}",
+        "◌ pending an owl",
+    ]
+
+
+def test_a_grid_says_each_value_once(frame, tmp_path):
+    """What stands at an edge is not repeated below the pictures, and the corner says what the edges are."""
+    found = gallery(frame, tmp_path, row="prompt", col="model", size=64)
+
+    assert words(found) == [
+        "prompt / model",
+        "one",
+        "two",
+        "a fox",
+        "1.5 s · USD 0.020",
+        "1.5 s",
+        "an owl",
+        f"✗ failed {FAILED}",
+        "◌ pending",
+    ]
