@@ -11,8 +11,6 @@ from nbhelper import _history, _pace
 from nbhelper._terminal import Lines
 from nbhelper.types import Miss, Snapshot
 
-pytestmark = pytest.mark.usefixtures("isolated")
-
 BROKEN = {
     "no JSON": b'{"state": "do',
     "a page": b"<html><body>Log in</body></html>",
@@ -200,18 +198,31 @@ def test_d15_state_goes_backwards(mill):
     assert [s.state for s in looks(history)] == ["running", "queued", "running", "succeeded"]
 
 
-@pytest.mark.parametrize("later", [WORKING, {"state": "error", "why": "no"}, {"state": "gone"}], ids=str)
-def test_d16_d17_another_word_after_the_final_one(mill, later):
-    """The first final word stands and what was downloaded stays; what the server says afterwards is one more event."""
+def again(mill, later):
+    """A task that succeeds with a good link and a dead one, and says something else when looked at once more."""
     good, dead = mill.file(reply(png(100))), mill.file(reply(b"", 403))
+    return ended(mill.job({**DONE, "files": [good, dead]}, later))
 
-    history = ended(mill.job({**DONE, "files": [good, dead]}, later))
+
+@pytest.mark.parametrize("later", [WORKING, QUEUED, {"state": "contemplating"}], ids=str)
+def test_d16_success_then_running(mill, later):
+    """The first final word stands; what the server says afterwards is one more event."""
+    history = again(mill, later)
+
+    assert history.outcome == "succeeded"
+    assert [s.word for s in looks(history)] == ["done", later["state"]]
+    assert nbh.tasks()["outcome"].tolist() == ["succeeded"]
+
+
+@pytest.mark.parametrize("later", [{"state": "error", "why": "no"}, {"state": "gone"}, {"state": "stopped"}], ids=str)
+def test_d17_success_then_failed(mill, later):
+    """A second final word changes nothing: what was downloaded stays, and the outcome is still success."""
+    history = again(mill, later)
 
     assert history.outcome == "succeeded"
     assert [s.word for s in looks(history)] == ["done", later["state"]]
     assert {n: str(s.state) for n, s in history.saves.items()} == {"files[0]": "saved", "files[1]": "expired"}
     assert sha256(history.files[0].read_bytes()) == sha256(png(100))
-    assert nbh.tasks()["outcome"].tolist() == ["succeeded"]
 
 
 def test_d18_odd_progress(mill):

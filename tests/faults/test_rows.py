@@ -1,7 +1,7 @@
 """No row is left out."""
 
 import pytest
-from support.fault_table import excused, row_of, rows, covered
+from support.fault_table import covered, excused, row_of, rows
 
 PARTS = {part: [row for row in rows() if ("E" if "-" in row else row[0]) == part] for part in "ABCDEFGH"}
 SIZES = {"A": 25, "B": 18, "C": 21, "D": 24, "E": 29, "F": 33, "G": 32, "H": 19}
