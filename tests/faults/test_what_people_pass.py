@@ -236,7 +236,7 @@ def test_h10_home(mill, tmp_path, monkeypatch):
 
 def test_h13_ten_thousand_with_duplicates(mill):
     """Ten thousand places with fifty tasks: fifty looks, every place filled, one rate for the key."""
-    nbh.register(provider(mill.root, "quota", looks_per_second=40, key_variable="MILL_API_KEY"))
+    nbh.register(provider(mill.root, "quota", looks_per_second=25, key_variable="MILL_API_KEY"))
     for n in range(50):
         mill.jobs[f"t{n}"] = [DONE]
 
@@ -246,4 +246,4 @@ def test_h13_ten_thousand_with_duplicates(mill):
     assert {watch[n].task.id for n in (7, 57, 9957)} == {"t7"}
     at = sorted(r.at for r in mill.server.requests)
     assert len(at) == 50
-    assert at[-1] - at[0] >= 9 / 40  # the first second's forty may come at once
+    assert at[-1] - at[0] >= 0.8  # one second's worth may come at once, the rest at 25 a second
