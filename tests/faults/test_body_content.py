@@ -114,6 +114,18 @@ def test_d07_integer_of_thousands_of_digits(mill):
     assert history.succeeded
 
 
+def test_d06_a_million_values(mill):
+    """A reply of two megabytes can hold a million empty objects, which take up a hundred times as much: a miss."""
+    nbh.register(provider(mill.root, "wide", max_reply=2_000_000, key_variable="MILL_API_KEY"))
+    mill.jobs["x"] = [reply(b'{"state": "done", "x": [' + b"{}," * 600_000 + b"{}]}"), DONE]
+
+    history = ended("wide:x")
+
+    assert looks(history)[0].kind == "garbled"
+    assert "more than 100,000 values" in looks(history)[0].message
+    assert history.succeeded
+
+
 def test_d08_lone_surrogate(mill, tmp_path, capsys):
     """Half a character passes through store, table, CSV, terminal and card, escaped or as a replacement."""
     from nbhelper._card import Scene, card

@@ -11,6 +11,7 @@ import json
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from support.mill import FLOOR, Answer, Mill, later, png, provider, reset, sha256
 from support.raw_server import Asked, Conn, reply
@@ -208,14 +209,12 @@ def _judge(figures: Figures, mill: Mill, plan: Plan, history: nbh.History) -> No
     figures.runs += 1
     figures.outcomes[str(history.outcome)] += 1
     figures.looks += len(looks)
-    # A request on a kept connection that was torn off is sent once more at once; the others keep the floor.
-    torn = {id(a) for a in (reset, _closed, _half, _no_length, FAULTS["garbage"])}
-    figures.closest = min(
-        [
-            figures.closest,
-            *(b - a for a, b, said in zip(looks, looks[1:], plan.answers, strict=False) if id(said) not in torn),
-        ]
-    )
+    # A request on a connection that was torn off, or left with bytes on it, is sent once more at once; no other one is.
+    torn = {id(a) for a in (reset, _closed, _half, _no_length, FAULTS["garbage"], FAULTS["lying length"])}
+    told = [None, *plan.answers]
+    for n, (earlier, later_) in enumerate(pairwise(looks)):
+        if not {id(a) for a in told[n : n + 2]} & torn:
+            figures.closest = min(figures.closest, later_ - earlier)
     if plan.outcome in {"succeeded", "failed", "cancelled", "expired"}:
         figures.most = max(figures.most, len(looks) - len(plan.answers))
     saved = {sha256(file.read_bytes()) for file in history.files}
