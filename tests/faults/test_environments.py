@@ -283,6 +283,60 @@ def test_g19_cell_run_twice(kernel, factory):
 
 
 @pytest.mark.kernel
+def test_g18_kernel_killed_while_downloading(tmp_path, factory):
+    """A kernel dies in the middle of a download; the next one has the whole file, byte for byte, and nothing half."""
+    whole = reply(png(200_000, 8), headers={"etag": '"8"'})
+
+    async def stuck(conn, _asked):
+        await conn.send(whole[:-5000])
+        await conn.gone()
+
+    link = factory.file(stuck, whole)
+    factory.job({**DONE, "files": [link]}, ident="cut")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MILL_ROOT", factory.root)
+        patch.setenv("MILL_API_KEY", KEY)
+        made = Kernel(tmp_path)
+    try:
+        setup = f"import os; os.environ['MILL_API_KEY'] = {KEY!r}{SETUP}"
+        made.run(setup)
+        made.run("w = nbh.watch('mill:cut')")
+        until(lambda: len(factory.asked(link.removeprefix(factory.root))) == 1)
+        made.manager.restart_kernel(now=True)
+        made.client.wait_for_ready(timeout=60)
+        made.run(setup)
+
+        told = made.value("h = nbh.watch('mill:cut', display=False).result(30); print(h.outcome, len(h.files))")
+        digest = made.value("print(hashlib.sha256(h.files[0].read_bytes()).hexdigest())")
+    finally:
+        made.close()
+
+    assert told == "succeeded 1"
+    assert digest == sha256(png(200_000, 8))
+
+
+@pytest.mark.kernel
+def test_g20_front_end_closed_and_opened(kernel, factory):
+    """While nobody is connected the watching goes on; whoever comes back finds the end, and the card draws it."""
+    factory.job(WORKING, ident="left")
+    kernel.run("w = nbh.watch('mill:left', interval=0.1)", cell="left")
+    kernel.client.stop_channels()
+    seen = len(factory.looks.get("left", ()))
+    until(lambda: len(factory.looks.get("left", ())) >= seen + 3)
+    factory.jobs["left"][:] = [DONE]
+    until(lambda: factory.replied["left"][-1] and factory.looks["left"])
+
+    kernel.client = kernel.manager.client()
+    kernel.client.start_channels()
+    kernel.client.wait_for_ready(timeout=60)
+
+    assert kernel.value("print(w.result(20).outcome)") == "succeeded"
+    until(lambda: kernel.value("print(w._card.over)") == "True")
+    drawn = of(kernel.run("w", cell="back"), "display_data")[-1]["content"]["data"]
+    assert "mill:left: succeeded" in drawn["text/plain"]
+
+
+@pytest.mark.kernel
 def test_g25_threads_print_nowhere(kernel, factory):
     """While a task is watched, the cells that run meanwhile show what they print and nothing else."""
     factory.job(*[{"state": "working", "percent": p} for p in range(0, 100, 5)], DONE, ident="busy")

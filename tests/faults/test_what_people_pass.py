@@ -247,3 +247,19 @@ def test_h13_ten_thousand_with_duplicates(mill):
     at = sorted(r.at for r in mill.server.requests)
     assert len(at) == 50
     assert at[-1] - at[0] >= 0.8  # one second's worth may come at once, the rest at 25 a second
+
+
+@pytest.mark.skipif(not hasattr(nbh, "resume"), reason="resume() is not there yet")
+def test_h12_nothing_to_resume(mill):
+    """With nothing to take up, resume() is a finished watch that says so; what is finished is left as it is."""
+    nothing = nbh.resume(display=False)
+    ref = mill.job()
+    nbh.watch(ref, display=False)
+    looks = len(mill.server.requests)
+
+    finished = nbh.resume(ref, display=False)
+
+    assert (len(nothing), nothing.done, len(nbh.resume(display=False))) == (0, True, 0)
+    assert "nothing" in repr(nothing)
+    assert finished.result() is not None
+    assert len(mill.server.requests) == looks
