@@ -20,7 +20,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS), str(TESTS / "providers")]
 os.environ["MILL_API_KEY"] = "mill-canary-7f3a9c5e1b"
 
-from support.torture import connections, disk, memory, outage, replies, schedules  # noqa: E402
+from support.chaos import connections, disk, memory, outage, replies, schedules  # noqa: E402
 
 Line = tuple[bool, str]
 """Whether a promise is kept, and the figures."""
@@ -58,8 +58,8 @@ def broken(*, short: bool) -> Iterator[Line]:
     f = connections.run(3 if short else 1)
     yield (
         not f.faults,
-        f"the n-th of {f.requests} requests breaks in {len(connections.WAYS)} ways: {f.runs} runs, creates {dict(f.created)}, "
-        f"none sent twice; faults: {len(f.faults)}",
+        f"the n-th of {f.requests} requests breaks in {len(connections.WAYS)} ways: {f.runs} runs, "
+        f"creates {dict(f.created)}, none sent twice; faults: {len(f.faults)}",
     )
     yield from ((False, fault[:400]) for fault in f.faults[:10])
 
@@ -72,7 +72,7 @@ def runs(*, short: bool) -> Iterator[Line]:
         not bad and f.most <= 2 and f.closest >= 0.1,
         f"{f.runs:,} tasks under random schedules (seed 0): {dict(f.outcomes)}; lost results {f.lost_results}, false "
         f"failures {f.false_failures}, uncaught {len(f.uncaught)}, other outcomes than scheduled {len(f.wrong)}; "
-        f"{f.looks:,} looks, at most {f.most} beyond a schedule, never closer than {f.closest:.3f} s at a floor of 0.1 s",
+        f"{f.looks:,} looks, at most {f.most} beyond a schedule, closest {f.closest:.3f} s at a floor of 0.1 s",
     )
     yield from ((False, fault[:400]) for fault in (*f.uncaught, *f.wrong)[:10])
 
@@ -82,7 +82,8 @@ def fuzz(*, short: bool) -> Iterator[Line]:
     f = replies.run(3_000 if short else 90_000, thought_of=100 if short else 1_500)
     yield (
         not f.uncaught and not f.invented,
-        f"{f.replies:,} replies over all readers: uncaught {len(f.uncaught)}, ends that nothing named {len(f.invented)}; "
+        f"{f.replies:,} replies over all readers: uncaught {len(f.uncaught)}, ends that nothing named "
+        f"{len(f.invented)}; "
         f"read as {dict(f.kinds.most_common())}",
     )
     yield from ((False, fault[:400]) for fault in (*f.uncaught, *f.invented)[:10])
@@ -94,8 +95,8 @@ def away(*, short: bool) -> Iterator[Line]:
     f = outage.run(50 if short else 200, minute=minute)
     yield (
         not f.faults and f.later <= 1.25 and f.outcomes == {"succeeded"},
-        f"away for ten minutes (of {minute:g} s) under {f.tasks} tasks: {f.first} requests in the first two, then {f.later:g} "
-        f"a minute; all over {f.back:.1f} minutes after its return, outcomes {sorted(f.outcomes)}",
+        f"away for ten minutes (of {minute:g} s) under {f.tasks} tasks: {f.first} requests in the first two, then "
+        f"{f.later:g} a minute; all over {f.back:.1f} minutes after its return, outcomes {sorted(f.outcomes)}",
     )
 
 
@@ -109,7 +110,8 @@ def hostile(*, short: bool) -> Iterator[Line]:
 
 
 PARTS: dict[str, Callable[..., Iterator[Line]]] = {
-    "rows": rows, "disk": disks, "connections": broken, "runs": runs, "replies": fuzz, "outage": away, "memory": hostile,
+    "rows": rows, "disk": disks, "connections": broken, "runs": runs, "replies": fuzz, "outage": away,
+    "memory": hostile,
 }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize("host", FOREIGN)
 def test_threat_emulator_under_a_foreign_name(emulator, host):
-    """A page in a browser that reaches the port under a name of its own gets nothing: DNS rebinding ends at the door."""
+    """A page in a browser that reaches the port under a name of its own gets nothing, so DNS rebinding ends here."""
     port = urlsplit(emulator.root).port
 
     assert status(port, host.format(port, port + 1)) == 421

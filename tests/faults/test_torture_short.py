@@ -1,10 +1,8 @@
 """A few minutes' worth of `tests/benchmarks/torture.py` in a few seconds: the same code, fewer runs."""
 
 import pytest
+from support.chaos import connections, disk, outage, replies, schedules
 from support.mill import KEY
-from support.torture import connections, disk, outage, replies, schedules
-
-import nbhelper as nbh
 
 
 @pytest.fixture(autouse=True)
@@ -16,8 +14,6 @@ def test_torture_nth_write_fails():
     """Whichever write to the disk fails, no result is lost for good and nothing is called failed."""
     if disk.compiler() is None:
         pytest.skip("the failing disk needs a C compiler")
-    if not hasattr(nbh, "resume"):
-        pytest.skip("what a full disk kept out is fetched by resume(), which is not there yet")
     figures = disk.run(150, always=False)
 
     assert figures.faults == []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from support.chaos.watching import scaled, uncaught
 from support.mill import DONE, WORKING, Mill, provider
 from support.raw_server import Conn
-from support.torture.watching import scaled, uncaught
 from support.waiting import until
 
 import nbhelper as nbh

@@ -10,9 +10,9 @@ import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 
+from support.chaos.watching import scaled, uncaught
 from support.mill import KEY, WORKING, Answer, Mill, png, provider, reset, sha256
 from support.raw_server import Asked, Conn, reply
-from support.torture.watching import scaled, uncaught
 
 import nbhelper as nbh
 
