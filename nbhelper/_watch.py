@@ -333,10 +333,13 @@ class Watch:
         return self._async_result().__await__()
 
     async def _async_result(self) -> History | list[History]:
-        with self._waking() as changed:
+        with self._waking() as changed, self._drawing() as draw:
             while not self.done:
-                await changed.wait()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), _SLICE)
                 changed.clear()
+                draw()
+            draw()
         return self._value()
 
     @contextmanager
