@@ -191,13 +191,13 @@ def _trouble(history: History, scene: Scene) -> str:
         n = history.facts.misses_in_a_row
         again = f"trying again in {_whole(scene.next_look)}" if scene.next_look is not None and scene.live else ""
         count = f"{n} misses" if n > 1 else ""
-        rest = "".join(f", {part}" for part in (again or "trying again", count) if part)
+        rest = ", ".join(filter(None, (again or "trying again", count)))
         told = f"{miss}. The task itself may still finish; nothing is submitted again."
         words = clean(miss, 300)
         title = html.escape(clean(told if miss.kind is MissKind.NO_CREDIT else miss, 600), quote=True)
         lines.append(
             f'<div class="why now"><span class="warn" title="{title}">▲ {html.escape(words)}</span>'
-            f"<span>{rest}</span></div>"
+            f'<span><span class="sep">, </span>{rest}</span></div>'
         )
     if history.error:
         klass = "bad" if history.outcome is Outcome.FAILED else "warn"

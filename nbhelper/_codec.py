@@ -90,14 +90,19 @@ def instant(value: Any, now: datetime, name: str) -> str | None:
     raise BadInput(f'{name} takes a time, ISO text such as "2026-11-21T14:00", or an age such as "2h", not {shown}.')
 
 
-dumps: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+dumps: Callable[[Any], str] = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
+).encode
 """JSON as it is stored: short, readable, and refused where it would not be JSON."""
+
+
+_decode = json.JSONDecoder().decode
 
 
 def loads(text: Any) -> Any:
     """The value of a stored JSON text; None for what is none, so that one bad row does not hide the others."""
     try:
-        return json.loads(text)
+        return _decode(text)
     except (TypeError, ValueError, RecursionError):
         return None
 
@@ -128,7 +133,7 @@ def stored(value: Any) -> str:
     """The JSON text of `plain(value)`; nearly always that of the value itself, which need not be walked then."""
     try:
         text = dumps(value)
-    except (TypeError, ValueError):  # bytes, times and the like; no finite number
+    except (TypeError, ValueError, RecursionError):  # bytes, times and the like; no finite number
         return dumps(plain(value))
     plainly = text.isascii() or not _SURROGATE.search(text)
     if plainly and not ("//" in text or "\\/" in text or "\\u0000" in text or _LONG.search(text)):
@@ -137,7 +142,7 @@ def stored(value: Any) -> str:
 
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_row_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr).encode
+_row_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr, check_circular=False).encode
 
 
 def row_digest(*values: object) -> str:

@@ -88,6 +88,18 @@ class Rows:
             self.note_damage()
         return row
 
+    def text(self, db: sqlite3.Connection, uid: str) -> str | None:
+        """A task's text; where its row is damaged, by the one that sums it up. None for a create without an id yet."""
+        row = self.listed(db, uid)
+        if row is not None:
+            return str(row["task"]) if row["id"] else None
+        found = db.execute(_ONE_SUMMARY, (uid,)).fetchone()
+        body = self.summary(uid, found) if found else None
+        try:
+            return str(Task(body["provider"], body["task_id"], extra=body["extra"])) if body else None
+        except BadInput:
+            return None
+
     def open(self, db: sqlite3.Connection, task: Task, origin: str, known: Sequence[Any]) -> History:
         """The stored history of a task, or an empty one with a row of its own; `known` fills in what was not."""
         uid = uid_of(db, task, origin)
@@ -208,7 +220,10 @@ class Rows:
     def again(self, db: sqlite3.Connection, uid: str) -> Row | None:
         """A summary made again from the events, where the stored one is damaged or missing."""
         row = self.listed(db, uid)
-        return None if row is None else self.body(row, self.load(db, row))
+        if row is None:
+            return None
+        body = self.body(row, self.load(db, row))
+        return body | {"files": dumps(body["files"])}
 
     def summary(self, uid: str, values: Sequence[Any]) -> Row | None:
         """A summary as it was stored; None for one that cannot be trusted."""

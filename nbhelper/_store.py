@@ -257,10 +257,13 @@ class Store:
 
     def rows(self, **wanted: Unpack[Wanted]) -> list[Row]:
         """What `tasks()` shows, one row per task, newest last; the keywords are those of `Wanted`."""
-        return list(self.stream(**wanted))
+        return [{**row, "files": loads(row["files"])} for row in self.stream(**wanted)]
 
     def stream(self, **wanted: Unpack[Wanted]) -> Iterator[Row]:
-        """The same, one by one: what is not kept takes no memory. All of them are of one moment, that of the call."""
+        """The same one by one, `files` as JSON text: 100,000 tasks take little memory and time.
+
+        All of them are of one moment, that of the call.
+        """
         with self._database.reading() as db:
             found = _listing.summaries(self._rows, db, wanted)
 

@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     emulate.add_argument("--speed", type=float, default=10.0, help="how much shorter tasks run (default: %(default)g)")
     emulate.add_argument("--seed", type=int, default=0, help="fixes durations and pictures (default: %(default)s)")
     emulate.add_argument("--limits", action="store_true", help="enforce the APIs' create limits")
+    emulate.add_argument("--faults", default=None, metavar="PROFILE", help="flaky, outage, slow or hostile")
     emulate.add_argument("--port", type=int, default=0, help="a fixed port (default: a free one)")
     emulate.set_defaults(run=_emulate)
 
@@ -181,7 +182,8 @@ def _emulate(options: argparse.Namespace) -> int:
     from ._emulated import server
     from ._providers import names
 
-    with server(speed=options.speed, seed=options.seed, limits=options.limits, port=options.port) as emulator:
+    choices = {name: getattr(options, name) for name in ("speed", "seed", "limits", "faults", "port")}
+    with server(**choices) as emulator:
         print(f"Seven APIs on {emulator.root}, {options.speed:g} times as fast as the real ones. Ctrl-C ends it.\n")
         print(f"{'provider':<14}{'base URL':<46}key")
         for name in names():

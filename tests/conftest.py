@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.fault_table import pytest_addoption, pytest_configure  # noqa: F401  # pytest takes them as its hooks
 from support.mill import KEY, Mill, provider
 
 import nbhelper as nbh

@@ -141,3 +141,37 @@ def test_the_batch_notebook_takes_parameters():
 
     assert names == ["emulate", "prompts", "resolutions", "repeats", "max_tasks"]
     assert all(re.search(rf"\b{name}\b", rest) for name in names)
+
+
+COST_AND_LATENCY = """
+by_label = frame.set_index("label")
+assert len(frame) == 24 and frame["outcome"].isin(["succeeded", "failed"]).all()
+assert {label for label, row in by_label.iterrows() if row["outcome"] == "failed"} == set(troubles)
+assert by_label.loc["gpt-image 0", ["cost", "cost_source"]].to_list() == [0.024, "price list"]  # 1K: 3 credits
+assert by_label.loc["video 0", ["cost", "cost_source"]].to_list() == [0.24, "price list"]  # six seconds
+assert by_label.loc["3D 0", ["cost", "credits", "cost_source"]].to_list() == [0.2, 20, "server"]
+assert frame["cost"].notna().all() and (frame.loc[frame["outcome"] == "failed", "cost"] == 0).all()
+assert summary["cost"].isna().sum() == 2 and summary["total_s_p90"].isna().all()
+truth = {t.id: (t.finished - t.created).total_seconds() for t in emu.ledger().tasks}
+known = frame.dropna(subset=["total_s"])
+off = (known["total_s"] - known["task_id"].map(truth)).abs() - known["uncertainty_s"]
+assert (off < 0.001).mean() > 0.9
+assert again.equals(frame)
+"""
+"""What must be true at the end of the notebook, before it closes its emulator: its numbers, and what its prose says."""
+
+
+@pytest.mark.kernel
+def test_cost_and_latency(tmp_path, monkeypatch):
+    """Every cell runs; the card and the plots are there; times, costs and outcomes are the ledger's."""
+    for name in KEYED:
+        monkeypatch.delenv(name, raising=False)
+    notebook = nbformat.read(FOLDER / "03-cost-and-latency.ipynb", as_version=4)
+    plots = sum("nbh.plot(" in cell.source for cell in notebook.cells)
+    notebook.cells.insert(-1, nbformat.v4.new_code_cell(COST_AND_LATENCY))
+    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+
+    assert any("succeeded" in text and "<img src=" in text for text in html(notebook))
+    assert sum("image/png" in output for output in outputs) == plots
+    assert not notebook.metadata.get("widgets")

@@ -1,0 +1,51 @@
+"""The table of rows is made by `support.fault_table`; here is what the rows' tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.mill import KEY, Mill, provider
+from support.wire import authority, library, names, serve, tls  # noqa: F401  # fixtures
+
+import nbhelper as nbh
+from nbhelper._http import Http
+
+
+@pytest.fixture(autouse=True)
+def _isolated(isolated: Path) -> Path:
+    """No keys, proxies or store of whoever runs the tests."""
+    return isolated
+
+
+@pytest.fixture
+def mill_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Mill]]:
+    """Make mills of one's own: with TLS, at a port, at another name."""
+    monkeypatch.setenv("MILL_API_KEY", KEY)
+    made: list[Mill] = []
+
+    def begin(root: str | None = None, **options: Any) -> Mill:
+        made.append(Mill(**options))
+        nbh.register(provider(root or made[-1].root))
+        return made[-1]
+
+    yield begin
+    for mill in made:
+        mill.close()
+        assert mill.server.faults == []
+
+
+@pytest.fixture
+def hasty_looks(monkeypatch: pytest.MonkeyPatch) -> float:
+    """A look has a third of a second and not thirty."""
+    assert Http.api.__kwdefaults__ is not None
+    monkeypatch.setitem(Http.api.__kwdefaults__, "deadline", 0.33)
+    return 0.33
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Note what was measured, for the table of rows."""
+    return lambda text: request.node.user_properties.append(("figure", text))

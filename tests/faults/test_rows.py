@@ -1,0 +1,43 @@
+"""No row is left out."""
+
+import pytest
+from support.fault_table import covered, excused, row_of, rows
+
+PARTS = {part: [row for row in rows() if ("E" if "-" in row else row[0]) == part] for part in "ABCDEFGH"}
+SIZES = {"A": 25, "B": 18, "C": 21, "D": 24, "E": 29, "F": 33, "G": 32, "H": 19}
+
+
+def test_the_table_has_all_rows():
+    """201 rows in eight parts, each named once."""
+    assert {part: len(found) for part, found in PARTS.items()} == SIZES
+    assert sum(SIZES.values()) == 201
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_row_has_a_test_or_a_reason(part):
+    """A row is run, or the README says why it is not; not both."""
+    ran, told = covered(), excused()
+
+    assert [row for row in PARTS[part] if row not in ran and row not in told] == []
+    assert [row for row in PARTS[part] if row in ran and row in told] == []
+
+
+def test_no_test_names_a_row_that_is_not_there():
+    """A row's number in a test's name is one of the table's."""
+    assert covered() <= set(rows())
+    assert set(excused()) <= set(rows())
+
+
+NAMES = {
+    "test_a09_body_drip": "A9",
+    "test_f33_short_links_first": "F33",
+    "test_e_b6_any_shape": "B-E6",
+    "test_every_row_has_a_test_or_a_reason": None,
+    "test_a_key_is_secret": None,
+}
+
+
+@pytest.mark.parametrize(("name", "row"), NAMES.items(), ids=NAMES)
+def test_a_tests_name_says_its_row(name, row):
+    """Letter and two digits, or `e`, the API's letter and a number."""
+    assert row_of(name) == row

@@ -1,0 +1,113 @@
+"""The rows of tests/faults as a table: which row was run by which test, how it ended and how long it took."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "faults"
+_ROW = re.compile(r"^\| (?P<row>[A-H]\d+|[A-E]-E\d+) \| (?P<fault>.+?) \| .+ \|$", re.MULTILINE)
+_EXCUSED = re.compile(r"^- \*\*(?P<row>[A-H]\d+|[A-E]-E\d+)\*\*: (?P<reason>.{20,})", re.MULTILINE)
+_TEST = re.compile(r"^test_(?:(?P<part>[a-dfgh])(?P<n>\d\d)|e_(?P<api>[a-e])(?P<trap>\d+))_\w+$")
+_WORST = ("failed", "skipped", "passed")
+
+
+def rows() -> dict[str, str]:
+    """Row to fault, as tests/faults/README.md has them."""
+    return {m["row"]: m["fault"] for m in _ROW.finditer((FOLDER / "README.md").read_text("utf-8"))}
+
+
+def excused() -> dict[str, str]:
+    """Row to the reason why there is no test of it."""
+    return {m["row"]: m["reason"] for m in _EXCUSED.finditer((FOLDER / "README.md").read_text("utf-8"))}
+
+
+def row_of(test: str) -> str | None:
+    """`A9` for `test_a09_body_drip`, `B-E1` for `test_e_b1_no_failed_state`, None for a test of no row."""
+    if (m := _TEST.match(test)) is None:
+        return None
+    return f"{m['part'].upper()}{int(m['n'])}" if m["part"] else f"{m['api'].upper()}-E{int(m['trap'])}"
+
+
+def covered() -> set[str]:
+    """The rows that have a test, by the names of the test functions."""
+    trees = [ast.parse(path.read_text("utf-8")) for path in FOLDER.glob("test_*.py")]
+    names = [n.name for tree in trees for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {row for name in names if (row := row_of(name)) is not None}
+
+
+@dataclass
+class _Run:
+    """What became of one test function, over all its cases."""
+
+    results: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    figures: list[str] = field(default_factory=list)
+
+    @property
+    def result(self) -> str:
+        worst = next(word for word in _WORST if word in self.results)
+        return worst if len(self.results) == 1 else f"{worst} ({len(self.results)} cases)"
+
+
+def table(runs: dict[tuple[str, str], _Run]) -> list[str]:
+    """Markdown, in the order of the rows."""
+    known = list(rows())
+    lines = ["| Row | Test | Result | Seconds | Measured |", "|---|---|---|---|---|"]
+    for row, test in sorted(runs, key=lambda key: (known.index(key[0]) if key[0] in known else len(known), key[1])):
+        run = runs[row, test]
+        lines.append(f"| {row} | {test} | {run.result} | {run.seconds:.2f} | {'; '.join(run.figures)} |")
+    return lines
+
+
+class FaultTable:
+    """Collects the results of a session, also of those that ran in other processes."""
+
+    def __init__(self, target: str | None) -> None:
+        self._target = target
+        self._runs: dict[tuple[str, str], _Run] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note one phase of one test."""
+        path, _, test = report.nodeid.partition("::")
+        test = test.rpartition("::")[2].partition("[")[0]
+        if Path(path).parent.name != FOLDER.name or (row := row_of(test)) is None:
+            return
+        run = self._runs.setdefault((row, test), _Run())
+        run.seconds += report.duration
+        if report.when == "call":
+            run.figures += [str(value) for name, value in report.user_properties if name == "figure"]
+        if report.when == "call" or not report.passed:
+            run.results.append(report.outcome)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the table when a row was run, and write it where asked to."""
+        if not self._runs:
+            return
+        lines = table(self._runs)
+        covered = {row for row, _ in self._runs}
+        bad = sorted({row for (row, _), run in self._runs.items() if "failed" in run.results})
+        terminalreporter.section("faults")
+        for line in lines:
+            terminalreporter.write_line(line)
+        terminalreporter.write_line(
+            f"{len(covered)} of {len(rows())} rows run, {len(bad)} failed{': ' if bad else ''}{', '.join(bad)}; "
+            f"{len(excused())} replaced or not to be run here, see tests/faults/README.md"
+        )
+        if self._target is not None:
+            Path(self._target).write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the table goes besides the terminal."""
+    parser.addoption("--faults-table", metavar="FILE", help="write the table of fault rows and results to FILE")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect in the process that reports; helpers of pytest-xdist send their results there."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(FaultTable(config.getoption("--faults-table")), "fault-table")
