@@ -21,6 +21,7 @@ _EXAMPLES = """examples:
   nbhelper resume --max-age 3d               watch again what is unfinished
   nbhelper export timings.csv --since 2h     the table of tasks as CSV
   nbhelper emulate --speed 20                all seven APIs on 127.0.0.1
+  nbhelper notebooks examples                copy the example notebooks into ./examples/
 """
 
 
@@ -96,6 +97,11 @@ def _parser() -> argparse.ArgumentParser:
     emulate.add_argument("--faults", default=None, metavar="PROFILE", help="flaky, outage, slow or hostile")
     emulate.add_argument("--port", type=int, default=0, help="a fixed port (default: a free one)")
     emulate.set_defaults(run=_emulate)
+
+    notebooks = _command(commands, "notebooks", "copy the example notebooks", "nbhelper notebooks examples")
+    notebooks.add_argument("folder", help="where to; it is made if need be")
+    notebooks.add_argument("--overwrite", action="store_true", help="replace files that differ (default: keep them)")
+    notebooks.set_defaults(run=_notebooks)
     return parser
 
 
@@ -155,6 +161,18 @@ def _export(options: argparse.Namespace) -> int:
     frame = _api.tasks(options.since, options.until, options.provider, options.experiment, options.outcome)
     path = _api.to_csv(frame, options.file)
     print(f"{len(frame)} task{'s' * (len(frame) != 1)} in {path}")
+    return 0
+
+
+def _notebooks(options: argparse.Namespace) -> int:
+    from ._examples import copy
+
+    words = {"same": "is there already", "kept": "is there and differs: kept (--overwrite replaces it)"}
+    done = copy(Path(options.folder), overwrite=options.overwrite)
+    for path, word in done.items():
+        print(f"{path} {words.get(word, word)}")
+    first = next(iter(done))
+    print(f"Open them with: jupyter lab {first.parent}")
     return 0
 
 

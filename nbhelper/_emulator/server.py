@@ -371,6 +371,6 @@ def _check(speed: object, seed: object, limits: object, port: object, skew: obje
     if not isinstance(limits, bool):
         raise EmulatorError(f"limits must be True or False, not {limits!r}.")
     if isinstance(skew, bool) or not isinstance(skew, int | float) or not abs(skew) < 1e8:
-        raise EmulatorError(f"skew must be a number of seconds, such as -90, not {str(skew)[:40]}.")
+        raise EmulatorError(f"skew must be a number of seconds, such as -90, not {repr(skew)[:40]}.")
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
         raise EmulatorError(f"port must be 0 (a free one) to 65535, not {port!r}.")

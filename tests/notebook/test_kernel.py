@@ -20,6 +20,7 @@ MODELS = "import ipywidgets; print(len(ipywidgets.widgets.widget._instances))"
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory, factory):
     made = Kernel(tmp_path_factory.mktemp("kernel"))
+    made.run("1 / 0", fails=True)  # IPython's first traceback takes long; an interrupt is timed without that
     made.run(SETUP.format(root=factory.root))
     yield made
     made.close()
