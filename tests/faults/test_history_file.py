@@ -34,6 +34,9 @@ SCRIPT = dedent("""
 """)
 
 
+DAMAGE = pytest.mark.filterwarnings("ignore:.*(damaged|history):UserWarning")  # what is missing is told
+
+
 @pytest.fixture
 def script(mill, tmp_path):
     """Begin a script in which the mill is registered."""
@@ -146,6 +149,7 @@ def damaged(book, change):
     return folder
 
 
+@DAMAGE
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.35, 0.6, 0.85, 0.999])
 def test_g05_file_cut(mill, book, part):
     """Cut anywhere, a history is opened or moved aside, never deleted, and watching goes on."""
@@ -160,6 +164,7 @@ def test_g05_file_cut(mill, book, part):
     assert part == 0 or sum(p.stat().st_size for p in folder.rglob("history*")) >= int(size * part)
 
 
+@DAMAGE
 def test_g06_flipped_bits(mill, book):
     """A flipped bit anywhere hides what it hit and nothing else: what is read is what was written, or nothing."""
     from nbhelper import _session
@@ -261,6 +266,7 @@ STRANGERS = {
 }
 
 
+@DAMAGE
 @pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS)
 def test_g11_not_ours(mill, book, stranger):
     """What is no history of ours is moved aside as it is, and a new one is begun."""
@@ -274,6 +280,7 @@ def test_g11_not_ours(mill, book, stranger):
     assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and "history" in str(p)) >= before
 
 
+@DAMAGE
 @pytest.mark.parametrize("at", [0, 16, 100])
 def test_g12_garbage_in_the_header(mill, book, at):
     """Garbage where the file's header stands: kept beside, and watching goes on."""

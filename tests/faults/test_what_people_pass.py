@@ -262,3 +262,12 @@ def test_h12_nothing_to_resume(mill):
     assert "nothing" in repr(nothing)
     assert finished.result() is not None
     assert len(mill.server.requests) == looks
+
+
+def test_a_provider_registered_again(mill):
+    """A cell with `register` that was changed and run again counts from the next watch on."""
+    for word in ("ready", "finished"):
+        nbh.register(provider(mill.root, "edited", key_variable="MILL_API_KEY", words={word: "succeeded"}))
+        mill.jobs[word] = [{"state": word}]
+
+        assert nbh.watch(f"edited:{word}", display=False, timeout=5)[0].outcome == "succeeded"
