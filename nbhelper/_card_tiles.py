@@ -155,4 +155,4 @@ def _link(saved: Saved, scene: Scene, words: str = "") -> str:
     shown = escaped(words or f"{path.name}, {weight}", 90)
     if scene.live or relative.startswith("..") or Path(relative).is_absolute():
         return f'<span title="{title}">{shown}</span>'
-    return f'<a href="{escaped(quote(relative.replace(os.sep, "/")), 2000)}" title="{title}">{shown}</a>'
+    return f'<a href="{escaped(quote(os.fsencode(relative.replace(os.sep, "/"))), 2000)}" title="{title}">{shown}</a>'

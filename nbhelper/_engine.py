@@ -223,7 +223,7 @@ class Engine:
     def looks(self, connection: Connection) -> Looks:
         """The looks with one key at one API."""
         key = (connection.provider.name, connection.base_url, hash(connection.key))
-        if key not in self._looks:
+        if key not in self._looks or self._looks[key].connection != connection:  # registered or connected anew
             self._looks[key] = Looks(connection, self._http, self.gate(connection))
         return self._looks[key]
 

@@ -52,7 +52,7 @@ class Looks:
     """
 
     def __init__(self, connection: Connection, http: Http, gate: Gate) -> None:
-        self._connection = connection
+        self.connection = connection
         self._http = http
         self._gate = gate
         self.shared = 1
@@ -65,7 +65,7 @@ class Looks:
 
     @property
     def _batch(self) -> Batch | None:
-        batch = self._connection.provider.batch
+        batch = self.connection.provider.batch
         return batch if batch is not None and time.monotonic() >= self._broken_until else None
 
     async def due(self, wait: float, soonest: float) -> None:
@@ -107,21 +107,21 @@ class Looks:
             if seen is not None:
                 return seen
             # The batch failed, and may have counted as a look at each of its tasks.
-            await asyncio.sleep(self._connection.provider.floor * 1.02)
+            await asyncio.sleep(self.connection.provider.floor * 1.02)
         return await self._single(task, sent, first=first)
 
     async def _single(self, task: Task, sent: Callable[..., None], *, first: bool) -> Snapshot | Miss:
-        provider = self._connection.provider
+        provider = self.connection.provider
         async with self._gate.passing(urgent=first):
             sent(flying=True)
             try:
-                reply = await self._http.api(self._connection, look_request(provider, task.id, task.extra))
+                reply = await self._http.api(self.connection, look_request(provider, task.id, task.extra))
             except Unreached as error:
                 seen: Snapshot | Miss = Miss(kind=MissKind.NETWORK, message=clean(error))
             except Forbidden as error:
                 seen = Miss(kind=MissKind.REFUSED, message=clean(error))
             else:
-                seen = read(provider, reply, ident=task.id, secrets=(self._connection.key.reveal(),))
+                seen = read(provider, reply, ident=task.id, secrets=(self.connection.key.reveal(),))
             finally:
                 sent(flying=False)
             self._gate.judge(seen, provider.floor)
@@ -137,7 +137,7 @@ class Looks:
         if self._opened is not None:
             return
         now = time.monotonic()
-        patience = 0.0 if first else self._connection.provider.floor * _STEP
+        patience = 0.0 if first else self.connection.provider.floor * _STEP
         near = [at - now for at in self._ready.values() if at <= now + patience]
         self._opened = asyncio.get_running_loop().call_later(max(0.0, *near, 0.0), self._gather)
 
@@ -151,7 +151,7 @@ class Looks:
     def _depart(self) -> None:
         self._opened = None
         going, self._asked = [a for a in self._asked if not a.reply.done()], []  # some may have left meanwhile
-        batch = self._connection.provider.batch
+        batch = self.connection.provider.batch
         assert batch is not None
         for begin in range(0, len(going), batch.size):
             request = asyncio.create_task(self._send(batch, going[begin : begin + batch.size]), name="look at many")
@@ -160,7 +160,7 @@ class Looks:
 
     async def _send(self, batch: Batch, asked: list[_Asked]) -> None:
         """One request for many tasks."""
-        provider = self._connection.provider
+        provider = self.connection.provider
         found: Mapping[str, Snapshot | Miss | None] = {}
         try:
             if len(asked) == 1:
@@ -176,7 +176,7 @@ class Looks:
                     one.reply.set_result(found.get(one.task.id))
 
     async def _together(self, batch: Batch, asked: list[_Asked]) -> Mapping[str, Snapshot | Miss]:
-        provider = self._connection.provider
+        provider = self.connection.provider
         idents = list(dict.fromkeys(a.task.id for a in asked))
         async with self._gate.passing(urgent=any(a.first for a in asked)):
             for one in asked:
@@ -195,15 +195,15 @@ class Looks:
 
     async def _request(self, batch: Batch, idents: list[str]) -> dict[str, Snapshot | Miss] | Miss:
         """What the reply says of each task, or what is wrong with all of it."""
-        provider = self._connection.provider
+        provider = self.connection.provider
         cap = provider.max_reply * max(1, len(idents) // 4)
         try:
-            reply = await self._http.api(self._connection, fill(batch.request, {}, idents), cap=cap)
+            reply = await self._http.api(self.connection, fill(batch.request, {}, idents), cap=cap)
         except Unreached as error:
             return Miss(kind=MissKind.NETWORK, message=clean(error))
         except Forbidden as error:
             return Miss(kind=MissKind.REFUSED, message=clean(error))
-        return read_batch(provider, reply, idents, (self._connection.key.reveal(),))
+        return read_batch(provider, reply, idents, (self.connection.key.reveal(),))
 
 
 def _wake(call: asyncio.Future[None]) -> None:

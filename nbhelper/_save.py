@@ -95,8 +95,10 @@ class Place:
 
     def make(self) -> None:
         """Create the folder, for its owner only, and refuse one that a link leads out of."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in (self.folder, self.folder.parent):
+        root, provider = self.folder.parent.parent, self.folder.parent
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (provider, self.folder):
+            folder.mkdir(exist_ok=True, mode=0o700)  # each by itself: a mode is not for the parents made on the way
             if folder.is_symlink():
                 raise OSError(errno.ELOOP, f'"{folder.name}" is a link; results are written to real folders only')
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 @pytest.fixture
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory, no keys, no proxies, and afterwards nothing of the library's left in the process."""
-    from nbhelper import _api, _engine, _providers, _session
+    from nbhelper import _begin, _engine, _providers, _session
 
     for name in os.environ:
         if name.endswith("_API_KEY") or name.startswith("NBHELPER_") or name.casefold() in PROXIES:
@@ -27,7 +28,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(_session, "_state", _session._State())
     monkeypatch.setattr(_providers, "_added", {})
-    monkeypatch.setattr(_api, "_warned", set())
+    monkeypatch.setattr(_begin, "_warned", set())
     yield tmp_path
     running = _engine._engine
     if running is not None and running.pollers:
@@ -71,3 +72,25 @@ def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """Everything that anybody logs, at every level."""
     caplog.set_level(logging.DEBUG)
     return caplog
+
+
+@pytest.fixture
+def refused(mill: Mill) -> Callable[..., object]:
+    """Check that a call ends in one line of our own, before any request, folder or database."""
+
+    @contextmanager
+    def check(kind: type[nbh.NbhelperError] = nbh.BadInput, words: str = "") -> Iterator[list[str]]:
+        before, said = sorted(Path.cwd().rglob("*")), []
+        with pytest.raises(kind, match=words or None) as caught:
+            yield said
+        error = caught.value
+        said.append(str(error))
+        assert isinstance(error, nbh.NbhelperError)
+        assert str(error).isprintable()
+        assert 10 < len(str(error)) < 600  # the longest lists forty endpoints
+        assert error.__cause__ is None
+        assert error.__context__ is None or error.__suppress_context__
+        assert mill.server.connections == 0
+        assert sorted(Path.cwd().rglob("*")) == before
+
+    return check

@@ -185,6 +185,11 @@ def _half(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
+async def _blow(it: _Exchange) -> None:
+    packed = await asyncio.to_thread(_bomb)  # takes a third of a second, once
+    await it.send(_reply(200, packed, "content-encoding: gzip"))
+
+
 async def _large(it: _Exchange) -> None:
     await it.send(_reply(200, b"{").replace(b"content-length: 1", b"content-length: 500000000"))
     await _silence(it)
@@ -244,7 +249,7 @@ ACTS: Mapping[str, Callable[[_Exchange], Awaitable[None]]] = {
     "page": lambda it: it.send(_reply(200, _PAGE, kind="text/html")),
     "gzip": lambda it: _changed(it, bytes, "content-encoding: gzip"),
     "gzip-cut": lambda it: _changed(it, lambda body: _half(gzip.compress(body)), "content-encoding: gzip"),
-    "bomb": lambda it: it.send(_reply(200, _bomb(), "content-encoding: gzip")),
+    "bomb": _blow,
     "large": _large,
     "endless": _endless,
     "hints": _hints,

@@ -230,7 +230,7 @@ def read_link(provider: Provider, reply: HttpReply, secrets: Iterable[str] = ())
         return trouble
     link = find(provider.resolve.url, body)
     if isinstance(link, str) and link.strip():
-        return link.strip()
+        return _hidden(link.strip(), secrets)
     return _miss(reply, MissKind.GARBLED, "the reply names no download link", secrets=secrets)
 
 
@@ -251,7 +251,7 @@ def read_created(provider: Provider, endpoint: Endpoint, reply: HttpReply, secre
     if trouble is not None:
         return trouble
     ident = _word(find(endpoint.id or provider.create_id, body))
-    if ident:
+    if ident and ident == _hidden(ident, secrets):
         return ident
     return _miss(reply, MissKind.GARBLED, "the reply to the create names no task id", secrets=secrets)
 
@@ -439,7 +439,7 @@ def _task(
     if not state.final or (finished and created and finished < created):
         finished = None
     size = _count(find(provider.width, body)), _count(find(provider.height, body))
-    outputs = tuple(_outputs(provider, body, size))
+    outputs = tuple(_outputs(provider, body, size, secrets))
     error = None
     if state.final and state is not State.SUCCEEDED:
         # A filled error field beside any other state means nothing: one aggregator keeps the file id there.
@@ -475,16 +475,21 @@ def _task(
 # Outputs
 
 
-def _outputs(provider: Provider, body: Any, size: tuple[int | None, int | None]) -> Iterator[Output]:
+def _outputs(
+    provider: Provider, body: Any, size: tuple[int | None, int | None], secrets: tuple[str, ...]
+) -> Iterator[Output]:
     seen: set[str] = set()
     names: set[str] = set()
     for spec in provider.results:
         for name, value in _leaves(find(spec.path, body), spec.name, spec):
             if len(seen) >= MOST_OUTPUTS:
                 return
-            output = _output(provider, spec, name, value)
+            output = _output(provider, spec, _shown(name, secrets, 120), value)
             if output is None:
                 continue
+            # A link that holds the key would carry it to wherever it leads; without it, it leads nowhere.
+            url, ref = output.url and _hidden(output.url, secrets), output.ref and _hidden(output.ref, secrets)
+            output = replace(output, url=url, ref=ref)
             same = output.url or output.ref or hashlib.sha256(output.data or b"").hexdigest()
             if same in seen:
                 continue
@@ -698,6 +703,12 @@ def _trace(provider: Provider, reply: HttpReply, body: Any, secrets: tuple[str, 
     else:
         told = reply.headers.get(provider.trace.casefold()) or _text(find(provider.trace, body))
     return _shown(told or "", secrets, 120) or None
+
+
+def _hidden(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "[key removed]")
+    return text
 
 
 def _shown(text: object, secrets: tuple[str, ...], limit: int = EXCERPT) -> str:

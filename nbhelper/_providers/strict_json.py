@@ -10,6 +10,9 @@ from typing import Any
 DEEPEST = 64
 """Levels of nesting; no API here goes beyond ten, and Python's own stack ends near a thousand."""
 
+MOST = 100_000
+"""Values in one reply; ten thousand links are a tenth of it, and two megabytes of `{}` would take up 200."""
+
 
 class NotJson(ValueError):
     """The bytes are not JSON that we accept; the text says why."""
@@ -19,10 +22,13 @@ def loads(body: bytes) -> Any:
     """Parse a reply's body; UTF-8, UTF-16 and a byte order mark are understood, NaN and Infinity become None.
 
     Raises:
-        NotJson: Empty, not JSON, too deep, a number of thousands of digits, or one key twice with two values.
+        NotJson: Empty, not JSON, too deep, too many values, a number of thousands of digits, or one key twice with two
+            values.
     """
     if not body.strip():
         raise NotJson("the reply is empty")
+    if sum(map(body.count, (b",", b"[", b"{"))) > MOST:
+        raise NotJson(f"the reply holds more than {MOST:,} values")
     try:
         value = json.loads(body, object_pairs_hook=_pairs, parse_constant=_nothing)
     except NotJson:

@@ -38,7 +38,7 @@ PARSED = {"zero": 0, "minus-one": -1, "fraction": 0.5, "empty-text": "", "text":
 
 @pytest.mark.parametrize("value", VALUES, ids=str)
 @pytest.mark.parametrize(("provider", "body"), representatives())
-def test_a_field_of_another_type_never_ends_a_task(provider, body, value):
+def test_d11_field_of_another_type(provider, body, value):
     """Whatever one field becomes, there is a reading, and its end is one that the state word said."""
     spec = get(provider)
     for path in places(body):
@@ -53,7 +53,7 @@ def test_a_field_of_another_type_never_ends_a_task(provider, body, value):
 
 
 @pytest.mark.parametrize(("provider", "body"), representatives())
-def test_a_missing_field_never_ends_a_task(provider, body):
+def test_d11_field_missing(provider, body):
     """Whatever one field is left out, there is a reading, and its end is one that the state word said."""
     spec = get(provider)
     for path in places(body):
@@ -71,7 +71,7 @@ def test_a_missing_field_never_ends_a_task(provider, body):
 
 
 @pytest.mark.parametrize(("provider", "body"), representatives())
-def test_a_reply_cut_short_is_garbled(provider, body):
+def test_d01_reply_cut_short(provider, body):
     """A reply that broke off anywhere says nothing of the task."""
     raw = json.dumps(body).encode()
     for end in range(len(raw)):
@@ -79,7 +79,7 @@ def test_a_reply_cut_short_is_garbled(provider, body):
 
 
 @pytest.mark.parametrize(("provider", "body"), representatives())
-def test_one_key_twice_with_two_values_is_garbled(provider, body):
+def test_d04_duplicate_keys_anywhere(provider, body):
     """Python keeps the last of two equal keys, others the first: where they differ, neither is believed."""
     raw = json.dumps(body)
     for key in dict.fromkeys(p[-1] for p in places(body) if isinstance(p[-1], str)):
@@ -91,7 +91,7 @@ def test_one_key_twice_with_two_values_is_garbled(provider, body):
 @pytest.mark.parametrize("raw", ["", " \n", "null", "true", "1", '"text"', "[]", "<html>", "{}", "\x00", "{'a': 1}"])
 @pytest.mark.parametrize("status", [200, 204, 302, 400, 404, 429, 500, 530])
 @pytest.mark.parametrize("provider", ["ailab-legacy", "ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie"])
-def test_what_is_no_reply_is_a_miss(provider, status, raw):
+def test_d02_not_an_object_at_any_api(provider, status, raw):
     """Anything but the API's own object is a Miss, for a look, a batch and a create alike."""
     spec, reply = get(provider), HttpReply(status, {}, raw.encode())
 

@@ -1,0 +1,349 @@
+"""Replies with something wrong in them, over a real socket into the store and onto the screen."""
+
+import time
+
+import pytest
+from support.mill import DONE, QUEUED, WORKING, png, provider, sha256
+from support.raw_server import reply
+
+import nbhelper as nbh
+from nbhelper import _history, _pace
+from nbhelper._terminal import Lines
+from nbhelper.types import Miss, Snapshot
+
+BROKEN = {
+    "no JSON": b'{"state": "do',
+    "a page": b"<html><body>Log in</body></html>",
+    "empty": b"",
+    "white space": b" \r\n\t ",
+    "half a word": b"tru",
+    "a control character": b'{"state": "do\x00ne"}',
+}
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Ten minutes of patience last half a second, and slow looks are not slow."""
+    monkeypatch.setattr(_history, "PATIENCE", _history.timedelta(seconds=0.5))
+    monkeypatch.setattr(_pace, "SLOW", 0.1)
+
+
+def ended(ref, **options):
+    """A watch to its end; the history."""
+    return nbh.watch(ref, display=False, **options)[0]
+
+
+def looks(history):
+    return [e.seen for e in history.events if isinstance(e.seen, Snapshot | Miss)]
+
+
+@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
+def test_d01_invalid_json(mill, body):
+    """What is not JSON is a miss with its excerpt kept; the next good reply counts."""
+    history = ended(mill.job(reply(body), WORKING, reply(body), DONE))
+
+    first, _, second, _ = looks(history)
+    assert history.succeeded
+    assert [first.kind, second.kind] == ["garbled", "garbled"]
+    assert first.excerpt == "".join(body.decode().replace("\x00", " ").split("\r\n")).strip()
+
+
+@pytest.mark.parametrize("body", ["[]", '["done"]', '"done"', "17", "null", "true"])
+def test_d02_not_an_object(mill, hasty, body):
+    """JSON that is no object is a miss; where nothing else comes for ten minutes the watch is lost, never failed."""
+    once = ended(mill.job(reply(body.encode()), DONE))
+    always = ended(mill.job(reply(body.encode())))
+
+    assert once.succeeded
+    assert (always.outcome, always.state) == ("lost", None)
+    assert always.facts.misses >= 4
+    assert "unreadable replies" in always.error
+
+
+def test_d03_json_with_comments(mill):
+    """JSON as documents print it, with comments, is not read as JSON."""
+    commented = b'{\n  "state": "done", // the task is over\n  "files": []\n}'
+
+    history = ended(mill.job(reply(commented), WORKING, DONE))
+
+    assert looks(history)[0].kind == "garbled"
+    assert history.succeeded
+
+
+def test_d04_duplicate_keys(mill):
+    """A state said twice in two words is no state, and is recorded; said twice in one word it is one."""
+    twice = reply(b'{"state": "working", "state": "done"}')
+
+    history = ended(mill.job(twice, WORKING, reply(b'{"state": "done", "state": "done"}')))
+
+    assert looks(history)[0].kind == "garbled"
+    assert "twice" in looks(history)[0].message
+    assert history.succeeded
+
+
+def test_d05_numbers_that_are_none(mill):
+    """NaN, infinity and 1e999 are unknown numbers, in memory and in the store."""
+    odd = b'{"state": "working", "percent": NaN, "left": Infinity, "ahead": -Infinity, "credits": 1e999}'
+
+    history = ended(mill.job(reply(odd), reply(odd.replace(b"working", b"done"))))
+    row = nbh.tasks().iloc[0]
+
+    first = looks(history)[0]
+    assert (first.progress, first.seconds_left, first.queue_position, first.credits) == (None, None, None, None)
+    assert row[["credits"]].isna().all()
+    assert row["outcome"] == "succeeded"
+
+
+def test_d06_deep_nesting(mill):
+    """A hundred thousand levels are a miss and no RecursionError."""
+    deep = b'{"state": "done", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+    history = ended(mill.job(reply(deep), WORKING, DONE))
+
+    assert looks(history)[0].kind == "garbled"
+    assert history.succeeded
+
+
+def test_d07_integer_of_thousands_of_digits(mill):
+    """An integer beyond Python's limit of digits is a miss and no ValueError."""
+    long = b'{"state": "done", "credits": ' + b"7" * 5000 + b"}"
+
+    history = ended(mill.job(reply(long), WORKING, DONE))
+
+    assert looks(history)[0].kind == "garbled"
+    assert history.succeeded
+
+
+def test_d06_a_million_values(mill):
+    """A reply of two megabytes can hold a million empty objects, which take up a hundred times as much: a miss."""
+    nbh.register(provider(mill.root, "wide", max_reply=2_000_000, key_variable="MILL_API_KEY"))
+    mill.jobs["x"] = [reply(b'{"state": "done", "x": [' + b"{}," * 600_000 + b"{}]}"), DONE]
+
+    history = ended("wide:x")
+
+    assert looks(history)[0].kind == "garbled"
+    assert "more than 100,000 values" in looks(history)[0].message
+    assert history.succeeded
+
+
+def test_d08_lone_surrogate(mill, tmp_path, capsys):
+    """Half a character passes through store, table, CSV, terminal and card, escaped or as a replacement."""
+    from nbhelper._card import Scene, card
+
+    half = b'{"state": "error", "code": "\\ud800", "why": "half \\ud800 a character", "files": ["https://x/\\udfff"]}'
+    history = ended(mill.job(reply(half)), save=False)
+
+    Lines().print([history], last=True)
+    nbh.to_csv(nbh.tasks(), tmp_path / "t.csv")
+    again = nbh.read_csv(tmp_path / "t.csv")
+    drawn = card([history], Scene(now=history.events[-1].at, base=tmp_path, folder="x"))
+
+    for text in (capsys.readouterr().out, drawn, (tmp_path / "t.csv").read_text("utf-8"), again.to_csv()):
+        text.encode("utf-8")
+    assert history.outcome == "failed"
+    assert again["error_message"].tolist() == nbh.tasks()["error_message"].tolist()
+    assert "half" in again["error_message"].iloc[0]
+
+
+def test_d09_control_characters_and_a_megabyte(mill, capsys):
+    """NUL, bidi overrides, escapes and a megabyte of words: harmless and cut where shown, whole in the raw reply."""
+    long = "\x00\u202e\x1b[2J\x1b]0;owned\x07 not a face. " + "very long " * 90_000
+    history = ended(mill.job({"state": "error", "why": long}))
+
+    Lines().print([history], last=True)
+    shown = capsys.readouterr().out
+
+    assert history.outcome == "failed"
+    for text in (history.error, shown.strip(), repr(history)):
+        assert len(text) < 1000
+        assert text.isprintable()
+    stored = nbh.watch(history.task, display=False)[0]
+    assert stored.snapshot.raw["why"].endswith("very long very long ")
+    assert len(stored.snapshot.raw["why"]) > 900_000
+
+
+def test_d10_integers_beyond_64_bits(mill):
+    """Numbers that no database column holds are kept as text, in the raw reply and after reading back."""
+    big = 2**63
+    history = ended(mill.job({"state": "error", "code": big, "why": -big - 1, "n": [big, 2**200]}))
+
+    stored = nbh.watch(history.task, display=False)[0]
+
+    assert stored.snapshot.error.code == str(big)
+    assert stored.snapshot.raw["n"] == [str(big), str(2**200)]
+    assert nbh.tasks()["error_code"].iloc[0] == str(big)
+
+
+def test_d12_unknown_fields(mill):
+    """Fields that nobody declared change nothing and are kept in the raw reply."""
+    more = {**WORKING, "mood": {"today": ["fine"]}, "status": "failed", "State": "error"}
+
+    history = ended(mill.job(more, {**DONE, "mood": 1}))
+
+    assert [s.state for s in looks(history)] == ["running", "succeeded"]
+    assert looks(history)[0].raw == more
+
+
+def test_d13_unknown_state_word(mill, hasty):
+    """A new word keeps the watch alive and is shown; ten minutes of it are lost, never an end of the task."""
+    once = ended(mill.job({"state": "contemplating"}, {"state": 77}, DONE))
+    always = ended(mill.job({"state": "contemplating"}))
+
+    assert [s.word for s in looks(once)][:2] == ["contemplating", "77"]
+    assert [s.state for s in looks(once)] == ["unknown", "unknown", "succeeded"]
+    assert (always.outcome, always.state) == ("lost", "unknown")
+    assert "contemplating" in always.error
+
+
+@pytest.mark.parametrize("word", ["DONE", "Done", "done.", "d o n e"])
+def test_d14_case_and_space(mill, word):
+    """A word in another writing is unknown unless the provider declares it; space around it is no part of it."""
+    history = ended(mill.job({"state": word}, {"state": " done\n"}))
+
+    assert [s.state for s in looks(history)] == ["unknown", "succeeded"]
+
+
+def test_d15_state_goes_backwards(mill):
+    """From running back to queued: both are kept, and the watch goes on to the end."""
+    history = ended(mill.job(WORKING, QUEUED, WORKING, DONE))
+
+    assert [s.state for s in looks(history)] == ["running", "queued", "running", "succeeded"]
+
+
+def again(mill, later):
+    """A task that succeeds with a good link and a dead one, and says something else when looked at once more."""
+    good, dead = mill.file(reply(png(100))), mill.file(reply(b"", 403))
+    return ended(mill.job({**DONE, "files": [good, dead]}, later))
+
+
+@pytest.mark.parametrize("later", [WORKING, QUEUED, {"state": "contemplating"}], ids=str)
+def test_d16_success_then_running(mill, later):
+    """The first final word stands; what the server says afterwards is one more event."""
+    history = again(mill, later)
+
+    assert history.outcome == "succeeded"
+    assert [s.word for s in looks(history)] == ["done", later["state"]]
+    assert nbh.tasks()["outcome"].tolist() == ["succeeded"]
+
+
+@pytest.mark.parametrize("later", [{"state": "error", "why": "no"}, {"state": "gone"}, {"state": "stopped"}], ids=str)
+def test_d17_success_then_failed(mill, later):
+    """A second final word changes nothing: what was downloaded stays, and the outcome is still success."""
+    history = again(mill, later)
+
+    assert history.outcome == "succeeded"
+    assert [s.word for s in looks(history)] == ["done", later["state"]]
+    assert {n: str(s.state) for n, s in history.saves.items()} == {"files[0]": "saved", "files[1]": "expired"}
+    assert sha256(history.files[0].read_bytes()) == sha256(png(100))
+
+
+def test_d18_odd_progress(mill):
+    """Progress is clamped, nonsense is unknown, the bar never goes back, and the raw number is kept."""
+    told = [10, 140, -3, "80%", None, "soon", [5], True, 30]
+
+    history = ended(mill.job(*({"state": "working", "percent": p} for p in told), DONE))
+
+    running = looks(history)[:-1]
+    assert [s.progress for s in running] == [0.1, 1.0, 0.0, 0.8, None, None, None, None, 0.3]
+    assert [s.raw["percent"] for s in running] == told
+    assert history.facts.progress == 1.0
+
+
+@pytest.mark.parametrize("files", [None, [], "", [None, ""]], ids=str)
+def test_d19_success_without_outputs(mill, files):
+    """The word stands, and the card says that there is no file in the reply."""
+    from nbhelper._card import Scene, card
+
+    history = ended(mill.job({**DONE, "files": files}))
+
+    drawn = card([history], Scene(now=history.events[-1].at, base=None, folder="x"))
+    assert history.outcome == "succeeded"
+    assert history.outputs == ()
+    assert "no file in the reply" in drawn
+
+
+def test_d20_outputs_while_running(mill):
+    """A result named while the task runs is on disk before the task is over."""
+    link = mill.file(reply(png(50)))
+    ident = mill.job({**WORKING, "files": [link]})
+    watch = nbh.watch(ident, display=False, block=False)
+
+    deadline = time.monotonic() + 20
+    while not watch.files:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    early = watch[0]
+    mill.jobs[ident.partition(":")[2]][:] = [{**DONE, "files": [link]}]
+    history = watch.result(20)
+
+    assert early.state == "running"
+    assert early.files[0].read_bytes() == png(50)
+    assert history.succeeded
+    assert len(mill.asked("/files/")) == 1
+
+
+def test_d21_the_same_link_twice_and_ten_thousand(mill):
+    """Equal links are one output; beyond 256 outputs nothing is fetched, and the raw reply has every link."""
+    link = mill.file(reply(png(50)))
+    many = [f"{mill.root}/none/{n}" for n in range(10_000)]
+
+    twice = ended(mill.job({**DONE, "files": [link, link, {"again": link}]}))
+    lots = ended(mill.job({**DONE, "files": many}), save=False)
+
+    assert [o.name for o in twice.outputs] == ["files[0]"]
+    assert len(mill.asked("/files/")) == 1
+    assert len(lots.outputs) == 256
+    assert len(lots.snapshot.raw["files"]) == 10_000
+
+
+def test_d22_another_tasks_reply(mill):
+    """A reply about another task says nothing of ours, whatever state it names."""
+    nbh.register(provider(mill.root, "picky", reply_id="id", key_variable="MILL_API_KEY"))
+    mill.jobs["mine"] = [{"id": "theirs", "state": "error"}, {"id": "theirs", **DONE}, {"id": "mine", **DONE}]
+
+    history = ended("picky:mine")
+
+    assert [getattr(s, "kind", None) for s in looks(history)] == ["garbled", "garbled", None]
+    assert "theirs" in looks(history)[0].message
+    assert history.succeeded
+
+
+TIMES = {
+    "seconds": (1_768_888_519, "2026-01-20 05:55:19+00:00"),
+    "milliseconds": (1_768_888_519_000, "2026-01-20 05:55:19+00:00"),
+    "text": ("2026-01-20T05:55:19Z", "2026-01-20 05:55:19+00:00"),
+    "zero": (0, None),
+    "negative": (-5, None),
+    "year 58295": (1_777_474_689_024_000, None),
+    "year 9999 in text": ("9999-12-31T23:59:59-23:59", None),
+    "no zone": ("2026-01-20T05:55:19", None),
+    "words": ("yesterday", None),
+    "infinite": ("1e999", None),
+    "list": ([1], None),
+}
+
+
+@pytest.mark.parametrize(("told", "reads"), TIMES.values(), ids=TIMES)
+def test_d23_odd_times(mill, told, reads):
+    """Seconds, milliseconds and ISO text are times; absurd ones are missing in the table and kept in the raw reply."""
+    nbh.register(provider(mill.root, "clocked", created_at="made", key_variable="MILL_API_KEY"))
+    mill.jobs["x"] = [{**DONE, "made": told}]
+
+    history = ended("clocked:x")
+
+    created = nbh.tasks()["created_at"].iloc[0]
+    assert (str(created) if reads else created.isoformat() if created == created else None) == reads  # noqa: PLR0124
+    assert history.snapshot.raw["made"] == told
+
+
+def test_d24_stuck_running(mill):
+    """A task that never ends stops with the watch's timeout, says so, and is taken up again."""
+    ident = mill.job(WORKING)
+
+    stopped = ended(ident, timeout=0.5)
+    mill.jobs[ident.partition(":")[2]][:] = [DONE]
+    again = ended(ident)
+
+    assert (stopped.outcome, stopped.state) == ("stopped", "running")
+    assert "timeout of 0.5 s" in stopped.error
+    assert again.outcome == "succeeded"

@@ -1,0 +1,376 @@
+"""Where people run it: scripts, loops, threads, terminals, notebooks, each as a real process with the same result."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from textwrap import dedent, indent
+
+import nbformat
+import pytest
+from kernels import Kernel, frozen, of, printed, raised, variables
+from support.mill import DONE, FLOOR, KEY, WORKING, Mill, later, png, sha256, silence
+from support.raw_server import reply
+from support.scripts import ROOT, run, start
+from support.waiting import until
+
+import nbhelper as nbh
+
+PICTURE = png(3000)
+SETUP = dedent("""
+    import asyncio, hashlib, os, sys, threading
+    import nbhelper as nbh
+    from support.mill import provider
+
+    nbh.register(provider(os.environ["MILL_ROOT"]))
+
+    def tell(found):
+        h = found[0] if isinstance(found, (list, nbh.Watch)) else found
+        print("result", h.outcome, len(h.files), hashlib.sha256(h.files[0].read_bytes()).hexdigest())
+""")
+ASYNC = """
+async def main():
+    tell(await nbh.watch("mill:x"))
+asyncio.run(main())
+"""
+SCRIPTS = {
+    "plain script": 'tell(nbh.watch("mill:x"))',
+    "asyncio.run": ASYNC,
+    "blocking inside a loop": 'async def main():\n    tell(nbh.watch("mill:x", block=True))\nasyncio.run(main())',
+    "thread": 't = threading.Thread(target=lambda: tell(nbh.watch("mill:x")))\nt.start()\nt.join()',
+    "two loops in turn": f"{ASYNC}\nasyncio.run(main())",
+    "two loops at once": f"""
+def go():
+{indent(ASYNC, "    ")}
+both = [threading.Thread(target=go) for _ in range(2)]
+[t.start() for t in both]
+[t.join() for t in both]
+""",
+    "run_sync": 'async def main():\n    return await nbh.watch("mill:x")\ntell(nbh.run_sync(main()))',
+    "as_completed": 'tell(list(nbh.watch("mill:x", block=False, display=False).as_completed()))',
+}
+PATCHED = "import nest_asyncio; nest_asyncio.apply()\n"
+
+
+def _script(code):
+    return lambda folder: [sys.executable, "-c", code]
+
+
+def _file(name, code, *command):
+    def make(folder):
+        (folder / name).write_text(code)
+        return [sys.executable, *command, name]
+
+    return make
+
+
+def _book(code, *command):
+    def make(folder):
+        kernel = {"name": "python3", "display_name": "x", "language": "python"}
+        book = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+        book.cells = [nbformat.v4.new_code_cell(c) for c in (SETUP, code)]
+        nbformat.write(book, folder / "book.ipynb")
+        return [sys.executable, "-m", *command]
+
+    return make
+
+
+PLACES = {
+    **{name: _script(SETUP + code) for name, code in SCRIPTS.items()},
+    "nest_asyncio applied before the import": _script(PATCHED + SETUP + ASYNC),
+    "nest_asyncio applied after the import": _script(SETUP + PATCHED + ASYNC),
+    "IPython in a terminal": _file(
+        "x.ipy", SETUP + SCRIPTS["plain script"], "-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor"
+    ),
+    "IPython in a terminal, await": _file(
+        "x.ipy", f'{SETUP}tell(await nbh.watch("mill:x", display="text"))', "-m", "IPython", "--simple-prompt"
+    ),
+    "pytest": _file(
+        "test_x.py", f"{SETUP}\ndef test_x():\n    {SCRIPTS['plain script']}\n",
+        "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider",
+    ),
+    "nbconvert": _book(
+        SCRIPTS["plain script"], "nbconvert", "--execute", "--to", "markdown", "--stdout", "book.ipynb"
+    ),
+    "papermill": _book(
+        SCRIPTS["plain script"], "papermill", "book.ipynb", "-", "--no-progress-bar", "--log-output"
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """What every place printed, run side by side; each has a mill of its own and an empty folder."""
+
+    def go(name):
+        folder = tmp_path_factory.mktemp(name.replace(" ", "-"))
+        mill = Mill()
+        mill.job(WORKING, {**DONE, "files": [mill.file(reply(PICTURE))]}, ident="x")
+        more = {"MILL_ROOT": mill.root, "MILL_API_KEY": KEY, "COLUMNS": "200"}
+        try:
+            done = subprocess.run(
+                PLACES[name](folder), cwd=folder, env={**variables(folder), **more}, capture_output=True, text=True,
+                timeout=100, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        finally:
+            mill.close()
+        return done, len(mill.asked("/jobs/x"))
+
+    with ThreadPoolExecutor(3) as pool:
+        return dict(zip(PLACES, pool.map(go, PLACES), strict=True))
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("place", PLACES)
+def test_g23_everywhere_the_same(places, place):
+    """The same task has the same outcome, file and number of looks; where there is no front end, progress is text."""
+    done, looks = places[place]
+
+    told = {line.strip() for line in done.stdout.splitlines() + done.stderr.splitlines() if "result succeeded" in line}
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {line[line.index("result") :].split("\\n")[0].rstrip('",') for line in told} == {
+        f"result succeeded 1 {sha256(PICTURE)}"
+    }
+    assert looks == 2
+    if place not in {"nbconvert", "papermill", "as_completed"}:
+        assert "mill:x succeeded after" in done.stdout
+    if place in SCRIPTS:
+        assert done.stderr == ""
+
+
+BLOCKED = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"ipywidgets", "comm", "IPython", "ipykernel", "traitlets"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def test_g24_no_widget_stack(mill, tmp_path):
+    """Without ipywidgets, comm and IPython, every display falls back to text, and nothing is an ImportError."""
+    mill.job(WORKING, DONE, ident="x")
+    shown = "for d in ('auto', 'widget', 'html', 'text', False): print(nbh.watch('mill:x', display=d))"
+    paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
+
+    done = run(BLOCKED + SETUP + shown, cwd=tmp_path, MILL_ROOT=mill.root, MILL_API_KEY=KEY, PYTHONPATH=paths)
+
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout.count("<Watch mill:x succeeded>") == 5
+    assert done.stdout.count("mill:x succeeded after") == 4
+
+
+def test_interrupt_anywhere(mill, tmp_path):
+    """Ctrl-C at any moment of a run ends it in time with no other noise, and the next run has every result."""
+    for n in range(4):
+        mill.job(WORKING, {**DONE, "files": [mill.file(later(0.05, reply(png(500, n))))]}, ident=f"t{n}")
+    names = [f"mill:t{n}" for n in range(4)]
+    code = SETUP + dedent(f"""
+        print("ready", flush=True)
+        try:
+            nbh.watch({names}, display="text")
+            nbh.tasks()
+            [nbh.watch(n, display=False, interval=0.1, timeout=0.3) for n in {names}]
+        except KeyboardInterrupt:
+            os._exit(130) if "hard" in sys.argv else sys.exit(130)
+    """)
+    paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
+    seen = []
+    for n, delay in enumerate((0.0, 0.03, 0.1, 0.15, 0.25, 0.4)):
+        process = start(
+            code, *["hard"] * (n % 2), cwd=tmp_path, MILL_ROOT=mill.root, MILL_API_KEY=KEY, PYTHONPATH=paths
+        )
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        out, err = process.communicate(timeout=30)
+        seen.append((process.returncode, err, time.monotonic() - sent))
+        assert "Traceback" not in out
+
+    final = nbh.watch(names, display=False).result(20)
+
+    assert {code for code, _, _ in seen} <= {0, 130}
+    assert {err for _, err, _ in seen} == {""}
+    assert max(seconds for *_, seconds in seen) < 4
+    assert [len(h.files) for h in final] == [1] * 4
+
+
+# A kernel
+
+
+@pytest.fixture(scope="module")
+def factory():
+    made = Mill()
+    yield made
+    made.close()
+    assert made.server.faults == []
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """A copy of the library that a test may change."""
+    folder = tmp_path_factory.mktemp("copy")
+    shutil.copytree(Path(nbh.__file__).parent, folder / "nbhelper", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory, factory, library):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MILL_ROOT", factory.root)
+        patch.setenv("MILL_API_KEY", KEY)
+        made = Kernel(tmp_path_factory.mktemp("kernel"))
+    made.run(
+        f"import sys; sys.path.insert(0, {str(library)!r})\nimport os; os.environ['MILL_API_KEY'] = {KEY!r}{SETUP}"
+    )
+    yield made
+    made.close()
+
+
+MOMENTS = {
+    "waiting": (1, "nbh.watch('mill:{0}', display=False).result()"),
+    "twice": (2, "nbh.watch('mill:{0}', display=False).result()"),
+    "downloading": (1, "nbh.watch('mill:{0}-files', display=False).result()"),
+    "writing": (1, "nbh.watch(['mill:{0}', *(f'mill:{0}-{{n}}' for n in range(60))], display=False).result()"),
+    "drawing": (1, "nbh.watch('mill:{0}', block=True, display='html')"),
+}
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_g17_interrupt(kernel, factory, moment):
+    """Interrupted while it waits, loads, writes or draws, the cell ends in time and says one line; the kernel lives."""
+    times, code = MOMENTS[moment]
+    factory.job(WORKING, ident=moment)
+    factory.job({**DONE, "files": [factory.file(silence)]}, ident=f"{moment}-files")
+    for n in range(60):
+        factory.job(WORKING, ident=f"{moment}-{n}")
+    asked = kernel.send(f"print('ready')\n{code.format(moment)}")
+    kernel.until(lambda m: "ready" in str(m["content"].get("text")))
+    until(lambda: len(factory.looks.get(moment, factory.looks.get(f"{moment}-files", ()))) >= 1)
+
+    begun = time.monotonic()
+    for _ in range(times):
+        kernel.manager.interrupt_kernel()
+    sent = kernel.finish(asked)
+
+    assert time.monotonic() - begun < 2
+    # Interrupted while it shows the first one, IPython itself writes the word and no traceback.
+    assert raised(sent) == ["KeyboardInterrupt"] or printed(sent).endswith("KeyboardInterrupt")
+    lines = [line for line in printed(sent).splitlines() if line not in {"ready", "KeyboardInterrupt"}]
+    assert [line[:20] for line in lines] == ["Interrupted the wait"]
+    assert kernel.value("print(6 * 7)") == "42"
+
+
+@pytest.mark.kernel
+def test_g19_cell_run_twice(kernel, factory):
+    """A cell run three times shows a card each time, and its task is looked at by one poller."""
+    ref = factory.job(WORKING, ident="again")
+    for _ in range(3):
+        sent = kernel.run(f"w = nbh.watch('{ref}', interval=0.1)", cell="a")
+        assert len(of(sent, "display_data")) == 1
+    until(lambda: len(factory.looks.get("again", ())) >= 8)
+    factory.jobs["again"][:] = [DONE]
+
+    assert kernel.value("print(w.result(20).outcome)") == "succeeded"
+    assert min(factory.starts(ref)) >= FLOOR
+
+
+@pytest.mark.kernel
+def test_g18_kernel_killed_while_downloading(tmp_path, factory):
+    """A kernel dies in the middle of a download; the next one has the whole file, byte for byte, and nothing half."""
+    whole = reply(png(200_000, 8), headers={"etag": '"8"'})
+
+    async def stuck(conn, _asked):
+        await conn.send(whole[:-5000])
+        await conn.gone()
+
+    link = factory.file(stuck, whole)
+    factory.job({**DONE, "files": [link]}, ident="cut")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MILL_ROOT", factory.root)
+        patch.setenv("MILL_API_KEY", KEY)
+        made = Kernel(tmp_path)
+    try:
+        setup = f"import os; os.environ['MILL_API_KEY'] = {KEY!r}{SETUP}"
+        made.run(setup)
+        made.run("w = nbh.watch('mill:cut')")
+        until(lambda: len(factory.asked(link.removeprefix(factory.root))) == 1)
+        made.manager.restart_kernel(now=True)
+        made.client.wait_for_ready(timeout=60)
+        made.run(setup)
+
+        told = made.value("h = nbh.watch('mill:cut', display=False).result(30); print(h.outcome, len(h.files))")
+        digest = made.value("print(hashlib.sha256(h.files[0].read_bytes()).hexdigest())")
+    finally:
+        made.close()
+
+    assert told == "succeeded 1"
+    assert digest == sha256(png(200_000, 8))
+
+
+@pytest.mark.kernel
+def test_g20_front_end_closed_and_opened(kernel, factory):
+    """While nobody is connected the watching goes on; whoever comes back finds the end, and the card draws it."""
+    factory.job(WORKING, ident="left")
+    kernel.run("w = nbh.watch('mill:left', interval=0.1)", cell="left")
+    kernel.client.stop_channels()
+    seen = len(factory.looks.get("left", ()))
+    until(lambda: len(factory.looks.get("left", ())) >= seen + 3)
+    factory.jobs["left"][:] = [DONE]
+    until(lambda: factory.replied["left"][-1] and factory.looks["left"])
+
+    kernel.client = kernel.manager.client()
+    kernel.client.start_channels()
+    kernel.client.wait_for_ready(timeout=60)
+
+    assert kernel.value("print(w.result(20).outcome)") == "succeeded"
+    until(lambda: kernel.value("print(w._card.over)") == "True")
+    drawn = of(kernel.run("w", cell="back"), "display_data")[-1]["content"]["data"]
+    assert "mill:left: succeeded" in drawn["text/plain"]
+
+
+@pytest.mark.kernel
+def test_g25_threads_print_nowhere(kernel, factory):
+    """While a task is watched, the cells that run meanwhile show what they print and nothing else."""
+    factory.job(*[{"state": "working", "percent": p} for p in range(0, 100, 5)], DONE, ident="busy")
+    kernel.run("w = nbh.watch('mill:busy', interval=0.1)", cell="b")
+
+    for n in range(10):
+        sent = kernel.run(f"import time; time.sleep(0.1); print({n})", cell=f"c{n}")
+        mine = [m for m in sent if m["msg_type"] in {"stream", "display_data", "execute_result", "error"}]
+        assert [m["content"].get("text") for m in mine] == [f"{n}\n"]
+    assert kernel.value("print(w.result(20).outcome)") == "succeeded"
+    kernel.until(frozen("busy"))
+
+
+@pytest.mark.kernel
+def test_g28_autoreload(kernel, factory, library):
+    """With `%autoreload 2`, a changed source file and a second import change nothing that is watched."""
+    factory.job(WORKING, ident="kept")
+    kernel.run("%load_ext autoreload\n%autoreload 2\nw = nbh.watch('mill:kept', display=False, interval=0.1)")
+    assert kernel.value("print(nbh.__file__)").startswith(str(library))
+    for name in ("_text.py", "_history.py", "_pace.py", "_engine.py", "_poller.py", "__init__.py"):
+        path = library / "nbhelper" / name
+        path.write_text(path.read_text() + "\n# changed\n")
+        future = time.time() + 5
+        os.utime(path, (future, future))
+    kernel.run("import nbhelper as nbh\nimport importlib; importlib.reload(nbh)")
+    seen = len(factory.looks["kept"])
+    until(lambda: len(factory.looks["kept"]) >= seen + 3)
+    factory.job(WORKING, DONE, ident="new")
+
+    told = kernel.value("print(nbh.watch('mill:new', display=False).result(20).outcome)")
+    factory.jobs["kept"][:] = [DONE]
+    kept = kernel.value("print(w.result(20).outcome)")
+    threads = kernel.value("import threading; print(sum(t.name == 'nbhelper' for t in threading.enumerate()))")
+    kernel.run("%autoreload 0")
+
+    assert (told, kept) == ("succeeded", "succeeded")
+    assert int(threads) <= 2

@@ -1,0 +1,312 @@
+"""The history's file: full disks, killed and rival processes, and files that are none, seen from the public side.
+
+What only the store can show (every cut, every flipped byte, a thousand kills) is tested with it in tests/store.
+"""
+
+import os
+import random
+import shutil
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from support.mill import DONE, KEY, WORKING, png
+from support.raw_server import reply
+from support.scripts import start
+from support.waiting import until
+
+import nbhelper as nbh
+
+SCRIPT = dedent("""
+    import os, sys, time
+    import nbhelper as nbh
+
+    nbh.register(nbh.Provider(
+        name="mill", base_url=sys.argv[1], key_variable="MILL_API_KEY", floor=0.1, poll="GET /jobs/{id}",
+        state="state", words={"working": "running", "done": "succeeded"}, outputs="files",
+    ))
+
+    def watch(*names, **more):
+        return nbh.watch([f"mill:{n}" for n in names], **{"block": False, "display": False, "interval": 0.1, **more})
+""")
+
+
+DAMAGE = pytest.mark.filterwarnings("ignore:.*(damaged|history):UserWarning")  # what is missing is told
+
+
+@pytest.fixture
+def script(mill, tmp_path):
+    """Begin a script in which the mill is registered."""
+    begun = []
+
+    def begin(code):
+        begun.append(start(SCRIPT + dedent(code), mill.root, cwd=tmp_path, MILL_API_KEY=KEY))
+        return begun[-1]
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def book(mill):
+    """A store with three finished tasks, closed; its history's path."""
+    refs = [mill.job(WORKING, {**DONE, "credits": n}, ident=f"b{n}") for n in range(3)]
+    folder = nbh.watch(refs, display=False).folder
+    from nbhelper import _session
+
+    _session.store().close()
+    return folder / "history.db"
+
+
+def rows_are_sound(n=None):
+    """Whatever can be read is whole: numbered without gaps or doubles, with the outcome that was seen."""
+    events, tasks = nbh.events(), nbh.tasks()
+    assert set(tasks["outcome"].dropna()) <= {"succeeded", "stopped", "lost"}
+    if n is not None:
+        assert len(tasks) == n
+    return tasks, events
+
+
+def test_g01_disk_full(mill, script):
+    """A file that does not fit is the output's trouble, told and not half renamed; the watch goes on to its end."""
+    mill.job(WORKING, {**DONE, "files": [mill.file(reply(png(3_000_000))), mill.file(reply(png(100, 2)))]}, ident="x")
+    process = script("""
+    import resource, signal
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+    h = watch("x").result(30)[0]
+    print(h.outcome, sorted(str(s.state) for s in h.saves.values()), [s.message for s in h.saves.values() if s.message])
+    """)
+
+    out, err = process.communicate(timeout=60)
+
+    assert (err, process.returncode) == ("", 0)
+    assert out.startswith("succeeded ['failed', 'saved'] ['cannot write the file: File too large']")
+    assert not [p for p in Path("nbhelper-data").rglob("*") if p.suffix == ".png" and p.stat().st_size > 200]
+
+
+@pytest.mark.parametrize("folder", ["/proc/nbhelper", "file/below", "/dev/null"])
+def test_g02_folder_that_cannot_be(mill, tmp_path, folder):
+    """A folder that cannot be made or written is told in one line before anything is asked of the API."""
+    (tmp_path / "file").write_text("x")
+
+    ref = mill.job()
+    with pytest.raises((nbh.BadInput, nbh.StoreError)) as caught:
+        nbh.watch(ref, display=False, save=nbh.set_store(folder) / "results")
+
+    assert str(caught.value).isprintable()
+    assert mill.server.connections == 0
+
+
+def test_g03_sync_fails(mill, monkeypatch):
+    """A file whose sync fails is not called saved, and what it was written to has no final name."""
+
+    def broken(handle):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+
+    history = nbh.watch(mill.job({**DONE, "files": [mill.file(reply(png(64)))]}), display=False)[0]
+
+    assert history.outcome == "succeeded"
+    assert [str(s.state) for s in history.saves.values()] == ["failed"]
+    assert list(Path("nbhelper-data").rglob("*.png")) == []
+
+
+def test_g04_killed(mill, script):
+    """Killed at any moment, a process has kept every observation that it showed, and the next one goes on."""
+    rng = random.Random(4)
+    for n in range(5):
+        mill.job(WORKING, ident=f"k{n}")
+        process = script(f"""
+        w = watch("k{n}")
+        while True:
+            print(len(w[0].events), flush=True)
+            time.sleep(0.001)
+        """)
+        until(lambda n=n: len(mill.looks.get(f"k{n}", ())) >= 2)
+        time.sleep(rng.random() / 4)
+        process.kill()
+        shown = int(process.communicate()[0].split()[-1])
+        assert len(nbh.events()[lambda f, n=n: f["task"] == f"mill:k{n}"]) >= shown
+        mill.jobs[f"k{n}"][:] = [DONE]
+
+    assert [h.outcome for h in nbh.watch([f"mill:k{n}" for n in range(5)], display=False)] == ["succeeded"] * 5
+    rows_are_sound(5)
+
+
+def damaged(book, change):
+    """The store with its history changed; opened anew."""
+    folder = book.parent.with_name(f"damaged-{random.random()}")
+    shutil.copytree(book.parent, folder)
+    change(folder / "history.db")
+    nbh.set_store(folder)
+    return folder
+
+
+@DAMAGE
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.35, 0.6, 0.85, 0.999])
+def test_g05_file_cut(mill, book, part):
+    """Cut anywhere, a history is opened or moved aside, never deleted, and watching goes on."""
+    size = book.stat().st_size
+
+    folder = damaged(book, lambda path: os.truncate(path, int(size * part)))
+    tasks, _ = rows_are_sound()
+    again = nbh.watch("mill:b0", display=False)[0]
+
+    assert len(tasks) <= 3
+    assert again.outcome == "succeeded"
+    assert part == 0 or sum(p.stat().st_size for p in folder.rglob("history*")) >= int(size * part)
+
+
+@DAMAGE
+def test_g06_flipped_bits(mill, book):
+    """A flipped bit anywhere hides what it hit and nothing else: what is read is what was written, or nothing."""
+    from nbhelper import _session
+
+    kept = nbh.tasks().set_index("task_id")
+    data, rng = book.read_bytes(), random.Random(6)
+    for _ in range(25):
+        at, bit = rng.randrange(100, len(data)), 1 << rng.randrange(8)
+        changed = data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :]
+        damaged(book, lambda path, changed=changed: path.write_bytes(changed))
+        tasks, _ = rows_are_sound()
+        for row in tasks.to_dict("records"):
+            assert row["task_id"] in kept.index
+            assert row["credits"] == kept.loc[row["task_id"], "credits"]
+        _session.store().close()
+
+
+def test_g07_two_processes_one_task(mill, script):
+    """Two processes watch one task: both see its end, and no observation is kept twice."""
+    mill.job(WORKING, ident="x")
+    both = [script("print(watch('x').result(40)[0].outcome)") for _ in range(2)]
+    until(lambda: len(mill.looks.get("x", ())) >= 6)
+    mill.jobs["x"][:] = [DONE]
+
+    assert [p.communicate(timeout=60) for p in both] == [("succeeded\n", "")] * 2
+    seqs = nbh.events()["seq"].tolist()
+    assert seqs == list(range(1, len(seqs) + 1))
+    rows_are_sound(1)
+
+
+def test_g08_two_processes_many_tasks(mill, script):
+    """Two processes write one history at once: no row of either is missing, and nobody says that it is locked."""
+    for n in range(40):
+        mill.job(WORKING, DONE, ident=f"m{n}")
+    both = [script(f"print(len(watch(*(f'm{{n}}' for n in range({a}, {a + 20}))).result(60)))") for a in (0, 20)]
+
+    assert [p.communicate(timeout=90) for p in both] == [("20\n", "")] * 2
+    tasks, events = rows_are_sound(40)
+    assert set(tasks["outcome"]) == {"succeeded"}
+    assert events.groupby("task")["seq"].max().min() >= 3
+
+
+def test_g09_a_writer_beside_us(mill, book):
+    """While another connection writes, ours waits for its turn instead of failing on what it has read before."""
+    ref = mill.job(WORKING, ident="late")
+    watch = nbh.watch(ref, display=False, block=False, interval=0.1)
+    with sqlite3.connect(book, isolation_level=None, timeout=20) as other:
+        for _ in range(10):
+            other.execute("BEGIN IMMEDIATE")
+            time.sleep(0.03)
+            other.execute("COMMIT")
+    other.close()
+    mill.jobs["late"][:] = [DONE]
+
+    history = watch.result(20)
+
+    assert history.succeeded
+    assert watch.notes == ()
+    assert len(nbh.events()[lambda f: f["task"] == "mill:late"]) == len(history.events)
+
+
+def test_g10_lock_holder_killed(mill, book, script):
+    """Whoever holds the history's lock is killed: the lock is gone with it, and nothing waits for ever."""
+    process = script(f"""
+    import sqlite3
+    db = sqlite3.connect({str(book)!r}, isolation_level=None)
+    db.execute("BEGIN IMMEDIATE")
+    print("held", flush=True)
+    time.sleep(60)
+    """)
+    assert process.stdout.readline() == "held\n"
+    mill.job(ident="held")
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(lambda: nbh.watch("mill:held", display=False)[0])
+        process.kill()
+
+        assert future.result(30).succeeded
+
+
+def other_database(path):
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE recipes (name TEXT)")
+        db.execute("INSERT INTO recipes VALUES ('soup')")
+    db.close()
+
+
+def a_folder(path):
+    path.unlink()
+    path.mkdir()
+    (path / "note.txt").write_text("mine")
+
+
+STRANGERS = {
+    "text": lambda path: path.write_text("shopping list\n" * 400),
+    "another program's": other_database,
+    "a folder": a_folder,
+    "nothing in it": lambda path: path.write_bytes(b""),
+}
+
+
+@DAMAGE
+@pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS)
+def test_g11_not_ours(mill, book, stranger):
+    """What is no history of ours is moved aside as it is, and a new one is begun."""
+    folder = damaged(book, stranger)
+    before = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and "history" in str(p))
+
+    history = nbh.watch("mill:b1", display=False)[0]
+
+    assert history.succeeded
+    assert nbh.tasks()["task_id"].tolist() == ["b1"]
+    assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and "history" in str(p)) >= before
+
+
+@DAMAGE
+@pytest.mark.parametrize("at", [0, 16, 100])
+def test_g12_garbage_in_the_header(mill, book, at):
+    """Garbage where the file's header stands: kept beside, and watching goes on."""
+    data = book.read_bytes()
+
+    folder = damaged(book, lambda path: path.write_bytes(data[:at] + b"\xde\xad" * 40 + data[at + 80 :]))
+    rows_are_sound()
+    again = nbh.watch("mill:b2", display=False)[0]
+
+    assert again.succeeded
+    assert any(p.stat().st_size >= len(data) for p in folder.rglob("history*"))
+
+
+def test_g14_newer_schema(mill, book):
+    """What a newer version wrote is shown, never written to, and the text says what to upgrade."""
+
+    def newer(path):
+        with sqlite3.connect(path) as db:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            db.execute(f"PRAGMA user_version = {version + 1}")
+        db.close()
+
+    folder = damaged(book, newer)
+    before = (folder / "history.db").read_bytes()
+
+    assert sorted(nbh.tasks()["task_id"]) == ["b0", "b1", "b2"]
+    with pytest.raises(nbh.StoreError, match="pgrade nbhelper"):
+        nbh.watch("mill:new", display=False)
+    assert (folder / "history.db").read_bytes() == before

@@ -1,0 +1,286 @@
+"""The disk, other processes, clocks and limits: each in a process of its own, with real files and signals."""
+
+import signal
+import sqlite3
+import stat
+import time
+from datetime import datetime, timedelta
+from itertools import pairwise
+from textwrap import dedent
+
+import pytest
+from support.mill import DONE, KEY, WORKING, png, reset, silence
+from support.raw_server import reply
+from support.scripts import start
+from support.waiting import until
+
+import nbhelper as nbh
+from nbhelper import _poller
+from nbhelper.types import Miss, Snapshot
+
+MILL = dedent("""
+    import os, sys, time
+    import nbhelper as nbh
+
+    nbh.register(nbh.Provider(
+        name="mill", base_url=sys.argv[1], key_variable="MILL_API_KEY", floor=0.1, poll="GET /jobs/{id}",
+        state="state", words={"working": "running", "done": "succeeded"}, outputs="files", looks_per_second=500,
+    ))
+
+    def watch(*names, **more):
+        return nbh.watch([f"mill:{n}" for n in names], **{"block": False, "display": False, **more})
+
+    def until(condition):
+        ends = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < ends
+            time.sleep(0.005)
+""")
+
+
+@pytest.fixture
+def script(mill, tmp_path):
+    """Begin a script in which the mill is registered."""
+    begun = []
+
+    def begin(code, *arguments):
+        process = start(MILL + dedent(code), mill.root, *arguments, cwd=tmp_path, MILL_API_KEY=KEY)
+        begun.append(process)
+        return process
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def said(process, code=0):
+    """What a script said, once it has ended without a word on stderr."""
+    out, err = process.communicate(timeout=40)
+    assert (err, process.returncode) == ("", code)
+    return out.splitlines()
+
+
+def looks(history):
+    return [e.seen for e in history.events if isinstance(e.seen, Snapshot | Miss)]
+
+
+def test_g15_rollback_journal(mill, tmp_path):
+    """The history keeps a rollback journal, synced at each write: no WAL, which network folders cannot hold."""
+    nbh.watch(mill.job(), display=False)
+
+    with sqlite3.connect(tmp_path / "nbhelper-data" / "history.db") as db:
+        mode = db.execute("PRAGMA journal_mode").fetchone()[0]
+    db.close()
+
+    assert mode == "delete"
+    assert not list((tmp_path / "nbhelper-data").glob("*-wal"))
+
+
+def test_g16_fork_after_open(mill, script):
+    """A fork while a watch and the store are open: the child has an engine and a connection of its own, both write."""
+    mill.job(WORKING, ident="x")
+    mill.job(DONE, ident="y")
+    process = script("""
+    w = watch("x")
+    until(lambda: w[0].state)
+    child = os.fork()
+    if child == 0:
+        ok = nbh.watch("mill:y", display=False)[0].succeeded
+        os._exit(0 if ok else 1)
+    print(os.waitpid(child, 0)[1], flush=True)
+    seen = len(w[0].events)
+    until(lambda: len(w[0].events) > seen + 2)
+    w.stop()
+    print(w.result(10)[0].outcome)
+    """)
+
+    assert said(process) == ["0", "stopped"]
+    assert sorted(nbh.tasks()["outcome"]) == ["stopped", "succeeded"]
+
+
+def test_g21_sleep(mill, script):
+    """A machine that slept: on waking the task is looked at at once and once, and the watch goes on to its end."""
+    mill.job(WORKING, ident="x")
+    process = script("print(watch('x').result(60)[0].outcome)")
+    until(lambda: len(mill.looks.get("x", ())) >= 3)
+
+    process.send_signal(signal.SIGSTOP)
+    until(lambda: len(mill.replied["x"]) == len(mill.looks["x"]))
+    asleep = time.monotonic()
+    until(lambda: time.monotonic() - asleep > 2.5)
+    before, woken = len(mill.looks["x"]), time.monotonic()
+    process.send_signal(signal.SIGCONT)
+    until(lambda: len(mill.looks["x"]) >= before + 3)
+    mill.jobs["x"][:] = [DONE]
+
+    assert said(process) == ["succeeded"]
+    assert mill.looks["x"][before] - woken < 1
+    assert all(b - a >= 0.1 for a, b in pairwise(mill.looks["x"][before:]))
+
+
+class Jumping(datetime):
+    """A wall clock that is put forward and back while nobody looks."""
+
+    offset = timedelta(0)
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + cls.offset
+
+
+JUMPS = {"a day forward": timedelta(days=1), "a day back": timedelta(days=-1), "an hour back": timedelta(hours=-1)}
+
+
+@pytest.mark.parametrize("jump", JUMPS.values(), ids=JUMPS)
+def test_g22_clock_that_jumps(mill, monkeypatch, jump):
+    """The wall clock jumps in the middle: the order stays, nothing expires early, no pause and no time is negative."""
+    monkeypatch.setattr(_poller, "datetime", Jumping)
+    monkeypatch.setattr(Jumping, "offset", timedelta(0))
+    ref = mill.job(WORKING)
+    watch = nbh.watch(ref, display=False, block=False, interval=0.1)
+    until(lambda: watch[0].facts.polls >= 2)
+    Jumping.offset = jump
+    before = len(mill.looks["job-1"])
+    until(lambda: len(mill.looks["job-1"]) >= before + 4, 5)
+    mill.jobs["job-1"][:] = [{**DONE, "files": [mill.file(reply(png(64)))]}]
+
+    history = watch.result(20)
+
+    assert history.succeeded
+    assert len(history.files) == 1
+    assert [e.seq for e in history.events] == list(range(1, len(history.events) + 1))
+    assert min(mill.starts(ref)) >= 0.1
+    stored = nbh.watch(ref, display=False)[0]
+    assert [e.seq for e in stored.events] == [e.seq for e in history.events]
+    row = nbh.tasks().iloc[0]
+    assert not [n for n in ("queue_s", "run_s", "total_s", "delivered_s") if not row[[n]].isna().all() and row[n] < 0]
+
+
+def test_g26_many_tasks(mill, script):
+    """Four hundred tasks take no more sockets and threads than a few; `tests/benchmarks/torture.py` has a thousand."""
+    for n in range(400):
+        mill.job(DONE, ident=f"t{n}")
+    process = script("""
+    import threading
+    w = watch(*(f"t{n}" for n in range(400)))
+    print(len(w.result(60)), {str(h.outcome) for h in w}, threading.active_count())
+    """)
+
+    n, *outcomes, threads = said(process)[0].split()
+    assert (n, outcomes) == ("400", ["{'succeeded'}"])
+    assert int(threads) <= 15
+    assert mill.server.connections <= 20
+    assert len(mill.server.requests) == 400
+
+
+ENDS = {"while looking": {"state": "working"}, "while saving": {"state": "done", "files": []}}
+
+
+@pytest.mark.parametrize("answer", ENDS.values(), ids=ENDS)
+def test_g27_exit_while_watching(mill, script, answer):
+    """The interpreter ends within two seconds, without a word; the last look is in the store, nothing is given up."""
+    if "files" in answer:
+        answer = {**answer, "files": [mill.file(silence)]}
+    mill.job(answer, ident="x")
+    process = script("""
+    w = watch("x", timeout=600)
+    until(lambda: w[0].state)
+    print(len(w[0].events), flush=True)
+    """)
+    seen = int(process.stdout.readline())
+
+    ended = time.monotonic()
+
+    assert said(process) == []
+    assert time.monotonic() - ended < 2
+    assert len(nbh.events()) >= seen
+    assert nbh.tasks()["outcome"].isna().all() == ("files" not in answer)
+    assert nbh.outputs().empty
+
+
+def test_g30_umask(mill, tmp_path, script):
+    """With umask 000 and a folder open to all, everything of ours is for its owner alone, from the first moment."""
+    tmp_path.chmod(0o777)
+    mill.job({**DONE, "files": [mill.file(reply(png(64))), mill.file(silence)]}, ident="x")
+    process = script("""
+    os.umask(0)
+    w = watch("x")
+    until(lambda: w[0].files)
+    nbh.watch("mill:x", save="mine", block=False, display=False)
+    print("ready", flush=True)
+    time.sleep(30)
+    """)
+    assert process.stdout.readline() == "ready\n"
+
+    ours = [tmp_path / "nbhelper-data", *(tmp_path / "nbhelper-data").rglob("*")]
+    modes = {str(p.relative_to(tmp_path)): stat.S_IMODE(p.stat().st_mode) for p in ours}
+    assert any(name.endswith(".part") for name in modes)
+    assert any(name.endswith(".png") for name in modes)
+    assert {m for n, m in modes.items() if (tmp_path / n).is_dir()} == {0o700}
+    assert {m for n, m in modes.items() if not (tmp_path / n).is_dir()} <= {0o600}
+
+
+def test_g31_no_file_descriptors(mill, script):
+    """Out of file descriptors, looks and files miss and nothing fails; freed, the watch goes on to its end."""
+    ref = mill.job(WORKING, ident="x")
+    process = script("""
+    import resource
+    w = watch("x", timeout=60)
+    until(lambda: w[0].state)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    held = []
+    try:
+        while True:
+            held.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        print("none left", flush=True)
+    until(lambda: w.notes or w[0].facts.misses or any("Too many" in str(s.message) for s in w[0].saves.values()))
+    try:
+        nbh.watch("mill:other", save="elsewhere", block=False, display=False, timeout=5)
+    except nbh.NbhelperError as error:
+        assert str(error).isprintable()
+    print(w[0].outcome, flush=True)
+    for handle in held:
+        os.close(handle)
+    h = w.result(40)[0]
+    print(h.outcome, len(h.files))
+    """)
+    assert process.stdout.readline() == "none left\n"
+    mill.jobs["x"][:] = [reset, WORKING]  # a kept connection needs no descriptor; a new one does
+    assert process.stdout.readline() == "None\n"
+    mill.jobs["x"][:] = [{**DONE, "files": [mill.file(reply(png(64)))]}]
+
+    out, err = process.communicate(timeout=60)
+    assert (out, process.returncode) == ("succeeded 1\n", 0)
+    assert {line.partition(": ")[0] for line in err.splitlines()} <= {"mill:x"}  # what could not be written is told
+    assert nbh.watch(ref, display=False)[0].facts.misses >= 1
+
+
+def test_g32_out_of_memory(mill, script):
+    """A process that dies for want of memory in the middle: every look it saw is there, and another one goes on."""
+    mill.job(WORKING, ident="x")
+    process = script("""
+    import resource
+    w = watch("x")
+    until(lambda: w[0].facts.polls >= 3)
+    print(len(w[0].events), flush=True)
+    size = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (size + 50_000_000, size + 50_000_000))
+    hoard = []
+    try:
+        while True:
+            hoard.append(bytearray(1_000_000))
+    except MemoryError:
+        os.kill(os.getpid(), 9)
+    """)
+    seen = int(process.stdout.readline())
+    process.wait(20)
+    mill.jobs["x"][:] = [DONE]
+
+    stored = len(nbh.events())
+    history = nbh.watch("mill:x", display=False)[0]
+
+    assert process.returncode == -signal.SIGKILL
+    assert stored >= seen
+    assert history.succeeded

@@ -1,0 +1,129 @@
+"""What surrounds the library: the emulator's door, and the versions of what it is built on."""
+
+import re
+import socket
+import tomllib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import nbhelper as nbh
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+
+
+def status(port, host, address="127.0.0.1"):
+    """The status that a request under a host's name gets."""
+    with socket.create_connection((address, port), 5) as sock:
+        sock.sendall(f"GET /task/x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        return int(sock.makefile("rb").readline().split()[1])
+
+
+FOREIGN = [
+    "evil.example",
+    "evil.example:{0}",
+    "127.0.0.1.evil.example:{0}",
+    "0.0.0.0:{0}",
+    "",
+    "127.0.0.1:{1}",
+    "10.0.0.1",
+]
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+def test_threat_emulator_under_a_foreign_name(emulator, host):
+    """A page in a browser that reaches the port under a name of its own gets nothing, so DNS rebinding ends here."""
+    port = urlsplit(emulator.root).port
+
+    assert status(port, host.format(port, port + 1)) == 421
+    assert status(port, f"127.0.0.1:{port}") != 421
+
+
+def test_threat_emulator_on_other_interfaces(emulator):
+    """On every address of this machine but loopback, nobody listens."""
+    port = urlsplit(emulator.root).port
+    found = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing; tells the address that would be used
+            found.add(probe.getsockname()[0])
+        except OSError:
+            pass  # this machine has no other interface
+
+    for address in found - {"127.0.0.1", "::1"}:
+        if not address.startswith("127."):
+            with pytest.raises(OSError, match=r"refused|timed out|unreachable|assign"):
+                socket.create_connection((address, port), 2).close()
+
+
+def test_threat_emulator_sends_no_permission(emulator):
+    """No page of another origin may read its replies."""
+    for name in ("tripo", "kie", "ailab"):
+        reply = httpx.get(f"{emulator.url(name)}/task/x", headers={"origin": "https://evil.example"})
+
+        assert not [h for h in reply.headers if h.startswith("access-control-")]
+
+
+def test_threat_emulator_and_real_keys(emulator):
+    """Its keys are told from real ones by their beginning; a real one is refused by it, and needs it closed."""
+    for name in ("ailab-legacy", "ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie"):
+        assert emulator.key(name).startswith("tsk_emu-" if name.startswith("tripo") else "emu-")
+    real = httpx.get(
+        f"{emulator.url('kie')}/api/v1/jobs/recordInfo?taskId=x", headers={"authorization": "Bearer sk-real"}
+    )
+    assert 401 in {real.status_code, real.json()["code"]}
+    with pytest.raises(nbh.BadInput, match="emulator is open"):
+        nbh.connect("kie", "sk-real-0123456789abcdef")
+
+
+HOLES = {
+    "pillow": ("12.3", "CVE-2026-59199, 59203, 59204, 40192, 42311, 25990: writes outside a buffer, endless loops"),
+    "h11": ("0.16", "GHSA-vqfr-h8mv-ghfj: malformed chunked bodies are accepted"),
+    "python-multipart": ("0.0.18", "CVE-2024-53981: the emulator logs without end on odd boundaries"),
+    "starlette": ("0.40", "CVE-2024-47874: forms without a limit"),
+}
+
+
+def wanted():
+    """Every requirement of the package and its extras, by name."""
+    lists = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    return {r.name.lower(): r for text in lists for r in map(Requirement, text)}
+
+
+@pytest.mark.parametrize("name", HOLES)
+def test_threat_versions_with_known_holes(name):
+    """What is installed with the package is new enough for the holes that touch what we do with it."""
+    least, why = HOLES[name]
+    requirement = wanted()[name]
+
+    floors = [Version(s.version) for s in requirement.specifier if s.operator in {">=", "=="}]
+    assert floors, f"{name} has no least version"
+    assert max(floors) >= Version(least), why
+    assert not requirement.specifier.contains(f"{Version(least).major - 1}.99" if Version(least).major else "0.0.1")
+
+
+def test_threat_every_requirement_has_a_least_version():
+    """No dependency may be resolved to any version whatever."""
+    loose = [r.name for r in wanted().values() if r.name != "nbhelper" and not r.specifier]
+
+    assert loose == []
+
+
+SOURCES = [pytest.param(p, id=p.name) for p in sorted(Path(nbh.__file__).parent.rglob("*.py"))]
+UNSAFE = re.compile(
+    r"\b(pickle|marshal|shelve|dill)\.loads?\b|\byaml\b|(?<![\w.])(eval|exec)\(|shell=True|verify=False|CERT_NONE"
+    r"|journal_mode *= *wal",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_threat_nothing_unsafe_in_the_source(path):
+    """No pickle is read, no text is run, no certificate is waived, no shell is asked, no history is a WAL."""
+    found = [line.strip() for line in path.read_text().splitlines() if UNSAFE.search(line)]
+
+    assert [line for line in found if not line.startswith(("#", '"""')) and "never" not in line.casefold()] == []

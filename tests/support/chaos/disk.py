@@ -1,0 +1,204 @@
+"""The n-th write to the disk fails, for every n of a run: real system calls of Python and SQLite, failed from within.
+
+A small library is preloaded into a process, which forks once for each n: the child watches two tasks with files to
+their end while its n-th write fails, alone or with all after it. Then the disk is well again, and another process takes
+up what is left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support.mill import DONE, KEY, WORKING, Mill, png, sha256
+from support.raw_server import reply
+from support.scripts import ROOT, environment
+
+SOURCE = Path(__file__).with_name("failing_disk.c")
+FILES = {"a": (png(70_000, 1), png(200, 2)), "b": (png(5_000, 3),)}
+"""The results of the two tasks of each run."""
+
+_CHILD = """
+import ctypes, json, os, sys, traceback
+from pathlib import Path
+import nbhelper as nbh
+from nbhelper import _engine, _http, _poller, _save, _store  # before the forks, so that each is quick
+from nbhelper._providers import get
+from support.mill import provider
+import httpx, sqlite3, jmespath
+
+root, top, jobs = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+disk = ctypes.CDLL(None)
+nbh.register(provider(root))
+_save._PATIENCE, _save._LAG, _save._SPARE = 2.0, 0.5, 0
+
+
+def run(n, forever):
+    folder = top / f"{n}-{forever}"
+    folder.mkdir()
+    os.chdir(folder)
+    disk.disk_arm(str(folder).encode(), n, forever)
+    told = {"n": n, "forever": forever}
+    try:
+        watch = nbh.watch([f"mill:{n}-{forever}-{t}" for t in "ab"], block=False, display=False, timeout=8)
+        told["outcomes"] = [str(h.outcome) for h in watch.result(20)]
+        told["states"] = [str(h.state) for h in watch.result(20)]
+    except nbh.NbhelperError as error:
+        told["refused"] = f"{type(error).__name__}: {error}"
+    except BaseException:
+        told["uncaught"] = traceback.format_exc()
+    told["writes"], told["failed"] = disk.disk_seen(), disk.disk_failed()
+    return told
+
+
+for n, forever in jobs:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what the library logs of a failing disk is not the point here
+        told = run(n, forever)
+        os.write(write, json.dumps(told).encode())
+        sys.exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        said = pipe.read()
+    code = os.waitpid(child, 0)[1]
+    silent = {"n": n, "forever": forever, "uncaught": f"ended with {code} and no word"}
+    print(said.decode() or json.dumps(silent), flush=True)
+"""
+
+_AFTER = """
+import hashlib, json, os, sqlite3, sys
+from pathlib import Path
+import nbhelper as nbh
+from support.mill import provider
+
+nbh.register(provider(sys.argv[1]))
+for folder in sorted(Path(sys.argv[2]).iterdir()):
+    nbh.set_store(folder / "nbhelper-data")
+    refs = [f"mill:{folder.name}-{t}" for t in "ab"]
+    told = {"folder": folder.name}
+    try:
+        nbh.watch(refs, block=False, display=False, timeout=20).result(30)
+        again = nbh.resume(refs, block=False, display=False, timeout=20).result(30)
+        told["outcomes"] = [str(h.outcome) for h in again]
+        told["files"] = [sorted(hashlib.sha256(f.read_bytes()).hexdigest() for f in h.files) for h in again]
+        told["seqs"] = [[e.seq for e in h.events] == list(range(1, len(h.events) + 1)) for h in again]
+    except Exception as error:
+        told["fault"] = f"{type(error).__name__}: {error}"
+    with sqlite3.connect(folder / "nbhelper-data" / "history.db") as db:
+        told["check"] = db.execute("PRAGMA integrity_check").fetchone()[0]
+    db.close()
+    print(json.dumps(told), flush=True)
+"""
+
+
+@dataclass
+class Figures:
+    """What the runs came to.
+
+    Attributes:
+        runs: How many.
+        writes: The most writes of one run; n goes up to it.
+        refused: Runs that told in one line that the disk does not hold a store, before anything began.
+        ended: Outcomes of the watches whose disk failed.
+        faults: What must not be.
+    """
+
+    runs: int = 0
+    writes: int = 0
+    refused: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+
+def compiler() -> str | None:
+    """A C compiler, which the failing disk is made with."""
+    return shutil.which("cc") or shutil.which("gcc")
+
+
+def run(every: int = 1, *, always: bool = True) -> Figures:
+    """Fail each `every`-th n.
+
+    Args:
+        every: 1 for all of them.
+        always: Also with every write after the n-th failing.
+    """
+    figures = Figures()
+    with tempfile.TemporaryDirectory() as where:
+        work = Path(where).resolve()
+        library = work / "failing_disk.so"
+        command = [str(compiler()), "-shared", "-fPIC", "-O1", "-w", "-o", str(library), str(SOURCE), "-ldl"]
+        subprocess.run(command, check=True, capture_output=True)
+        mill = Mill()
+        try:
+            _measure(figures, mill, work, library)
+            jobs = [(n, kind) for n in range(1, figures.writes + 1, every) for kind in ((0, 1) if always else (0,))]
+            for told in _runs(mill, work, library, jobs):
+                _judge(figures, told)
+            for told in _python(_AFTER, mill.root, str(work / "runs"), cwd=work):
+                _judge_after(figures, told)
+        finally:
+            mill.close()
+    return figures
+
+
+def _measure(figures: Figures, mill: Mill, work: Path, library: Path) -> None:
+    (told,) = _runs(mill, work, library, [(0, 0)])
+    figures.writes = told["writes"]
+    if told.get("states") != ["succeeded", "succeeded"]:
+        figures.faults.append(f"with a good disk: {told}")
+
+
+def _runs(mill: Mill, work: Path, library: Path, jobs: list[tuple[int, int]]) -> list[dict]:
+    for n, kind in jobs:
+        for task, pictures in FILES.items():
+            links = [mill.file(reply(p)) for p in pictures]
+            mill.job(WORKING, {**DONE, "files": links}, ident=f"{n}-{kind}-{task}")
+    (work / "runs").mkdir(exist_ok=True)
+    return _python(_CHILD, mill.root, str(work / "runs"), json.dumps(jobs), cwd=work, LD_PRELOAD=str(library))
+
+
+def _python(code: str, *arguments: str, cwd: Path, **more: str) -> list[dict]:
+    paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
+    variables = environment(PYTHONPATH=paths, MILL_API_KEY=KEY, **more)
+    del variables["PYTHONWARNINGS"]  # a fork beside a library's threads is warned of
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=cwd, env=variables, capture_output=True, text=True, check=False
+    )
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    return [*told, *([{"uncaught": done.stderr[-2000:]}] if done.returncode else [])]
+
+
+def _judge(figures: Figures, told: dict) -> None:
+    if told.get("failed") == 0:
+        return  # this run came to its end with fewer writes; how many go into one transaction is chance
+    figures.runs += 1
+    if "uncaught" in told:
+        figures.faults.append(str(told))
+    elif "refused" in told:
+        figures.refused += 1
+        if not told["refused"].startswith("StoreError: ") and not told["refused"].startswith("BadInput: "):
+            figures.faults.append(str(told))
+    else:
+        figures.ended.update(told["outcomes"])
+        if not {*told["outcomes"]} <= {"succeeded", "stopped"}:
+            figures.faults.append(str(told))
+
+
+def _judge_after(figures: Figures, told: dict) -> None:
+    expected = {
+        "outcomes": ["succeeded", "succeeded"],
+        "files": [sorted(map(sha256, pictures)) for pictures in FILES.values()],
+        "seqs": [True, True],
+        "check": "ok",
+    }
+    if {k: told.get(k) for k in expected} != expected:
+        figures.faults.append(f"afterwards: {told}")

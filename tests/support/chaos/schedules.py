@@ -1,0 +1,224 @@
+"""Many tasks, each with a schedule of faults of its own, on real sockets, with our own patience made shorter.
+
+A schedule is drawn from a seed: good replies, faults of every kind between them, an end, and files that are as unlucky.
+What must come of it is known when it is drawn, and no thought of the library's goes into that.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from support.chaos.watching import scaled, uncaught
+from support.mill import FLOOR, Answer, Mill, later, png, provider, reset, sha256
+from support.raw_server import Asked, Conn, reply
+
+import nbhelper as nbh
+
+SCALE = 200.0
+"""Ten minutes of patience take three seconds."""
+
+
+async def _closed(conn: Conn, _: Asked) -> None:
+    """Hang up without a word."""
+    await conn.send(b"")
+    conn._writer.close()
+
+
+async def _no_length(conn: Conn, _: Asked) -> None:
+    """Say something without a length, and hang up in the middle."""
+    await conn.send(reply(b'{"state": "err', length=None))
+    conn._writer.close()
+
+
+async def _half(conn: Conn, _: Asked) -> None:
+    """Say half, and tear the connection off."""
+    await conn.send(reply({"state": "done"})[:-9])
+    await conn.reset()
+
+
+def _gzip(text: bytes) -> bytes:
+    packed = gzip.compress(text)
+    return reply(packed[: len(packed) // 2], headers={"content-encoding": "gzip"})
+
+
+FAULTS: dict[str, Answer] = {
+    "reset": reset,
+    "closed": _closed,
+    "half": _half,
+    "slow": later(0.1, {"state": "working"}),
+    "cut gzip": _gzip(json.dumps({"state": "error", "more": list(range(200))}).encode()),
+    "no length": _no_length,
+    "page": reply("<html>maintenance: state error</html>", headers={"content-type": "text/html"}),
+    "empty": reply(b""),
+    "204": reply(b"", 204),
+    "list": reply([{"state": "error"}]),
+    "two words": reply(b'{"state": "error", "state": "done"}'),
+    "unknown word": reply({"state": "pondering"}),
+    "other schema": reply({"status": "failed", "error": {"code": 1}}),
+    "deep": reply(b"[" * 5000),
+    "surrogate": reply(b'{"state": "working", "why": "\\ud800"}'),
+    "429": reply({"message": "slow down"}, 429),
+    "429 now": reply({"message": "slow down"}, 429, {"retry-after": "0"}),
+    "429 nonsense": reply({"message": "slow down"}, 429, {"retry-after": "soon"}),
+    "500": reply({"message": "failed"}, 500),
+    "502 page": reply("<html>bad gateway</html>", 502),
+    "503": reply({"state": "error"}, 503),
+    "520": reply("error", 520),
+    "401": reply({"message": "no"}, 401),
+    "422": reply({"message": "no"}, 422),
+    "402": reply({"message": "credit"}, 402),
+    "redirect": reply(b"", 302, {"location": "/elsewhere"}),
+    "redirect away": reply(b"", 307, {"location": "https://elsewhere.example/"}),
+    "lying length": reply({"state": "error"}, length=5),
+    "garbage": b"\x16\x03\x01 this is not HTTP\r\n\r\n",
+}
+GOOD = ("queued", "working", "working", "working")
+_TWICE = {"401", "422", "402", "redirect", "redirect away", "lying length"}
+"""Two of these in a row may end a watch, so a good reply stands behind each."""
+
+
+@dataclass
+class Plan:
+    """One task: what it answers, and what must come of it."""
+
+    ident: str
+    answers: list[Answer]
+    outcome: str
+    files: list[str] = field(default_factory=list)
+    """Digests of the files that can be had."""
+
+
+@dataclass
+class Figures:
+    """What the runs came to.
+
+    Attributes:
+        runs: How many tasks.
+        outcomes: How many ended how.
+        looks: Looks over all of them.
+        most: The most looks at one task beyond its schedule.
+        closest: The least seconds between two looks at one task.
+        lost_results: Files that could be had and are not there, byte for byte.
+        false_failures: Tasks that are called failed though the server did not say so.
+        uncaught: What was logged as an error.
+        wrong: Tasks that ended otherwise than their schedule says.
+    """
+
+    runs: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    looks: int = 0
+    most: int = 0
+    closest: float = 1e9
+    lost_results: int = 0
+    false_failures: int = 0
+    uncaught: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+def draw(mill: Mill, ident: str, rng: random.Random) -> Plan:
+    """A schedule from dice."""
+    answers: list[Answer] = []
+    for _ in range(rng.randint(1, 5)):
+        for name in rng.choices(list(FAULTS), k=rng.randint(0, 2)):
+            answers.append(FAULTS[name])
+            if name in _TWICE:
+                answers.append({"state": "working"})
+        answers.append({"state": rng.choice(GOOD), "percent": rng.choice([None, 5, 50, "90%", -1, 400])})
+    end = rng.choices(
+        ["done", "error", "stopped", "gone", "refused", "garbled", "never"], weights=[60, 12, 5, 5, 6, 3, 3]
+    )[0]
+    outcome = {
+        "done": "succeeded", "error": "failed", "stopped": "cancelled", "gone": "expired", "refused": "lost",
+        "garbled": "lost", "never": "stopped",
+    }[end]  # fmt: skip
+    if end in {"refused", "garbled", "never"}:
+        last = {"refused": FAULTS["401"], "garbled": FAULTS["page"], "never": {"state": "working"}}[end]
+        return Plan(ident, [*answers, {"state": "working"}, last], outcome)
+    links, files = _files(mill, rng) if end == "done" or rng.random() < 0.3 else ([], [])
+    first = {"state": end, "files": links, "why": "because"}
+    return Plan(ident, [*answers, first], outcome, files)
+
+
+def _files(mill: Mill, rng: random.Random) -> tuple[list[str], list[str]]:
+    links, digests = [], []
+    for _ in range(rng.randint(0, 2)):
+        body = png(rng.choice([0, 100, 40_000]), rng.randrange(256))
+        whole = reply(body, headers={"etag": f'"{sha256(body)[:8]}"'})
+        trouble = rng.choices(
+            [reset, _closed, whole[:-30], reply(b"", 404), reply(b"", 503), reply(b"", 429), reply(b"")],
+            k=rng.choice([0, 0, 0, 1, 2]),
+        )
+        cut = [_torn(whole[:-30]) if t == whole[:-30] else t for t in trouble]
+        links.append(mill.file(*cut, whole))
+        digests.append(sha256(body))
+    return links, digests
+
+
+def _torn(data: bytes) -> Answer:
+    async def act(conn: Conn, _: Asked) -> None:
+        await conn.send(data)
+        await conn.reset()
+
+    return act
+
+
+def run(n: int = 10_000, *, seed: int = 0, wave: int = 500) -> Figures:
+    """Watch so many tasks, a wave at a time.
+
+    Args:
+        n: Tasks.
+        seed: Of the schedules.
+        wave: How many at once.
+    """
+    figures, rng = Figures(), random.Random(seed)
+    with scaled(SCALE), uncaught() as said:
+        for begin in range(0, n, wave):
+            mills = [Mill() for _ in range(min(wave, n - begin) // 10 or 1)]
+            for at, mill in enumerate(mills):
+                nbh.register(provider(mill.root, f"torn-{at}", looks_per_second=2000, key_variable="MILL_API_KEY"))
+            plans = {}
+            for k in range(begin, min(begin + wave, n)):
+                at = k % len(mills)
+                plan = draw(mills[at], f"s{seed}-{k}", rng)
+                mills[at].jobs[plan.ident] = list(plan.answers)
+                plans[f"torn-{at}:{plan.ident}"] = plan
+            # Those that never end do so with the watch's timeout, the others long before theirs.
+            endless = nbh.watch(_those(plans, "stopped"), block=False, display=False, timeout=4)
+            others = nbh.watch(_those(plans), block=False, display=False, timeout=240, interval=FLOOR)
+            for history in (*endless.result(60), *others.result(300)):
+                at = int(history.task.provider.removeprefix("torn-"))
+                _judge(figures, mills[at], plans[str(history.task)], history)
+            for mill in mills:
+                mill.close()
+                figures.uncaught += [repr(fault) for fault in mill.server.faults]
+    figures.uncaught += said
+    return figures
+
+
+def _those(plans: dict[str, Plan], outcome: str = "") -> list[str]:
+    return [ref for ref, plan in plans.items() if (plan.outcome == outcome if outcome else plan.outcome != "stopped")]
+
+
+def _judge(figures: Figures, mill: Mill, plan: Plan, history: nbh.History) -> None:
+    looks = mill.looks.get(plan.ident, [])  # none, when an outage of its origin took all its time
+    figures.runs += 1
+    figures.outcomes[str(history.outcome)] += 1
+    figures.looks += len(looks)
+    # A request on a connection that was torn off, or left with bytes on it, is sent once more at once; no other one is.
+    torn = {id(a) for a in (reset, _closed, _half, _no_length, FAULTS["garbage"], FAULTS["lying length"])}
+    told = [None, *plan.answers]
+    for n, (earlier, later_) in enumerate(pairwise(looks)):
+        if not {id(a) for a in told[n : n + 2]} & torn:
+            figures.closest = min(figures.closest, later_ - earlier)
+    if plan.outcome in {"succeeded", "failed", "cancelled", "expired"}:
+        figures.most = max(figures.most, len(looks) - len(plan.answers))
+    saved = {sha256(file.read_bytes()) for file in history.files}
+    figures.lost_results += len(set(plan.files) - saved)
+    figures.false_failures += history.outcome == "failed" and plan.outcome != "failed"
+    if str(history.outcome) != plan.outcome:
+        figures.wrong.append(f"{history.task}: {history.outcome} instead of {plan.outcome}; {history.error}")

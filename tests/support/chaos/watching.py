@@ -1,0 +1,54 @@
+"""What a run of the library must not do unseen: what it logs as an error, and what ends a thread or a task."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(self.format(record))
+
+
+@contextmanager
+def uncaught() -> Iterator[list[str]]:
+    """Collects every error that the library or asyncio logs, and every exception that ends a thread."""
+    handler = _Kept()
+    loggers = [logging.getLogger(name) for name in ("nbhelper", "asyncio")]
+    before = threading.excepthook
+    threading.excepthook = lambda args: handler.said.append(repr(args.exc_value))
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield handler.said
+    finally:
+        threading.excepthook = before
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+@contextmanager
+def scaled(factor: float) -> Iterator[None]:
+    """Our own patience and pauses, so many times shorter; the providers' floors stay."""
+    from nbhelper import _gate, _history, _pace, _poller, _save
+
+    seconds = [
+        (_pace, "LONGEST"), (_pace, "BACKOFF_CAP"), (_pace, "SLOW"), (_save, "_PAUSE"), (_poller, "_RESOLVE_PAUSE"),
+        (_gate, "_PROBE_CAP"),
+    ]  # fmt: skip
+    spans = [(_history, "GRACE"), (_history, "PATIENCE")]
+    kept = [(module, name, getattr(module, name)) for module, name in (*seconds, *spans)]
+    for module, name, value in kept:
+        setattr(module, name, value / factor)
+    try:
+        yield
+    finally:
+        for module, name, value in kept:
+            setattr(module, name, value)
