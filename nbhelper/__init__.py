@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         TaskFailed,
         WatchTimeout,
     )
+    from ._experiment import Experiment
     from ._history import History
     from ._providers.contract import Provider
     from ._sync import run_sync
@@ -66,6 +67,7 @@ _WHERE = {
         "BadInput", "EmulatorError", "MissingAPIKey", "NbhelperError", "StoreError", "SubmitFailed", "SubmitUnknown",
         "TaskFailed", "WatchTimeout",
     ),
+    "_experiment": ("Experiment",),
     "_history": ("History",),
     "_providers.contract": ("Provider",),
     "_sync": ("run_sync",),
@@ -78,6 +80,7 @@ __all__ = [
     "BadInput",
     "Emulator",
     "EmulatorError",
+    "Experiment",
     "History",
     "MissingAPIKey",
     "NbhelperError",

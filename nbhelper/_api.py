@@ -84,9 +84,10 @@ def submit(
 
     Args:
         provider: A provider's name.
-        request: The API's own parameters. Bytes and `pathlib.Path` values are uploaded.
+        request: The API's own parameters. Bytes, `pathlib.Path`s, Pillow pictures and arrays among them are uploaded,
+            ahead of the create where the API wants a token (Tripo).
         endpoint: Short name or path, where the API has several ways to create.
-        files: Parameter to path or bytes, for uploads.
+        files: Parameter to path (also as text), bytes, picture or array, for uploads.
         label: A name for the card, the table and the folder of files.
         params: What the tables show instead of the request.
         reuse: Take the stored task of an identical request, if one did not fail.

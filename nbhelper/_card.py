@@ -14,7 +14,7 @@ from ._card_scene import CLASSES, Money, Scene, class_of, cut, escaped, name_of
 from ._card_style import CARD
 from ._card_tiles import tiles
 from ._history import History
-from ._terminal import GLYPHS, detail, elapsed, seconds, size, state_of, time_left
+from ._terminal import GLYPHS, detail, elapsed, seconds, size, state_of, time_left, word_of
 from ._text import clean
 from ._values import MissKind, Outcome, SaveState, State
 
@@ -101,7 +101,9 @@ def _tags(first: str, scene: Scene) -> str:
 def _word(history: History) -> str:
     state = state_of(history)
     word = _WORDS.get(state, str(state))
-    if state is None and history.facts.polls:
+    if state is None and not history.created:
+        word = "waiting to be submitted"
+    elif state is None and history.facts.polls:
         word = "waiting for an answer"
     if state is State.UNKNOWN and history.snapshot is not None:
         word += f' "{clean(history.snapshot.word, 30)}"'
@@ -189,13 +191,13 @@ def _trouble(history: History, scene: Scene) -> str:
         n = history.facts.misses_in_a_row
         again = f"trying again in {_whole(scene.next_look)}" if scene.next_look is not None and scene.live else ""
         count = f"{n} misses" if n > 1 else ""
-        rest = "".join(f", {part}" for part in (again or "trying again", count) if part)
+        rest = ", ".join(filter(None, (again or "trying again", count)))
         told = f"{miss}. The task itself may still finish; nothing is submitted again."
         words = clean(miss, 300)
         title = html.escape(clean(told if miss.kind is MissKind.NO_CREDIT else miss, 600), quote=True)
         lines.append(
             f'<div class="why now"><span class="warn" title="{title}">▲ {html.escape(words)}</span>'
-            f"<span>{rest}</span></div>"
+            f'<span><span class="sep">, </span>{rest}</span></div>'
         )
     if history.error:
         klass = "bad" if history.outcome is Outcome.FAILED else "warn"
@@ -222,9 +224,9 @@ def _trouble(history: History, scene: Scene) -> str:
 def _counts(histories: Sequence[History]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for history in histories:
-        word = str(state_of(history) or "waiting")
+        word = word_of(history)
         counts[word] = counts.get(word, 0) + 1
-    order = ["running", "queued", "waiting", "unknown", "succeeded"]
+    order = ["running", "queued", "waiting", "unsent", "unknown", "succeeded"]
     return dict(sorted(counts.items(), key=lambda kv: order.index(kv[0]) if kv[0] in order else len(order)))
 
 
@@ -285,7 +287,9 @@ def _rank(history: History) -> int:
         return 0
     if history.outcome is not None and not history.succeeded:
         return _ENDED_BADLY
-    return {State.UNKNOWN: 2, State.QUEUED: 3, None: 4}.get(state, 5)  # type: ignore[arg-type]  # outcomes fall to 5
+    if not history.created and history.outcome is None:
+        return 5
+    return {State.UNKNOWN: 2, State.QUEUED: 3, None: 4}.get(state, 6)  # type: ignore[arg-type]  # outcomes fall to 6
 
 
 def _rows(histories: Sequence[History], scene: Scene) -> str:
@@ -310,11 +314,11 @@ def _row(history: History, scene: Scene, *, prefix: bool) -> str:
     klass = class_of(state)
     spent = elapsed(history, scene.now)
     progress = history.facts.progress
-    word = str(state) if state is not None else "waiting"
+    word = word_of(history)
     if state is State.RUNNING and progress is not None:
         word += f" {min(99, round(progress * 100))} %"
     name = name_of(history)
-    title = f"{name} ({history.task})" if name != history.task.id else str(history.task)
+    title = f"{name} ({history.task})" if name != history.task.id and history.created else name
     origin = f'<span class="dim">{escaped(history.task.provider)} ·</span> ' if prefix else ""
     ended = ' class="ended"' if _rank(history) == _ENDED_BADLY else ""
     return (
@@ -327,7 +331,7 @@ def _row(history: History, scene: Scene, *, prefix: bool) -> str:
 
 def _foot(histories: Sequence[History], scene: Scene) -> str:
     parts = []
-    if len(histories) == 1:
+    if len(histories) == 1 and histories[0].created:
         parts.append(cut(histories[0].task, 90, klass="mono"))
     if scene.folder:
         parts.append(cut(f"kept in {scene.folder}", 160, klass="kept"))

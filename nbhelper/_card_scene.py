@@ -93,7 +93,7 @@ def name_of(history: History) -> str:
             prompt = holder.get("prompt")
             if isinstance(prompt, str) and prompt.strip():
                 return prompt
-    return history.task.id
+    return history.task.id if history.created else history.task.provider
 
 
 def class_of(state: State | Outcome | None) -> str:

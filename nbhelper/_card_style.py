@@ -95,7 +95,8 @@ max-width:100%;overflow-wrap:anywhere}}
 font:12px/22px var(--sans);border:1px solid var(--line);border-radius:6px;background:none;color:var(--fg)}}
 .nbh .nbh-stop:hover:enabled{{background:var(--track);box-shadow:none}}
 .nbh .nbh-says{{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}}
-@container (max-width:460px){{.nbh table.rows,.nbh .rows tbody{{display:block}}
+@container (max-width:460px){{.nbh .now{{flex-direction:column}}.nbh .sep{{display:none}}
+.nbh table.rows,.nbh .rows tbody{{display:block}}
 .nbh table.rows tr{{display:grid;grid-template-columns:minmax(0,1fr) 112px}}
 .nbh table.rows td.c2{{width:auto;padding-right:0}}
 .nbh table.rows td.c3,.nbh table.rows td.c4{{display:none}}

@@ -25,6 +25,7 @@ from ._history import History
 from ._text import clean, redact, storable
 from ._timing import TIMES, timing
 from ._values import (
+    NO_ID,
     Mark,
     MarkWord,
     Miss,
@@ -39,10 +40,6 @@ from ._values import (
     TaskError,
     digest,
 )
-
-NO_ID = "(no id yet)"
-"""What stands for the id of a create whose answer has not come; such a row is listed, never looked at."""
-
 
 # Plain values
 
@@ -93,14 +90,19 @@ def instant(value: Any, now: datetime, name: str) -> str | None:
     raise BadInput(f'{name} takes a time, ISO text such as "2026-11-21T14:00", or an age such as "2h", not {shown}.')
 
 
-dumps: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+dumps: Callable[[Any], str] = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
+).encode
 """JSON as it is stored: short, readable, and refused where it would not be JSON."""
+
+
+_decode = json.JSONDecoder().decode
 
 
 def loads(text: Any) -> Any:
     """The value of a stored JSON text; None for what is none, so that one bad row does not hide the others."""
     try:
-        return json.loads(text)
+        return _decode(text)
     except (TypeError, ValueError, RecursionError):
         return None
 
@@ -131,7 +133,7 @@ def stored(value: Any) -> str:
     """The JSON text of `plain(value)`; nearly always that of the value itself, which need not be walked then."""
     try:
         text = dumps(value)
-    except (TypeError, ValueError):  # bytes, times and the like; no finite number
+    except (TypeError, ValueError, RecursionError):  # bytes, times and the like; no finite number
         return dumps(plain(value))
     plainly = text.isascii() or not _SURROGATE.search(text)
     if plainly and not ("//" in text or "\\/" in text or "\\u0000" in text or _LONG.search(text)):
@@ -140,7 +142,7 @@ def stored(value: Any) -> str:
 
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_row_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr).encode
+_row_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr, check_circular=False).encode
 
 
 def row_digest(*values: object) -> str:
@@ -328,7 +330,7 @@ _SHAPE: dict[str, tuple[type[Any], dict[str, _Reader]]] = {
             "n_bytes": _integer,
         },
     ),
-    "mark": (Mark, {"word": _member(MarkWord), "note": _text}),
+    "mark": (Mark, {"word": _member(MarkWord), "note": _text, "code": _text}),
 }
 _KIND: dict[type[Any], str] = {cls: kind for kind, (cls, _) in _SHAPE.items()}
 
@@ -361,7 +363,9 @@ def row_of(
     params = task.params if task and task.params else plain(history.task.params or facts.params)
     task = task or history.task
     asked = params.get("model")
-    error = facts.latest.error if facts.latest and facts.latest.state.final and not history.succeeded else None
+    final = facts.latest is not None and facts.latest.state.final
+    error = facts.latest.error if facts.latest and final and not history.succeeded else None
+    code = error.code if error else facts.ended.code if facts.ended and not final else None
     saved = [s for s in facts.saves.values() if s.state is SaveState.SAVED]
     sizes = {s.file or s.name: s.n_bytes for s in saved}
     known = [n for n in sizes.values() if n is not None]
@@ -379,7 +383,7 @@ def row_of(
         "origin": history.origin or None,
         "state": history.state,
         "outcome": history.outcome,
-        "error_code": error.code if error else None,
+        "error_code": code,
         "error_message": (error.message or None) if error else history.error,
         **{name: iso(at) if (at := getattr(times, name)) else None for name in TIMES},
         **{

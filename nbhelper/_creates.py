@@ -8,20 +8,48 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from ._codec import dumps, iso
+from ._codec import dumps, iso, moment
 from ._errors import StoreError
 from ._history import History
 from ._rows import TASK, Rows, notes_of, uid_of
 from ._schema import put
-from ._text import clean
-from ._values import MarkWord, Task
+from ._text import clean, storable
+from ._values import Mark, MarkWord, Task
 
 INTENT = ("uid", "at", "state", "request_digest", "body_digest", "request_id", "code", "note")
 
 State = Literal["begun", "sent", "created", "refused", "in_doubt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """What is kept of one create of an experiment.
+
+    Attributes:
+        uid: Its row.
+        origin: Where it was sent.
+        cell: Which parameters.
+        repeat: Which repetition, from 1.
+        state: How far it came.
+        at: When it was begun, UTC.
+        request_digest: Of the request.
+        request_id: What makes it safe to ask again, where the API has such a thing.
+        fingerprint: Of the key it was sent with.
+    """
+
+    uid: str
+    origin: str
+    cell: str
+    repeat: int
+    state: State
+    at: datetime | None
+    request_digest: str
+    request_id: str | None
+    fingerprint: str | None
 
 
 def begin(
@@ -43,7 +71,7 @@ def begin(
     uid = rows.new_uid()
     put(db, "tasks", TASK, (uid, *task))
     put(db, "intents", INTENT, (uid, iso(at or rows.clock()), "begun", *digests, None, None))
-    rows.mark(db, uid, MarkWord.SUBMITTING, "", at)
+    rows.mark(db, uid, Mark(word=MarkWord.SUBMITTING), at)
     return uid
 
 
@@ -58,7 +86,7 @@ def created(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at: dateti
     turn(rows, db, uid, "created")
     row = rows.must(db, uid)
     there = uid_of(db, task, row["origin"])
-    rows.mark(db, uid, MarkWord.SUBMITTED, "", at)
+    rows.mark(db, uid, Mark(word=MarkWord.SUBMITTED), at)
     if there is None or there == uid:
         row |= {"id": task.id, "extra": dumps(dict(task.extra))}
         put(db, "tasks", TASK, [row[name] for name in TASK])
@@ -75,14 +103,37 @@ def created(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at: dateti
 def refused(rows: Rows, db: sqlite3.Connection, uid: str, code: str, words: str) -> None:
     """Nothing was made; the row's outcome is failed."""
     turn(rows, db, uid, "refused", clean(code, 100), clean(words))
-    row = rows.must(db, uid)
-    rows.sum_up(db, row, rows.load(db, row))
+    rows.mark(db, uid, Mark(word=MarkWord.REFUSED, note=clean(words), code=clean(code, 100) or None), None)
 
 
 def in_doubt(rows: Rows, db: sqlite3.Connection, uid: str, note: str, at: datetime | None) -> None:
     """It was sent, and its answer is lost."""
     turn(rows, db, uid, "in_doubt", note=clean(note))
-    rows.mark(db, uid, MarkWord.LOST, clean(note), at)
+    rows.mark(db, uid, Mark(word=MarkWord.LOST, note=clean(note)), at)
+
+
+def of_experiment(rows: Rows, db: sqlite3.Connection, experiment: str) -> list[Create]:
+    """Every create of an experiment, oldest first.
+
+    What decides whether something is sent again is never left out for damage: a create whose state cannot be trusted
+    counts as in doubt, and no index is asked, since a damaged one hides whole rows.
+    """
+    columns = ", ".join(f"i.{name}" for name in INTENT)
+    sql = (
+        f"SELECT t.uid, t.origin, t.id, t.cell, t.repeat, t.fingerprint, {columns}, i.digest"  # noqa: S608
+        " FROM tasks t NOT INDEXED LEFT JOIN intents i ON i.uid = t.uid WHERE t.experiment = ? ORDER BY t.uid"
+    )
+    found = []
+    for uid, origin, ident, cell, repeat, fingerprint, *intent in db.execute(sql, (storable(experiment),)).fetchall():
+        row = dict(zip(INTENT, intent, strict=False))
+        state: State = row["state"] if row["uid"] is not None and rows.whole(intent) else "in_doubt"
+        if ident is not None:
+            state = "created"
+        digest, request = row["request_digest"] or "", row["request_id"]
+        found.append(
+            Create(uid, origin, cell or "", repeat or 0, state, moment(row["at"]), digest, request, fingerprint)
+        )
+    return found
 
 
 def _intent(rows: Rows, db: sqlite3.Connection, uid: str) -> dict[str, Any]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import html
 import os
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from . import _session
 from ._engine import drop_emulated, watched_real
 from ._environment import need_a_machine
 from ._errors import EmulatorError
 from ._providers import names
+
+if TYPE_CHECKING:
+    from ._emulator.faults import Fault
 
 
 def server(**choices: Any) -> Any:
@@ -40,11 +44,28 @@ class Emulator:
         speed: How much shorter than in reality tasks run and links live. Poll floors are not shortened.
         seed: Fixes durations, refusals and pictures. Ids are fresh every time.
         limits: Enforce the APIs' create and concurrency limits.
-        faults: None.
+        faults: What goes wrong on the way, see below.
         skew: Seconds by which the clock of the APIs is ahead of this machine's.
 
     Raises:
         EmulatorError: Another one is open, real tasks are being watched, or the `demo` extra is missing.
+
+    Faults are a profile by name, or a script of `nbhelper.testing.Fault` values:
+
+    - `"flaky"`: a third of all looks and files meet resets, cut or broken replies, gateway errors, rate limits.
+    - `"outage"`: after 5 s nothing is reached for 20 s.
+    - `"slow"`: every reply is 1.5 s late.
+    - `"hostile"`: every other look may meet a bomb, an endless reply, lying lengths, a redirect elsewhere.
+
+    Under each of them every task still ends by itself. A script is played by task and by n-th request; the first
+    fault that applies strikes, dice go by `seed`, and `fail()` replaces it while the emulator runs:
+
+        from nbhelper.testing import Fault
+
+        emu = nbh.Emulator(faults=[Fault(503, nth=range(1, 4)), Fault("cut", on="file", share=0.5)])
+        emu.fail(Fault("reset", on="any"))      # the network is gone
+        emu.fail()                              # and back
+        emu.ledger().faults                     # what was struck
     """
 
     def __init__(
@@ -53,7 +74,7 @@ class Emulator:
         seed: int = 0,
         *,
         limits: bool = False,
-        faults: str | None = None,
+        faults: str | Fault | Iterable[Fault] | None = None,
         skew: float = 0.0,
     ) -> None:
         self._closed = True
@@ -108,6 +129,14 @@ class Emulator:
     def script(self, name: str, word: str, times: int = 1) -> None:
         """Let the next creates at one API go wrong in a way of its own, such as `"policy"` or `"no-credit"`."""
         self._server.script(name, word, times=times)
+
+    def fail(self, *faults: Fault) -> None:
+        """Let these faults strike from now on, in place of those before; none heals everything.
+
+        Raises:
+            EmulatorError: It was started without `faults`; `faults=()` is enough.
+        """
+        self._server.fail(*faults)
 
     def make_jimeng(self, *args: Any, **kwargs: Any) -> str:
         """A Jimeng task at `gptge`, which that API lets one look at but not create; returns its id."""

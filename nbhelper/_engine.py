@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ._errors import StoreError
 from ._gate import Gate
@@ -40,12 +40,26 @@ _LAST_SAVES = 3.0
 """Seconds that downloads may still take when the emulator closes."""
 
 
+class Sender(Protocol):
+    """Something in the loop that goes on submitting, and has to be told when to end."""
+
+    emulated: bool
+
+    @property
+    def left(self) -> int:
+        """How many tasks it has still to submit."""
+
+    async def finish(self, note: str, patience: float) -> None:
+        """Submit nothing more; what is on its way may still arrive for so many seconds."""
+
+
 class Engine:
     """Owns all network activity of this process."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.pollers: dict[Identity, Poller] = {}
+        self.senders: set[Sender] = set()
         self._gates: dict[tuple[str, int], Gate] = {}
         self._leases: dict[Store, Leases] = {}
         self._name = holder()
@@ -145,13 +159,16 @@ class Engine:
 
     def watched(self, *, emulated: bool) -> int:
         """How many tasks are being watched at real APIs, or at the emulator."""
-        pollers = tuple(self.pollers.values())
-        return sum(not p.over and p.connection.emulated is emulated for p in pollers)
+        pollers, senders = tuple(self.pollers.values()), tuple(self.senders)
+        waiting = sum(sender.left for sender in senders if sender.emulated is emulated)
+        return waiting + sum(not p.over and p.connection.emulated is emulated for p in pollers)
 
     def drop_emulated(self) -> None:
         """End what is watched at the emulator, which is about to close."""
 
         async def drop() -> None:
+            senders = [s for s in self.senders if s.emulated]
+            await asyncio.gather(*(s.finish("the emulator was closed", _LAST_SAVES) for s in senders))
             gone = [p for p in self.pollers.values() if p.connection.emulated and not p.over]
             await asyncio.gather(*(p.end("the emulator was closed", _LAST_SAVES) for p in gone))
 
@@ -164,6 +181,7 @@ class Engine:
             return
 
         async def leave() -> None:
+            await asyncio.gather(*(s.finish("the process ended", _EXIT / 2) for s in tuple(self.senders)))
             await asyncio.gather(*(p.abandon() for p in self.pollers.values()))
             await asyncio.gather(*(leases.close() for leases in self._leases.values()))
 

@@ -153,7 +153,7 @@ def _name(record: dict[Any, Any], edges: Sequence[str]) -> str:
     """What to call a task below its pictures: nothing that stands at the grid's edges already."""
     told = {_value(record, column) for column in edges}
     names = (record.get(column) for column in ("label", "param_prompt", "param_input.prompt"))
-    return next((name for n in names if not _missing(n) and (name := clean(n, 120)) not in told), "")
+    return next((name for n in names if not _missing(n) and (name := clean(n, 300)) not in told), "")
 
 
 def _cell(record: dict[Any, Any], name: str, folder: Path | None, size: int, budget: list[int]) -> str:
@@ -183,7 +183,7 @@ def _nothing(record: dict[Any, Any], name: str, notes: Sequence[str]) -> str:
     why = record.get("error_message")
     words = ["" if _missing(why) else clean(why, 160), clean(", ".join(notes), 160)]
     told = "".join(f'<span class="dim">{html.escape(w)}</span>' for w in words if w)
-    named = f"<span>{html.escape(name)}</span>" if name else ""
+    named = f"<span>{html.escape(clean(name, 80))}</span>" if name else ""
     title = html.escape(clean(record.get("task_id"), 200), quote=True)
     return f'<div class="none" title="{title}"><b class="{klass}">{glyph} {html.escape(outcome)}</b>{named}{told}</div>'
 

@@ -17,6 +17,7 @@ from typing import Any
 from ._errors import TaskFailed
 from ._text import clean
 from ._values import (
+    NO_ID,
     Event,
     Mark,
     MarkWord,
@@ -49,7 +50,7 @@ class Facts:
     latest: Snapshot | None = None
     """The newest snapshot, or the final one once there is one: the first final word stands."""
     ended: Mark | None = None
-    """Our own last word (`stopped` or `lost`), until the task is watched again."""
+    """The last word that no snapshot said (`stopped`, `lost`, `refused`), until the task is watched again."""
     watching: Mark | None = None
     """How the newest watch began."""
     trouble: Miss | None = None
@@ -156,8 +157,8 @@ class Facts:
             case MarkWord.SUBMITTING:
                 return replace(self, submitting_at=self.submitting_at or at)
             case MarkWord.SUBMITTED:
-                return replace(self, submitted_at=self.submitted_at or at)
-            case MarkWord.STOPPED | MarkWord.LOST:
+                return replace(self, submitted_at=self.submitted_at or at, ended=None)
+            case MarkWord.STOPPED | MarkWord.LOST | MarkWord.REFUSED:
                 final = self.latest is not None and self.latest.state.final
                 return self if final else replace(self, ended=mark)
             case MarkWord.WATCHING:
@@ -174,6 +175,8 @@ def _with(known: Mapping[str, Output], new: tuple[Output, ...]) -> Mapping[str, 
 
 
 _EMPTY = Facts()
+_ENDS = {MarkWord.STOPPED: Outcome.STOPPED, MarkWord.LOST: Outcome.LOST, MarkWord.REFUSED: Outcome.FAILED}
+"""What our own marks say of the outcome. A refused create is the API's no, so it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +235,12 @@ class History:
         state = self.state
         if state is not None and state.final:
             return Outcome(state.value)
-        return Outcome(self.facts.ended.word.value) if self.facts.ended else None
+        return _ENDS[self.facts.ended.word] if self.facts.ended else None
+
+    @property
+    def created(self) -> bool:
+        """Whether the API has given it an id; a create that waits, was refused or is in doubt has none."""
+        return self.task.id != NO_ID
 
     @property
     def succeeded(self) -> bool:

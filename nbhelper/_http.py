@@ -227,12 +227,12 @@ class Http:
         sent: _Sent,
     ) -> HttpReply:
         for attempt in (1, 2):
-            sent.fresh = sent.answered = False
+            sent.begin()
             try:
                 request = self.lib.Request(
                     method, url, headers=headers, extensions={"trace": sent.trace, "timeout": _TIMEOUT}, **body
                 )
-                response = await send(request)
+                response = sent.response = await send(request)
                 try:
                     return HttpReply(response.status_code, _headers(response), await _body(response, cap))
                 finally:
@@ -240,11 +240,18 @@ class Http:
             except Unreached:
                 raise
             except Exception as error:  # noqa: BLE001  # InvalidURL, UnicodeError and more stand outside HTTPError
-                stale = isinstance(error, self.lib.ReadError | self.lib.WriteError | self.lib.RemoteProtocolError)
-                if attempt == 1 and stale and not sent.fresh and not sent.answered and method == "GET":
+                if method == "GET" and sent.astray:
+                    raise Forbidden("the API redirects to an unreadable address") from None
+                if attempt == 1 and self._stale(error) and not sent.fresh and not sent.answered and method == "GET":
                     continue  # a kept connection that died while idle: the server never saw the request
                 raise Unreached(_said(error, url), sent=sent.flag) from None
         raise AssertionError("unreachable")
+
+    def _stale(self, error: Exception) -> bool:
+        """Whether this is what a connection that died while idle looks like: not a byte came."""
+        if isinstance(error, self.lib.RemoteProtocolError):
+            return "without sending a response" in str(error)
+        return isinstance(error, self.lib.ReadError | self.lib.WriteError)
 
     # Files
 
@@ -279,30 +286,29 @@ class Http:
     async def _file(
         self, url: str, addresses: list[str], headers: Mapping[str, str]
     ) -> AsyncIterator[tuple[HttpReply, AsyncIterator[bytes]]]:
+        sent = _Sent()
         try:
-            response = await self._ask(url, addresses, headers)
+            response = await self._ask(url, addresses, headers, sent)
         except TimeoutError:
             raise Unreached(f"no reply within {LOOK_DEADLINE:g} s", sent=True) from None
         except Exception as error:  # noqa: BLE001  # InvalidURL, UnicodeError and more stand outside HTTPError
+            if sent.astray:
+                raise Forbidden("the link redirects to an unreadable address") from None
             raise Unreached(_said(error, url), sent=True) from None
         # Beyond here a fault is the receiver's own, such as a full disk, and is not taken for the network's.
         try:
-            coding = response.headers.get("content-encoding", "identity").strip().casefold()
-            if coding not in {"", "identity"}:
-                raise Unreached(
-                    f"the file comes in an encoding that was not asked for ({clean(coding, 40)})", sent=True
-                )
+            # Bytes as they come: an encoding that was not asked for is kept and never undone.
             yield HttpReply(response.status_code, _headers(response)), _pieces(response, url)
         finally:
             await response.aclose()
 
-    async def _ask(self, url: str, addresses: list[str], headers: Mapping[str, str]) -> httpx.Response:
+    async def _ask(self, url: str, addresses: list[str], headers: Mapping[str, str], sent: _Sent) -> httpx.Response:
         """The beginning of a file's reply, from the first of the checked addresses that can be connected to."""
         host = urlsplit(url).hostname or ""
         direct = _direct(url)
         if direct not in self._files:
             # No connection is kept: two hosts behind one address must not share one.
-            self._files[direct] = self._client(direct=direct, width=64, keep=0)
+            self._files[direct] = self._client(direct=direct, width=16, keep=0)
         client = self._files[direct]
         target = self.lib.URL(url)
         for position, address in enumerate(addresses):
@@ -310,8 +316,9 @@ class Http:
                 "GET",
                 target.copy_with(host=address),
                 headers={**headers, "host": target.netloc.decode("ascii")},
-                extensions={"sni_hostname": host},
+                extensions={"sni_hostname": host, "trace": sent.trace},
             )
+            sent.begin()
             try:
                 async with asyncio.timeout(LOOK_DEADLINE):
                     return await client.send(request, stream=True)
@@ -331,16 +338,42 @@ class _Sent:
 
     def __init__(self) -> None:
         self.flag = False
-        self.fresh = False
-        self.answered = False
+        self.begin()
 
-    async def trace(self, event: str, _: Any) -> None:
+    def begin(self) -> None:
+        """One more attempt."""
+        self.fresh = False
+        self.status = 0
+        self.response: httpx.Response | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether a reply began."""
+        return self.status > 0
+
+    @property
+    def astray(self) -> bool:
+        """Whether there was a redirect that the client could not even read, although it was not to follow it."""
+        return 300 <= self.status < 400 and self.response is None
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         if event.endswith(("connect_tcp.started", "start_tls.started")):
             self.fresh = True
         elif event.endswith("send_request_headers.started"):
             self.flag = True
         elif event.endswith("receive_response_headers.complete"):
-            self.answered = True
+            self.status = info["return_value"][1]
+        elif event.endswith("receive_response_body.complete") and self.response and _more(self.response):
+            # While the connection is still ours: kept, it would give the rest as the answer to somebody else's look.
+            await self.response.extensions["network_stream"].aclose()
+
+
+def _more(response: httpx.Response) -> bool:
+    """Whether the server sent more than its reply. The client keeps that to itself, so this looks inside."""
+    inner: Any = getattr(response.stream, "_stream", response.stream)  # a client wraps it once more than a transport
+    for name in ("_httpcore_stream", "_stream", "_connection", "_h11_state"):
+        inner = getattr(inner, name, None)
+    return inner is not None and bool(inner.trailing_data[0])
 
 
 def _headers(response: Any) -> dict[str, str]:
@@ -448,7 +481,9 @@ async def _destination(url: str, connection: Connection | None) -> tuple[str, li
     try:
         async with asyncio.timeout(CONNECT_DEADLINE):
             found = await asyncio.get_running_loop().getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):  # a TimeoutError is an OSError
+    except UnicodeError:
+        raise Forbidden(f"the link's host can be no name: {clean(host, 80)}") from None
+    except OSError:  # a TimeoutError is one
         raise Unreached(f"the name {clean(host, 80)} cannot be resolved", sent=False) from None
     addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
     for address in addresses:

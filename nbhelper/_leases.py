@@ -61,6 +61,7 @@ class Leases:
         self._store = store
         self._name = name
         self._held: set[str] = set()
+        self._inherited: set[str] = set()
         self._signed: tuple[float, float] | None = None
         """Monotonic and wall time of our last sign of life."""
         self._seen: dict[str, tuple[str, float]] = {}
@@ -84,6 +85,8 @@ class Leases:
             if other is not None and not self._free(*other):
                 self._held.discard(uid)
                 raise Held
+            if other is not None and other[0] != self._name and (other[1] or "") > iso(datetime.now(UTC)):
+                self._inherited.add(uid)
             self._put(db, uid)
             self._sign(db)
 
@@ -107,6 +110,12 @@ class Leases:
                 self._sign(db)
 
         return work
+
+    def inherited(self, uid: str) -> bool:
+        """Whether a task was just taken from a process that did not end in order: its last look may not be recorded."""
+        was = uid in self._inherited
+        self._inherited.discard(uid)
+        return was
 
     async def holds(self, uid: str) -> bool:
         """Whether this process may look; asked of the store only when our last sign of life is old.

@@ -28,7 +28,7 @@ from ._card_tiles import PICTURES
 from ._engine import engine
 from ._history import History
 from ._preview import Thumbnail, can_preview, previewer
-from ._terminal import detail, elapsed, seconds, state_of
+from ._terminal import detail, elapsed, seconds, state_of, word_of
 from ._text import clean
 from ._values import SaveState
 
@@ -45,6 +45,8 @@ _SLOWEST = 2.0
 """Seconds between two pushes of the body, at most."""
 _CLOCK = 1.0
 """Seconds between two pushes when nothing changed but the clock, and between two pushes of the pictures."""
+_BYTES = 50_000
+"""Bytes a second of an output without widgets: it is sent whole, pictures and all, so less often the heavier it is."""
 _SPOKEN = 1.0
 """Seconds that the live card stays after the end, so that a screen reader finds what it was told."""
 _LATE = 30.0
@@ -166,8 +168,8 @@ def text_of(histories: Sequence[History]) -> str:
         after = f" after {seconds(spent)}" if spent is not None and history.outcome else ""
         more = detail(history, now)
         name = f" ({clean(history.task.label, 60)})" if history.task.label else ""
-        state = state_of(history) or "waiting"
-        lines.append(f"{clean(history.task, 100)}{name}: {state}{after}{f', {more}' if more else ''}")
+        task = clean(history.task, 100) if history.created else history.task.provider
+        lines.append(f"{task}{name}: {word_of(history)}{after}{f', {more}' if more else ''}")
     if (rest := len(histories) - 50) > 0:
         lines.append(f"and {rest} more")
     return "\n".join(lines)
@@ -186,16 +188,17 @@ def html_view(watch: Watch, side: int | None) -> Iterator[Callable[[], None]]:
     watched_live = _environment.place() != "headless"  # in a log, each update would be one more line
     display(painter.bundle(watch, live=True), raw=True, display_id=ident)
     said: list[object] = [None]
-    drawn = [time.monotonic()]
+    due = [time.monotonic() + _CLOCK]
 
     def draw() -> None:
-        now = time.monotonic()
-        if now - drawn[0] < _CLOCK:
+        if time.monotonic() < due[0]:
             return
         states = [(state_of(h), len(h.saves)) for h in watch.histories]
         if watched_live or states != said[0]:
-            said[0], drawn[0] = states, now
-            update_display(painter.bundle(watch, live=True), raw=True, display_id=ident)
+            said[0] = states
+            drawn = painter.bundle(watch, live=True)
+            update_display(drawn, raw=True, display_id=ident)
+            due[0] = time.monotonic() + _rest(drawn)
 
     def freeze() -> None:
         frozen = painter.bundle(watch, live=False)
@@ -210,6 +213,11 @@ def html_view(watch: Watch, side: int | None) -> Iterator[Callable[[], None]]:
                 painter.paint(path)
     finally:
         freeze()
+
+
+def _rest(bundle: dict[str, str]) -> float:
+    """Seconds until an output of this size may be sent again."""
+    return max(_CLOCK, sum(map(len, bundle.values())) / _BYTES)
 
 
 class Drawn:
@@ -258,7 +266,7 @@ class LiveCard:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
         self._making: asyncio.Task[None] | None = None
-        self._sent = self._sent_pictures = 0.0
+        self._due = self._sent_pictures = 0.0
         self._drawn_below = (-1, -1)
         """Files and thumbnails that the live card shows."""
         self._retired = False
@@ -423,9 +431,10 @@ class LiveCard:
                 self._begin_pictures(watch)
                 if self.box is not None:
                     self._draw_widget()
-                elif time.monotonic() - self._sent >= _CLOCK:
-                    self._sent = time.monotonic()
-                    self._update(self._painter.bundle(watch, live=True))
+                elif time.monotonic() >= self._due:
+                    drawn = self._painter.bundle(watch, live=True)
+                    self._update(drawn)
+                    self._due = time.monotonic() + _rest(drawn)
         self._pause = min(_SLOWEST, max(self._least, (time.thread_time() - begun) / _SHARE))
 
     def _draw_widget(self) -> None:

@@ -76,7 +76,7 @@ def pause(
     if facts.trouble is not None:
         return max(floor, _after_miss(history, facts.trouble, floor, chance)) * (1 + jitter)
     if latest is not None and latest.state is State.UNKNOWN:
-        return max(floor, SLOW if _unknown_in_a_row(history) >= 3 else floor) * (1 + jitter)
+        return max(floor, SLOW if _unreadable_in_a_row(history) >= 3 else floor) * (1 + jitter)
     if interval is not None:
         return max(floor, interval) * (1 + jitter)
     best = _best(history, now, floor, floor * PRICE / max(1, sharing), known)
@@ -95,17 +95,21 @@ def _after_miss(history: History, miss: Miss, floor: float, chance: float) -> fl
         case MissKind.NO_CREDIT:
             return SLOW
         case MissKind.GARBLED:
-            return SLOW if n >= 3 else floor
+            return SLOW if _unreadable_in_a_row(history) >= 3 else floor
         case MissKind.NOT_FOUND:
             return floor * min(n, 4)
         case MissKind.REFUSED | MissKind.BAD_REQUEST:
             return floor
 
 
-def _unknown_in_a_row(history: History) -> int:
+def _unreadable_in_a_row(history: History) -> int:
+    """Looks whose reply nobody could read; what the network lost in between is none of them."""
     n = 0
     for event in history.looks():
-        if not isinstance(event.seen, Snapshot) or event.seen.state is not State.UNKNOWN:
+        seen = event.seen
+        garbled = isinstance(seen, Miss) and seen.kind is MissKind.GARBLED
+        unknown = isinstance(seen, Snapshot) and seen.state is State.UNKNOWN
+        if not garbled and not unknown:
             break
         n += 1
     return n

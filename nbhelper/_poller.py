@@ -119,6 +119,7 @@ class Poller:
         self._saves: dict[str, asyncio.Task[None]] = {}
         self._looking = asyncio.Lock()
         self._replied = 0.0
+        self._not_before = 0.0
         self._flying = False
         self._planned: tuple[History | None, float | None, float] = (None, None, 0.0)
         self._step: asyncio.Task[bool] | None = None
@@ -303,6 +304,8 @@ class Poller:
         began = MarkWord.RESUMED if self.history.facts.watching else MarkWord.WATCHING
         await self.record(Mark(word=began, note="" if self.folder else UNSAVED), claim=True)
         self._following = False
+        if self._leases.inherited(self.history.uid):
+            self._not_before = time.monotonic() + self.connection.provider.floor * 1.02
         await self._save_what_is_known()
         while self.history.outcome is None:
             await self._take(self._due)
@@ -348,6 +351,7 @@ class Poller:
         Raises:
             Held: Another process has taken over.
         """
+        await asyncio.sleep(self._not_before - time.monotonic())
         await self._looks.due(due(), self._soonest())
         if not await self._leases.holds(self.history.uid):
             raise Held

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date as calendar_date
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from ._errors import BadInput
@@ -196,7 +197,7 @@ def expected(
         prices: From `Store.prices`.
         model: The model, where the body does not name it as `model`.
     """
-    task = _Task.of({"provider": provider, "endpoint": endpoint, "model": model, "params": params})
+    task = _Task({"provider": provider, "endpoint": endpoint, "model": model, "params": params})
     known = [price for price in prices if price.provider == provider]
     taken, sources = _credits(task, [price for price in known if price.currency == CREDITS])
     money = _best(task, [price for price in known if price.currency != CREDITS])
@@ -237,7 +238,7 @@ def _cost(row: Mapping[str, Any], money: Sequence[Price], taken: Sequence[Price]
     outcome = row.get("outcome")
     if outcome not in _FINAL or row.get("task_id") is None:
         return _UNKNOWN
-    task = _Task.of(row)
+    task = _Task(row)
     price = _best(task, money)
     if price is None:
         return _UNKNOWN
@@ -263,19 +264,22 @@ def _cost(row: Mapping[str, Any], money: Sequence[Price], taken: Sequence[Price]
 # Which price holds
 
 
-@dataclass(frozen=True, slots=True)
 class _Task:
     """What prices look at: the names a model may go by, and each parameter as text under its dotted name."""
 
-    names: frozenset[str]
-    params: Mapping[str, str]
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        self._row = row
 
-    @classmethod
-    def of(cls, row: Mapping[str, Any]) -> _Task:
-        endpoint, params = row.get("endpoint"), row.get("params")
-        flat = dict(_flat(params)) if isinstance(params, Mapping) else {}
+    @cached_property
+    def params(self) -> Mapping[str, str]:
+        params = self._row.get("params")
+        return dict(_flat(params)) if isinstance(params, Mapping) else {}
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        endpoint = self._row.get("endpoint")
         tail = endpoint.rpartition("/")[2] if isinstance(endpoint, str) else None
-        return cls(frozenset(filter(None, (row.get("model"), endpoint, tail, flat.get("model")))), flat)
+        return frozenset(filter(None, (self._row.get("model"), endpoint, tail, self.params.get("model"))))
 
     def said(self, name: str) -> str | None:
         """A parameter by its dotted name, or by the end of it: experiments name `resolution` what is sent deeper."""
@@ -284,6 +288,7 @@ class _Task:
         return next((value for full, value in self.params.items() if full.endswith(f".{name}")), None)
 
     def matches(self, price: Price) -> bool:
+        """Whether a price holds for it."""
         named = price.model is None or any(_like(name, price.model) for name in self.names)
         return named and all(_like(self.said(name), _word(value)) for name, value in price.params.items())
 

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ._codec import NO_ID, decode, dumps, encode, iso, loads, moment, plain, row_digest, row_of
+from ._codec import decode, dumps, encode, iso, loads, moment, plain, row_digest, row_of
 from ._errors import BadInput, StoreError
 from ._history import History
 from ._schema import SUMMARY, body_of, put, summary
 from ._text import clean, storable
-from ._values import Event, Mark, MarkWord, Outcome, Saved, Task
+from ._values import NO_ID, Event, Mark, Saved, Task
 
 Row = dict[str, Any]
 
@@ -87,6 +87,18 @@ class Rows:
         if row is None:
             self.note_damage()
         return row
+
+    def text(self, db: sqlite3.Connection, uid: str) -> str | None:
+        """A task's text; where its row is damaged, by the one that sums it up. None for a create without an id yet."""
+        row = self.listed(db, uid)
+        if row is not None:
+            return str(row["task"]) if row["id"] else None
+        found = db.execute(_ONE_SUMMARY, (uid,)).fetchone()
+        body = self.summary(uid, found) if found else None
+        try:
+            return str(Task(body["provider"], body["task_id"], extra=body["extra"])) if body else None
+        except BadInput:
+            return None
 
     def open(self, db: sqlite3.Connection, task: Task, origin: str, known: Sequence[Any]) -> History:
         """The stored history of a task, or an empty one with a row of its own; `known` fills in what was not."""
@@ -185,35 +197,33 @@ class Rows:
                 db.execute("DELETE FROM links WHERE uid = ? AND name = ?", (uid, storable(event.seen.name)))
         return last
 
-    def mark(self, db: sqlite3.Connection, uid: str, word: MarkWord, note: str, at: datetime | None) -> None:
+    def mark(self, db: sqlite3.Connection, uid: str, mark: Mark, at: datetime | None) -> None:
         """Add a mark of ours to a history."""
         row = self.must(db, uid)
-        history = self.load(db, row).add(Mark(word=word, note=note), at or self.clock())
+        history = self.load(db, row).add(mark, at or self.clock())
         self.put_events(db, uid, history.events[-1:])
         self.sum_up(db, row, history)
 
     def sum_up(self, db: sqlite3.Connection, row: Row, history: History) -> None:
         """Write the summary of a history."""
-        body = self.body(db, row, history)
+        body = self.body(row, history)
         begun = body["submitted_at"] or body["first_seen_at"] or iso(_time_of(history.uid))
         # What was asked hardly ever changes, and may be long: its text is taken as it stands in the task's own row.
         texts = {"extra": row["extra"]} | ({"params": row["params"]} if row["params"] != "{}" else {})
         put(db, "summaries", SUMMARY, summary(body, begun, texts))
 
-    def body(self, db: sqlite3.Connection, row: Row, history: History) -> Row:
+    def body(self, row: Row, history: History) -> Row:
         """The summary of a history, as `row_of` gives it."""
         told = {name: row[name] for name in ("endpoint", "model", "experiment", "repeat")}
-        body = row_of(history, self.folder, task=row["task"], **told)
-        if row["id"] is None:
-            found = db.execute("SELECT state, code, note FROM intents WHERE uid = ?", (history.uid,)).fetchone()
-            if found and found[0] == "refused":
-                body |= {"outcome": Outcome.FAILED, "error_code": found[1], "error_message": found[2]}
-        return body
+        return row_of(history, self.folder, task=row["task"], **told)
 
     def again(self, db: sqlite3.Connection, uid: str) -> Row | None:
         """A summary made again from the events, where the stored one is damaged or missing."""
         row = self.listed(db, uid)
-        return None if row is None else self.body(db, row, self.load(db, row))
+        if row is None:
+            return None
+        body = self.body(row, self.load(db, row))
+        return body | {"files": dumps(body["files"])}
 
     def summary(self, uid: str, values: Sequence[Any]) -> Row | None:
         """A summary as it was stored; None for one that cannot be trusted."""

@@ -28,8 +28,7 @@ from ._sniff import pixels, sniff
 from ._text import clean, slug, without_query
 from ._values import Output, Saved, SaveState
 
-AT_ONCE = 64
-"""Downloads at a time: fifty results of one moment are all asked for within half a second, before any link dies."""
+AT_ONCE = 16
 LARGEST = 2 * 1024**3
 """Bytes of one file."""
 ELSEWHERE = "another process saves it"

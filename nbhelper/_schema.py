@@ -25,7 +25,7 @@ SUMMARY = (
     "params", "extra",
 )  # fmt: skip
 """The row of a task in `summaries`; every column but `begun` is one of `row_of`."""
-_AS_JSON = ("files", "params", "extra")
+_AS_JSON: dict[str, type[list[Any] | dict[str, Any]]] = {"files": list, "params": dict, "extra": dict}
 
 _SUMMARIES = """
 CREATE TABLE summaries (
@@ -191,8 +191,13 @@ def summary(body: Mapping[str, Any], begun: str, texts: Mapping[str, str] = NOTH
         begun: What `since` and `until` go by.
         texts: Columns whose JSON is at hand.
     """
-    found = {**body, "begun": begun, **{name: texts.get(name) or dumps(body[name]) for name in _AS_JSON}}
-    return [v if (v := found[name]) is None or type(v) is float else _bound(v) for name in SUMMARY]
+    found = {**body, "begun": begun, **{name: texts.get(name) or _json(body[name]) for name in _AS_JSON}}
+    # Hardly any value needs a second look, and every look at a task comes through here.
+    return [v if v is None or type(v) is float else _bound(v) for v in map(found.get, SUMMARY)]
+
+
+def _json(value: Any) -> str:
+    return dumps(value) if value else "[]" if isinstance(value, list) else "{}"
 
 
 def _bound(value: Any) -> Any:
@@ -204,15 +209,14 @@ def _bound(value: Any) -> Any:
 
 
 def body_of(values: Sequence[Any]) -> dict[str, Any] | None:
-    """The row of `row_of` again; None when it cannot be understood."""
+    """The row of `row_of` again, but for `files`, which stay JSON text; None when it cannot be understood."""
     body = dict(zip(SUMMARY, values, strict=False))
     del body["begun"]
-    for name, kind in (("files", list), ("params", dict), ("extra", dict)):
+    for name in ("params", "extra"):
         text = body[name]
-        value = {} if text == "{}" else loads(text)
-        if not isinstance(value, kind):
+        body[name] = value = {} if text == "{}" else loads(text)
+        if type(value) is not dict:
             return None
-        body[name] = value
     return body
 
 

@@ -188,7 +188,7 @@ def origin_of(url: str) -> str:
 
 def _is_host(host: str) -> bool:
     """Whether a name can be looked up, or is an address: what cannot would only fail at each look."""
-    return ":" in host or all(re.fullmatch(r"[\w-]+", label) for label in host.removesuffix(".").split("."))
+    return ":" in host or all(re.fullmatch(r"[\w-]{1,63}", label) for label in host.removesuffix(".").split("."))
 
 
 def is_loopback(host: str) -> bool:

@@ -43,6 +43,7 @@ _MAGIC = (
     (0, b"MM\x00*", Type(".tif", "image", "image/tiff")),
     (0, b"BM", Type(".bmp", "image", "image/bmp")),
     (0, b"PK\x03\x04", Type(".zip", "file", "application/zip")),
+    (0, b"\x1f\x8b\x08", Type(".gz", "file", "application/gzip")),
 )
 _BRANDS = {
     b"avif": Type(".avif", "image", "image/avif"),

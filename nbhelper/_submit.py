@@ -3,44 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import hashlib
 import json
 import math
 import re
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ._engine import Engine, engine
-from ._errors import BadInput, StoreError, SubmitFailed, SubmitUnknown
+from ._errors import BadInput, NbhelperError, StoreError, SubmitFailed, SubmitUnknown
 from ._http import CREATE_DEADLINE, Forbidden, Unreached, Upload
 from ._providers.contract import Endpoint, HttpReply, HttpRequest, Provider
-from ._providers.reader import find, read_created
+from ._providers.reader import fill, find, read_created
 from ._session import Connection, connection, fingerprint, store
-from ._sniff import HEAD, sniff
 from ._text import clean, kind_of, nearest
+from ._uploads import uploads_of
 from ._values import Miss, MissKind, Task, digest
 from ._waiting import result_of
 
 if TYPE_CHECKING:
+    from ._history import History
     from ._store import Store
 
-LARGEST_UPLOAD = 50_000_000
-"""Bytes of one uploaded file; no API here takes more."""
 _DEEPEST = 64
 _HALF = re.compile("[\ud800-\udfff]")
 _AGAIN = 1.0
 """Seconds after which a lost answer is asked for again, where that is safe; then twice as many."""
+_ALIKE = 0.8
+"""How near an unknown parameter must be to a known one to be taken for a slip; others may be newer than our list."""
 
 
 @dataclass(frozen=True, slots=True)
-class Create:
-    """One create, checked and ready, not sent.
+class Draft:
+    """One create, checked, with neither key nor address.
 
     Attributes:
-        connection: Where it goes.
+        provider: Whose.
         name: The endpoint's short name, or its path.
         endpoint: How it is sent and read.
         body: The parameters, `fixed` ones included.
@@ -49,13 +50,44 @@ class Create:
         digest: Of all that decides what is made; equal creates have equal digests.
     """
 
-    connection: Connection
+    provider: Provider
     name: str
     endpoint: Endpoint
     body: Mapping[str, Any]
     files: tuple[Upload, ...]
     params: Mapping[str, Any]
     digest: str
+
+    @property
+    def model(self) -> str | None:
+        """What the tables show as the model until a reply names one."""
+        asked = find(self.provider.request_model, dict(self.body)) if self.provider.request_model else None
+        return asked if isinstance(asked, str) else self.endpoint.model or None
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """A draft and where it goes: ready, not sent."""
+
+    draft: Draft
+    connection: Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of sending a create.
+
+    Attributes:
+        task: What was made.
+        miss: Why nothing was, as far as we know.
+        doubt: Whether it may have been made all the same.
+        sent: Whether anything left this machine.
+    """
+
+    task: Task | None = None
+    miss: Miss | None = None
+    doubt: bool = False
+    sent: bool = True
 
 
 def prepare(
@@ -71,6 +103,23 @@ def prepare(
     Raises:
         BadInput: What is wrong, in one line.
         MissingAPIKey: There is no key to send it with.
+    """
+    made = draft(provider_name, request, endpoint=endpoint, files=files, params=params)
+    return Create(made, connection(made.provider.name))
+
+
+def draft(
+    provider_name: object,
+    request: object,
+    *,
+    endpoint: object = None,
+    files: object = None,
+    params: object = None,
+) -> Draft:
+    """Check a create, for which no key is needed yet.
+
+    Raises:
+        BadInput: What is wrong, in one line.
     """
     from ._providers import get
 
@@ -89,24 +138,66 @@ def prepare(
     ):
         raise BadInput("Each parameter's name must be text, without line breaks and the like.")
     name, spec = find_endpoint(provider, endpoint)
-    uploads, body = _uploads(request, files)
+    uploads, body = uploads_of(request, files, spec)
     for field in spec.fixed:
         body.setdefault(field, spec.fixed[field])
     if uploads and spec.encoding != "multipart":
+        _check_handed_over(provider, name, spec, uploads)
+    body = _plain(body)
+    _check_names(provider, name, spec, (*body, *(u.name for u in uploads)))
+    shown = dict(params) if params is not None else {k: v for k, v in body.items() if k not in spec.fixed}
+    shown |= _digests(uploads)
+    material = [provider.name, spec.path, body, _sums(uploads)]
+    short = hashlib.sha256(json.dumps(material, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+    return Draft(provider, name, spec, body, uploads, shown, short)
+
+
+def _check_handed_over(provider: Provider, name: str, spec: Endpoint, uploads: tuple[Upload, ...]) -> None:
+    """Whether an API whose creates take JSON has a way to take files."""
+    first = clean(uploads[0].name, 40)
+    if provider.upload is None:
         raise BadInput(
-            f'{provider.name}\'s "{name}" takes JSON, so no file can go along ("{uploads[0].name}"). '
+            f'{provider.name}\'s "{name}" takes JSON, so no file can go along ("{first}"). '
             "Give it a link to the picture, or upload it first as the API's docs say.",
         )
-    body = _plain(body)
+    for upload in uploads:
+        if upload.name not in spec.files:
+            takes = f" It takes files as {', '.join(spec.files)}." if spec.files else ""
+            raise BadInput(f'{provider.name}\'s "{name}" takes no file as "{clean(upload.name, 40)}".{takes}')
+
+
+def _check_names(provider: Provider, name: str, spec: Endpoint, given: tuple[str, ...]) -> None:
+    """Refuse what is missing, and what is probably a slip: an API may ignore it, and bill all the same."""
     for field in spec.required:
-        if field not in body and field not in {u.name for u in uploads}:
-            hint = nearest(field, body)
-            raise BadInput(f'{provider.name}\'s "{name}" needs "{field}".{hint}')
-    shown = dict(params) if params is not None else {k: v for k, v in body.items() if k not in spec.fixed}
-    shown |= {u.name: digest(u.content) for u in uploads}
-    material = [provider.name, spec.path, body, {u.name: hashlib.sha256(u.content).hexdigest() for u in uploads}]
-    short = hashlib.sha256(json.dumps(material, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
-    return Create(connection(provider.name), name, spec, body, uploads, shown, short)
+        if field not in given:
+            raise BadInput(f'{provider.name}\'s "{name}" needs "{field}".{nearest(field, given)}')
+    known = {*spec.params, *spec.required, *spec.fixed, *spec.files} if spec.params else set()
+    for field in given:
+        if field in known:
+            continue
+        close = difflib.get_close_matches(field, sorted(known - set(given)), 1, _ALIKE)
+        if close:
+            raise BadInput(
+                f'{provider.name}\'s "{name}" has no parameter "{clean(field, 60)}". Did you mean "{close[0]}"?'
+            )
+
+
+def _digests(uploads: tuple[Upload, ...]) -> dict[str, Any]:
+    """How uploads stand in the tables; several under one name have a number."""
+    found: dict[str, Any] = {}
+    for upload in uploads:
+        several = [u for u in uploads if u.name == upload.name]
+        name = upload.name if len(several) == 1 else f"{upload.name}[{several.index(upload)}]"
+        found[name] = digest(upload.content)
+    return found
+
+
+def _sums(uploads: tuple[Upload, ...]) -> dict[str, Any]:
+    sums: dict[str, Any] = {}
+    for upload in uploads:
+        found = hashlib.sha256(upload.content).hexdigest()
+        sums[upload.name] = [*sums[upload.name], found] if upload.name in sums else [found]
+    return {name: found[0] if len(found) == 1 else found for name, found in sums.items()}
 
 
 def find_endpoint(provider: Provider, wanted: object) -> tuple[str, Endpoint]:
@@ -131,114 +222,205 @@ def find_endpoint(provider: Provider, wanted: object) -> tuple[str, Endpoint]:
         if spec.path == text:
             return name, spec
     if text.startswith("/") and provider.other is not None and text.isprintable() and not set(text) & set(" ?#{}\\"):
-        from dataclasses import replace
-
         return text, replace(provider.other, path=text)
     hint = nearest(text, provider.creates)
     raise BadInput(f'{provider.name} has no endpoint "{clean(text, 60)}".{hint} It has {known}.')
 
 
-def send(create: Create, *, label: str | None = None, reuse: bool = False, **notes: Any) -> Task:
+def send(create: Create, *, label: str | None = None, reuse: bool = False) -> Task:
     """Send one create, once.
 
     Args:
         create: What `prepare` gave.
         label: A name for the task.
         reuse: Take the stored task of an identical create, where there is one that did not fail.
-        notes: Experiment, repeat and cell, for the store.
 
     Raises:
         SubmitFailed: The API refused, or nothing was sent.
         SubmitUnknown: It was sent and the answer is lost.
     """
-    where, provider, spec = create.connection, create.connection.provider, create.endpoint
     book = store()
     if reuse:
-        earlier = book.find_submitted(provider.name, where.origin, create.digest)
+        origin = create.connection.origin
+        earlier = book.find_submitted(create.draft.provider.name, origin, create.draft.digest)
         if earlier is not None:
             return earlier.task
-    request_id = str(uuid.uuid4()) if spec.request_id else None
-    model = find(provider.request_model, dict(create.body)) if provider.request_model else None
-    intent = book.begin_intent(
-        provider=provider.name,
-        origin=where.origin,
-        endpoint=create.name,
-        request_digest=create.digest,
-        params=create.params,
-        label=label,
-        request_id=request_id,
-        fingerprint=fingerprint(where, book),
-        model=model if isinstance(model, str) else spec.model or None,
-        **notes,
-    )
-    uid = result_of(intent)
+    request_id = new_request_id(create)
+    uid = result_of(book.begin_intent(**intent(create, book, label, request_id)))
     running = engine()
     # A create that is under way is not torn off by an interrupt: its answer is what tells whether it was billed.
     return result_of(running.run(_send(running, book, create, uid, label, request_id)))
 
 
+def new_request_id(create: Create) -> str | None:
+    """What makes a create safe to ask again, where the API has such a thing."""
+    return str(uuid.uuid4()) if create.draft.endpoint.request_id else None
+
+
+def intent(create: Create, book: Store, label: str | None, request_id: str | None) -> dict[str, Any]:
+    """What `Store.begin_intent` keeps of a create."""
+    made = create.draft
+    return {
+        "provider": made.provider.name,
+        "origin": create.connection.origin,
+        "endpoint": made.name,
+        "request_digest": made.digest,
+        "params": made.params,
+        "label": label,
+        "request_id": request_id,
+        "fingerprint": fingerprint(create.connection, book),
+        "model": made.model,
+    }
+
+
 async def _send(
     running: Engine, book: Store, create: Create, uid: str, label: str | None, request_id: str | None
 ) -> Task:
-    where, provider, spec = create.connection, create.connection.provider, create.endpoint
+    answer = await ask(running, book, create, uid, label, request_id)
+    await keep(book, uid, answer)
+    if answer.task is None:
+        raise error_of(create.draft.provider, answer)
+    return answer.task
+
+
+async def ask(
+    running: Engine,
+    book: Store,
+    create: Create,
+    uid: str,
+    label: str | None,
+    request_id: str | None,
+    leaving: Callable[[], None] = lambda: None,
+) -> Answer:
+    """Send one create whose intent is in the store; what came of it is not recorded yet.
+
+    Up to the call of `leaving` nothing of the create has left, however long its turn is waited for.
+    """
+    where, provider, spec = create.connection, create.draft.provider, create.draft.endpoint
     multipart = spec.encoding == "multipart"
-    request = HttpRequest("POST", spec.path, json=None if multipart else dict(create.body))
-    data = {k: _form(v) for k, v in create.body.items()} if multipart else None
-    headers = {spec.request_id: request_id} if request_id else {}
+    body = dict(create.draft.body)
+    if create.draft.files and not multipart:
+        refused = await _hand_over(running, create, body)
+        if refused is not None:
+            return refused
+    request = HttpRequest("POST", spec.path, json=None if multipart else body)
+    data = {k: _form(v) for k, v in body.items()} if multipart else None
+    headers = {spec.request_id: request_id} if spec.request_id and request_id else {}
     # With a request id the API makes one task however often it is asked, so a lost answer may be asked for again.
-    tries = 3 if request_id else 1
+    tries = 3 if headers else 1
     answer: Task | Miss = Miss(kind=MissKind.NETWORK)
     sent = False
     for attempt in range(tries):
         async with running.gate(where).passing():
             # From here on a process that dies leaves a create in doubt.
+            leaving()
             await asyncio.wrap_future(book.intent_sent(uid))
-            try:
-                reply: HttpReply | None = await running.http().api(
-                    where, request, deadline=CREATE_DEADLINE, data=data, files=create.files, headers=headers
-                )
-            except Unreached as error:
-                reply, sent = None, sent or error.sent
-                answer = Miss(kind=MissKind.NETWORK, message=clean(error))
-            except Forbidden as error:
-                reply, sent = None, True
-                answer = Miss(kind=MissKind.REFUSED, message=clean(error))
+            reply, miss, left = await _post(
+                running, where, request, data=data, files=create.draft.files if multipart else (), headers=headers
+            )
+        sent = sent or left
         if reply is not None:
-            sent = True
             # Neither the key nor a reply that may echo it stays in a variable, for tracebacks that show variables.
-            answer = _created(provider, spec, reply, (where.key.reveal(),), label, create.params)
+            answer = _created(provider, spec, reply, (where.key.reveal(),), label, create.draft.params)
             reply = None
+        else:
+            answer = miss
         if not isinstance(answer, Miss) or answer.kind not in _DOUBTFUL:
             break
         if attempt + 1 < tries:
             await asyncio.sleep(_AGAIN * 2**attempt)
-
     if isinstance(answer, Task):
+        return Answer(task=answer)
+    return Answer(miss=answer, doubt=sent and answer.kind in _DOUBTFUL, sent=sent)
+
+
+async def _post(
+    running: Engine, where: Connection, request: HttpRequest, **options: Any
+) -> tuple[HttpReply | None, Miss, bool]:
+    """The reply, or why there is none; and whether anything was sent."""
+    none = Miss(kind=MissKind.NETWORK)
+    try:
+        return await running.http().api(where, request, deadline=CREATE_DEADLINE, **options), none, True
+    except Unreached as error:
+        return None, Miss(kind=MissKind.NETWORK, message=clean(error)), error.sent
+    except Forbidden as error:
+        return None, Miss(kind=MissKind.REFUSED, message=clean(error)), True
+
+
+async def _hand_over(running: Engine, create: Create, body: dict[str, Any]) -> Answer | None:
+    """Send the files ahead and put what came back into the body; an upload makes no task, whatever becomes of it."""
+    where, provider = create.connection, create.draft.provider
+    how = provider.upload
+    assert how is not None  # `draft` has refused files otherwise
+    request = HttpRequest("POST", how.path)
+    for upload in create.draft.files:
+        async with running.gate(where).passing():
+            part = (replace(upload, name=how.field),)
+            reply, miss, _ = await _post(running, where, request, data={}, files=part, headers={})
+        token: str | Miss = miss
+        if reply is not None:
+            token = read_created(provider, Endpoint(path=how.path, id=how.answer), reply, (where.key.reveal(),))
+            reply = None
+        if isinstance(token, Miss):
+            what = f"the upload of {upload.filename} did not work: {str(token).rstrip('.')}"
+            return Answer(miss=replace(token, message=clean(what)), sent=token.kind is not MissKind.NETWORK)
+        kind = upload.filename.rpartition(".")[2]
+        value = fill(HttpRequest("POST", "/", json=how.value), {"token": token, "type": kind}).json
+        several = sum(u.name == upload.name for u in create.draft.files) > 1 or upload.name in _PLURAL
+        body[upload.name] = [*body.get(upload.name, ()), value] if several else value
+    return None
+
+
+_PLURAL = frozenset({"files", "inputs"})
+"""Parameters that are lists even with one file in them."""
+
+
+async def keep(book: Store, uid: str, answer: Answer) -> History | None:
+    """Record what came of a create; the history of the task that was made.
+
+    Raises:
+        StoreError: It cannot be recorded; the text names a task that was made.
+    """
+    if answer.task is not None:
         try:
-            await asyncio.wrap_future(book.intent_created(uid, answer))
+            return await asyncio.wrap_future(book.intent_created(uid, answer.task))
         except StoreError as error:
-            raise StoreError(f'"{answer}" was created and may be billed, but not recorded: {error}') from None
-        return answer
-    if answer.kind in _DOUBTFUL and sent:
-        note = str(answer).rstrip(".")
-        await asyncio.wrap_future(book.intent_in_doubt(uid, note))
-        raise SubmitUnknown(
-            f"{provider.name} was asked to create a task and no clear answer came ({note}). It may have been made and "
+            raise StoreError(f'"{answer.task}" was created and may be billed, but not recorded: {error}') from None
+    assert answer.miss is not None
+    if answer.doubt:
+        await asyncio.wrap_future(book.intent_in_doubt(uid, str(answer.miss).rstrip(".")))
+    else:
+        await asyncio.wrap_future(book.intent_refused(uid, code_of(answer), answer.miss.message))
+    return None
+
+
+def code_of(answer: Answer) -> str:
+    """The API's own code, else the HTTP status; `network` where nothing was sent."""
+    miss = answer.miss
+    assert miss is not None
+    return miss.code or (str(miss.status) if miss.status and miss.status != 200 else "" if answer.sent else "network")
+
+
+def error_of(provider: Provider, answer: Answer) -> NbhelperError:
+    """Why there is no task, for a person."""
+    miss = answer.miss
+    assert miss is not None
+    said = str(miss).rstrip(".")
+    if answer.doubt:
+        return SubmitUnknown(
+            f"{provider.name} was asked to create a task and no clear answer came ({said}). It may have been made and "
             f"billed: check your account at the provider before sending it again. It is kept as in doubt.",
         )
-    code = answer.code or (str(answer.status) if answer.status and answer.status != 200 else "")
-    await asyncio.wrap_future(book.intent_refused(uid, code, answer.message))
-    if not sent:
-        raise SubmitFailed(
-            f"Nothing was sent to {provider.name}: {answer.message.rstrip('.')}.", code="network", words=answer.message
-        )
-    hint = _HINTS.get(answer.kind, "")
-    wait = f" It asks to wait {answer.retry_after:g} s." if answer.retry_after else ""
-    raise SubmitFailed(
-        f"{provider.name} refused the create: {str(answer).rstrip('.')}.{hint}{wait}",
-        code=code,
-        words=answer.message,
-        retry_after=answer.retry_after,
+    if not answer.sent:
+        words = miss.message
+        return SubmitFailed(f"Nothing was sent to {provider.name}: {words.rstrip('.')}.", code="network", words=words)
+    hint = _HINTS.get(miss.kind, "")
+    wait = f" It asks to wait {miss.retry_after:g} s." if miss.retry_after else ""
+    return SubmitFailed(
+        f"{provider.name} refused the create: {said}.{hint}{wait}",
+        code=code_of(answer),
+        words=miss.message,
+        retry_after=miss.retry_after,
     )
 
 
@@ -268,47 +450,7 @@ _HINTS = {
 }
 
 
-# Parameters and files
-
-
-def _uploads(request: Mapping[str, Any], files: Mapping[str, Any] | None) -> tuple[tuple[Upload, ...], dict[str, Any]]:
-    """The uploads, and the parameters that are none: bytes and paths among the parameters are uploads too."""
-    given = dict(files or {})
-    body: dict[str, Any] = {}
-    for key, value in request.items():
-        if isinstance(value, bytes | bytearray | Path):
-            given.setdefault(key, value)
-        else:
-            body[key] = value
-    return tuple(_upload(field, value) for field, value in given.items()), body
-
-
-def _upload(field: str, value: object) -> Upload:
-    if isinstance(value, str | Path):
-        try:
-            path = Path(value).expanduser()
-            if not path.is_file():
-                raise BadInput(f'The file for "{clean(field, 40)}" does not exist: {clean(path, 120)}.')
-            _check_size(field, path.stat().st_size)
-            content = path.read_bytes()
-        except RuntimeError as error:  # "~nobody"
-            raise BadInput(f'The file for "{clean(field, 40)}" cannot be found: {clean(error, 120)}.') from None
-        except OSError as error:
-            raise BadInput(f'The file for "{clean(field, 40)}" cannot be read: {error.strerror}.') from None
-    elif isinstance(value, bytes | bytearray):
-        content = bytes(value)
-    else:
-        raise BadInput(f'The file for "{clean(field, 40)}" is a path or bytes, not {kind_of(value)}.')
-    _check_size(field, len(content))
-    found = sniff(content[:HEAD])
-    return Upload(field, f"{clean(field, 40)}{found.suffix}", content, found.mime)
-
-
-def _check_size(field: str, n_bytes: int) -> None:
-    if n_bytes == 0:
-        raise BadInput(f'The file for "{clean(field, 40)}" is empty.')
-    if n_bytes > LARGEST_UPLOAD:
-        raise BadInput(f'The file for "{clean(field, 40)}" has {n_bytes:,} bytes; at most {LARGEST_UPLOAD:,} are sent.')
+# Parameters
 
 
 def _plain(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-import re
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -121,7 +122,7 @@ def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRI
     """One row per task.
 
     Args:
-        rows: From `Store.rows`.
+        rows: From `Store.stream`, or `row_of`.
         prices: What `cost` is computed from, now and not when the task ran.
     """
     import pandas as pd
@@ -134,11 +135,15 @@ def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRI
         for name, cells in _cells(some, known).items():
             parts[name].append(column(cells, TASKS[name]))
         for number, row in enumerate(some, count):
-            for name, value in _flat(row.get("params") or {}, PARAM):
-                cells = params.setdefault(name, [])
-                if len(cells) <= number:  # {"a.b": 1, "a": {"b": 2}} gives one name twice; the first one stands
-                    cells.extend([None] * (number - len(cells)))
-                    cells.append(value)
+            for name, value in _flat(row["params"], PARAM) if row.get("params") else ():
+                told = params.get(name)
+                if told is None:
+                    told = params[name] = [None] * number
+                if len(told) == number:
+                    told.append(value)
+                elif len(told) < number:  # else {"a.b": 1, "a": {"b": 2}} gave one name twice; the first one stands
+                    told.extend([None] * (number - len(told)))
+                    told.append(value)
         count += len(some)
     columns = {name: _joined(found, TASKS[name]) for name, found in parts.items()}
     while params:
@@ -153,10 +158,17 @@ _AT_ONCE = 5_000
 """Rows that are held as mappings at a time: they take several times the memory of their cells."""
 
 
-def _cells(rows: Sequence[Mapping[str, Any]], prices: Sequence[Price]) -> dict[str, list[Any]]:
+_STORED = tuple(name for name in TASKS if name not in {"cost", "currency", "cost_source"})
+_STORED_OF = operator.itemgetter(*_STORED)
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], prices: Sequence[Price]) -> dict[str, Sequence[Any]]:
     """The columns of some rows, but for their parameters."""
-    cells: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in TASKS}
-    cells["files"] = [dumps(files) if (files := row.get("files")) else "[]" for row in rows]
+    try:
+        cells: dict[str, Sequence[Any]] = dict(zip(_STORED, zip(*map(_STORED_OF, rows), strict=True), strict=True))
+    except KeyError:  # rows of an older version of ours have fewer names
+        cells = {name: [row.get(name) for row in rows] for name in _STORED}
+    cells["files"] = [files if isinstance(files, str) else dumps(files or []) for files in cells["files"]]
     costs = costs_of(rows, prices)
     for index, name in enumerate(("cost", "currency", "cost_source")):
         cells[name] = [cost[index] for cost in costs]
@@ -235,13 +247,26 @@ def prices_frame(prices: Iterable[Price]) -> pd.DataFrame:
 # Columns
 
 
+_NONE = type(None)
+
+
 def _flat(params: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     """Nested parameters under dotted names; lists as JSON text."""
     for key, value in params.items():
-        if isinstance(value, Mapping) and value:
+        if type(value) in _PLAIN or not isinstance(value, Mapping | list):
+            yield _dotted(prefix, key), value
+        elif value and isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{storable(str(key))}", dumps(value) if isinstance(value, list | Mapping) else value
+            yield _dotted(prefix, key), dumps(value)
+
+
+_PLAIN = frozenset({str, int, float, bool, _NONE})
+
+
+@functools.lru_cache(4096)
+def _dotted(prefix: str, key: object) -> str:
+    return f"{prefix}{storable(str(key))}"
 
 
 def as_one(values: Sequence[Any]) -> tuple[Kind, list[Any]]:
@@ -271,34 +296,41 @@ def frame_of(columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, Kind]) ->
 
 def column(values: Sequence[Any], kind: Kind) -> pd.Series[Any]:
     """Values as one column; None, and what does not fit, is missing."""
-    import pandas as pd
-
-    if kind == "time":
-        return pd.Series(_instants(values)).dt.tz_localize("UTC")
-    if kind == "Int64":
-        values = [v if v is None or _is_int(v) else None for v in values]
-    elif kind == "Float64":
-        return pd.Series(_floats(values))
-    elif kind == "boolean":
-        values = [v if isinstance(v, bool) else None for v in values]
-    elif kind == "string":
-        values = [None if v is None else storable(str(v)) for v in values]
-    else:
-        words = WORDS[kind]
-        values = [str(v) if v in words else None for v in values]
-    return pd.Series(pd.array(values, dtype=dtype_of(kind)))
-
-
-def _floats(values: Sequence[Any]) -> Any:
     import numpy as np
     import pandas as pd
 
-    fit = [float(v) if type(v) is float or _is_number(v) else math.nan for v in values]
-    numbers = np.array(fit, dtype=float)
-    return pd.arrays.FloatingArray(numbers, np.isnan(numbers))
+    found = set(map(type, values))
+    if kind == "time":
+        return pd.Series(_instants(values)).dt.tz_localize("UTC")
+    if kind == "Int64":
+        if not found <= {int, _NONE} or _beyond(values):
+            values = [v if _is_int(v) else None for v in values]
+    elif kind == "Float64":
+        if not found <= {float, _NONE}:
+            values = [float(v) if _is_number(v) else None for v in values]
+        numbers = np.array(values, dtype=float)
+        return pd.Series(pd.arrays.FloatingArray(numbers, np.isnan(numbers)))
+    elif kind == "boolean":
+        values = [v if isinstance(v, bool) else None for v in values]
+    elif kind == "string":
+        if not found <= {str, _NONE} or not _plain(values):
+            values = [None if v is None else storable(str(v)) for v in values]
+    else:
+        place = {word: number for number, word in enumerate(WORDS[kind])}
+        codes = [place.get(v, -1) if isinstance(v, str) else -1 for v in values]
+        return pd.Series(pd.Categorical.from_codes(codes, dtype=dtype_of(kind)))
+    return pd.Series(pd.array(values, dtype=dtype_of(kind)))
 
 
-_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
+def _beyond(values: Sequence[Any]) -> bool:
+    present = [v for v in values if v is not None]
+    return bool(present) and not -(2**63) <= min(present) <= max(present) < 2**63
+
+
+def _plain(values: Sequence[str | None]) -> bool:
+    """Whether no text of these has a character that `storable` looks for."""
+    text = "".join(filter(None, values))
+    return text.isascii() and "\x00" not in text
 
 
 def _instants(values: Sequence[Any]) -> Any:
@@ -307,10 +339,10 @@ def _instants(values: Sequence[Any]) -> Any:
 
     try:
         # What the store writes is of one form, and numpy reads it in one go.
-        fit = ["NaT" if v is None else v[:26] if _ISO.fullmatch(v) else None for v in values]
-        if None not in fit:
+        fit = ["NaT" if v is None else v[:26] for v in values if v is None or (v[26:] == "+00:00" and v[10] == "T")]
+        if len(fit) == len(values):
             return np.array(fit, dtype="U26").astype("datetime64[us]")
-    except (TypeError, ValueError):  # times that are no text, or a day that no month has
+    except (TypeError, ValueError, IndexError):  # times that are no text, or a day that no month has
         pass
     return np.array([_microseconds(value) for value in values], dtype="datetime64[us]")
 

@@ -94,6 +94,12 @@ def state_of(history: History) -> State | Outcome | None:
     return history.outcome or history.state
 
 
+def word_of(history: History) -> str:
+    """The state in a word: `unsent` for what waits to be submitted, `waiting` for the first look."""
+    state = state_of(history)
+    return str(state) if state is not None else "waiting" if history.created else "unsent"
+
+
 def time_left(history: History, now: datetime) -> str:
     """`about 12 s left`, `should finish soon`, `longer than usual`, or nothing where the server does not say."""
     latest, looked = history.snapshot, history.facts.last_good_at
@@ -276,7 +282,7 @@ def block(histories: Sequence[History], console: Console | None = None) -> Rende
         table.add_row(
             Text(GLYPHS.get(state, "◌"), style),
             Text(_short(history)),
-            Text(str(state or "waiting"), style),
+            Text(word_of(history), style),
             *([] if tiny else [bar]),
             Text("" if spent is None else seconds(spent), "dim"),
             Text(detail(history, now), "dim"),
@@ -293,7 +299,7 @@ def block(histories: Sequence[History], console: Console | None = None) -> Rende
 def _short(history: History) -> str:
     if history.task.label:
         return f"{history.task.provider} {clean(history.task.label, 40)}"
-    return clean(history.task, 60)
+    return clean(history.task, 60) if history.created else history.task.provider
 
 
 def _rank(history: History) -> int:
@@ -317,7 +323,7 @@ def _headline(histories: Sequence[History], width: int) -> RenderableType:
 
     counts: dict[str, int] = {}
     for history in histories:
-        word = str(state_of(history) or "waiting")
+        word = word_of(history)
         counts[word] = counts.get(word, 0) + 1
     over = sum(h.outcome is not None for h in histories)
     text = Text(f"{over} of {len(histories)} over", "bold")

@@ -28,6 +28,8 @@ def nothing() -> Mapping[str, Any]:
     return NOTHING
 
 
+NO_ID = "(no id yet)"
+"""Stands where the API has not given an id: a create that waits, was refused, or is in doubt."""
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _LONGEST_ID = 1024
 
@@ -95,6 +97,8 @@ class MarkWord(StrEnum):
 
     SUBMITTING = "submitting"
     SUBMITTED = "submitted"
+    REFUSED = "refused"
+    """The API refused the create, or nothing was sent: nothing was made."""
     WATCHING = "watching"
     STOPPED = "stopped"
     LOST = "lost"
@@ -395,11 +399,12 @@ class Saved:
 class Mark:
     """Something we did: began to submit, began to watch, stopped, gave up.
 
-    `note` says why in a few words; it never holds a key.
+    `note` says why in a few words; it never holds a key. `code` is the API's own, for a create that it refused.
     """
 
     word: MarkWord
     note: str = ""
+    code: str | None = None
 
     def __repr__(self) -> str:
         return f"<Mark {self.word}{f': {clean(self.note, 80)}' if self.note else ''}>"
@@ -456,7 +461,7 @@ def digest(data: bytes) -> dict[str, Any]:
 
 
 __all__ = [
-    "NOTHING", "Event", "Mark", "MarkWord", "Miss", "MissKind", "Outcome", "Output", "Request", "SaveState", "Saved",
-    "Seen", "Snapshot", "State", "Task", "TaskError", "digest", "looks_like_key",
+    "NOTHING", "NO_ID", "Event", "Mark", "MarkWord", "Miss", "MissKind", "Outcome", "Output", "Request", "SaveState",
+    "Saved", "Seen", "Snapshot", "State", "Task", "TaskError", "digest", "looks_like_key",
     "nothing",
 ]  # fmt: skip

@@ -105,13 +105,15 @@ class Watch:
         self._calls: list[Callable[[], None]] = []
         self._entries: dict[Identity, _Entry] = {}
         self._order: list[Identity] = []
+        self._places: dict[Identity, Identity] = {}
+        """Where a task stands that took a place which had waited for it."""
         self._timer: threading.Timer | None = None
         self._engine: Engine | None = None
         self._once = False
         self._show: Callable[[Watch], Any] | None = None
         self._card: Any = None
         for history, connection in zip(histories, connections, strict=True):
-            key = identity(history)
+            key = place_of(history)
             self._order.append(key)
             if key not in self._entries:
                 self._entries[key] = _Entry(history, connection, len(history.events), over=self._complete(history))
@@ -129,7 +131,7 @@ class Watch:
 
     def _start(self, engine: Engine, store: Store, folder: Path | None, interval: float | None) -> None:
         self._engine = engine
-        todo = [(e.history, e.connection) for e in self._entries.values() if not e.over]
+        todo = [(e.history, e.connection) for e in self._entries.values() if not e.over and e.history.created]
         if todo:
             engine.attach(todo, self._listen, store=store, folder=folder, interval=interval)
 
@@ -158,6 +160,7 @@ class Watch:
         """Take in a poller's news; called in the engine's thread, so it never blocks and never draws."""
         with self._lock:
             key = identity(poller.history)
+            key = self._places.get(key, key)
             entry = self._entries[key]
             entry.history = poller.history
             entry.over = entry.over or poller.over
@@ -302,17 +305,19 @@ class Watch:
             with show(self) as draw:
                 yield draw
         finally:
-            self._show = show
+            self._show = None if self.done else show  # once it stands there whole, another wait adds no copy
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            going = sum(not e.over for e in self._entries.values())
+            going = [e.history.created for e in self._entries.values() if not e.over]
+            unsent = going.count(False)
+            still = f"{_tasks(going.count(True))} still watched{f', {unsent} still to be submitted' if unsent else ''}"
             print(  # noqa: T201  # the one line that a person who interrupts needs
-                f"Interrupted the wait; {_tasks(going)} still watched in the background. "
-                "w.result() waits again, w.stop() ends the watching; the tasks themselves go on and may be billed.",
+                f"Interrupted the wait; {still} in the background. w.result() waits again, w.stop() ends the "
+                f"{'submitting and ' if unsent else ''}watching; the tasks themselves go on and may be billed.",
             )
             raise
 
@@ -390,7 +395,7 @@ class Watch:
     def stop(self, note: str = "stopped by hand") -> None:
         """Stop watching; the tasks go on and may be billed, and files already on their way are still saved."""
         with self._lock:
-            self._part([key for key, entry in self._entries.items() if not entry.over], note)
+            self._part([k for k, entry in self._entries.items() if not entry.over and entry.history.created], note)
 
     def _part(self, keys: Sequence[Identity], note: str) -> None:
         """Ask the engine to let go of some tasks, once."""
@@ -398,7 +403,8 @@ class Watch:
         for key in going:
             self._entries[key].parting = True
         if self._engine is not None and going:
-            self._engine.detach(going, self._listen, note).add_done_callback(lambda _: self._leave(going, note))
+            tasks = [identity(self._entries[key].history) for key in going]
+            self._engine.detach(tasks, self._listen, note).add_done_callback(lambda _: self._leave(going, note))
 
     def _leave(self, keys: Sequence[Identity], note: str) -> None:
         """This handle is done with these; of tasks that others still watch it says that it stopped, they did not."""
@@ -435,9 +441,7 @@ class Watch:
         """The saved pictures in a grid, as `nbhelper.gallery`."""
         from . import _api
 
-        if wait:
-            self.result()
-        return _api.gallery(list(self._unique()), row, col, size)
+        return _api.gallery(self.to_frame(wait=wait), row, col, size)
 
     def _unique(self) -> Iterator[History]:
         return (entry.history for entry in self._entries.values())
@@ -456,7 +460,7 @@ class Watch:
     def __repr__(self) -> str:
         counts: dict[str, int] = {}
         for history in self._unique():
-            word = str(history.outcome or history.state or State.QUEUED)
+            word = str(history.outcome or history.state or (State.QUEUED if history.created else "unsent"))
             counts[word] = counts.get(word, 0) + 1
         if not self._entries:
             return "<Watch nothing to resume>"
@@ -501,6 +505,11 @@ class Completed:
                     return
                 await changed.wait()
                 changed.clear()
+
+
+def place_of(history: History) -> Identity:
+    """Where a history stands: by its task's identity, or by our own name while there is no task yet."""
+    return identity(history) if history.created else (history.task.provider, history.origin, history.uid, ())
 
 
 def checked_seconds(value: object, name: str) -> float | None:

@@ -93,22 +93,16 @@ class Writer:
             self._next = time.monotonic() + TICK
 
     def _write(self, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
-        done: list[tuple[Future[Any], Any]] = []
-        failed: list[tuple[Future[Any], Exception]] = []
         try:
             db, crowded = self._begun()
-            for work, future in batch:
-                db.execute("SAVEPOINT item")
-                try:
-                    done.append((future, work(db)))
-                except Exception as error:
-                    if not db.in_transaction:  # a full disk takes the whole transaction back, not only this item
-                        raise
-                    if is_damage(error):
-                        self._database.suspect(error)
-                    db.execute("ROLLBACK TO item")
-                    failed.append((future, explain(error, self._database.folder)))
-                db.execute("RELEASE item")
+            try:
+                done, failed = [(future, work(db)) for work, future in batch], list[tuple[Future[Any], Exception]]()
+            except Exception:
+                if not db.in_transaction:  # a full disk takes the whole transaction back, not only this item
+                    raise
+                db.execute("ROLLBACK")
+                begin(db)
+                done, failed = self._one_by_one(db, batch)
             db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits, and the thread lives on
             self._drop()
@@ -126,6 +120,26 @@ class Writer:
             future.set_exception(trouble)
         # Whoever waits for the lock sees it free only now and then: leave it free for a moment, longer in a crowd.
         time.sleep(nap() if crowded else 0.0005)
+
+    def _one_by_one(
+        self, db: sqlite3.Connection, batch: list[tuple[Work[Any], Future[Any]]]
+    ) -> tuple[list[tuple[Future[Any], Any]], list[tuple[Future[Any], Exception]]]:
+        """Do each piece of work so that one that fails takes nothing of the others back."""
+        done: list[tuple[Future[Any], Any]] = []
+        failed: list[tuple[Future[Any], Exception]] = []
+        for work, future in batch:
+            db.execute("SAVEPOINT item")
+            try:
+                done.append((future, work(db)))
+            except Exception as error:
+                if not db.in_transaction:
+                    raise
+                if is_damage(error):
+                    self._database.suspect(error)
+                db.execute("ROLLBACK TO item")
+                failed.append((future, explain(error, self._database.folder)))
+            db.execute("RELEASE item")
+        return done, failed
 
     def _begun(self) -> tuple[sqlite3.Connection, bool]:
         """A connection inside a transaction, and whether that took a while."""

@@ -21,6 +21,7 @@ _EXAMPLES = """examples:
   nbhelper resume --max-age 3d               watch again what is unfinished
   nbhelper export timings.csv --since 2h     the table of tasks as CSV
   nbhelper emulate --speed 20                all seven APIs on 127.0.0.1
+  nbhelper notebooks examples                copy the example notebooks into ./examples/
 """
 
 
@@ -93,8 +94,14 @@ def _parser() -> argparse.ArgumentParser:
     emulate.add_argument("--speed", type=float, default=10.0, help="how much shorter tasks run (default: %(default)g)")
     emulate.add_argument("--seed", type=int, default=0, help="fixes durations and pictures (default: %(default)s)")
     emulate.add_argument("--limits", action="store_true", help="enforce the APIs' create limits")
+    emulate.add_argument("--faults", default=None, metavar="PROFILE", help="flaky, outage, slow or hostile")
     emulate.add_argument("--port", type=int, default=0, help="a fixed port (default: a free one)")
     emulate.set_defaults(run=_emulate)
+
+    notebooks = _command(commands, "notebooks", "copy the example notebooks", "nbhelper notebooks examples")
+    notebooks.add_argument("folder", help="where to; it is made if need be")
+    notebooks.add_argument("--overwrite", action="store_true", help="replace files that differ (default: keep them)")
+    notebooks.set_defaults(run=_notebooks)
     return parser
 
 
@@ -157,13 +164,26 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _notebooks(options: argparse.Namespace) -> int:
+    from ._examples import copy
+
+    words = {"same": "is there already", "kept": "is there and differs: kept (--overwrite replaces it)"}
+    done = copy(Path(options.folder), overwrite=options.overwrite)
+    for path, word in done.items():
+        print(f"{path} {words.get(word, word)}")
+    first = next(iter(done))
+    print(f"Open them with: jupyter lab {first.parent}")
+    return 0
+
+
 def _emulate(options: argparse.Namespace) -> int:
     import threading
 
     from ._emulated import server
     from ._providers import names
 
-    with server(speed=options.speed, seed=options.seed, limits=options.limits, port=options.port) as emulator:
+    choices = {name: getattr(options, name) for name in ("speed", "seed", "limits", "faults", "port")}
+    with server(**choices) as emulator:
         print(f"Seven APIs on {emulator.root}, {options.speed:g} times as fast as the real ones. Ctrl-C ends it.\n")
         print(f"{'provider':<14}{'base URL':<46}key")
         for name in names():

@@ -1,10 +1,10 @@
-"""For the tests of your own provider: read a stored reply without a network."""
+"""For tests of your own: read a stored reply without a network, and let an emulator's replies go wrong."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._errors import BadInput
 from ._providers import get
@@ -12,7 +12,18 @@ from ._providers.contract import HttpReply, Provider
 from ._providers.reader import read as _read
 from ._values import Miss, Snapshot
 
-__all__ = ["read"]
+if TYPE_CHECKING:
+    from ._emulator.faults import Fault
+
+__all__ = ["Fault", "read"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Fault":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._emulator.faults import Fault
+
+    return Fault
 
 
 def read(

@@ -2,7 +2,17 @@
 
 from ._history import History
 from ._prices import Price
-from ._providers.contract import Batch, Endpoint, ErrorRule, HttpReply, HttpRequest, Outputs, Provider, Resolve
+from ._providers.contract import (
+    Batch,
+    Endpoint,
+    ErrorRule,
+    FileUpload,
+    HttpReply,
+    HttpRequest,
+    Outputs,
+    Provider,
+    Resolve,
+)
 from ._values import (
     Event,
     Mark,
@@ -25,6 +35,7 @@ __all__ = [
     "Endpoint",
     "ErrorRule",
     "Event",
+    "FileUpload",
     "History",
     "HttpReply",
     "HttpRequest",

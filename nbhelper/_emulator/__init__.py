@@ -45,18 +45,23 @@ resultObject firstFrameUrl maskUrl audio_url object empty braces null not-json``
 
 from __future__ import annotations
 
-from nbhelper._emulator.ledger import CreateAttempt, Download, FileRecord, Ledger, Poll, TaskRecord
+from nbhelper._emulator.faults import KINDS, PROFILES, Fault
+from nbhelper._emulator.ledger import CreateAttempt, Download, FileRecord, Ledger, Poll, Struck, TaskRecord
 from nbhelper._emulator.plan import DIRECTIVES
 from nbhelper._emulator.server import ROOTS, Server
 
 __all__ = [
     "DIRECTIVES",
+    "KINDS",
+    "PROFILES",
     "ROOTS",
     "CreateAttempt",
     "Download",
+    "Fault",
     "FileRecord",
     "Ledger",
     "Poll",
     "Server",
+    "Struck",
     "TaskRecord",
 ]

@@ -86,6 +86,17 @@ class CreateAttempt:
     task_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """One request that was damaged on its way, where the emulator was started with faults."""
+
+    at: datetime
+    what: str  # the fault's word or status
+    on: str  # look create file
+    path: str
+    n: int  # the request's number among those for the same thing
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Ledger:
     """Everything the server did up to one moment."""
@@ -93,7 +104,8 @@ class Ledger:
     at: datetime
     tasks: tuple[TaskRecord, ...]
     creates: tuple[CreateAttempt, ...]
-    requests: int
+    requests: int  # those that reached the APIs
+    faults: tuple[Struck, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Ledger: {len(self.tasks)} tasks, {len(self.creates)} creates, {self.requests} requests>"

@@ -27,11 +27,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from nbhelper._emulator.aigptimage import Aigptimage
 from nbhelper._emulator.ailab import Ailab
 from nbhelper._emulator.api import Api
+from nbhelper._emulator.faults import Fault, Faults, Script, resolved
 from nbhelper._emulator.gptge import Gptge
 from nbhelper._emulator.kie import Kie
 from nbhelper._emulator.ledger import Ledger
 from nbhelper._emulator.minimax import Minimax
 from nbhelper._emulator.plan import DIRECTIVES, read_wish, unknown_words
+from nbhelper._emulator.proxy import Proxy
 from nbhelper._emulator.tripo import Tripo
 from nbhelper._emulator.tripo_v3 import TripoV3
 from nbhelper._emulator.vault import Vault
@@ -106,7 +108,8 @@ class Server:
         speed: How much faster than the real APIs tasks run and links die.
         seed: Fixes durations, prices and pictures; ids are always fresh.
         limits: Whether the APIs' create and concurrency limits are enforced.
-        faults: Byte-level fault profile; None is the only one there is.
+        faults: What goes wrong on the way: a profile's name or `Fault` values. With any, even none of them, a proxy
+            stands in front of the server, and `fail` may change them.
         port: 0 takes a free one.
         skew: Seconds by which the server's clock is ahead of this machine's.
 
@@ -119,11 +122,12 @@ class Server:
         speed: float = 10.0,
         seed: int = 0,
         limits: bool = False,  # noqa: FBT001, FBT002 - the public face allows it by position
-        faults: str | None = None,
+        faults: Faults = None,
         port: int = 0,
         skew: float = 0.0,
     ) -> None:
-        _check(speed, seed, limits, faults, port, skew)
+        _check(speed, seed, limits, port, skew)
+        script = resolved(faults)
         self._world = World(speed=float(speed), seed=seed, limits=limits, skew=float(skew))
         self._vault = Vault(self._world)
         self._gptge = Gptge(self._world, self._vault)
@@ -158,6 +162,7 @@ class Server:
             ) from error
         self.port: int = self._socket.getsockname()[1]
         self._world.root = self.root
+        self._proxy = None if script is None else Proxy(Script(script, seed), self._world)
         self._start()
         atexit.register(self.close)
 
@@ -206,13 +211,27 @@ class Server:
         asyncio.set_event_loop(loop)
 
         try:
-            loop.run_until_complete(self._uvicorn.serve(sockets=[self._socket]))
+            loop.run_until_complete(self._serve())
         finally:
             ready.set()
             with contextlib.suppress(RuntimeError):
                 loop.run_until_complete(loop.shutdown_asyncgens())
             asyncio.set_event_loop(None)
             loop.close()
+
+    async def _serve(self) -> None:
+        if self._proxy is None:
+            await self._uvicorn.serve(sockets=[self._socket])
+            return
+        # The server has a port that nobody is told, and the proxy has the one that everybody knows.
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as behind:
+            behind.bind(("127.0.0.1", 0))
+            behind.listen(1024)
+            await self._proxy.listen(self._socket, behind.getsockname()[1])
+            try:
+                await self._uvicorn.serve(sockets=[behind])
+            finally:
+                await self._proxy.close()
 
     def _owner(self, path: str) -> Api:
         return next((api for prefix, api in self._owners if path.startswith(prefix)), self._owners[4][1])
@@ -282,6 +301,17 @@ class Server:
             raise EmulatorError(f"times must be a whole number above zero, not {times!r}.")
         self._inside(lambda: self._world.script(name, read_wish([text]), times))
 
+    def fail(self, *faults: Fault) -> None:
+        """Let these faults strike from now on, in place of those before; none heals the network.
+
+        Raises:
+            EmulatorError: It was started without `faults`.
+        """
+        found, proxy = resolved(faults), self._proxy
+        if proxy is None or found is None:
+            raise EmulatorError("This emulator was started without faults; start it with faults=() to add some later.")
+        self._inside(lambda: proxy.play(found))
+
     def make_jimeng(self, prompt: str = "", *, key: str | None = None) -> str:
         """Make a Jimeng task, whose creation the gptge API does not document, and return its id.
 
@@ -329,7 +359,7 @@ def _family(name: str) -> str:
     return {"ailab-legacy": "ailab", "tripo-v3": "tripo"}.get(name, name)
 
 
-def _check(speed: object, seed: object, limits: object, faults: object, port: object, skew: object) -> None:
+def _check(speed: object, seed: object, limits: object, port: object, skew: object) -> None:
     """Refuse arguments that cannot work."""
     number = isinstance(speed, int | float) and not isinstance(speed, bool)
     if not number or not 0 < speed < 1e9:  # type: ignore[operator]
@@ -340,12 +370,7 @@ def _check(speed: object, seed: object, limits: object, faults: object, port: ob
         raise EmulatorError(f"seed must be a whole number, not {seed!r}.")
     if not isinstance(limits, bool):
         raise EmulatorError(f"limits must be True or False, not {limits!r}.")
-    if faults is not None:
-        raise EmulatorError(
-            f"There is no byte-level fault profile {faults!r} in this version; leave faults out, and ask for "
-            "failures with script() or an emu: word in the prompt."
-        )
     if isinstance(skew, bool) or not isinstance(skew, int | float) or not abs(skew) < 1e8:
-        raise EmulatorError(f"skew must be a number of seconds, such as -90, not {str(skew)[:40]}.")
+        raise EmulatorError(f"skew must be a number of seconds, such as -90, not {repr(skew)[:40]}.")
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
         raise EmulatorError(f"port must be 0 (a free one) to 65535, not {port!r}.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nbhelper._emulator.clock import Clock
-from nbhelper._emulator.ledger import CreateAttempt, Download, FileRecord, Ledger, Poll, TaskRecord
+from nbhelper._emulator.ledger import CreateAttempt, Download, FileRecord, Ledger, Poll, Struck, TaskRecord
 from nbhelper._emulator.media import Asset
 from nbhelper._emulator.plan import Moment, Pace, Plan, Wish, make_plan, read_wish
 
@@ -124,6 +124,7 @@ class World:
         self.requests = 0
         self.jobs: list[Job] = []
         self.creates: list[CreateAttempt] = []
+        self.faults: list[Struck] = []
         self._by_id: dict[tuple[str, str], Job] = {}
         self._by_key: dict[str, Job] = {}
         self._counts: dict[str, int] = {}
@@ -240,6 +241,7 @@ class World:
             tasks=tuple(self._record(job, now) for job in tuple(self.jobs)),
             creates=tuple(self.creates),
             requests=self.requests,
+            faults=tuple(self.faults),
         )
 
     def _record(self, job: Job, now: float) -> TaskRecord:

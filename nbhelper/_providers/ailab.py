@@ -44,7 +44,14 @@ ERRORS = (  # DOCS, the table of error codes; the code decides, because HTTP 429
 )  # fmt: skip
 
 
-def _form(path: str, *required: str, files: tuple[str, ...] = ("image",), more: tuple[str, ...] = ()) -> Endpoint:
+def _form(
+    path: str,
+    *required: str,
+    files: tuple[str, ...] = ("image",),
+    more: tuple[str, ...] = (),
+    file_bytes: int | None = None,
+    file_pixels: int | None = None,
+) -> Endpoint:
     """A create as they all are: a multipart POST with `task_type=async`."""
     return Endpoint(
         path=path,
@@ -53,6 +60,8 @@ def _form(path: str, *required: str, files: tuple[str, ...] = ("image",), more: 
         params=(*required, *more),
         required=required,
         files=files,
+        file_bytes=file_bytes,
+        file_pixels=file_pixels,
         model=path.rpartition("/")[2],  # neither request nor reply names one
     )
 
@@ -68,6 +77,7 @@ ENDPOINTS = {
     "hairstyle-pro": _form(
         "/api/portrait/effects/hairstyle-editor-pro", "image", "hair_style",
         files=("image", "mask"), more=("color", "image_size", "auto", "mask", "bangs", "mode", "reference"),
+        file_bytes=3_000_000, file_pixels=1999,  # DOCS: "No more than 3 MB", "smaller than 1999x1999px"
     ),
     # SDK: the calls that take `task_type` …
     "try-on": _form(

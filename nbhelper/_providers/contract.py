@@ -119,6 +119,23 @@ class ErrorRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileUpload:
+    """How a file gets to an API whose creates take JSON: it is sent first, and the create names what came back.
+
+    Attributes:
+        path: POST, multipart, relative to the base URL.
+        answer: JMESPath to what came back.
+        value: What stands in the create for the file; `{token}` and `{type}` (such as `jpg`) are filled in.
+        field: The name of the part that holds the file.
+    """
+
+    path: str
+    answer: str
+    value: Any = "{token}"
+    field: str = "file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One way to create a task.
 
@@ -131,6 +148,8 @@ class Endpoint:
         params: Parameters the docs name, for help with misspelt ones; empty when unknown.
         required: Those without which the API refuses.
         files: Parameters that take an upload.
+        file_bytes: Most bytes of one file, where the docs say.
+        file_pixels: Most pixels of a picture's longer side, where the docs say.
         request_id: A header that makes the create idempotent, where the API has one (aigptimage's `X-Request-ID`).
         model: What the tables show as the model when neither request nor reply names one.
         docs: The page this was read from.
@@ -144,6 +163,8 @@ class Endpoint:
     params: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    file_bytes: int | None = None
+    file_pixels: int | None = None
     request_id: str = ""
     model: str = ""
     docs: str = ""
@@ -237,6 +258,8 @@ class Provider:
         endpoints: Creates by short name: an `Endpoint`, or text such as `"POST /v1/jobs"`.
         other: What a create at a path that is in no endpoint looks like; None refuses such paths.
         create_id: Path to the id in a create's reply.
+        create_limit: The API's limit of creates with one key: how many in how many seconds; None where nobody says.
+        upload: How files are handed over where creates take JSON; None where the API takes links only.
         request_model: Path to the model in a create's parameters.
         max_reply: Most bytes of one reply; results inside replies need more than the usual 2 MB.
         adjust: A pure function from the parsed reply to the one that the paths are read from, for what data cannot say.
@@ -286,6 +309,8 @@ class Provider:
     endpoints: Mapping[str, Endpoint | str] = field(default_factory=dict)
     other: Endpoint | None = None
     create_id: str = "id || task_id || data.task_id || data.id"
+    create_limit: tuple[int, float] | None = None
+    upload: FileUpload | None = None
     request_model: str = "model"
     max_reply: int = 2_000_000
     adjust: Callable[[Any], Any] | None = field(default=None, repr=False)
@@ -354,6 +379,8 @@ class Provider:
             named |= {f"batch.{name}": getattr(self.batch, name) for name in ("items", "item_id", "missed")}
         if self.resolve:
             named["resolve.url"] = self.resolve.url
+        if self.upload:
+            named["upload.answer"] = self.upload.answer
         for name, path in named.items():
             if not isinstance(path, str):
                 raise BadInput(f'{name} of "{self.name}" is a JMESPath, so text, not {type(path).__name__}.')
@@ -419,6 +446,8 @@ _SHAPES: tuple[tuple[str, Any, str], ...] = (
     ("resolve", Resolve | None, "a Resolve, or None"),
     ("batch", Batch | None, "a Batch, or None"),
     ("other", Endpoint | None, "an Endpoint, or None"),
+    ("create_limit", tuple | None, "(how many, in how many seconds), or None"),
+    ("upload", FileUpload | None, "a FileUpload, or None"),
     ("trace", str, "a header, or a JMESPath"),
     ("max_reply", int, "a number of bytes"),
     ("lifetime", int | float | None, "seconds, or None"),

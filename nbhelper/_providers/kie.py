@@ -28,5 +28,6 @@ PROVIDER = replace(
             required=("model", "input"),
         )
     },
+    create_limit=(20, 10.0),  # 20 in 10 seconds
     create_id="data.taskId",  # `recordId`, where present, cannot be polled
 )

@@ -6,7 +6,7 @@ docs announce the end of v2; `tripo_v3` is its successor and shares the error co
 
 from __future__ import annotations
 
-from .contract import Batch, Endpoint, ErrorRule, HttpRequest, Outputs, Provider
+from .contract import Batch, Endpoint, ErrorRule, FileUpload, HttpRequest, Outputs, Provider
 
 WORDS = {  # SEED
     "queued": "queued",
@@ -36,6 +36,18 @@ ERRORS = (  # DOCS; the code decides, because HTTP 403 is both "not allowed" and
         ),
     ),
 )  # fmt: skip
+
+PARAMS = (  # DOCS and SDK: of all types together, for help with misspelt ones
+    "type", "prompt", "negative_prompt", "image_seed", "model_version", "model_seed", "texture_seed", "texture",
+    "texture_quality", "texture_alignment", "texture_prompt", "pbr", "face_limit", "auto_size", "orientation", "quad",
+    "compress", "smart_low_poly", "generate_parts", "geometry_quality", "export_uv", "style", "file", "files",
+    "original_model_task_id", "original_task_id", "draft_model_task_id", "prompts", "format", "texture_size",
+    "texture_format", "force_symmetry", "flatten_bottom", "flatten_bottom_threshold", "pivot_to_center_bottom",
+    "scale_factor", "with_animation", "pack_uv", "bake", "part_names", "out_format", "rig_type", "spec", "animation",
+    "animations", "bake_animation", "export_with_geometry", "animate_in_place", "block_size", "t_pose",
+    "sketch_to_render", "template", "enable_image_autofix",
+)  # fmt: skip
+FILES = ("file", "files")
 
 PROVIDER = Provider(
     name="tripo",
@@ -83,7 +95,10 @@ PROVIDER = Provider(
     # generate_image, generate_multiview_image, edit_multiview_image, texture_model, convert_model, import_model,
     # refine_model, stylize_model, animate_prerigcheck, animate_rig, animate_retarget, mesh_segmentation,
     # mesh_completion, highpoly_to_lowpoly. A picture is `file`: its `type` and one of file_token, url, object.
-    endpoints={"task": Endpoint(path="/task", required=("type",))},
+    # At most 20 MB a picture: docs of Tencent Cloud, which sells the same models.
+    endpoints={"task": Endpoint(path="/task", params=PARAMS, required=("type",), files=FILES, file_bytes=20_000_000)},
+    # DOCS: POST /upload answers with a token; a create names it together with the file's type.
+    upload=FileUpload(path="/upload", answer="data.image_token", value={"type": "{type}", "file_token": "{token}"}),
     create_id="data.task_id",
     request_model="model_version || model || type",
 )

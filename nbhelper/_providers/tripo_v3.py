@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .contract import Batch, Endpoint, HttpRequest
+from .contract import Batch, Endpoint, FileUpload, HttpRequest
 from .tripo import PROVIDER as V2
 
 
 def _create(path: str, *required: str, more: tuple[str, ...] = ()) -> Endpoint:
-    return Endpoint(path=path, params=(*required, *more), required=required, model=path.rpartition("/")[2])
+    names = (*required, *more)
+    files = tuple(name for name in ("input", "inputs", "ref_image") if name in names)
+    return Endpoint(
+        path=path,
+        params=names,
+        required=required,
+        files=files,
+        file_bytes=20_000_000,
+        model=path.rpartition("/")[2],
+    )
 
 
 _SHAPE = (
@@ -102,6 +111,7 @@ PROVIDER = replace(
         missed="data.missed || missed",
     ),
     endpoints=ENDPOINTS,
-    other=Endpoint(path=""),
+    upload=FileUpload(path="/files", answer="data.file_token"),  # SDK
+    other=Endpoint(path="", files=("input", "inputs")),
     request_model="model || model_version",
 )

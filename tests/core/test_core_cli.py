@@ -71,6 +71,7 @@ WRONG = {
     "outcome": ("export", "x.csv", "--outcome", "good"),
     "speed": ("emulate", "--speed", "0"),
     "port": ("emulate", "--port", "99999"),
+    "faults": ("emulate", "--faults", "flakey"),
 }
 
 
@@ -156,7 +157,7 @@ def test_a_key_is_not_in_what_the_command_writes(tmp_path):
 def test_emulate_serves_until_it_is_interrupted(tmp_path):
     """It prints each API's address and key, answers there, and ends with Ctrl-C and code 0."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "nbhelper", "emulate", "--speed", "100"],
+        [sys.executable, "-m", "nbhelper", "emulate", "--speed", "100", "--faults", "slow"],
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.PIPE,

@@ -15,8 +15,6 @@ from nbhelper._durations import Curve, Durations, Spell, schedule
 from nbhelper._gate import Gate
 from nbhelper._history import History
 from nbhelper._pace import BACKOFF_CAP, JITTER, LONGEST, PRICE, SLOW, pause
-from nbhelper._providers.contract import HttpReply
-from nbhelper._providers.reader import retry_after
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Snapshot, State, Task
 
 T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -295,28 +293,6 @@ def test_the_sharper_word_is_followed():
     assert wait(exact, wide) == wait(exact, Durations())
     assert wait(vague, narrow) > 50
     assert wait(vague, narrow) > wait(vague, Durations())
-
-
-HEADERS = {
-    "seconds": ({"retry-after": "7"}, 7.0),
-    "fraction": ({"retry-after": "1.5"}, 1.5),
-    "date": ({"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT", "date": "Sun, 22 Nov 2026 12:00:00 GMT"}, 30.0),
-    "date behind": ({"retry-after": "Sun, 22 Nov 2026 11:00:00 GMT", "date": "Sun, 22 Nov 2026 12:00:00 GMT"}, None),
-    "two": ({"retry-after": "5, 7"}, 5.0),
-    "zero": ({"retry-after": "0"}, None),
-    "negative": ({"retry-after": "-5"}, None),
-    "an hour": ({"retry-after": "3600"}, 600.0),
-    "400 digits": ({"retry-after": "9" * 400}, 600.0),
-    "soon": ({"retry-after": "soon"}, None),
-    "NaN": ({"retry-after": "nan"}, None),
-    "none": ({}, None),
-}
-
-
-@pytest.mark.parametrize(("headers", "wait"), HEADERS.values(), ids=HEADERS)
-def test_what_the_server_asks_for(headers, wait):
-    """Seconds or a date by the server's own clock, at most ten minutes; nonsense is as good as nothing."""
-    assert retry_after(HttpReply(429, headers)) == wait
 
 
 # The gate

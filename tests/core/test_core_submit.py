@@ -359,7 +359,7 @@ BAD = {
     "NUL in a path": ({"endpoint": "form", "files": {"image": "a\0b"}}, 'The file for "image"'),
     "empty bytes": ({"endpoint": "form", "files": {"image": b""}}, "is empty"),
     "too large": ({"endpoint": "form", "files": {"image": bytes(50_000_001)}}, "at most 50,000,000 are sent"),
-    "picture object": ({"endpoint": "form", "files": {"image": Odd()}}, "path or bytes, not an? Odd"),
+    "picture object": ({"endpoint": "form", "files": {"image": Odd()}}, "Pillow picture or an array, not an? Odd"),
     "label": ({"label": 3}, "label must be text"),
     "reuse": ({"reuse": "yes"}, "reuse is True or False"),
     "params": ({"params": [1]}, "params is a mapping"),

@@ -3,15 +3,14 @@
 import asyncio
 import base64
 import threading
-from datetime import timedelta
 
 import pytest
-from support.mill import DONE, FLOOR, QUEUED, WORKING, later, png, provider, reset, sha256, silence
+from support.mill import DONE, FLOOR, QUEUED, WORKING, later, png, sha256, silence
 from support.raw_server import reply
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import _engine, _history, _looks, _poller, _session
+from nbhelper import _engine, _looks, _poller, _session
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Outcome, Saved, SaveState, Snapshot, State
 
 
@@ -377,52 +376,6 @@ def test_events_of_a_second_watch_begin_with_it(mill):
 # What goes wrong on the way
 
 
-def page(status):
-    return reply("<html><h1>Sorry</h1></html>", status, {"content-type": "text/html"})
-
-
-TROUBLES = {
-    "bad gateway": (page(502), "server"),
-    "unavailable": (page(503), "server"),
-    "edge code": (page(522), "server"),
-    "reset": (reset, "network"),
-    "login page": (page(200), "garbled"),
-    "no JSON": (reply(b"{not json"), "garbled"),
-    "empty": (reply(b""), "garbled"),
-    "list": (reply([1, 2]), "garbled"),
-    "other schema": (reply({"maintenance": True}), "garbled"),
-    "other task's reply": (reply({"state": "done", "id": "another"}), "garbled"),
-    "no content": (reply(b"", 204), "garbled"),
-    "not found": (page(404), "not_found"),
-    "too many": (reply({"message": "slow"}, 429, {"retry-after": "0.1"}), "rate_limited"),
-    "no credit": (reply({"message": "pay"}, 402), "no_credit"),
-    "refused once": (reply({"message": "who?"}, 401), "refused"),
-    "short body": (reply(b'{"state": "done"}', length=200), "network"),
-    "not HTTP": (b"SSH-2.0-OpenSSH\r\n\r\n", "network"),
-}
-
-
-@pytest.mark.parametrize(("trouble", "kind"), TROUBLES.values(), ids=TROUBLES)
-def test_no_fault_on_the_way_is_the_tasks_failure(mill, trouble, kind, monkeypatch):
-    """A look that says nothing of the task is a miss, counted, and the task goes on to its own end."""
-    monkeypatch.setattr("nbhelper._pace.SLOW", FLOOR)
-
-    async def closing(conn, asked):
-        await (trouble(conn, asked) if callable(trouble) else conn.send(trouble))
-        conn._writer.close()
-
-    nbh.register(provider(mill.root, reply_id="id"))
-    ref = mill.job(closing, DONE)
-
-    history = watch(ref).result(15)
-
-    assert history.outcome is Outcome.SUCCEEDED
-    assert misses(history) == [kind]
-    assert history.facts.misses == 1
-    assert history.facts.polls == 2
-    assert min(mill.gaps()) >= FLOOR
-
-
 def test_an_unknown_word_is_shown_and_looked_at_again(mill):
     """A state that nobody declared is unknown, never an end."""
     history = watch(mill.job({"state": "pondering"}, DONE)).result(5)
@@ -430,43 +383,6 @@ def test_an_unknown_word_is_shown_and_looked_at_again(mill):
     first = looks(history)[0].seen
     assert (str(first.state), first.word) == ("unknown", "pondering")
     assert history.outcome is Outcome.SUCCEEDED
-
-
-def test_not_found_right_after_the_create_is_only_early(mill):
-    """An API may not know its own new task for a minute: nothing is concluded from it."""
-    missing = reply({"message": "unknown id"}, 404)
-
-    history = watch(mill.job(missing, missing, DONE)).result(10)
-
-    assert history.outcome is Outcome.SUCCEEDED
-    assert misses(history) == ["not_found"] * 2
-
-
-def test_a_task_that_cannot_be_seen_is_lost_and_resumed_by_watching_again(mill):
-    """Two refusals in a row end the watch as lost; watched again, the task is found and its word stands."""
-    refused = reply({"message": "wrong key"}, 401)
-    ref = mill.job(WORKING, refused)
-    lost = watch(ref).result(10)
-    assert lost.outcome is Outcome.LOST
-    assert "wrong key" in lost.error
-    assert len(mill.looks["job-1"]) == 3
-    mill.jobs["job-1"][:] = [DONE]
-
-    found = watch(ref).result(10)
-
-    assert found.outcome is Outcome.SUCCEEDED
-    assert marks(found) == ["watching", "lost", "resumed"]
-    assert min(mill.gaps()) >= FLOOR
-
-
-def test_not_found_after_the_grace_is_lost(mill, monkeypatch):
-    """Once the API has had its minute, two not-founds in a row end the watch."""
-    monkeypatch.setattr(_history, "GRACE", timedelta(seconds=0.2))
-
-    history = watch(mill.job(reply({"message": "gone"}, 404))).result(10)
-
-    assert history.outcome is Outcome.LOST
-    assert "another key" in history.error
 
 
 def test_a_word_documented_as_final_that_says_nothing_takes_one_more_look(mill):
@@ -537,21 +453,6 @@ def test_links_that_died_together_share_their_looks(mill):
     assert sorted(sha256(f.read_bytes()) for f in history.files) == sorted(sha256(data + bytes([n])) for n in range(4))
     assert min(mill.gaps()) >= FLOOR
     assert len(mill.looks["job-1"]) <= 4
-
-
-def test_the_servers_wish_to_wait_is_kept(mill):
-    """Retry-After is longer than the floor: the next look at this task, and at any other, comes after it."""
-    asked = reply({"message": "slow down"}, 429, {"retry-after": "0.6"})
-    first = watch(mill.job(asked, DONE))
-    until(lambda: looks(first[0]))
-    second = watch(mill.job(DONE))
-
-    first.result(10)
-    second.result(10)
-
-    said = mill.replied["job-1"][0]
-    assert mill.looks["job-1"][1] - said >= 0.6
-    assert mill.looks["job-2"][0] - said >= 0.55
 
 
 def test_an_interval_is_kept(mill):

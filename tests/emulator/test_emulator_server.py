@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import warnings
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
@@ -47,6 +49,8 @@ def test_arguments_may_be_given_by_position():
         {"faults": "storm"},
         {"port": 70000},
         {"port": "http"},
+        {"skew": "an hour"},
+        {"skew": math.inf},
     ],
     ids=str,
 )
@@ -57,6 +61,21 @@ def test_refuses_arguments_that_cannot_work(wrong):
 
     assert "\n" not in str(error.value)
     assert repr(next(iter(wrong.values()))) in str(error.value)
+
+
+def test_a_clock_that_is_off(http):
+    """With a skew all that the server says is on its own clock, to the header; the ledger keeps the true time."""
+    with Server(speed=1000, skew=-3600) as server:
+        key = {"Authorization": f"Bearer {server.key('tripo')}"}
+        begun = datetime.now(UTC)
+        made = http.post(server.url("tripo") + "/task", json={"type": "text_to_model", "prompt": "x"}, headers=key)
+        ident = made.json()["data"]["task_id"]
+        seen = http.get(f"{server.url('tripo')}/task/{ident}", headers=key)
+        record = server.ledger().task("tripo", ident)
+
+    said = [parsedate_to_datetime(seen.headers["date"]).timestamp(), seen.json()["data"]["create_time"]]
+    assert [round((begun.timestamp() - at) / 60) for at in said] == [60, 60]
+    assert abs((record.created - begun).total_seconds()) < 30
 
 
 def test_a_taken_port_is_said_so():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
-from support.mill import KEY
-from support.raw_server import Play, RawServer
+from support.mill import KEY, Mill, provider
+from support.wire import authority, library, names, serve, tls  # noqa: F401  # fixtures
+
+import nbhelper as nbh
+from nbhelper._http import Http
 
 
 @pytest.fixture(autouse=True)
@@ -19,41 +20,32 @@ def _isolated(isolated: Path) -> Path:
     return isolated
 
 
-@pytest.fixture(params=["httpx", "httpx2"])
-def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fresh_engine: None) -> str:
-    """Both clients that the library can use."""
-    monkeypatch.setenv("NBHELPER_HTTP", request.param)
-    return request.param
-
-
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., RawServer]]:
-    """Start raw servers; all are closed in the end, and none may have gone wrong inside."""
+def mill_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Mill]]:
+    """Make mills of one's own: with TLS, at a port, at another name."""
     monkeypatch.setenv("MILL_API_KEY", KEY)
-    made: list[RawServer] = []
+    made: list[Mill] = []
 
-    def begin(play: Play, **options: Any) -> RawServer:
-        made.append(RawServer(play, **options))
+    def begin(root: str | None = None, **options: Any) -> Mill:
+        made.append(Mill(**options))
+        nbh.register(provider(root or made[-1].root))
         return made[-1]
 
     yield begin
-    for server in made:
-        server.close()
-        assert server.faults == []
+    for mill in made:
+        mill.close()
+        assert mill.server.faults == []
 
 
 @pytest.fixture
-def authority(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> trustme.CA:
-    """A certificate authority that this process trusts."""
-    made = trustme.CA()
-    made.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    return made
+def hasty_looks(monkeypatch: pytest.MonkeyPatch) -> float:
+    """A look has a third of a second and not thirty."""
+    assert Http.api.__kwdefaults__ is not None
+    monkeypatch.setitem(Http.api.__kwdefaults__, "deadline", 0.33)
+    return 0.33
 
 
 @pytest.fixture
-def tls(authority: trustme.CA) -> ssl.SSLContext:
-    """A server's side of TLS, with a trusted certificate for localhost."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    return context
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Note what was measured, for the table of rows."""
+    return lambda text: request.node.user_properties.append(("figure", text))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import nbhelper as nbh
-from nbhelper import _submit
+from nbhelper import _uploads
 from nbhelper._providers import get, names
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -93,9 +93,7 @@ def test_an_unknown_endpoint_lists_the_known(refused, name):
         assert all(short in said[0] for short in get(name).creates)
 
 
-@pytest.mark.parametrize(
-    ("name", "short"), [("tripo", "task"), ("kie", "createTask"), ("gptge", "hailuo"), ("aigptimage", "createTask")]
-)
+@pytest.mark.parametrize(("name", "short"), [("kie", "createTask"), ("gptge", "hailuo"), ("aigptimage", "createTask")])
 @pytest.mark.parametrize("how", ["bytes", "path", "files"])
 def test_a_file_at_an_api_that_takes_json_is_refused(refused, name, short, how):
     """Those APIs take links: said before anything is sent, with the parameter's name."""
@@ -109,7 +107,7 @@ def test_a_file_at_an_api_that_takes_json_is_refused(refused, name, short, how):
 def test_a_file_too_large_is_not_even_read(mill, refused, monkeypatch):
     """Its size on the disk decides; a file of many gigabytes does not fill the memory first."""
     with Path("large.png").open("wb") as file:
-        file.truncate(_submit.LARGEST_UPLOAD * 1000)
+        file.truncate(_uploads.LARGEST_UPLOAD * 1000)
     monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("it was read"))
 
     with refused(words="at most 50,000,000 are sent"):

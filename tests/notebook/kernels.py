@@ -66,8 +66,15 @@ class Kernel:
             return None
 
     def run(self, code: str, *, cell: str = "", seconds: float = 30, fails: bool = False) -> list[Message]:
-        """A cell to its end; what it sent meanwhile."""
-        sent = self.finish(self.send(code, cell=cell), seconds)
+        """A cell to its end; what it sent meanwhile.
+
+        A cell that failed takes those behind it along, also one that comes a moment later: that one is sent again.
+        """
+        began = False
+        while not began:
+            asked = self.send(code, cell=cell)
+            sent = self.finish(asked, seconds)
+            began = any(m["parent_header"].get("msg_id") == asked for m in of(sent, "execute_input"))
         assert fails or not raised(sent), of(sent, "error")[0]["content"]
         return sent
 

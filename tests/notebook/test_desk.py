@@ -16,6 +16,22 @@ pytestmark = pytest.mark.browser
 HOSTILE = """<img src=x onerror="window.hit=1">"><script>window.hit=2</script><style>.nbh{display:none}</style>'`"""
 
 
+PAYLOADS = [
+    around.format(inside)
+    for inside in (
+        "<script>window.hit=3</script>",
+        "<img src=x onerror=window.hit=3>",
+        "<svg onload=window.hit=3>",
+        "<iframe srcdoc='<script>parent.hit=3</script>'>",
+        "<body onload=window.hit=3>",
+        "<details open ontoggle=window.hit=3>",
+        "<input autofocus onfocus=window.hit=3>",
+        "<a href=javascript:window.hit=3>x</a>",
+        "<video><source onerror=window.hit=3>",
+        "<math><mi xlink:href=javascript:window.hit=3>",
+    )
+    for around in ("{}", '">{}', "'>{}", "</td></tr></table></div>{}", "<!-- --!>{}")
+]
 BATCH = 34
 
 
@@ -41,6 +57,8 @@ def desk(opened, factory):
     factory.job({**DONE, "files": {HOSTILE: file}, "credits": 1}, ident="evil-name")
     factory.job(reply({"message": HOSTILE}, 500), ident="evil-miss")
     factory.job(DONE, ident="price")
+    for n, payload in enumerate(PAYLOADS):
+        factory.job({"state": "error", "code": payload, "why": payload}, ident=f"payload-{n}")
     long = "a very long prompt about an owl of carved wood " * 12
     book = opened(
         "desk",
@@ -59,6 +77,10 @@ e = [nbh.watch(nbh.Task('mill', f'evil-{{n}}', label=evil, params={{'prompt': ev
         "m = nbh.watch(nbh.Task('mill', 'price', label='costs $5 or $6, $x^2$'))",
         "import time\nfor _ in range(15): time.sleep(0.1)",
         "for one in e: one.stop()",
+        f"""
+payloads = {PAYLOADS!r}
+p = nbh.watch([nbh.Task('mill', f'payload-{{n}}', label=text) for n, text in enumerate(payloads)], interval=0.2)""",
+        "p.gallery()",
     )
     book.js(LOG)
     book.run(0, 1, 2)
@@ -255,6 +277,20 @@ def test_hostile_words_in_the_saved_notebook(evil, alone, tmp_path):
     assert alone.locator(".nbh").count() >= 4
     assert "<script>window.hit=2</script>" in alone.inner_text("body")
     assert book.page.evaluate("window.hit") is None
+
+
+def test_fifty_payloads_add_no_element(desk):
+    """On a card and in a gallery, fifty ways to smuggle a script in are fifty texts."""
+    book = desk.book
+    book.run(10, 11)
+    book.frozen(10)
+    book.until("document.querySelectorAll('.jp-Cell')[11].querySelectorAll('.nbhg .none').length === 50")
+
+    tags = "[...document.querySelectorAll('.jp-Cell')[a].querySelectorAll('.nbh *, .nbhg *')].map(n => n.localName)"
+    assert set(book.js(tags, 10)) == {"div", "span", "i", "table", "tbody", "tr", "td"}
+    assert set(book.js(tags, 11)) == {"div", "span", "b"}
+    assert book.js("window.hit") is None
+    assert sum(payload in book.text(11) for payload in PAYLOADS) == len(PAYLOADS)
 
 
 def check_hostile(page):

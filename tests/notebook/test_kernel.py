@@ -20,6 +20,7 @@ MODELS = "import ipywidgets; print(len(ipywidgets.widgets.widget._instances))"
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory, factory):
     made = Kernel(tmp_path_factory.mktemp("kernel"))
+    made.run("1 / 0", fails=True)  # IPython's first traceback takes long; an interrupt is timed without that
     made.run(SETUP.format(root=factory.root))
     yield made
     made.close()
@@ -419,4 +420,4 @@ def test_interrupts_on_top_of_interrupts(tmp_path, factory):
     factory.job(DONE, ident="other")
     found = run(STORM, factory.root, cwd=tmp_path, timeout=60, PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
 
-    assert found.stdout.splitlines()[-1] == "well", found.stderr[-2000:]
+    assert found.stdout.endswith("well\n"), found.stderr[-2000:]  # the line before may be torn off

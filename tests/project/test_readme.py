@@ -1,9 +1,12 @@
 """What the README says is what happens."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import nbhelper
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -31,6 +34,7 @@ def test_the_python_blocks_run_in_order(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "succeeded" in done.stdout
     assert list(tmp_path.rglob("*.glb"))
+    assert (tmp_path / "owls.zip").is_file()
 
 
 def test_the_gate_runs_the_readme_s_test_command():
@@ -39,3 +43,54 @@ def test_the_gate_runs_the_readme_s_test_command():
 
     assert "README.md" in gate
     assert "python -m pytest" not in gate.replace("&& python -m pytest' README.md", "")
+
+
+def section(title):
+    """The text below a heading, up to the next one."""
+    return re.split(r"^## ", README.partition(f"## {title}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def first_cells(title):
+    """The names in the first column of a section's table."""
+    rows = re.findall(r"^\| (`[^|]+) \|", section(title), re.MULTILINE)
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+
+
+def test_the_reference_has_every_public_name_once():
+    """What can be used is listed, and what is listed can be used; the version is no name to call."""
+    assert sorted(first_cells("Reference")) == sorted(set(nbhelper.__all__) - {"__version__"})
+
+
+def test_every_column_is_explained():
+    """The table of columns is that of `tasks()`, in its order, and the parameters behind it."""
+    from nbhelper._tables import TASKS
+
+    assert first_cells("Tables") == [*TASKS, "param_…"]
+
+
+def test_every_notebook_stands_in_the_readme_with_its_question():
+    """The table has each notebook of the project, and the question that the notebook begins with."""
+    listed = dict(re.findall(r"^\| `([^`]+)` \| (.+) \|$", section("Notebooks"), re.MULTILINE))
+
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        first = json.loads(path.read_text("utf-8"))["cells"][0]["source"]
+        assert f"*{listed[path.stem]}*" in "".join(first)
+
+
+def test_every_command_stands_in_the_readme_and_helps_itself():
+    """`nbhelper --help` and each command's own help have an example; the README names each command."""
+    shown = section("On the command line")
+    told = run_nbhelper("--help")
+    commands = re.findall(r"^    (\w+)\b", told.partition("commands:")[2], re.MULTILINE)
+
+    assert {"demo", "watch", "export", "emulate", "notebooks"} <= set(commands)
+    assert "examples:" in told
+    for command in commands:
+        assert f"nbhelper {command}" in shown
+        assert re.search(rf"example: nbhelper {command}\b", run_nbhelper(command, "--help"))
+
+
+def run_nbhelper(*arguments):
+    done = subprocess.run([sys.executable, "-m", "nbhelper", *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

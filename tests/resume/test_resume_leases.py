@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.mill import DONE, FLOOR, QUEUED, WORKING, png, sha256
+from support.mill import DONE, FLOOR, QUEUED, WORKING, png, provider, sha256, silence
 from support.raw_server import reply
 from support.waiting import until
 
@@ -123,6 +123,25 @@ def test_another_process_takes_over_from_one_that_was_killed(mill, other):
     assert words(mine) == ["watching", "resumed"]
     assert mine.facts.polls in {len(mill.looks["x"]), len(mill.looks["x"]) - 1}  # the last look may have died with it
     assert sha256(mine.files[0].read_bytes()) == sha256(PNG)
+
+
+def test_the_floor_holds_for_a_look_that_died_with_its_process(mill, notebook):
+    """A look that was sent and never recorded counts: whoever takes over waits a whole floor first."""
+    mill.job(WORKING, silence, WORKING, ident="x")
+    process = notebook('nbh.watch("mill:x", interval=1.5, display=False)')
+    until(lambda: mill.looks.get("x"))
+    nbh.register(provider(mill.root, floor=1.0))
+    handle = watch("mill:x")
+    until(lambda: len(mill.looks["x"]) == 2)
+    process.kill()
+    process.wait(10)
+    killed = time.monotonic()
+
+    until(lambda: len(mill.looks["x"]) == 3)
+
+    assert mill.looks["x"][2] - killed >= 1.0
+    finish(mill)
+    assert handle.result(20).succeeded
 
 
 def test_a_stopped_process_loses_its_tasks_and_notices(mill, hasty, other):

@@ -188,9 +188,9 @@ def test_no_key_and_no_link_stay_in_the_file(monkeypatch, tmp_path):
     queries = set()
     append = Store.append
 
-    def watched(self, uid, events, *, links=None, summary):
-        queries.update(url.partition("?")[2] for url in (links or {}).values() if "?" in url)
-        return append(self, uid, events, links=links, summary=summary)
+    def watched(self, *given, **named):
+        queries.update(url.partition("?")[2] for url in (named.get("links") or {}).values() if "?" in url)
+        return append(self, *given, **named)
 
     monkeypatch.setattr(Store, "append", watched)
     with nbh.Emulator(speed=50) as emulator:

@@ -46,6 +46,7 @@ class _Run:
 
     results: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    figures: list[str] = field(default_factory=list)
 
     @property
     def result(self) -> str:
@@ -56,10 +57,10 @@ class _Run:
 def table(runs: dict[tuple[str, str], _Run]) -> list[str]:
     """Markdown, in the order of the rows."""
     known = list(rows())
-    lines = ["| Row | Test | Result | Seconds |", "|---|---|---|---|"]
+    lines = ["| Row | Test | Result | Seconds | Measured |", "|---|---|---|---|---|"]
     for row, test in sorted(runs, key=lambda key: (known.index(key[0]) if key[0] in known else len(known), key[1])):
         run = runs[row, test]
-        lines.append(f"| {row} | {test} | {run.result} | {run.seconds:.2f} |")
+        lines.append(f"| {row} | {test} | {run.result} | {run.seconds:.2f} | {'; '.join(run.figures)} |")
     return lines
 
 
@@ -78,6 +79,8 @@ class FaultTable:
             return
         run = self._runs.setdefault((row, test), _Run())
         run.seconds += report.duration
+        if report.when == "call":
+            run.figures += [str(value) for name, value in report.user_properties if name == "figure"]
         if report.when == "call" or not report.passed:
             run.results.append(report.outcome)
 

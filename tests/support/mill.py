@@ -73,8 +73,8 @@ class Mill:
     does what it likes with the connection. The last one is repeated.
     """
 
-    def __init__(self) -> None:
-        self.server = RawServer(self._play)
+    def __init__(self, **options: Any) -> None:
+        self.server = RawServer(self._play, **options)
         self._ids, self._links = itertools.count(1), itertools.count(1)
         self.jobs: dict[str, list[Answer]] = {}
         self.creates: list[Answer] = []

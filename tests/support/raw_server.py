@@ -114,13 +114,16 @@ class RawServer:
         faults: What went wrong inside the test's function.
     """
 
-    def __init__(self, play: Play, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, play: Play, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.requests: list[Asked] = []
         self.connections = 0
         self.faults: list[BaseException] = []
         self._play = play
         self._tls = tls
         self._host = host
+        self.port = port
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="raw-server", daemon=True)
@@ -135,9 +138,9 @@ class RawServer:
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(
-            asyncio.start_server(self._connected, self._host, 0, ssl=self._tls, limit=2**20)
+            asyncio.start_server(self._connected, self._host, self.port, ssl=self._tls, limit=2**20)
         )
-        self.port: int = server.sockets[0].getsockname()[1]
+        self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
         server.close()
@@ -155,7 +158,7 @@ class RawServer:
         try:
             await self._play(Conn(self, n, reader, writer))
         except asyncio.CancelledError:
-            pass
+            writer.transport.abort()  # TLS would wait for the client to take its leave
         except Exception as error:
             self.faults.append(error)
         finally:

@@ -191,6 +191,16 @@ def test_one_name_for_two_parameters():
     assert list(frame["param_a.b"]) == [1]
 
 
+def test_times_of_any_zone_are_in_utc():
+    """A time with any offset becomes the same moment in UTC; one without a zone says no moment, and is missing."""
+    told = ["2026-11-21T20:00:00+08:00", "2026-11-21T13:00:00.000000+01:00", "2026-11-21T12:00:00Z", None]
+    frame = tasks_frame([{"created_at": at} for at in [*told, "2026-11-21T12:00:00"]])
+
+    assert str(frame["created_at"].dtype) == "datetime64[us, UTC]"
+    assert set(frame["created_at"][:3]) == {pd.Timestamp("2026-11-21T12:00:00Z")}
+    assert frame["created_at"][3:].isna().all()
+
+
 def test_times_far_away(history):
     """Zero dates and dates beyond nanoseconds are times like others."""
     early, late = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)

@@ -162,6 +162,22 @@ def test_missing_keys_form_a_group():
     assert sorted(groups) == [("-", "failed", 1), ("-", "succeeded", 1), ("a", "-", 1), ("a", "succeeded", 1)]
 
 
+def test_failures_by_reason():
+    """Grouped by code, failures are counted with their reasons; what has none is the last group, and is counted too."""
+    reasons = [("failed", "1302"), ("failed", "policy"), ("failed", "1302"), ("succeeded", None), ("lost", None)]
+    frame = tasks_frame([row(outcome, error_code=code) for outcome, code in [*reasons, (None, None)]])
+    found = summary(frame, by="error_code")
+    apart = summary(frame, by=["outcome", "error_code"])
+
+    assert found["error_code"].fillna("-").to_list() == ["1302", "policy", "-"]
+    assert found[["n", "failed", "succeeded", "lost", "unfinished"]].to_numpy().tolist() == [
+        [2, 2, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [3, 0, 1, 1, 1],
+    ]
+    assert apart["n"].to_list() == [1, 2, 1, 1, 1]
+
+
 @pytest.mark.parametrize("index", [[5, 5, 5], [9, 1, 4]], ids=["repeated", "any"])
 def test_any_index_and_any_column(index):
     """Parameters group like other columns, whatever the index; an empty list gives one row for all."""

@@ -1,4 +1,4 @@
-"""Thumbnails: what is decoded looks as it was meant to, what is not is refused, and nothing brings the worker down."""
+"""F: thumbnails: what is decoded looks as it was meant to, what is not is refused, and the worker survives it."""
 
 import io
 import os
@@ -6,13 +6,18 @@ import signal
 import struct
 import time
 import zlib
+from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image, ImageDraw
+from support.raw_server import reply
 from support.waiting import until
+from support.watched import ended, sound
 
-from nbhelper import _preview
+from nbhelper import _preview, _save, _thumbnailer
+from nbhelper._card import Scene, card
 from nbhelper._preview import SIDE, WEIGHT, Previewer, Thumbnail, can_preview
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 180, 60), (30, 60, 210), (255, 255, 255)
@@ -108,7 +113,7 @@ TURNED = {
 
 
 @pytest.mark.parametrize("orientation", TURNED)
-def test_a_turned_photo_stands_upright(thumb, orientation):
+def test_f18_turned_photo(thumb, orientation):
     """All eight EXIF orientations are applied, and the full size is told as one sees it."""
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -120,7 +125,7 @@ def test_a_turned_photo_stands_upright(thumb, orientation):
     assert found.full == ((200, 300) if orientation >= 5 else (300, 200))
 
 
-def test_what_shines_through_stays_so(thumb):
+def test_f18_alpha(thumb):
     """An alpha channel survives: half-transparent is half-transparent, opaque keeps its colour."""
     picture = quarters("RGBA", ((*RED, 255), (*GREEN, 128), (0, 0, 0, 0), (*BLUE, 255)))
 
@@ -132,7 +137,7 @@ def test_what_shines_through_stays_so(thumb):
     assert alike(seen(small)[:1], [RED])
 
 
-def test_a_palette_with_a_transparent_colour(thumb):
+def test_f18_palette(thumb):
     """A palette's transparent entry is transparent, in PNG and in GIF."""
     picture = quarters("P", (0, 1, 2, 3))
     picture.putpalette([*RED, *GREEN, *BLUE, *WHITE])
@@ -143,7 +148,7 @@ def test_a_palette_with_a_transparent_colour(thumb):
         assert alike(seen(small)[:2], [RED, GREEN])
 
 
-def test_cmyk(thumb):
+def test_f16_cmyk(thumb):
     """A CMYK JPEG is shown in the colours of light."""
     picture = quarters("CMYK", ((0, 255, 255, 0), (255, 0, 255, 0), (255, 255, 0, 0), (0, 0, 0, 0)))
 
@@ -169,7 +174,7 @@ def blocks(four, size=64):
     return [four[(y >= half) * 2 + (x >= half)] for y in range(size) for x in range(size)]
 
 
-def test_sixteen_bits(thumb):
+def test_f17_sixteen_bits(thumb):
     """Sixteen bits of grey, of colour and with alpha are scaled, not clipped to white."""
     grey, _ = thumb(png16(0, blocks([(0,), (0x4000,), (0x8000,), (0xFFFF,)]), 64))
     rgb, _ = thumb(png16(2, blocks([(0xFFFF, 0, 0), (0, 0x8000, 0), (0, 0, 0xFFFF), (0x4000,) * 3]), 64))
@@ -181,7 +186,7 @@ def test_sixteen_bits(thumb):
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
-def test_an_animation_shows_its_first_frame(thumb, form):
+def test_f15_first_frame(thumb, form):
     """Of an animation the first frame is shown, and it is known to be one."""
     frames = [Image.new("RGB", (64, 64), c) for c in (GREEN, RED, BLUE)]
     data = encoded(frames[0], form, save_all=True, append_images=frames[1:], duration=100, loop=0)
@@ -190,6 +195,21 @@ def test_an_animation_shows_its_first_frame(thumb, form):
 
     assert alike(seen(picture), [GREEN] * 4, near=24)
     assert found.animated
+
+
+def test_f15_ten_thousand_frames(thumb):
+    """Frames are not counted: the first one is shown as quickly as if there were no other."""
+    one = encoded(Image.new("P", (16, 16), 1), "GIF")
+    frame = b"!\xf9\x04\x04\x0a\x00\x00\x00" + one[one.index(b",\x00\x00\x00\x00\x10\x00\x10\x00") : -1]
+    many = one[:-1] + frame * 10_000 + b";"
+    Image.open(io.BytesIO(many)).seek(1)
+    begun = time.monotonic()
+
+    picture, found = thumb(many, ".gif")
+
+    assert picture.size == (16, 16)
+    assert found.animated
+    assert time.monotonic() - begun < 5
 
 
 OTHERS = {
@@ -206,17 +226,75 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("form", OTHERS)
-def test_no_other_decoder_is_reached(refused, form):
+def test_f21_no_other_decoder(refused, form):
     """SVG, TIFF, PSD, EPS, HEIC and the rest are not decoded, whatever their name says."""
     assert "identify" in refused(OTHERS[form](), ".png")
 
 
-def test_suffixes_that_are_previewed(tmp_path):
+def test_f19_suffixes_that_are_previewed(tmp_path):
     """The suffix comes from the file's own bytes; only the five formats are handed to the worker."""
     names = [".png", ".jpg", ".webp", ".gif", ".avif", ".svg", ".tif", ".bmp", ".heic", ".glb", ".mp4", ".bin"]
     shown = {name for name in names if can_preview(tmp_path / f"a{name}")}
 
     assert shown == {".png", ".jpg", ".webp", ".gif", ".avif"}
+
+
+SAVED = {
+    "HEIC": (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00heicmif1" + bytes(400), ".heic", "image"),
+    "SVG": (OTHERS["SVG"](), ".svg", "file"),
+    "GLB": (b"glTF\x02\x00\x00\x00" + bytes(400), ".glb", "model"),
+    "MP4": (b"\x00\x00\x00\x18ftypisom" + bytes(400), ".mp4", "video"),
+    "PSD": (OTHERS["PSD"](), ".bin", "file"),
+}
+
+
+@pytest.fixture
+def shown(mill):
+    """A task that is done with such a file: its history, and what is drawn of it without a front end."""
+
+    def make(data, name="a.png"):
+        history = ended(mill.job({"state": "done", "files": [mill.file(reply(data), name=name)]}))
+        assert sound(history, mill)
+        assert history.succeeded
+        return history, card([history], Scene(now=datetime.now(UTC)))
+
+    return make
+
+
+@pytest.mark.parametrize(("data", "suffix", "kind"), SAVED.values(), ids=SAVED)
+def test_f19_saved_without_a_preview(shown, data, suffix, kind):
+    """What is never decoded is saved byte for byte under its own suffix, and named in the card."""
+    history, drawn = shown(data)
+
+    (path,) = history.files
+    assert path.read_bytes() == data
+    assert (path.suffix, history.saves["files[0]"].kind) == (suffix, kind)
+    assert path.name in drawn
+    assert "<img" not in drawn
+
+
+def test_f20_svg_with_a_script(shown):
+    """An SVG is saved and never drawn inline: neither its script nor what it refers to is in any markup of ours."""
+    evil = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script><image href="http://127.0.0.1/x"/></svg>'
+
+    history, drawn = shown(evil, "a.svg")
+
+    assert history.files[0].read_bytes() == evil
+    assert "script" not in drawn
+    assert "<svg" not in drawn
+    assert "data:image/svg" not in drawn
+    assert not can_preview(history.files[0])
+
+
+def test_f32_preview_fails(shown, worker):
+    """A whole file that no decoder can read is a success all the same, with words where the picture would be."""
+    broken = encoded(quarters(), "PNG")[:60] + bytes(400)
+
+    history, _ = shown(broken)
+
+    assert history.files[0].read_bytes() == broken
+    assert history.saves["files[0]"].kind == "image"
+    assert isinstance(worker.thumbnail(history.files[0]), str)
 
 
 def photo(size=1024):
@@ -244,11 +322,34 @@ def test_small_pictures_are_not_blown_up(thumb):
     assert picture.size == (40, 40)
 
 
-def test_a_truncated_picture_has_a_reason(refused):
-    """A file that breaks off gives words, not a picture."""
-    data = encoded(photo(256), "PNG")
+@pytest.mark.parametrize("form", FORMATS)
+def test_f12_half_a_picture(refused, form):
+    """Half a file gives words, not a picture, also where its header is whole and Pillow's `verify()` is content."""
+    data = encoded(photo(256), form)
 
-    assert "truncated" in refused(data[: len(data) // 2])
+    assert refused(data[: len(data) // 2], FORMATS[form])
+
+
+def test_f11_cut_by_a_few_bytes(mill, monkeypatch):
+    """A PNG without its last bytes opens without complaint; the length decides, and no cut passes for the whole."""
+    monkeypatch.setattr(_save, "_PAUSE", 0.02)
+    monkeypatch.setattr(_save, "_PATIENCE", 0.3)
+    whole = encoded(quarters(), "PNG")
+
+    def cut(n):
+        async def act(conn, _asked):
+            await conn.send(reply(whole[:-n] if n else whole, length=len(whole)))
+            conn._writer.close()
+
+        return act
+
+    cuts = range(14)
+    Image.open(io.BytesIO(whole[:-5])).load()
+    history = ended(mill.job({"state": "done", "files": [mill.file(cut(n)) for n in cuts]}))
+
+    assert sound(history, mill)
+    assert [history.save_state(f"files[{n}]") for n in cuts] == ["saved", *["failed"] * 13]
+    assert len(history.files) == 1
 
 
 def huge(width, height):
@@ -267,15 +368,32 @@ def huge(width, height):
 @pytest.mark.parametrize(
     ("width", "height"), [(9000, 9000), (7000, 7000), (1_000_000, 100)], ids=["81M", "49M", "long"]
 )
-def test_too_many_pixels_are_refused(refused, width, height):
+def test_f13_too_many_pixels(refused, width, height):
     """A picture of more than 40 megapixels is refused by its header, before a pixel of it is made."""
-    begun = time.monotonic()
+    begun, before = time.monotonic(), psutil.Process().memory_info().rss
 
     assert "pixels are too many to preview" in refused(huge(width, height))
     assert time.monotonic() - begun < 2
+    assert psutil.Process().memory_info().rss - before < 50_000_000
 
 
-def test_a_text_chunk_that_blows_up_is_refused(refused, thumb):
+def test_f13_just_below_the_limit(worker, tmp_path, figure):
+    """A picture of 39 megapixels is decoded in the worker, whose memory has a limit; this process grows by nothing."""
+    path = tmp_path / "wide.png"
+    path.write_bytes(huge(6240, 6250))
+    before = psutil.Process().memory_info().rss
+
+    found = worker.thumbnail(path)
+
+    grown = psutil.Process().memory_info().rss - before
+    figure(f"+{grown / 1e6:.1f} MB here")
+    assert isinstance(found, Thumbnail)
+    assert found.full == (6240, 6250)
+    assert grown < 20_000_000
+    assert psutil.Process(worker._process.pid).memory_info().rss < _thumbnailer.MOST_MEMORY
+
+
+def test_f14_text_chunk(refused, thumb):
     """A PNG whose compressed text would fill the memory gives words, and the next picture works."""
 
     def chunk(name, data):
@@ -298,7 +416,7 @@ def crash(worker):
 
 
 @pytest.mark.parametrize("harm", [hang, crash])
-def test_a_worker_that_hangs_or_dies_is_replaced(tmp_path, monkeypatch, harm):
+def test_f22_worker_hangs_or_dies(tmp_path, monkeypatch, harm):
     """The picture that brought it down has words instead, and the next one is shown by a new worker."""
     monkeypatch.setattr(_preview, "PATIENCE", 0.5)
     path = tmp_path / "a.png"

@@ -1,0 +1,264 @@
+"""Submitting many tasks in the background, in their order, never more tasks alive than wanted.
+
+Runs in the engine's loop. What a server refused for its limit was not made and is sent again; what may have been made
+never is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from . import _submit
+from ._doors import Door
+from ._engine import Engine
+from ._errors import BadInput, MissingAPIKey, StoreError
+from ._poller import Identity
+from ._session import Connection
+from ._text import clean
+from ._values import Mark, MarkWord
+
+if TYPE_CHECKING:
+    from ._cells import Place
+    from ._experiment_watch import ExperimentWatch
+    from ._store import Store
+
+log = logging.getLogger("nbhelper")
+
+
+@dataclass(slots=True)
+class Errand:
+    """One task to submit.
+
+    Attributes:
+        place: Which.
+        key: Where it stands in the watch.
+        position: In the order of submitting.
+        prepare: Checks the create once more, reading its files.
+        connection: Where it goes.
+        uid: The row it has already, from an earlier try.
+        request_id: What makes that try safe to repeat.
+        left: Whether it may have left this machine.
+    """
+
+    place: Place
+    key: Identity
+    position: int
+    prepare: Callable[[], _submit.Create]
+    connection: Connection
+    uid: str | None = None
+    request_id: str | None = None
+    left: bool = False
+
+    def leaving(self) -> None:
+        """From now on it may have left."""
+        self.left = True
+
+
+class Submission:
+    """Sends the creates of one experiment, in their order, never more tasks alive than wanted.
+
+    Attributes:
+        emulated: Whether an emulator answers.
+        ended: Set when nothing more will be sent and every answer is in.
+    """
+
+    def __init__(
+        self,
+        errands: Sequence[Errand],
+        *,
+        store: Store,
+        concurrency: int,
+        notes: Mapping[str, Any],
+        done: Callable[[], None],
+        recent: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
+        self._store = store
+        self._concurrency = concurrency
+        self._notes = dict(notes)
+        self._done = done
+        self._doors: dict[tuple[str, str, int], Door[Errand]] = {}
+        now = time.monotonic()
+        for errand in errands:
+            where, name = errand.connection, errand.connection.provider.name
+            key = (name, where.origin, hash(where.key))
+            if key not in self._doors:
+                # What another process sent a moment ago counts too.
+                earlier = deque(now - seconds_ago for seconds_ago in sorted((recent or {}).get(name, ()), reverse=True))
+                self._doors[key] = Door(name, where.provider.create_limit, begun=earlier)
+            self._doors[key].waiting.append(errand)
+        self.emulated = any(errand.connection.emulated for errand in errands)
+        self.ended = asyncio.Event()
+        self.started = False
+        self._halted = ""
+        self._flying: dict[asyncio.Task[None], Errand] = {}
+        self._changed = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._engine: Engine
+        self._watch: ExperimentWatch
+
+    @property
+    def left(self) -> int:
+        """How many are still to be submitted."""
+        return sum(len(door.waiting) for door in self._doors.values()) + len(self._flying)
+
+    def notes(self) -> list[str]:
+        """What a person should know just now."""
+        now = time.monotonic()
+        closed = [f"{door.closed}; nothing more is submitted there" for door in self._doors.values() if door.closed]
+        return [*closed, *filter(None, (door.note(now) for door in self._doors.values()))]
+
+    def start(self, watch: ExperimentWatch, engine: Engine) -> None:
+        """Begin, in the engine's loop."""
+        self._watch, self._engine, self.started = watch, engine, True
+        engine.run(self._run())
+
+    def halt(self, note: str) -> None:
+        """Submit nothing more; from any thread."""
+        self._halted = self._halted or note
+        self._wake()
+
+    async def finish(self, note: str, patience: float) -> None:
+        """Submit nothing more and wait for what is on its way, so long; what is cut off then is in doubt."""
+        self.halt(note)
+        if self._flying:
+            await asyncio.wait(self._flying, timeout=patience)
+        for task in tuple(self._flying):
+            task.cancel()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.ended.wait(), 1.0)
+
+    def _wake(self) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the engine has ended meanwhile
+                self._loop.call_soon_threadsafe(self._changed.set)
+
+    # In the loop
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._engine.senders.add(self)
+        self._watch.on_change(self._wake)
+        try:
+            await self._work()
+        except Exception as error:  # a fault of ours must not leave anybody waiting
+            log.exception("submitting")
+            self._halted = f"nbhelper itself failed: {type(error).__name__}: {clean(error, 200)}"
+        finally:
+            self._watch.off_change(self._wake)
+            self._engine.senders.discard(self)
+            self._done()
+            self.ended.set()
+            self._give_up()
+
+    async def _work(self) -> None:
+        while True:
+            self._changed.clear()
+            wait = None
+            if self._halted:
+                self._call_back()
+            else:
+                wait = self._send_some()
+            waiting = any(door.waiting for door in self._doors.values())
+            if not self._flying and (self._halted or not waiting):
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), wait)
+
+    def _call_back(self) -> None:
+        """Whatever only waits for its turn stays here."""
+        for task, errand in self._flying.items():
+            if not errand.left:
+                task.cancel()
+
+    def _send_some(self) -> float | None:
+        """Send what may be sent now; seconds until more may be, None when something has to happen first."""
+        room = self._concurrency - self._watch.alive - len(self._flying)
+        while room > 0:
+            now = time.monotonic()
+            for door in self._doors.values():
+                if door.closed and door.waiting:
+                    self._give_up(door)
+            pauses = [(d.pause(now), d) for d in self._doors.values() if d.waiting]
+            ready = [door for pause, door in pauses if pause == 0]
+            if not ready:
+                return min((pause for pause, _ in pauses if pause is not None), default=None)
+            door = min(ready, key=lambda d: d.waiting[0].position)
+            errand = door.leave(now)
+            task = asyncio.create_task(self._send(door, errand), name=f"create at {door.name}")
+            self._flying[task] = errand
+            task.add_done_callback(self._landed)
+            room -= 1
+        return None
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._flying.pop(task, None)
+        self._changed.set()
+
+    async def _send(self, door: Door[Errand], errand: Errand) -> None:
+        answer: _submit.Answer | None = None
+        try:
+            create = await asyncio.to_thread(errand.prepare)
+            label = self._watch.history_at(errand.key).task.label
+            if errand.uid is None:
+                errand.request_id = _submit.new_request_id(create)
+                told = _submit.intent(create, self._store, label, errand.request_id)
+                told |= self._notes | {"repeat": errand.place.repeat, "cell": errand.place.cell.key}
+                errand.uid = await asyncio.wrap_future(self._store.begin_intent(**told))
+            answer = await _submit.ask(
+                self._engine, self._store, create, errand.uid, label, errand.request_id, errand.leaving
+            )
+            if door.judge(answer.miss, time.monotonic(), doubt=answer.doubt, sent=answer.sent):
+                await asyncio.wrap_future(self._store.intent_postponed(errand.uid))
+                errand.left = False
+                door.waiting.appendleft(errand)
+                self._watch.touch()
+                return
+            made = await _submit.keep(self._store, errand.uid, answer)
+            self._watch.take(errand.key, made or await asyncio.to_thread(self._store.load, errand.uid))
+        except asyncio.CancelledError:
+            if errand.left:
+                note = "cut off before the answer came; it may have been made"
+                self._local(errand, Mark(word=MarkWord.LOST, note=note))
+            else:
+                door.waiting.appendleft(errand)
+            raise
+        except (BadInput, MissingAPIKey) as error:  # a file that has changed since it was checked
+            self._local(errand, Mark(word=MarkWord.REFUSED, note=clean(error)))
+        except StoreError as error:
+            self.halt(clean(error))
+            self._unrecorded(errand, answer, clean(error))
+        except Exception as error:  # whatever it is, the create may have left
+            log.exception("creating a task at %s", door.name)
+            self.halt(f"nbhelper itself failed: {type(error).__name__}: {clean(error, 200)}")
+            self._unrecorded(errand, answer, "nbhelper itself failed; it may have been made")
+        finally:
+            door.flying -= 1
+
+    def _unrecorded(self, errand: Errand, answer: _submit.Answer | None, note: str) -> None:
+        """The store did not take what came of a create: it is shown all the same, and watched if it was made."""
+        if answer is None:
+            self._local(errand, Mark(word=MarkWord.STOPPED, note=f"not submitted: {note}"))
+        elif answer.task is not None:
+            history = replace(self._watch.history_at(errand.key), task=answer.task, uid=errand.uid or "")
+            self._watch.take(errand.key, history.add(Mark(word=MarkWord.SUBMITTED), datetime.now(UTC)))
+        else:
+            word = MarkWord.LOST if answer.doubt else MarkWord.REFUSED
+            self._local(errand, Mark(word=word, note=clean(answer.miss)))
+
+    def _local(self, errand: Errand, mark: Mark) -> None:
+        self._watch.take(errand.key, self._watch.history_at(errand.key).add(mark, datetime.now(UTC)))
+
+    def _give_up(self, only: Door[Errand] | None = None) -> None:
+        """What is not sent stays unsent, and says why."""
+        for door in self._doors.values() if only is None else (only,):
+            why = door.closed or self._halted or "stopped"
+            while door.waiting:
+                self._local(door.waiting.popleft(), Mark(word=MarkWord.STOPPED, note=f"not submitted: {why}"))

@@ -1,0 +1,478 @@
+"""F: results on their way to the disk: whole or not at all, under names of ours, and never with a key."""
+
+import asyncio
+import string
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from support.mill import KEY, png, reset, sha256
+from support.raw_server import always, reply
+from support.watched import ended, sound
+
+import nbhelper as nbh
+from nbhelper import _save
+from nbhelper._save import Place, Turns, save_bytes
+from nbhelper._text import slug
+from nbhelper.types import Output, SaveState
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """The first attempts follow each other at once."""
+    monkeypatch.setattr(_save, "_PAUSE", 0.02)
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Patience of a second where there is a minute, so that giving up is quick."""
+    monkeypatch.setattr(_save, "_LAG", 0.3)
+    monkeypatch.setattr(_save, "_PATIENCE", 0.5)
+
+
+def saved(mill, *answers, name="a.png"):
+    """What becomes of one file that is answered so."""
+    history = ended(mill.job({"state": "done", "files": [mill.file(*answers, name=name)]}), 20)
+    assert sound(history, mill)
+    assert history.succeeded
+    return history.saves["files[0]"]
+
+
+def left_over(folder):
+    return [p.name for p in Path(folder).rglob("*.part")]
+
+
+DATA = png(200_000)
+
+
+TAG = {"etag": '"v1"', "accept-ranges": "bytes"}
+
+
+def test_a_file_is_whole_and_known_by_its_bytes(mill, tmp_path):
+    """Size, digest, kind and pixels come from the bytes, the name from us, the mode is private."""
+    found = saved(mill, reply(DATA, headers={"content-type": "text/html"}), name="evil%20name;.html")
+
+    path = Path(found.file)
+    assert path.read_bytes() == DATA
+    assert (found.state, found.kind, found.n_bytes, found.sha256) == ("saved", "image", len(DATA), sha256(DATA))
+    assert (found.width, found.height) == (32, 16)
+    assert path.name == "files-0.png"
+    assert path.stat().st_mode & 0o077 == 0
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("status", [401, 403, 410])
+def test_f01_expired_link(mill, status):
+    """One more look for a fresh link; there is none, so the result has expired and the task has not."""
+    found = saved(mill, reply(b"", status))
+
+    assert found.state is SaveState.EXPIRED
+    assert f"HTTP {status}" in found.message
+    assert len(mill.looks["job-1"]) == 2
+    assert len(mill.asked("/files")) == 1
+
+
+def test_f01_the_signature_is_kept_nowhere(mill, tmp_path):
+    """Saved or expired, what made the link a secret is in no file any more."""
+    links = [f"{mill.file(answer)}?signature=very-secret" for answer in (reply(b"", 403), reply(DATA))]
+
+    history = ended(mill.job({"state": "done", "files": links}))
+
+    assert sound(history, mill)
+    assert [history.save_state(f"files[{n}]") for n in range(2)] == ["expired", "saved"]
+    assert [asked.target.endswith("?signature=very-secret") for asked in mill.asked("/files")] == [True, True]
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert kept
+    assert [path for path in kept if b"very-secret" in path.read_bytes()] == []
+
+
+def test_f01_fresh_link(mill):
+    """The link of the second look is the one that is fetched."""
+    data = png(5)
+    ref = mill.job(
+        {"state": "done", "files": [mill.file(reply(b"", 403))]},
+        {"state": "done", "files": [mill.file(reply(data))]},
+    )
+
+    history = ended(ref, 10)
+
+    assert [sha256(f.read_bytes()) for f in history.files] == [sha256(data)]
+
+
+def test_f02_file_that_comes_late(mill):
+    """Not found at first is a lag of the network of stores, not the end."""
+    found = saved(mill, reply(b"", 404), reply(b"", 404), reply(DATA))
+
+    assert found.sha256 == sha256(DATA)
+
+
+def test_f02_file_that_never_comes(mill, hasty):
+    """Not found for long: the task is asked once for a newer link, then it is over."""
+    found = saved(mill, reply(b"<Error/>", 404))
+
+    assert (found.state, found.message) == (SaveState.EXPIRED, "the file is not there (HTTP 404)")
+    assert len(mill.looks["job-1"]) == 2
+
+
+def test_f02_server_error(mill):
+    """5xx of the file's host says nothing about the file."""
+    found = saved(mill, reply(b"", 503), reset, reply(DATA))
+
+    assert found.sha256 == sha256(DATA)
+
+
+def test_f03_no_key_for_the_files_host(mill):
+    """A download carries no key, no cookie and nothing of the API's."""
+    saved(mill, reply(DATA))
+
+    asked = mill.asked("/files")[0]
+
+    assert b"mill-canary" not in asked.raw
+    assert asked.header("authorization") is None
+    assert asked.header("cookie") is None
+    assert asked.header("accept-encoding") == "identity"
+
+
+def test_f03_no_key_on_any_hop(mill, serve):
+    """Within what is allowed a file may move; no hop sees a key."""
+    there = serve(always(reply(DATA)))
+    found = saved(mill, reply(b"", 302, {"location": f"{there.root}/there"}))
+
+    assert found.sha256 == sha256(DATA)
+    assert all(KEY.encode() not in asked.raw for asked in (*there.requests, *mill.asked("/files")))
+
+
+def half(**headers):
+    """Half of the file, then a reset."""
+
+    async def act(conn, _asked):
+        await conn.send(reply(DATA[:100_000], headers={**TAG, **headers}, length=len(DATA)))
+        await asyncio.sleep(0.02)  # so that what was sent arrives before the reset
+        await conn.reset()
+
+    return act
+
+
+def test_f04_broken_off(mill):
+    """With an ETag the rest alone is asked for, only if the file is still the same, and the digest is the whole's."""
+
+    async def rest(conn, asked):
+        begin = int(asked.header("range").removeprefix("bytes=").removesuffix("-"))
+        told = {**TAG, "content-range": f"bytes {begin}-{len(DATA) - 1}/{len(DATA)}"}
+        await conn.send(reply(DATA[begin:], 206, told))
+
+    found = saved(mill, half(), rest)
+
+    first, second = mill.asked("/files")
+    assert first.header("range") is None
+    assert int(second.header("range")[6:-1]) > 0
+    assert second.header("if-range") == '"v1"'
+    assert (found.state, found.sha256, found.n_bytes) == ("saved", sha256(DATA), len(DATA))
+
+
+AGAIN = {
+    "the range is ignored": reply(DATA, headers=TAG),
+    "no tag to compare": None,
+}
+
+
+@pytest.mark.parametrize("second", AGAIN.values(), ids=AGAIN)
+def test_f05_range_ignored(mill, second):
+    """What came before is thrown away, never glued to something else."""
+    first = half(etag="") if second is None else half()
+
+    found = saved(mill, first, second or reply(DATA))
+
+    assert found.sha256 == sha256(DATA)
+
+
+OTHER = png(200_000, colour=1)
+
+
+WRONG = {
+    "another offset": reply(DATA[7:], 206, {**TAG, "content-range": f"bytes 7-{len(DATA) - 1}/{len(DATA)}"}),
+    "no offset": reply(DATA[7:], 206, TAG),
+    "another file": reply(OTHER[100_000:], 206, {"etag": '"v2"', "content-range": "bytes 100000-200033/200034"}),
+    "range refused": reply(b"", 416, {"content-range": f"bytes */{len(DATA)}"}),
+}
+
+
+@pytest.mark.parametrize("answer", WRONG.values(), ids=WRONG)
+def test_f06_wrong_rest(mill, answer):
+    """A continuation at the wrong place, or of another file, is dropped and the file fetched anew."""
+    found = saved(mill, half(), answer, reply(DATA, headers=TAG))
+
+    assert found.sha256 == sha256(DATA)
+    assert mill.asked("/files")[2].header("range") is None
+
+
+CUT = {
+    "less than announced": reply(DATA[:-13], length=len(DATA)),
+    "chunk cut off": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n10\r\n" + DATA[:16] + b"\r\n20\r\nabc",
+    "no last chunk": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n10\r\n" + DATA[:16] + b"\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nabcd",
+}
+
+
+@pytest.mark.parametrize("answer", CUT.values(), ids=CUT)
+def test_f07_never_whole(mill, answer, hasty, tmp_path):
+    """What is not as long as announced gets no name; the output failed, the task did not."""
+
+    async def act(conn, _asked):
+        await conn.send(answer)
+        conn._writer.close()
+
+    found = saved(mill, act)
+
+    assert found.state is SaveState.FAILED
+    assert found.file is None
+    assert [p for p in tmp_path.rglob("*") if p.suffix in {".png", ".part", ".bin"}] == []
+
+
+def test_f08_drip(mill, monkeypatch):
+    """Less than a kilobyte a second is no connection to wait for; the next one brings the rest."""
+    clock = [0.0]
+    slow = SimpleNamespace(monotonic=lambda: time.monotonic() + clock[0], time=time.time)
+    monkeypatch.setattr(_save, "time", slow)
+
+    async def drip(conn, _asked):
+        await conn.send(reply(DATA[:50], headers=TAG, length=len(DATA)))
+        await asyncio.sleep(0.1)
+        clock[0] += 61
+        await conn.send(DATA[50:60])
+        await conn.gone()
+
+    async def rest(conn, asked):
+        begin = int(asked.header("range")[6:-1])
+        await conn.send(reply(DATA[begin:], 206, {**TAG, "content-range": f"bytes {begin}-200033/200034"}))
+
+    found = saved(mill, drip, rest)
+
+    assert found.sha256 == sha256(DATA)
+
+
+def test_f09_empty(mill, hasty):
+    """Nought bytes are asked for again, then given up by name."""
+    found = saved(mill, reply(b""))
+
+    assert (found.state, found.message) == (SaveState.FAILED, "the file is empty")
+    assert len(mill.asked("/files")) > 1
+
+
+PAGES = {
+    "html": (b"<!DOCTYPE html><html><body>Sign in</body></html>", ".bin", "file"),
+    "html after blanks": (b"\xef\xbb\xbf\n  <html>", ".bin", "file"),
+    "json": (b'{"error": "no"}', ".bin", "file"),
+    "svg": (b"<svg xmlns='x'><script>alert(1)</script></svg>", ".svg", "file"),
+    "jpeg called png": (b"\xff\xd8\xff\xe0" + bytes(30), ".jpg", "image"),
+}
+
+
+@pytest.mark.parametrize(("data", "suffix", "kind"), PAGES.values(), ids=PAGES)
+def test_f10_another_type(mill, data, suffix, kind):
+    """A page behind a picture's name is kept, as `.bin`, and never shown as a picture."""
+    found = saved(mill, reply(data, headers={"content-type": "image/png"}))
+
+    assert Path(found.file).suffix == suffix
+    assert found.kind == kind
+
+
+NAMES = st.text(st.characters(codec=None), max_size=120) | st.sampled_from(
+    ["../../etc/passwd", "/etc/passwd", "C:\\x", "con", "NUL.png", "a\x00b", "..", ".", "", "-rf", "\u2215x", "x" * 300]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=NAMES, label=NAMES, provider=NAMES)
+@example(name="..", label="..", provider="..")
+def test_f23_any_name(tmp_path, name, label, provider):
+    """No output name, label or provider leads out of the folder, into a hidden file or to a reserved name."""
+    place = Place.of(tmp_path, provider, label, "identity")
+
+    found = save_bytes(place, Output(name=name, data=b"some bytes"))
+
+    path = Path(found.file)
+    inside = path.relative_to(tmp_path)
+    assert len(inside.parts) == 3
+    assert path.resolve() == tmp_path.resolve() / inside
+    assert all(set(p) <= set(string.ascii_letters + string.digits + "._-") for p in inside.parts)
+    assert not any(p.startswith((".", "-")) for p in inside.parts)
+    assert all(len(p) < 80 for p in inside.parts)
+
+
+@given(st.text(st.characters(codec=None), max_size=80))
+def test_f23_slug(text):
+    """ASCII, never empty, no dot or dash first, no reserved name, and a slug of itself."""
+    name = slug(text)
+
+    assert name
+    assert name.isascii()
+    assert name[0] not in ".-"
+    assert name.partition(".")[0].casefold() not in {"con", "nul", "aux", "prn", "com1", "lpt1"}
+    assert slug(name) == name
+
+
+def test_f23_like_names(mill):
+    """Names that differ only where file names cannot still give two files."""
+    one, other = png(50_000, 1), png(50_000, 2)
+    files = {"a b": mill.file(reply(one)), "a/b": mill.file(reply(other)), "a" * 60 + "1": mill.file(reply(png(9)))}
+
+    history = ended(mill.job({"state": "done", "files": files}), 5)
+
+    assert len(history.files) == 3
+    assert {sha256(f.read_bytes()) for f in history.files} == {sha256(one), sha256(other), sha256(png(9))}
+    assert all(sha256(Path(s.file).read_bytes()) == s.sha256 for s in history.saves.values())
+
+
+def test_f24_other_content(tmp_path):
+    """A file of that name with other bytes stays, and ours gets a number."""
+    place = Place.of(tmp_path, "mill", "x", "1")
+    first = save_bytes(place, Output(name="a", data=b"mine, edited by hand"))
+
+    second = save_bytes(place, Output(name="a", data=b"new"))
+
+    assert Path(first.file).read_bytes() == b"mine, edited by hand"
+    assert Path(second.file).name == "a-2.bin"
+
+
+def test_f24_link_in_the_way(tmp_path):
+    """A symbolic link with the file's name is left alone, and so is what it points to."""
+    place = Place.of(tmp_path, "mill", "x", "1")
+    place.make()
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (place.folder / "a.bin").symlink_to(victim)
+
+    found = save_bytes(place, Output(name="a", data=b"new"))
+
+    assert victim.read_text() == "precious"
+    assert Path(found.file).name == "a-2.bin"
+
+
+@pytest.mark.parametrize("depth", ["task", "provider"])
+def test_f24_folder_is_a_link(tmp_path, depth):
+    """Results are not written through a link that somebody put where a folder should be."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    place = Place.of(tmp_path / "root", "mill", "x", "1")
+    link = place.folder if depth == "task" else place.folder.parent
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside)
+
+    found = save_bytes(place, Output(name="a", data=b"new"))
+
+    assert found.state is SaveState.FAILED
+    assert "is a link" in found.message or "write" in found.message
+    assert list(outside.rglob("*.bin")) == []
+
+
+def test_f30_too_large(mill, monkeypatch):
+    """20 GB are not begun: the length is read first."""
+
+    async def huge(conn, _asked):
+        await conn.send(reply(b"x" * 1000, length=20 * 1024**3))
+        await conn.gone()
+
+    found = saved(mill, huge)
+
+    assert found.state is SaveState.FAILED
+    assert "up to 2 GB are saved" in found.message
+
+
+def test_f30_endless(mill, monkeypatch):
+    """Without a length the limit holds all the same."""
+    monkeypatch.setattr(_save, "LARGEST", 300_000)
+
+    async def endless(conn, _asked):
+        await conn.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(200):
+            await conn.send(bytes(65_536))
+        await conn.gone()
+
+    found = saved(mill, endless)
+
+    assert found.state is SaveState.FAILED
+    assert "does not end" in found.message
+
+
+def test_f30_no_room(mill, monkeypatch, hasty):
+    """Free space is looked at first; what does not fit is not begun."""
+    monkeypatch.setattr(_save.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+
+    found = saved(mill, reply(DATA))
+
+    assert found.state is SaveState.FAILED
+    assert "no room on the disk" in found.message
+
+
+def test_f31_equal_bytes(tmp_path):
+    """The same result saved again is the file that is there."""
+    place = Place.of(tmp_path, "mill", "x", "1")
+    output = Output(name="a", data=b"same")
+
+    assert save_bytes(place, output).file == save_bytes(place, output).file
+
+
+def test_f31_equal_outputs_are_both_recorded(mill, tmp_path):
+    """Two outputs with the same bytes each have their row; no name is used twice for different bytes."""
+    contents = [DATA, DATA, png(5)]
+    links = [mill.file(reply(data)) for data in contents]
+
+    history = ended(mill.job({"state": "done", "files": links}))
+
+    assert sound(history, mill)
+    assert [history.saves[f"files[{n}]"].sha256 for n in range(3)] == [sha256(data) for data in contents]
+    assert [Path(history.saves[f"files[{n}]"].file).read_bytes() for n in range(3)] == contents
+    assert sorted(nbh.outputs()["sha256"]) == sorted(sha256(data) for data in contents)
+
+
+def test_f33_shortest_lived_first():
+    """Of those who wait, the most urgent is next; equal ones in the order they came."""
+    order = []
+
+    async def main():
+        turns = Turns(1)
+        blocked = asyncio.Event()
+
+        async def first():
+            async with turns.turn(0):
+                await blocked.wait()
+
+        async def other(name, deadline):
+            async with turns.turn(deadline):
+                order.append(name)
+
+        tasks = [asyncio.create_task(first())]
+        await asyncio.sleep(0)
+        for name, deadline in (("hour", 3600), ("minutes", 300), ("day", 86400), ("minutes too", 300)):
+            tasks.append(asyncio.create_task(other(name, deadline)))
+        await asyncio.sleep(0)
+        blocked.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+
+    assert order == ["minutes", "minutes too", "hour", "day"]
+
+
+def test_f33_many_files(mill):
+    """Forty files of one task: sixteen connections at the most, all saved."""
+    flying, most = [0], [0]
+
+    async def act(conn, _asked):
+        flying[0] += 1
+        most[0] = max(most[0], flying[0])
+        await asyncio.sleep(0.05)
+        flying[0] -= 1
+        await conn.send(reply(png(10)))
+
+    files = [mill.file(act) for _ in range(40)]
+
+    history = ended(mill.job({"state": "done", "files": files}), 20)
+
+    assert [s.state for s in history.saves.values()] == [SaveState.SAVED] * 40
+    assert most[0] <= 16
+    assert most[0] > 8

@@ -1,0 +1,261 @@
+"""F: where a result's link may lead: out into the world over https, and nowhere inside, decided before connecting."""
+
+import asyncio
+import time
+
+import pytest
+from support.downloads import fetch
+from support.mill import KEY, provider
+from support.raw_server import RawServer, always, reply
+from support.watched import ended, sound
+
+import nbhelper as nbh
+from nbhelper import _http, _session
+from nbhelper._http import Forbidden, Http, Unreached
+from nbhelper.types import SaveState
+
+
+@pytest.fixture
+def public(monkeypatch):
+    """A connection to an API out in the world."""
+    monkeypatch.setenv("MILL_API_KEY", KEY)
+    nbh.register(provider("https://api.mill.example/v1"))
+    return _session.connection("mill")
+
+
+PRIVATE = {
+    "loopback": "127.0.0.1",
+    "localhost": "localhost",
+    "short": "127.1",
+    "one number": "2130706433",
+    "hex": "0x7f.1",
+    "octal": "0177.0.0.1",
+    "zero": "0",
+    "zeros": "0.0.0.0",
+    "IPv6": "[::1]",
+    "IPv4 in IPv6": "[::ffff:127.0.0.1]",
+    "6to4": "[2002:7f00:1::]",
+    "link local": "169.254.169.254",
+    "ten": "10.0.0.1",
+    "home": "192.168.1.1",
+    "shared": "100.64.0.1",
+    "multicast": "224.0.0.1",
+    "broadcast": "255.255.255.255",
+    "unique local": "[fd00::1]",
+    "NAT64": "[64:ff9b::7f00:1]",
+    "dot at the end": "localhost.",
+    "capitals": "LOCALHOST",
+}
+
+
+@pytest.mark.parametrize("host", PRIVATE.values(), ids=PRIVATE)
+def test_f26_into_the_own_network(public, host, monkeypatch):
+    """However an inner address is written, nothing is connected to."""
+    monkeypatch.setattr(Http, "_ask", None)  # nobody gets as far as asking
+
+    found = [fetch(public, f"https://{host}{port}/a.png") for port in ("", ":443", ":8443")]
+
+    assert all(isinstance(f, Forbidden) or "cannot be resolved" in str(f) for f in found)
+
+
+@pytest.mark.parametrize("inside", ["127.0.0.1", "10.1.2.3", "::1", "fe80::1%eth0", "::ffff:169.254.169.254"])
+def test_f27_name_that_leads_inside(public, names, monkeypatch, inside):
+    """A public name with an inner address among its addresses is not connected to."""
+    names["cdn.example"] = [["93.184.216.34", inside]]
+    monkeypatch.setattr(Http, "_ask", None)
+
+    found = fetch(public, "https://cdn.example/a")
+
+    assert isinstance(found, Forbidden)
+    assert "no public address" in str(found)
+
+
+def test_f26_no_connection(public, monkeypatch):
+    """A listener on this machine hears nothing of a link that names it."""
+    with RawServer(always(reply(b"secret"))) as listener:
+        for host in ("127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]", "2130706433"):
+            for scheme in ("http", "https"):
+                found = fetch(public, f"{scheme}://{host}:{listener.port}/a")
+                assert isinstance(found, Forbidden | Unreached)
+
+        assert listener.connections == 0
+
+
+def test_f27_rebinding(public, names, monkeypatch):
+    """A name that changes its address between check and connection (rebinding) is connected to as it was checked."""
+    names["cdn.example"] = [["93.184.216.34"], ["127.0.0.1"]]
+    asked = []
+
+    async def ask_none(self, url, addresses, headers, sent):
+        asked.append((url, addresses))
+        raise OSError("far away")
+
+    monkeypatch.setattr(Http, "_ask", ask_none)
+
+    fetch(public, "https://cdn.example/a")
+
+    assert asked == [("https://cdn.example/a", ["93.184.216.34"])]
+
+
+REFUSED = {
+    "file": "file:///etc/passwd",
+    "ftp": "ftp://cdn.example/a",
+    "data": "data:image/png;base64,AAAA",
+    "javascript": "javascript:alert(1)",
+    "no host": "https:///a",
+    "no scheme": "cdn.example/a",
+    "user": "https://user@cdn.example/a",
+    "password": "https://user:pass@cdn.example/a",
+    "newline": "https://cdn.example/a\nHost: b",
+    "backslash": "https://cdn.example\\@127.0.0.1/a",
+    "open bracket": "https://[::1/a",
+    "empty": "",
+}
+
+
+def refused(public, names, monkeypatch, link):
+    names["cdn.example"] = [["93.184.216.34"]]
+    monkeypatch.setattr(Http, "_ask", None)  # nobody gets as far as asking
+
+    found = fetch(public, link)
+
+    assert isinstance(found, Forbidden)
+    assert "\n" not in str(found)
+    return str(found)
+
+
+@pytest.mark.parametrize("link", REFUSED.values(), ids=REFUSED)
+def test_f25_other_kinds(public, names, monkeypatch, link):
+    """Other schemes, user names, addresses that cannot be read: refused before anything is resolved."""
+    words = refused(public, names, monkeypatch, link)
+
+    assert "pass" not in words or link.startswith("file")
+
+
+PORTS = {
+    "telnet": "https://cdn.example:23/a",
+    "wraps to 443": "https://cdn.example:65979/a",
+    "zero": "https://cdn.example:0/a",
+    "negative": "https://cdn.example:-1/a",
+    "no number": "https://cdn.example:443a/a",
+    "http with a port": "http://cdn.example:80/a",
+}
+
+
+@pytest.mark.parametrize("link", PORTS.values(), ids=PORTS)
+def test_f29_odd_ports(public, names, monkeypatch, link):
+    """A port that does not exist, wraps around or is no web server's is refused before anything is resolved."""
+    refused(public, names, monkeypatch, link)
+
+
+def test_f25_a_refused_link_is_recorded(mill, serve):
+    """Links that are not fetched are outputs that failed by name, at once; the task succeeded, and nobody was asked."""
+    listener = serve(always(reply(b"secret")))
+    links = {
+        "file": "file:///etc/passwd",
+        "data": "data:text/plain,x",
+        "ftp": "ftp://127.0.0.1/x",
+        "user": f"http://me:pass@127.0.0.1:{listener.port}/a",
+        "name": f"http://localhost:{listener.port}/a",
+        "number": f"http://2130706433:{listener.port}/a",
+        "link-local": "http://169.254.169.254/latest/meta-data",
+        "port": "https://93.184.216.34:65979/a",
+    }
+
+    history = ended(mill.job({"state": "done", "files": links}), 5)
+
+    assert sound(history, mill)
+    assert history.succeeded
+    assert {s.state for s in history.saves.values()} == {SaveState.FAILED}
+    assert len(history.saves) == len([link for link in links.values() if "://" in link])
+    assert all(s.message and "\n" not in s.message for s in history.saves.values())
+    assert len(mill.looks["job-1"]) == 1
+    assert listener.connections == 0
+
+
+def test_f28_http_becomes_https(public, names, monkeypatch):
+    """A result's http link is fetched over https, query and all."""
+    names["cdn.example"] = [["93.184.216.34"]]
+    asked = []
+
+    async def ask_none(self, url, addresses, headers, sent):
+        asked.append(url)
+        raise OSError
+
+    monkeypatch.setattr(Http, "_ask", ask_none)
+    fetch(public, "http://cdn.example/a.png?sig=1")
+
+    assert asked == ["https://cdn.example/a.png?sig=1"]
+
+
+def test_f28_http_at_the_apis_own_host(public, names, monkeypatch):
+    """An API that is reached over https gives away nothing over http."""
+    names["api.mill.example"] = [["93.184.216.34"]]
+    asked = []
+
+    async def ask_none(self, url, addresses, headers, sent):
+        asked.append(url)
+        raise OSError
+
+    monkeypatch.setattr(Http, "_ask", ask_none)
+    fetch(public, "http://api.mill.example/a.png")
+
+    assert asked == ["https://api.mill.example/a.png"]
+
+
+def test_f27_name_server_that_does_not_answer(public, monkeypatch):
+    """Looking up a file's host cannot hang."""
+    monkeypatch.setattr(_http, "CONNECT_DEADLINE", 0.2)
+
+    async def never(self, host, port, **options):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", never)
+    begun = time.monotonic()
+
+    assert isinstance(fetch(public, "https://cdn.example/a"), Unreached)
+    assert time.monotonic() - begun < 5
+
+
+def own(server):
+    """A connection to an API at this server, whose host may be fetched from."""
+    nbh.register(provider(server.root))
+    return _session.connection("mill")
+
+
+def test_f28_each_hop(serve, names):
+    """A file's host that redirects inside is refused; the inner server sees nothing."""
+    inner = serve(always(reply(b"secret")))
+    names["inner.example"] = [["127.0.0.1"]]
+    targets = [f"https://inner.example:{8443}/x", "http://localhost:22/", "file:///etc/passwd", "http://[::1/"]
+    for target in targets:
+        outer = serve(always(reply(b"", 302, {"location": target})))
+        # The API is on 127.0.0.1, so that its own host may be fetched from; the redirect leads elsewhere.
+        found = fetch(own(outer), f"{outer.root}/a")
+
+        assert isinstance(found, Forbidden | Unreached if target.endswith("[::1/") else Forbidden)
+    assert inner.connections == 0
+
+
+def test_f27_name_for_tls(serve, tls):
+    """Connected to by address, a file's host is still checked by its name."""
+    server = serve(always(reply(b"safe")), tls=tls)
+
+    assert fetch(own(server), f"https://localhost:{server.port}/a") == (200, b"safe")
+    assert server.requests[0].header("host") == f"localhost:{server.port}"
+
+
+ASTRAY = ["javascript:alert(1)", "http://127.0.0.1:99999/x", f"http://{'a' * 70}.example/x", "http://[zz]/x"]
+
+
+@pytest.mark.parametrize("location", ASTRAY, ids=["javascript", "port", "long label", "no address"])
+def test_f28_unreadable_hop(library, mill, location):
+    """A redirect that nobody can read is refused at once, with either client, and not tried for an hour."""
+    link = mill.file(reply(b"", 302, {"location": location}))
+
+    history = ended(mill.job({"state": "done", "files": [link]}), 10)
+
+    assert sound(history, mill)
+    assert history.succeeded
+    assert history.save_state("files[0]") is SaveState.FAILED
+    assert len(mill.asked("/files")) <= 2

@@ -1,0 +1,55 @@
+"""The emulator's fault profiles, as a user has them: everything that can end well does, and nobody pays twice."""
+
+import pytest
+from support.watched import sound, watch
+
+import nbhelper as nbh
+from nbhelper.testing import Fault
+
+BODIES = {
+    "kie": {"model": "google/nano-banana", "input": {"prompt": "an owl"}},
+    "tripo": {"type": "text_to_model", "prompt": "an owl"},
+    "aigptimage": {"model": "gpt-image-2-text-to-image", "input": {"prompt": "an owl"}},
+}
+
+
+@pytest.mark.parametrize("profile", ["flaky", "hostile"])
+def test_a_profile_costs_no_task(profile):
+    """Under each profile all tasks succeed, their files are what the server made, and each was created once."""
+    with nbh.Emulator(speed=1000, faults=profile) as emulator:
+        tasks = [nbh.submit(name, body) for name, body in BODIES.items() for _ in range(2)]
+
+        histories = watch(tasks).result(80)
+        ledger = emulator.ledger()
+
+    assert sound(histories)
+    assert [h.outcome for h in histories] == ["succeeded"] * 6
+    for task, history in zip(tasks, histories, strict=True):
+        made = ledger.task(task.provider, task.id).files
+        assert {s.sha256 for s in history.saves.values()} == {file.sha256 for file in made.values()}
+    assert len(ledger.creates) == 6
+    assert ledger.faults
+    assert all(min(ledger.gaps(name), default=2) >= 2 for name in BODIES)
+
+
+def test_a_script_is_played_by_task_and_look():
+    """A task's first two looks fail and its file breaks once: the history tells of each, in order."""
+    with nbh.Emulator(speed=1000, faults=()) as emulator:
+        task = nbh.submit("kie", BODIES["kie"])
+        emulator.fail(
+            Fault(503, task=task.id, nth=1), Fault("garble", task=task.id, nth=2), Fault("cut", "file", nth=1)
+        )
+
+        history = watch(task).result(60)
+        struck = [(fault.what, fault.on, fault.n) for fault in emulator.ledger().faults]
+
+    assert sound(history)
+    assert history.succeeded
+    assert struck == [("503", "look", 1), ("garble", "look", 2), ("cut", "file", 1)]
+    assert [str(e.seen.kind) for e in history.events if hasattr(e.seen, "retry_after")] == ["server", "garbled"]
+
+
+def test_faults_are_asked_for_from_the_start():
+    """An emulator without `faults` cannot be made to fail later, and says what to do."""
+    with nbh.Emulator(speed=1000) as emulator, pytest.raises(nbh.EmulatorError, match=r"faults=\(\)"):
+        emulator.fail(Fault("reset"))

@@ -1,0 +1,434 @@
+"""C: status codes, and what servers advise."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from support.mill import DONE, FLOOR, KEY, WORKING, png
+from support.raw_server import reply
+from support.waiting import until
+from support.watched import each, ended, looks, marks, misses, sound, watch
+
+import nbhelper as nbh
+from nbhelper import _engine, _gate, _history, _pace
+from nbhelper._history import History, verdict
+from nbhelper._pace import pause
+from nbhelper._providers.contract import HttpReply
+from nbhelper._providers.reader import retry_after
+from nbhelper.types import Miss, MissKind, Snapshot, State, Task
+
+T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)
+LEAST, MORE = _pace.JITTER
+"""What every pause has on top, and what chance adds to that."""
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Ten minutes of patience and a minute of grace last a third of a second, and slow looks are not slow."""
+    monkeypatch.setattr(_history, "PATIENCE", timedelta(seconds=0.33))
+    monkeypatch.setattr(_history, "GRACE", timedelta(seconds=0.33))
+    monkeypatch.setattr(_pace, "SLOW", FLOOR)
+
+
+@pytest.fixture
+def quick_probes(monkeypatch):
+    """An outage is probed every tenth of a second, and not every minute."""
+    monkeypatch.setattr(_gate, "_PROBE_CAP", 0.1)
+
+
+def said(status, message="sorry", **headers):
+    return reply({"message": message}, status, {k.replace("_", "-"): v for k, v in headers.items()})
+
+
+def page(status):
+    return reply("<html><h1>Sorry</h1></html>", status, {"content-type": "text/html"})
+
+
+def passes(mill, *answers, kind):
+    """Misses of one kind, one for each of these answers, and then the end."""
+    history = ended(mill.job(*answers, DONE))
+
+    assert sound(history, mill)
+    assert history.succeeded
+    assert misses(history) == [kind] * len(answers)
+    assert len(mill.looks["job-1"]) == len(answers) + 1
+    return history
+
+
+def wait_after(mill):
+    """Seconds from the first reply to the second look at the first job."""
+    return mill.looks["job-1"][1] - mill.replied["job-1"][0]
+
+
+# Too many requests
+
+
+def test_c01_retry_after(mill):
+    """The next look comes after what the server asked for, and when it is due is known meanwhile."""
+    handle = watch(mill.job(said(429, retry_after="0.7"), DONE))
+    until(lambda: misses(handle[0]))
+    poller = next(iter(_engine.engine().pollers.values()))
+    shown = (poller.next_at - datetime.now(UTC)).total_seconds()
+
+    history = handle.result(10)
+
+    assert sound(history, mill)
+    assert 0.7 <= wait_after(mill) < 3
+    assert 0 < shown < 1
+    assert looks(history)[0].retry_after == 0.7
+    assert history.facts.rate_limited == 1
+
+
+def test_c02_retry_after_as_a_date(mill):
+    """A date counts from the reply's own `Date`, however wrong the server's clock is."""
+    base = datetime(2031, 1, 1, tzinfo=UTC)
+    dates = {
+        "date": format_datetime(base, usegmt=True),
+        "retry_after": format_datetime(base + timedelta(seconds=1), usegmt=True),
+    }
+
+    history = passes(mill, said(429, **dates), kind="rate_limited")
+
+    assert looks(history)[0].retry_after == 1
+    assert 1 <= wait_after(mill) < 4
+
+
+def grown(*seen, every=2.0):
+    history, at = History(Task("mill", "x")), T0
+    for item in seen:
+        history, at = history.add(item, at), at + timedelta(seconds=every)
+    return history
+
+
+def next_pause(*seen, chance, floor=2.0):
+    history = grown(*seen)
+    return pause(history, history.events[-1].at, floor=floor, chance=chance) / (1 + LEAST)
+
+
+def test_c03_429_without_a_wish(mill):
+    """Without a header the pause is drawn from the floor up to a growing end, a minute at most."""
+    limited = Miss(kind=MissKind.RATE_LIMITED)
+    longest = [next_pause(*[limited] * n, chance=1.0) for n in range(1, 12)]
+    shortest = [next_pause(*[limited] * n, chance=0.0) for n in range(1, 12)]
+
+    passes(mill, said(429), said(429), kind="rate_limited")
+
+    most = (1 + LEAST + MORE) / (1 + LEAST)
+    assert longest == sorted(longest)
+    assert (longest[0], longest[-1]) == pytest.approx((4 * most, 60 * most))
+    assert shortest == pytest.approx([2.0] * 11)
+
+
+HEADERS = {
+    "seconds": ({"retry-after": "7"}, 7.0),
+    "fraction": ({"retry-after": "1.5"}, 1.5),
+    "date": ({"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT", "date": "Sun, 22 Nov 2026 12:00:00 GMT"}, 30.0),
+    "date behind": ({"retry-after": "Sun, 22 Nov 2026 11:00:00 GMT", "date": "Sun, 22 Nov 2026 12:00:00 GMT"}, None),
+    "date without a base": ({"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT"}, None),
+    "two": ({"retry-after": "5, 7"}, 5.0),
+    "zero": ({"retry-after": "0"}, None),
+    "negative": ({"retry-after": "-5"}, None),
+    "an hour": ({"retry-after": "3600"}, 600.0),
+    "a billion": ({"retry-after": "1e9"}, None),
+    "400 digits": ({"retry-after": "9" * 400}, 600.0),
+    "soon": ({"retry-after": "soon"}, None),
+    "NaN": ({"retry-after": "nan"}, None),
+    "none": ({}, None),
+}
+
+
+@pytest.mark.parametrize(("headers", "wait"), HEADERS.values(), ids=HEADERS)
+def test_c04_what_is_asked_for(headers, wait):
+    """Seconds or a date, at most ten minutes; nonsense is as good as nothing."""
+    assert retry_after(HttpReply(429, headers)) == wait
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=60) | st.from_regex(r"[-+]?\d{1,50}(\.\d*)?([eE]\d+)?"), st.text(max_size=40))
+@example("9" * 5000, "")
+@example("Sun, 99 Nov 99999 12:00:30 GMT", "Sun, 22 Nov 2026 12:00:00 GMT")
+def test_c04_any_header_at_all(header, date):
+    """Whatever stands in the headers, the wait is none or within ten minutes."""
+    wait = retry_after(HttpReply(429, {"retry-after": header, "date": date}))
+
+    assert wait is None or 0 < wait <= 600
+
+
+def test_c04_nonsense_waits_no_longer(mill):
+    """A wish that is none leaves the floor and the backoff."""
+    wishes = ("0", "-1", "NaN", "soon", "1e9")
+
+    found = each(mill, {wish: said(429, retry_after=wish) for wish in wishes})
+
+    assert found == dict.fromkeys(wishes, "rate_limited")
+    assert max(mill.gaps()) < 3
+
+
+def test_c05_one_limit_for_all(mill):
+    """What the server asks of one of fifty tasks, all with the same key keep."""
+    limited = mill.job(WORKING, said(429, retry_after="1"), DONE)
+    others = [mill.job(*[WORKING] * 3, DONE) for _ in range(49)]
+
+    histories = watch([limited, *others]).result(40)
+
+    begun = mill.replied["job-1"][1]
+    during = [t for times in mill.looks.values() for t in times if begun < t < begun + 0.95]
+    assert sound(histories, mill)
+    assert [h.outcome for h in histories] == ["succeeded"] * 50
+    assert len(during) <= _gate.IN_FLIGHT  # those that were on their way
+    assert all(t < begun + 0.3 for t in during)
+
+
+# The server's own trouble
+
+
+def test_c06_server_errors(mill, quick_probes):
+    """A server's own error says nothing about the task."""
+    made = {"JSON": said, "page": page}
+    cases = {f"{status} {name}": make(status) for status in (500, 502, 503, 504) for name, make in made.items()}
+
+    assert each(mill, cases) == dict.fromkeys(cases, "server")
+
+
+def test_c06_a_page_stays_text(mill):
+    """What a broken gateway sends is never markup of ours."""
+    history = passes(mill, page(502), kind="server")
+
+    seen = looks(history)[0]
+    assert seen.status == 502
+    assert "<h1>" in seen.excerpt
+    assert "<h1>" not in seen.message
+    assert "<h1>" not in history._repr_html_()
+
+
+def test_c07_an_hour_of_503():
+    """The task stays pending all along, and a look comes once a minute at the least and never much more often."""
+    history, at, pauses = grown(Snapshot(state=State.RUNNING)), T0 + timedelta(seconds=2), []
+    end = at + timedelta(hours=1)
+    while at < end:
+        history = history.add(Miss(kind=MissKind.SERVER, status=503), at)
+        assert verdict(history, at) is None
+        pauses.append(pause(history, at, floor=2.0, chance=0.5))
+        at += timedelta(seconds=pauses[-1])
+
+    assert history.outcome is None
+    assert max(pauses) <= _pace.BACKOFF_CAP * (1 + LEAST + MORE)
+    assert len(pauses) < 130
+
+
+def test_c08_edge_codes(mill, quick_probes):
+    """520 to 530 are a server's trouble like the others."""
+    cases = {str(status): page(status) for status in range(520, 531)}
+
+    assert each(mill, cases) == dict.fromkeys(cases, "server")
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_c09_bad_request(mill, status):
+    """Two in a row end the watch as lost, with the server's words, cut and without their markup's effect."""
+    words = "<b>the id is not one of ours</b> " * 100
+    history = ended(mill.job(said(status, words)))
+
+    assert sound(history, mill)
+    assert history.outcome == "lost"
+    assert misses(history) == ["bad_request"] * 2
+    assert "the id is not one of ours" in history.error
+    assert len(looks(history)[0].message) <= 500
+    assert "<b>" not in history._repr_html_()
+    assert len(mill.looks["job-1"]) == 2
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_c10_wrong_key(mill, status, logged):
+    """A key that is refused from the start ends the watch after one more look; no part of the key is shown."""
+    history = ended(mill.job(said(status, f"key {KEY} is not valid")))
+
+    assert sound(history, mill)
+    assert history.outcome == "lost"
+    assert misses(history) == ["refused"] * 2
+    assert "refused two looks in a row" in history.error
+    assert len(mill.looks["job-1"]) == 2
+    assert KEY[-4:] not in f"{history!r} {history.error} {logged.text} {history.events}"
+
+
+def test_c11_key_revoked(mill):
+    """Refused in the middle, the watch is lost with all it saw; with a new key it goes on from there."""
+    new = "another-canary-8e21"
+
+    async def by_key(conn, asked):
+        known = asked.header("authorization") == f"Bearer {new}"
+        await conn.send(reply({"state": "done", "files": [link]}) if known else said(401))
+
+    link = mill.file(reply(png(9)))
+    ref = mill.job(WORKING, WORKING, by_key)
+    lost = ended(ref)
+    nbh.connect("mill", new, mill.root)
+
+    found = ended(ref)
+
+    assert sound([lost, found], mill)
+    assert lost.outcome == "lost"
+    assert lost.state == "running"
+    assert found.succeeded
+    assert len(found.files) == 1
+    assert found.events[: len(lost.events)] == lost.events
+    assert marks(found) == ["watching", "lost", "resumed"]
+
+
+def test_c12_one_stray_refusal(mill):
+    """One refusal between good looks ends nothing."""
+    history = ended(mill.job(WORKING, said(401), WORKING, said(403), DONE))
+
+    assert sound(history, mill)
+    assert history.succeeded
+    assert misses(history) == ["refused"] * 2
+    assert marks(history) == ["watching"]
+
+
+def test_c13_no_credit(mill, hasty):
+    """Without credit it goes on looking for ten minutes, then it is lost, and found again when watched anew."""
+    ref = mill.job(said(402, "top up"))
+    lost = ended(ref)
+    mill.jobs["job-1"][:] = [said(402, "top up"), DONE]
+
+    found = ended(ref)
+
+    assert sound([lost, found], mill)
+    assert lost.outcome == "lost"
+    assert "10 minutes of no credit" in lost.error
+    assert set(misses(lost)) == {"no_credit"}
+    assert len(misses(lost)) >= 4
+    assert found.succeeded
+
+
+def test_c13_slow_looks_without_credit():
+    """Nothing is gained by asking often: without credit a look comes every thirty seconds."""
+    assert next_pause(Miss(kind=MissKind.NO_CREDIT), chance=0.0) == pytest.approx(30)
+
+
+# Not found
+
+
+def test_c14_not_found_yet(mill):
+    """Within a minute of its creation an API may not know its own task."""
+    passes(mill, said(404), said(404), said(404), kind="not_found")
+
+
+def test_c14_a_fresh_create_that_is_late(emulator):
+    """At an API that takes its time to know its own task, nothing is concluded."""
+    task = nbh.submit("kie", {"model": "google/nano-banana", "input": {"prompt": "x emu:late=1.5"}})
+
+    history = ended(task, 30)
+
+    assert sound(history)
+    assert history.succeeded
+    assert misses(history) == ["not_found"]
+
+
+def test_c15_gone_after_it_was_seen(mill, hasty):
+    """Not found twice after the grace is lost: it is gone, or another key's."""
+    history = ended(mill.job(WORKING, WORKING, said(404, "no such task")))
+
+    assert sound(history, mill)
+    assert history.outcome == "lost"
+    assert history.state == "running"
+    assert "the task belongs to another key" in history.error
+
+
+def test_c16_another_key(mill, hasty):
+    """An API that hides other keys' tasks: not found with one key, there with the other one."""
+    owner = "the-owner-canary-51c7"
+
+    async def hidden(conn, asked):
+        mine = asked.header("authorization") == f"Bearer {owner}"
+        await conn.send(reply(DONE) if mine else said(404, "no such task"))
+
+    ref = mill.job(hidden)
+    lost = ended(ref)
+    nbh.connect("mill", owner, mill.root)
+
+    found = ended(ref)
+
+    assert sound([lost, found], mill)
+    assert lost.outcome == "lost"
+    assert "another key" in lost.error
+    assert found.succeeded
+
+
+@pytest.mark.parametrize(("status", "kind"), [(405, "bad_request"), (410, "not_found")])
+def test_c17_gone_or_not_allowed(mill, hasty, status, kind):
+    """No method, no task: lost, and never an end that no API declared."""
+    history = ended(mill.job(said(status)))
+
+    assert sound(history, mill)
+    assert history.outcome == "lost"
+    assert set(misses(history)) == {kind}
+
+
+def test_c18_too_late_too_early(mill):
+    """408 and 425 are the way's trouble."""
+    passes(mill, said(408), said(425), kind="server")
+
+
+# Something else answers
+
+
+def test_c19_login_page(mill, hasty):
+    """A page under 200 is unreadable: after ten minutes of nothing else the watch is lost, and its text says so."""
+    history = ended(mill.job(WORKING, page(200)))
+
+    assert sound(history, mill)
+    assert history.outcome == "lost"
+    assert set(misses(history)) == {"garbled"}
+    assert len(misses(history)) >= 4
+    assert "unreadable replies" in history.error
+    assert history.state == "running"
+
+
+def test_c19_slow_looks_at_a_page():
+    """After the third unreadable reply in a row looks come every thirty seconds."""
+    waits = [next_pause(*[Miss(kind=MissKind.GARBLED)] * n, chance=0.0) for n in (1, 2, 3, 9)]
+
+    assert waits == pytest.approx([2, 2, 30, 30])
+
+
+def test_c19_one_page_after_an_outage():
+    """What the network lost before is not counted as unreadable."""
+    lost, garbled = Miss(kind=MissKind.NETWORK), Miss(kind=MissKind.GARBLED)
+
+    assert next_pause(lost, lost, lost, garbled, chance=0.0) == pytest.approx(2)
+    assert next_pause(garbled, garbled, lost, garbled, chance=0.0) == pytest.approx(2)
+
+
+def test_c20_another_schema(mill, hasty):
+    """Valid JSON that speaks of something else is no state, and what came is kept to be looked at."""
+    maintenance = reply({"maintenance": True, "until": "06:00"})
+
+    history = ended(mill.job(maintenance))
+
+    assert sound(history, mill)
+    assert history.outcome == "lost"
+    assert "maintenance" in looks(history)[0].excerpt
+    assert history.state is None
+
+
+@pytest.mark.parametrize("hours", [-30, 30])
+def test_c21_clock_hours_off(mill, hours):
+    """A server's clock that is a day off is noted and decides nothing: no link expires by it, no time jumps."""
+    date = {"date": format_datetime(datetime.now(UTC) + timedelta(hours=hours), usegmt=True)}
+    done = {"state": "done", "files": [mill.file(reply(png(9), headers=date))]}
+    begun = time.time()
+
+    history = ended(mill.job(reply(WORKING, headers=date), reply(done, headers=date)))
+
+    assert sound(history, mill)
+    assert history.succeeded
+    assert len(history.files) == 1
+    assert history.facts.skew_s == pytest.approx(hours * 3600, abs=5)
+    assert all(begun - 1 < e.at.timestamp() < begun + 60 for e in history.events)

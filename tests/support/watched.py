@@ -1,0 +1,77 @@
+"""A watch to its end, and what must hold of it whatever went wrong on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from support.mill import DONE, FLOOR, Answer, Mill
+from support.raw_server import Asked, Conn
+
+import nbhelper as nbh
+from nbhelper.types import Mark, Miss, Outcome, Snapshot
+
+
+def watch(what: Any, **options: Any) -> nbh.Watch:
+    """A handle that draws nothing and does not wait."""
+    return nbh.watch(what, block=False, display=False, **options)
+
+
+def ended(what: Any, seconds: float = 20, **options: Any) -> nbh.History:
+    """One task's history at the end of its watch."""
+    return watch(what, **options).result(seconds)
+
+
+def looks(history: nbh.History) -> list[Snapshot | Miss]:
+    """What each look saw."""
+    return [e.seen for e in history.events if isinstance(e.seen, Snapshot | Miss)]
+
+
+def misses(history: nbh.History) -> list[str]:
+    """The kinds of the looks that saw nothing."""
+    return [str(seen.kind) for seen in looks(history) if isinstance(seen, Miss)]
+
+
+def marks(history: nbh.History) -> list[str]:
+    """What was done."""
+    return [str(e.seen.word) for e in history.events if isinstance(e.seen, Mark)]
+
+
+def sound(histories: nbh.History | Iterable[nbh.History], mill: Mill | None = None, failed: int = 0) -> bool:
+    """Whether every watch has one outcome, nothing failed that no server called so, and no floor was broken."""
+    found = [histories] if isinstance(histories, nbh.History) else list(histories)
+    for history in found:
+        assert history.outcome is not None, history
+        assert "nbhelper itself" not in (history.error or ""), history
+        assert all(s.file or s.message for s in history.saves.values())
+        assert set(history.saves) == {o.name for o in history.outputs} or history.outcome is Outcome.STOPPED
+    assert sum(h.outcome is Outcome.FAILED for h in found) == failed
+    if mill is not None:
+        starts = [gap for ident in mill.looks for gap in mill.starts(f"mill:{ident}")]
+        assert min(starts, default=FLOOR) >= FLOOR, starts
+    return True
+
+
+def close_after(data: bytes = b"") -> Answer:
+    """Say so much and end the connection in order."""
+
+    async def act(conn: Conn, _: Asked) -> None:
+        await conn.send(data)
+        conn._writer.close()
+
+    return act
+
+
+def each(mill: Mill, cases: Mapping[str, Answer | tuple[Answer, ...]]) -> dict[str, str]:
+    """A task for each case, all watched at once: its looks meet the case's answers and then its end.
+
+    Returns:
+        The kinds of misses of each, as words; all have succeeded, with no look more than answers.
+    """
+    answers = {name: case if isinstance(case, tuple) else (case,) for name, case in cases.items()}
+    refs = [mill.job(*said, DONE) for said in answers.values()]
+    histories = watch(refs).result(30)
+    assert sound(histories, mill)
+    assert [(n, str(h.outcome)) for n, h in zip(cases, histories, strict=True)] == [(n, "succeeded") for n in cases]
+    assert all(h.facts.polls <= len(said) + 1 for h, said in zip(histories, answers.values(), strict=True))
+    return {name: " ".join(misses(history)) for name, history in zip(cases, histories, strict=True)}
