@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from datetime import date as datetime_date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import _environment, _session
+from ._begin import Display, check_interval, choices, opened
 from ._errors import BadInput
 from ._text import clean
 from ._values import Task
@@ -31,10 +30,6 @@ if TYPE_CHECKING:
     from ._watch import Watch
 
 T = TypeVar("T")
-Display = Literal["auto", "widget", "html", "text"]
-BLOCKING_TIMEOUT = 3600.0
-"""Seconds after which a blocking watch stops by itself: a cell must end."""
-_warned: set[str] = set()
 
 
 def connect(name: str, api_key: str | None = None, base_url: str | None = None, *, private: bool = False) -> Connection:
@@ -148,7 +143,7 @@ def watch(
     chosen = choices(
         names, timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block
     )
-    return _watch(found, {name: _session.connection(name) for name in names}, chosen, single=single)
+    return opened(found, {name: _session.connection(name) for name in names}, chosen, single=single)
 
 
 def resume(
@@ -192,240 +187,8 @@ def resume(
     chosen = choices((), timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block)
     book = _session.store()
     plan = _resume.everything(book, max_age) if tasks is None else _resume.chosen(book, tasks, provider)
-    _check_interval(interval, plan.connections)
-    return _watch(plan.tasks, plan.connections, chosen, single=plan.single, lines=plan.lines, again=True)
-
-
-def _watch(
-    found: Sequence[Task],
-    connections: Mapping[str, Connection],
-    chosen: Choices,
-    *,
-    single: bool,
-    lines: tuple[str, ...] = (),
-    again: bool = False,
-) -> Watch:
-    """Watch tasks at these connections; `again` also tries once more what could not be saved."""
-    from ._resume import other_keys
-    from ._waiting import result_of
-    from ._watch import Watch
-
-    _no_keys(found, connections)
-    store, folder = chosen.places()
-    prints = {name: _session.fingerprint(connection, store) for name, connection in connections.items()}
-    unique = dict.fromkeys(found)
-    opened = {
-        task: store.open_task(task, connections[task.provider].origin, fingerprint=prints[task.provider])
-        for task in unique
-    }
-    histories = {task: result_of(future) for task, future in opened.items()}
-
-    handle = Watch(
-        [histories[task] for task in found],
-        [connections[task.provider] for task in found],
-        single=single,
-        saving=folder is not None,
-        store=store,
-        again=again,
-    )
-    handle._lines = (*lines, *other_keys(store, handle._going(), prints))  # noqa: SLF001
-    if again:
-        _say(handle, chosen.kind)
-    return begin(handle, chosen, store, folder)
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """The options of a watch, checked: nothing was made, nothing was shown.
-
-    Attributes:
-        blocking: Whether to wait.
-        limit: Seconds until the watch stops.
-        interval: Seconds between looks at a healthy task.
-        save: `True`, `False` or a folder.
-        side: Longest side of previews in pixels.
-        kind: What is shown: `widget`, `html`, `text` or nothing.
-    """
-
-    blocking: bool
-    limit: float | None
-    interval: float | None
-    save: bool | Path
-    side: int | None
-    kind: str
-
-    def places(self) -> tuple[Store, Path | None]:
-        """The store, and the folder for results, which is made: the last thing that can be refused."""
-        if isinstance(self.save, Path):
-            _make(self.save)
-        store = _session.store()
-        return store, store.folder / "results" if self.save is True else self.save or None
-
-
-def choices(
-    names: Iterable[str],
-    *,
-    timeout: object = "auto",
-    interval: float | None = None,
-    save: object = True,
-    preview: object = 384,
-    display: object = "auto",
-    block: object = "auto",
-) -> Choices:
-    """The options of a watch of tasks at these providers.
-
-    Raises:
-        BadInput: One that cannot be.
-    """
-    from ._watch import checked_seconds
-
-    blocking = _blocking(block)
-    limit = (
-        (BLOCKING_TIMEOUT if blocking else None)
-        if isinstance(timeout, str) and timeout == "auto"
-        else checked_seconds(timeout, "timeout")
-    )
-    _check_interval(interval, names)
-    kind = _display(display)
-    folder = _folder(save)
-    if preview is not False and (
-        isinstance(preview, bool) or not isinstance(preview, int) or not 16 <= preview <= 2048
-    ):
-        raise BadInput("preview is the longest side in pixels, 16 to 2048, or False for none.")
-    return Choices(blocking, limit, interval, folder or save is True, preview or None, kind)
-
-
-def begin(handle: Watch, chosen: Choices, store: Store, folder: Path | None) -> Watch:
-    """Show a handle and let it watch; waits for its end where that was chosen."""
-    _show(handle, chosen.kind, blocking=chosen.blocking, side=chosen.side)
-    if not handle.done:
-        from ._engine import engine
-
-        handle._start(engine(), store, folder, chosen.interval)  # noqa: SLF001
-    if chosen.limit is not None:
-        handle._limit(chosen.limit)  # noqa: SLF001
-    if len(handle) and handle._card is not None:  # noqa: SLF001
-        handle._card.start()  # noqa: SLF001
-    if chosen.blocking:
-        handle.result()
-    return handle
-
-
-def _say(handle: Watch, kind: str) -> None:
-    """Tell what a card would: printed beside the text view, a warning where nothing is shown."""
-    lines = handle.notes if len(handle) else ("Nothing to resume.", *handle.notes)
-    if kind == "text":
-        for line in lines:
-            print(line)  # noqa: T201  # this is the view
-    elif not kind:
-        for line in handle.notes:
-            warnings.warn(line, UserWarning, stacklevel=4)
-
-
-def _blocking(block: object) -> bool:
-    if isinstance(block, bool):
-        return block
-    if not isinstance(block, str) or block != "auto":
-        raise BadInput('block is True, False or "auto".')
-    wish = _environment.flag("NBHELPER_BLOCK")
-    if wish in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
-        return wish in {"1", "true", "yes", "on"}
-    if wish not in {"", "auto"}:
-        raise BadInput(f'NBHELPER_BLOCK is "{clean(wish, 40)}"; it takes 1, 0 or auto.')
-    where = _environment.place()
-    if where in {"notebook", "headless"}:
-        return where == "headless" or _environment.in_colab()
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return True
-    return False  # inside somebody's loop, waiting here would stop it: `await watch(...)` instead
-
-
-def _display(display: object) -> str:
-    """What will be shown: `widget`, `html`, `text` or nothing, by wish and by what there is."""
-    if display is False:
-        return ""
-    if not isinstance(display, str) or display not in {"auto", "widget", "html", "text"}:
-        raise BadInput('display is "auto", "widget", "html", "text" or False.')
-    wish = _environment.flag("NBHELPER_DISPLAY") if display == "auto" else ""
-    if wish in {"0", "false", "none", "off"}:
-        return ""
-    if wish not in {"", "auto", "widget", "html", "text"}:
-        raise BadInput(f'NBHELPER_DISPLAY is "{clean(wish, 40)}"; it takes auto, widget, html, text or off.')
-    choice = wish or display
-    if choice == "text" or _environment.kernel() is None:
-        return "text"
-    if choice == "html" or _environment.place() == "headless" or _environment.in_colab():
-        return "html"
-    from ._notebook import available
-
-    return "widget" if available() else "html"
-
-
-def _show(handle: Watch, kind: str, *, blocking: bool, side: int | None) -> None:
-    """Give the handle its view: a card that lives by itself, or one that is drawn by whoever waits."""
-    if not len(handle):
-        if kind in {"widget", "html"}:
-            from ._notebook import still
-
-            handle.drawn_as(still(handle))
-            handle._card.show()  # noqa: SLF001
-    elif kind == "text":
-        from ._terminal import text_view
-
-        handle._show = text_view  # noqa: SLF001
-    elif kind == "html" and blocking:
-        from ._notebook import html_view
-
-        handle._show = lambda watch: html_view(watch, side)  # noqa: SLF001
-    elif kind:
-        from ._notebook import LiveCard
-
-        handle._card = LiveCard(handle, side, widgets=kind == "widget")  # noqa: SLF001
-        handle._card.show()  # noqa: SLF001
-
-
-def _check_interval(interval: object, names: Iterable[str]) -> None:
-    if interval is None:
-        return
-    if isinstance(interval, bool) or not isinstance(interval, int | float) or not 0 < interval < 1e9:
-        raise BadInput("interval is a number of seconds above zero, or None to aim at the finish.")
-    from ._providers import get
-
-    for name in sorted(set(names)):
-        floor = get(name).floor
-        if interval < floor and name not in _warned:
-            _warned.add(name)
-            warnings.warn(
-                f"{name} is looked at every {floor:g} s at the most; interval={interval:g} asks for more.",
-                UserWarning,
-                stacklevel=4,
-            )
-
-
-def _folder(save: object) -> Path | None:
-    """The folder of `save=`, absolute; None for none, and for `True`, whose folder is the store's."""
-    if save is True or save is False:
-        return None
-    return _session.folder_of(save, "save is True, False or a folder.")
-
-
-def _make(folder: Path) -> None:
-    """Make the folder of `save=`; the last thing that can be refused, so that nothing else leaves one behind."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f'save="{clean(folder, 120)}" cannot be made: {error.strerror or error}.') from None
-
-
-def _no_keys(tasks: Sequence[Task], connections: Mapping[str, Connection]) -> None:
-    """Refuse a key that was passed as an id: what is watched is stored and shown."""
-    from ._keys import Secret
-
-    for task in tasks:
-        if Secret(task.id) == connections[task.provider].key:
-            raise BadInput(f"That id is the API key of {task.provider}. Pass the id from the reply to the create call.")
+    check_interval(interval, plan.connections)
+    return opened(plan.tasks, plan.connections, chosen, single=plan.single, lines=plan.lines, again=True)
 
 
 # Tables

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _api, _budget, _session, _submit
+from . import _api, _begin, _budget, _session, _submit
 from ._budget import Estimate, Limits
 from ._cells import Cell, Place, cells_of, check_grid, places_of, shuffled
 from ._creates import Create as Row
@@ -251,7 +251,7 @@ class Experiment:
             if option not in _OPTIONS:
                 raise BadInput(f'run() takes no "{clean(option, 40)}".{nearest(option, _OPTIONS)}')
         names = dict.fromkeys(checked.provider for checked in self._checked.values())
-        chosen = _api.choices(names, **watch_options)
+        chosen = _begin.choices(names, **watch_options)
         connections = {name: _session.connection(name) for name in names}
         store, folder = chosen.places()
         prints = {name: _session.fingerprint(where, store) for name, where in connections.items()}
@@ -294,7 +294,7 @@ class Experiment:
             if chosen.kind == "text":
                 for line in remarks:
                     print(line)  # noqa: T201  # the text view has no place for it
-            return _api.begin(handle, chosen, store, folder)
+            return _begin.begin(handle, chosen, store, folder)
         finally:
             if submission is None or not submission.started:
                 lock.release()

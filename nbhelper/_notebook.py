@@ -75,7 +75,11 @@ def available() -> bool:
 
 def histories_of(watch: Watch) -> list[History]:
     """Each task once, in the order given."""
-    return list({h.uid or str(h.task): h for h in watch.histories}.values())
+    return list({_name(h): h for h in watch.histories}.values())
+
+
+def _name(history: History) -> str:
+    return history.uid or str(history.task)
 
 
 class Painter:
@@ -93,7 +97,7 @@ class Painter:
         return Scene(
             now=datetime.now(UTC),
             thumbnails=dict(self.thumbnails),
-            money=self.money(histories),
+            money=self.money(watch, histories),
             folder=self._folder(watch.folder),
             base=self._base,
             live=live,
@@ -104,32 +108,26 @@ class Painter:
             stopping=self.stopping,
         )
 
-    def money(self, histories: Sequence[History]) -> Money:
-        """Credits as the servers state them, cost as the price list has it; what nobody knows is counted, not zero."""
+    def money(self, watch: Watch, histories: Sequence[History]) -> Money:
+        """Credits as the servers state them, cost as `tasks()` has it; what nobody knows is counted, not zero."""
         known = [h.credits for h in histories if h.credits is not None]
+        over = [h for h in histories if h.outcome is not None]
+        self._learn(watch, over)
         cost: dict[str, float] = {}
         unknown = 0
-        for history in histories:
-            if history.outcome is None:
-                continue
-            amount, currency = self._cost(history)
+        for history in over:
+            amount, currency = self._costs[_name(history)][1]
             if amount is not None and currency is not None:
                 cost[currency] = cost.get(currency, 0.0) + amount
             else:
                 unknown += 1
         return Money(sum(known) if known else None, cost, unknown)
 
-    def _cost(self, history: History) -> tuple[float | None, str | None]:
-        from ._codec import row_of
-        from ._price_list import PRICES
-        from ._prices import cost_of
-
-        key = history.uid or str(history.task)
-        seen = self._costs.get(key)
-        if seen is None or seen[0] is not history:
-            amount, currency, _ = cost_of(row_of(history), PRICES)
-            seen = self._costs[key] = history, (amount, currency)
-        return seen[1]
+    def _learn(self, watch: Watch, over: Sequence[History]) -> None:
+        """What each task that is over cost, asked once for each word about it."""
+        new = [h for h in over if self._costs.get(_name(h), (None,))[0] is not h]
+        for history, (amount, currency, _) in zip(new, watch.costs(new) if new else (), strict=True):
+            self._costs[_name(history)] = history, (amount, currency)
 
     def _folder(self, folder: Path | None) -> str:
         if folder is None:

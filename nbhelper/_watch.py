@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._engine import Engine
-from ._errors import BadInput, WatchTimeout
+from ._errors import BadInput, StoreError, WatchTimeout
 from ._history import History
 from ._poller import Identity, Poller, identity
 from ._session import Connection
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ._gallery import Gallery
+    from ._prices import Cost, Price
     from ._store import Store
 
 _SLICE = 0.2
@@ -216,6 +217,21 @@ class Watch:
         """What is worth showing besides the tasks, such as a full disk or another key; nothing most of the time."""
         of_store = self._store.notes if self._store is not None else ()
         return tuple(dict.fromkeys((*of_store, *self._lines, *(e.note for e in self._entries.values() if e.note))))
+
+    def costs(self, histories: Sequence[History]) -> list[Cost]:
+        """Amount, currency and source for each of some histories, by the prices known now, as `tasks()` has them."""
+        from ._codec import row_of
+        from ._price_list import PRICES
+        from ._prices import costs_of
+
+        told: dict[str, dict[str, Any]] = {}
+        prices: Sequence[Price] = PRICES
+        if self._store is not None:
+            with suppress(StoreError):  # what was set cannot be read; the published prices hold
+                prices = self._store.prices()
+                stored = self._store.rows(uids=[h.uid for h in histories])
+                told = {row["uid"]: {name: row[name] for name in ("endpoint", "model")} for row in stored}
+        return costs_of([row_of(h, **told.get(h.uid, {})) for h in histories], prices)
 
     @property
     def files(self) -> tuple[Path, ...]:

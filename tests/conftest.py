@@ -20,7 +20,7 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 @pytest.fixture
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory, no keys, no proxies, and afterwards nothing of the library's left in the process."""
-    from nbhelper import _api, _engine, _providers, _session
+    from nbhelper import _begin, _engine, _providers, _session
 
     for name in os.environ:
         if name.endswith("_API_KEY") or name.startswith("NBHELPER_") or name.casefold() in PROXIES:
@@ -28,7 +28,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(_session, "_state", _session._State())
     monkeypatch.setattr(_providers, "_added", {})
-    monkeypatch.setattr(_api, "_warned", set())
+    monkeypatch.setattr(_begin, "_warned", set())
     yield tmp_path
     running = _engine._engine
     if running is not None and running.pollers:

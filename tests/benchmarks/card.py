@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -31,6 +32,10 @@ class Watched:
 
     def __init__(self, n: int) -> None:
         self.histories = [history(i) for i in range(n)]
+
+    def costs(self, histories):
+        """As a watch without a store."""
+        return nbh.Watch.costs(SimpleNamespace(_store=None), histories)
 
 
 def history(i: int) -> nbh.History:
