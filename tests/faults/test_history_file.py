@@ -3,6 +3,8 @@
 What only the store can show (every cut, every flipped byte, a thousand kills) is tested with it in tests/store.
 """
 
+import gzip
+import json
 import os
 import random
 import shutil
@@ -292,6 +294,22 @@ def test_g12_garbage_in_the_header(mill, book, at):
 
     assert again.succeeded
     assert any(p.stat().st_size >= len(data) for p in folder.rglob("history*"))
+
+
+def test_g13_older_schema(tmp_path):
+    """A history of the first version is brought to this one, a copy kept, and the table has the same tasks."""
+    corpus = Path(__file__).parents[1] / "store" / "corpus"
+    folder = tmp_path / "nbhelper-data"
+    folder.mkdir(mode=0o700)
+    (folder / "history.db").write_bytes(gzip.decompress((corpus / "v1-tasks.db.gz").read_bytes()))
+    wanted = json.loads((corpus / "v1-tasks.json").read_text())["rows"]
+
+    with pytest.warns(UserWarning, match="brought to the present format"):
+        found = nbh.tasks()
+
+    assert list(found["task_id"]) == [row["task_id"] for row in wanted]
+    assert list(found["outcome"].astype(object).where(found["outcome"].notna(), None)) == [r["outcome"] for r in wanted]
+    assert [path.suffix for path in folder.glob("history.db.*")] == [".v1"]
 
 
 def test_g14_newer_schema(mill, book):

@@ -158,7 +158,7 @@ def test_g22_clock_that_jumps(mill, monkeypatch, jump):
 
 
 def test_g26_many_tasks(mill, script):
-    """Four hundred tasks take no more sockets and threads than a few; `tests/benchmarks/torture.py` has a thousand."""
+    """Four hundred tasks take no more sockets and threads than a few."""
     for n in range(400):
         mill.job(DONE, ident=f"t{n}")
     process = script("""
