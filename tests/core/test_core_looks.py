@@ -89,13 +89,13 @@ def test_a_batch_has_at_most_so_many(many):
 
 def test_tasks_begun_at_different_times_fall_into_step(many):
     """A look that is due takes along what may be looked at: two handles end up in the same requests."""
-    handles = [watch([many.job(*[WORKING] * 12, DONE) for _ in range(3)])]
+    handles = [watch([many.job(*[WORKING] * 40, DONE) for _ in range(3)])]
     time.sleep(FLOOR * 0.6)
-    handles.append(watch([many.job(*[WORKING] * 12, DONE) for _ in range(3)]))
+    handles.append(watch([many.job(*[WORKING] * 40, DONE) for _ in range(3)]))
     for handle in handles:
         handle.result(20)
 
-    assert len(many.batches) < 13 + 13
+    assert len(many.batches) < 41 + 41
     assert max(len(ids) for _, ids in many.batches) == 6
     assert min(many.gaps()) >= FLOOR
 

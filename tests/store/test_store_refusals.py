@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import tempfile
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from support.waiting import until
@@ -44,12 +46,12 @@ def opened(store, ident="t1"):
 
 
 @pytest.fixture
-def public(tmp_path_factory):
-    """A folder that every user of the machine can reach."""
-    folder = tmp_path_factory.mktemp("public")
-    for parent in (folder, *list(folder.parents)[:2]):
-        parent.chmod(0o755)
-    return folder
+def public():
+    """A folder that every user of the machine can reach; those that pytest makes lie in closed ones."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
