@@ -74,7 +74,7 @@ def _tiles(history: History, scene: Scene, budget: list[int], *, many: bool) -> 
         also = below if at == 0 else []
         yield _picture(saved, thumb, name, scene, also, many=many), 1 + len(also)
     for saved in videos:
-        yield _video(saved, name, scene), 1
+        yield _video(saved, name, scene, many=many), 1
     for saved in others if not pictured else []:
         yield _file(saved, scene), 1
 
@@ -125,7 +125,7 @@ def _file(saved: Saved, scene: Scene) -> str:
     return f'<div class="file wide">{what}, {size(saved.n_bytes or 0)}{note}<br>{_link(saved, scene)}</div>'
 
 
-def _video(saved: Saved, name: str, scene: Scene) -> str:
+def _video(saved: Saved, name: str, scene: Scene, *, many: bool) -> str:
     import base64
 
     path = Path(str(saved.file))
@@ -136,7 +136,8 @@ def _video(saved: Saved, name: str, scene: Scene) -> str:
     mime = "video/webm" if path.suffix == ".webm" else "video/mp4"
     label = escaped(f"{name}, {saved.name}", 200)
     video = f'<video controls preload="metadata" aria-label="{label}" src="data:{mime};base64,{data}"></video>'
-    return f'<figure class="pic wide">{video}<figcaption class="cap">{_link(saved, scene)}</figcaption></figure>'
+    caption = _link(saved, scene, name if many else "")
+    return f'<figure class="pic wide">{video}<figcaption class="cap">{caption}</figcaption></figure>'
 
 
 def _relative(path: Path, scene: Scene) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +12,23 @@ if TYPE_CHECKING:
 
 class NbhelperError(Exception):
     """Whatever nbhelper raises on purpose; catch this one to catch them all."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the reader's own lines and the text, which a page of our insides would push out of view.
+
+        `%debug`, `sys.last_traceback` and every traceback outside IPython stay whole.
+        """
+        import traceback
+
+        inside = (str(Path(__file__).parent), f"{os.sep}IPython{os.sep}")
+        frames = traceback.extract_tb(self.__traceback__)
+        own = [frame for frame in frames if not any(part in frame.filename for part in inside)]
+        return [*(f"{_place(f.filename)}line {f.lineno}: {f.line}" for f in own), f"{type(self).__name__}: {self}"]
+
+
+def _place(filename: str) -> str:
+    """A file to name; a cell's is a made-up one."""
+    return "" if "ipykernel_" in filename or filename.startswith("<") else f"{filename}, "
 
 
 class BadInput(NbhelperError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -151,9 +152,16 @@ def _head(text: str) -> str:
 
 def _name(record: dict[Any, Any], edges: Sequence[str]) -> str:
     """What to call a task below its pictures: nothing that stands at the grid's edges already."""
-    told = {_value(record, column) for column in edges}
+    told = sorted((_value(record, column) for column in edges), key=len, reverse=True)
     names = (record.get(column) for column in ("label", "param_prompt", "param_input.prompt"))
-    return next((name for n in names if not _missing(n) and (name := clean(n, 300)) not in told), "")
+    return next((name for n in names if not _missing(n) and (name := _without(clean(n, 300), told))), "")
+
+
+def _without(name: str, told: Sequence[str]) -> str:
+    """What is left of an experiment's label, `an owl, 2K, kie #1`, without the values that the edges tell."""
+    for value in told:
+        name = re.sub(rf"(?:^|(?<=, )){re.escape(value)}(?:, |(?= #)|$)", "", name, count=1)
+    return name.strip(" ,")
 
 
 def _cell(record: dict[Any, Any], name: str, folder: Path | None, size: int, budget: list[int]) -> str:

@@ -59,6 +59,9 @@ def _single(what: object, spec: Provider | None) -> Task | None:
 
 
 def _from_text(text: str, spec: Provider | None) -> Task:
+    text = text.strip()
+    if len(text) > 2 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1]  # pasted with its quotes
     head = text.strip().partition(":")[0]
     if spec is not None and head not in names():
         ident, _, query = text.strip().partition("?")

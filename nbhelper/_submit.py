@@ -143,6 +143,8 @@ def draft(
         body.setdefault(field, spec.fixed[field])
     if uploads and spec.encoding != "multipart":
         _check_handed_over(provider, name, spec, uploads)
+    if spec.encoding == "multipart":
+        _check_no_names(provider, name, spec, body)
     body = _plain(body)
     _check_names(provider, name, spec, (*body, *(u.name for u in uploads)))
     shown = dict(params) if params is not None else {k: v for k, v in body.items() if k not in spec.fixed}
@@ -166,11 +168,23 @@ def _check_handed_over(provider: Provider, name: str, spec: Endpoint, uploads: t
             raise BadInput(f'{provider.name}\'s "{name}" takes no file as "{clean(upload.name, 40)}".{takes}')
 
 
+def _check_no_names(provider: Provider, name: str, spec: Endpoint, body: Mapping[str, Any]) -> None:
+    """A file's name as text would be sent as it is, and the create billed for nothing."""
+    for field in spec.files:
+        if isinstance(text := body.get(field), str):
+            raise BadInput(
+                f'{provider.name}\'s "{name}" takes a file as "{field}", not text. '
+                f'Pass files={{"{field}": "{clean(text, 60)}"}}, or a pathlib.Path.',
+            )
+
+
 def _check_names(provider: Provider, name: str, spec: Endpoint, given: tuple[str, ...]) -> None:
     """Refuse what is missing, and what is probably a slip: an API may ignore it, and bill all the same."""
     for field in spec.required:
         if field not in given:
-            raise BadInput(f'{provider.name}\'s "{name}" needs "{field}".{nearest(field, given)}')
+            close = difflib.get_close_matches(field, [g for g in given if g not in spec.required], 1, _ALIKE)
+            slip = f', not "{clean(close[0], 60)}"' if close else ""
+            raise BadInput(f'{provider.name}\'s "{name}" needs "{field}"{slip}.')
     known = {*spec.params, *spec.required, *spec.fixed, *spec.files} if spec.params else set()
     for field in given:
         if field in known:

@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"nbhelper {__version__}")
     parser.set_defaults(run=None)
-    commands = parser.add_subparsers(title="commands", metavar="")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     demo = _command(commands, "demo", "the main job without a key, on an emulator", "nbhelper demo --json")
     demo.add_argument("--json", action="store_true", help="print one JSON object instead of tables")

@@ -36,6 +36,7 @@ FORMS = {
     "history": (nbh.History(Task("kie", "1")), Task("kie", "1")),
     "text": ("kie:1", Task("kie", "1")),
     "text with spaces": (" kie:1\n", Task("kie", "1")),
+    "text with its quotes": ('"kie:1"', Task("kie", "1")),
     "text with extra": (
         "ailab-legacy:1?type=HD_COLOUR_MIGRATION", Task("ailab-legacy", "1", extra={"type": "HD_COLOUR_MIGRATION"})
     ),

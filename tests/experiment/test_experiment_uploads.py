@@ -187,7 +187,8 @@ def test_only_endpoints_that_take_files_name_them(name):
 
 
 SLIPS = {
-    "kie": ("kie", {"modle": "x", "input": {}}, None, 'needs "model". Did you mean "modle"'),
+    "kie": ("kie", {"modle": "x", "input": {}}, None, 'needs "model", not "modle"'),
+    "bald": ("ailab", {"imag": "x"}, "bald", 'needs "image", not "imag"'),
     "tripo": ("tripo", {"type": "text_to_model", "promt": "owl"}, None, '"promt". Did you mean "prompt"'),
     "hailuo": (
         "gptge", {"model": "x", "prompt": "y", "duraton": 6}, "hailuo", '"duraton". Did you mean "duration"',
@@ -203,6 +204,14 @@ def test_a_slip_in_a_parameter_s_name_is_told(emulator, name, request_, endpoint
     """An API may ignore it and bill all the same, so it is refused here; what is unlike any known name is sent."""
     with pytest.raises(nbh.BadInput, match=words):
         nbh.submit(name, request_, endpoint=endpoint)
+
+    assert emulator.ledger().requests == 0
+
+
+def test_a_file_s_name_as_text_is_refused(emulator):
+    """Where a form takes a file, its name alone would be sent, and billed; the text says how to pass the file."""
+    with pytest.raises(nbh.BadInput, match=r'takes a file as "image", not text\. Pass files=\{"image": "me\.jpg"\}'):
+        nbh.submit("ailab", {"image": "me.jpg"}, endpoint="bald")
 
     assert emulator.ledger().requests == 0
 

@@ -404,7 +404,7 @@ NEAR = {
     "an endpoint": (lambda: submit(endpoint="imagge"), 'Did you mean "image"? It has form, image, safe.'),
     "one of several endpoints": (lambda: submit(endpoint=None), "name one: endpoint=… of form, image, safe."),
     "a parameter": (
-        lambda: nbh.submit("kie", {"modle": "m", "input": {}}), 'needs "model". Did you mean "modle"?'
+        lambda: nbh.submit("kie", {"modle": "m", "input": {}}), 'needs "model", not "modle".'
     ),
     "a column": (lambda: summary(by="modle"), 'Did you mean "model"?'),
     "a picture's column": (lambda: gallery(row="lable"), 'Did you mean "label"?'),

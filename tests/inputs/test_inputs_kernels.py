@@ -4,8 +4,10 @@ import queue
 import subprocess
 import time
 
+import nbformat
 import pytest
 from jupyter_client.manager import start_new_kernel
+from nbclient import NotebookClient
 
 pytestmark = [pytest.mark.kernel, pytest.mark.filterwarnings("ignore:.*TCP without encryption")]
 
@@ -112,6 +114,22 @@ def test_a_headless_kernel_is_asked_for_no_key(tmp_path, monkeypatch):
     assert status == "ok"
     assert text.startswith('No key for "kie". Set the environment variable KIE_API_KEY')
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_in_a_cell_is_the_reader_s_line_and_the_text(tmp_path):
+    """No page of the library's insides stands between them, also through a function of the reader's."""
+    (tmp_path / "mine.py").write_text("import nbhelper as nbh\ndef ask():\n    nbh.submit('kei', {'prompt': 'x'})\n")
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell("import mine\nmine.ask()")]
+    NotebookClient(notebook, allow_errors=True, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (output,) = notebook.cells[0].outputs
+
+    assert output["ename"] == "BadInput"
+    assert output["traceback"] == [
+        "line 2: mine.ask()",
+        f"{tmp_path / 'mine.py'}, line 3: nbh.submit('kei', {{'prompt': 'x'}})",
+        f"BadInput: {output['evalue']}",
+    ]
 
 
 def test_the_magic_in_a_kernel(tmp_path):

@@ -216,6 +216,22 @@ def test_a_video_is_embedded_under_the_cap(tmp_path):
     assert live.values("href") == []
 
 
+def test_the_videos_of_a_batch_are_told_apart(tmp_path):
+    """Below each stands its task's name, as below pictures: a server gives all files the same one."""
+    tasks = []
+    for ident in ("t-1", "t-2"):
+        path = tmp_path / ident / "out.mp4"
+        path.parent.mkdir()
+        path.write_bytes(bytes(1000))
+        tasks.append(
+            done(Saved(name="out", file=str(path), kind="video", n_bytes=1000), ident=ident, label=f"film {ident}")
+        )
+    page = Page(card(tasks, Scene(now=NOW, base=tmp_path, live=False)))
+
+    assert page.tags.count("video") == 2
+    assert page.text.count("film t-1") == page.text.count("film t-2") == 2
+
+
 def test_the_caps_of_a_batch():
     """Twenty rows and "and n more", twenty-four pictures and "and n more files"."""
     many = [done(saved(0, f"{n}.png"), ident=f"t-{n}") for n in range(1000)]

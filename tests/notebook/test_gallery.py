@@ -57,6 +57,25 @@ def test_without_a_grid_each_picture_has_its_name(frame, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("label", "left"),
+    [
+        ("a fox, one, kie #2", "kie #2"),
+        ("one, kie, a fox", "kie"),
+        ("a fox, one #2", "#2"),
+        ("a fox, one", ""),
+        ("a foxglove, one", "a foxglove"),
+    ],
+    ids=["before", "around", "repeat", "all", "part of a word"],
+)
+def test_an_experiment_s_label_is_shortened_by_what_the_edges_tell(frame, tmp_path, label, left):
+    """Below a picture stands what tells it from its neighbours, not the values of its row and column again."""
+    frame.loc[0, "label"] = label
+    found = gallery(frame.head(1), tmp_path, row="prompt", col="model", size=64)
+
+    assert words(found)[-1] == f"{left} 1.5 s · USD 0.020".strip()
+
+
 def test_a_grid_says_each_value_once(frame, tmp_path):
     """What stands at an edge is not repeated below the pictures, and the corner says what the edges are."""
     found = gallery(frame, tmp_path, row="prompt", col="model", size=64)
