@@ -9,7 +9,7 @@ from datetime import date as datetime_date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from . import _environment, _session
+from . import _session
 from ._begin import Display, check_interval, choices, opened
 from ._errors import BadInput
 from ._text import clean
@@ -93,8 +93,9 @@ def submit(
         SubmitUnknown: It was sent and the answer is lost: it may be billed.
     """
     from . import _submit
+    from ._page import need_a_machine
 
-    _environment.need_a_machine("submit()")
+    need_a_machine("submit()")
     if label is not None and not isinstance(label, str):
         raise BadInput(f"label must be text, not {type(label).__name__}.")
     if not isinstance(reuse, bool):
@@ -137,7 +138,6 @@ def watch(
     """
     from ._references import tasks_of
 
-    _environment.need_a_machine("watch()")
     found, single = tasks_of(tasks, provider)
     names = dict.fromkeys(task.provider for task in found)
     chosen = choices(

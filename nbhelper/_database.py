@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ._errors import StoreError
+from ._page import in_page
 from ._salvage import salvage
 from ._schema import APPLICATION, STEPS, VERSION, create, expected_schema, header, migrate, schema_of, transaction
 from ._text import clean
@@ -209,7 +210,7 @@ class Database:
                     return _DAMAGED
                 # Reading a large file through takes seconds. Its header and schema are known by now, each row has a
                 # digest, and what SQLite finds broken later is moved aside just the same: so the rest can wait.
-                self._unchecked = self.path.stat().st_size > SMALL and not self._thorough and not self._older
+                self._unchecked = self.path.stat().st_size > SMALL and not (self._thorough or self._older or in_page())
                 check = "integrity_check" if self._thorough else "quick_check"
                 if not self._unchecked and db.execute(f"PRAGMA {check}(1)").fetchone()[0] != "ok":
                     return _DAMAGED

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import _session
 from ._engine import drop_emulated, watched_real
-from ._environment import need_a_machine
 from ._errors import EmulatorError
+from ._page import need_a_machine
 from ._providers import names
 
 if TYPE_CHECKING:

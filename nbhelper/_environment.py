@@ -6,8 +6,6 @@ import os
 import sys
 from typing import Any, Literal
 
-from ._errors import NbhelperError
-
 Place = Literal["notebook", "headless", "terminal", "script"]
 
 
@@ -32,16 +30,6 @@ def place() -> Place:
     if running is not None:
         return "notebook" if getattr(running, "_allow_stdin", True) else "headless"
     return "terminal" if _is_terminal(sys.stdout) else "script"
-
-
-def need_a_machine(what: str, instead: str = "Open the notebook on a Jupyter server, such as Binder's.") -> None:
-    """Refuse what cannot work in JupyterLite and other Pythons inside a browser's page.
-
-    Raises:
-        NbhelperError: This is one of them.
-    """
-    if sys.platform == "emscripten":
-        raise NbhelperError(f"{what} needs threads and sockets, which Python inside a browser does not have. {instead}")
 
 
 def in_colab() -> bool:

@@ -18,6 +18,7 @@ from ._errors import BadInput, StoreError
 from ._experiment_lock import Lock
 from ._experiment_watch import ExperimentWatch
 from ._history import History
+from ._page import need_a_machine
 from ._providers import get
 from ._submission import Errand, Submission
 from ._text import clean, nearest
@@ -245,6 +246,7 @@ class Experiment:
             BadInput: A limit that cannot be kept, or one is needed, or another process runs this experiment.
             MissingAPIKey: A provider's key was not found.
         """
+        need_a_machine("Experiment.run()")
         if not isinstance(retry_in_doubt, bool):
             raise BadInput("retry_in_doubt is True or False.")
         for option in watch_options:

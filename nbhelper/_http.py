@@ -1,4 +1,4 @@
-"""The one module that opens sockets.
+"""The one module that opens sockets (inside a browser's page, `_fetch.py` stands in for it).
 
 Every request has a total deadline and a byte cap, asks for identity encoding, keeps no cookies and follows no redirect
 by itself: httpx strips only `Authorization` when a redirect changes the host, so a key in a header of another name
@@ -24,7 +24,7 @@ from urllib.request import getproxies
 
 from ._errors import BadInput
 from ._providers.contract import HttpReply, HttpRequest
-from ._session import Connection, is_loopback, origin_of
+from ._session import Connection, is_loopback, is_private, origin_of
 from ._text import clean, without_query
 from ._version import __version__
 
@@ -238,7 +238,7 @@ class Http:
                     return HttpReply(response.status_code, _headers(response), await _body(response, cap))
                 finally:
                     await response.aclose()
-            except Unreached:
+            except (Unreached, Forbidden):
                 raise
             except Exception as error:  # noqa: BLE001  # InvalidURL, UnicodeError and more stand outside HTTPError
                 if method == "GET" and sent.astray:
@@ -271,7 +271,7 @@ class Http:
         """
         url = link
         for _ in range(MOST_REDIRECTS + 1):
-            url, addresses = await _destination(url, connection)
+            url, addresses = await _destination(url, connection, self._addresses)
             async with self._file(url, addresses, headers) as (reply, chunks):
                 location = reply.headers.get("location", "").strip()
                 if reply.status not in {301, 302, 303, 307, 308} or not location:
@@ -292,6 +292,8 @@ class Http:
             response = await self._ask(url, addresses, headers, sent)
         except TimeoutError:
             raise Unreached(f"no reply within {LOOK_DEADLINE:g} s", sent=True) from None
+        except (Unreached, Forbidden):
+            raise
         except Exception as error:  # noqa: BLE001  # InvalidURL, UnicodeError and more stand outside HTTPError
             if sent.astray:
                 raise Forbidden("the link redirects to an unreadable address") from None
@@ -302,6 +304,17 @@ class Http:
             yield HttpReply(response.status_code, _headers(response)), _pieces(response, url)
         finally:
             await response.aclose()
+
+    async def _addresses(self, host: str, port: int) -> list[str]:
+        """Where a name leads."""
+        try:
+            async with asyncio.timeout(CONNECT_DEADLINE):
+                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise Forbidden(f"the link's host can be no name: {clean(host, 80)}") from None
+        except OSError:  # a TimeoutError is one
+            raise Unreached(f"the name {clean(host, 80)} cannot be resolved", sent=False) from None
+        return list(dict.fromkeys(str(info[4][0]) for info in found))
 
     async def _ask(self, url: str, addresses: list[str], headers: Mapping[str, str], sent: _Sent) -> httpx.Response:
         """The beginning of a file's reply, from the first of the checked addresses that can be connected to."""
@@ -452,7 +465,9 @@ async def _body(response: Any, cap: int) -> bytes:
 # Where result links may lead
 
 
-async def _destination(url: str, connection: Connection | None) -> tuple[str, list[str]]:
+async def _destination(
+    url: str, connection: Connection | None, addresses_of: Callable[[str, int], Awaitable[list[str]]]
+) -> tuple[str, list[str]]:
     """The link, over https where it may be, and the addresses that were checked for it.
 
     Raises:
@@ -479,14 +494,7 @@ async def _destination(url: str, connection: Connection | None) -> tuple[str, li
             raise Forbidden(f"the link is not https: {clean(host, 80)}")
     if not private and port not in {None, 443, 8443}:
         raise Forbidden(f"the link has the unusual port {port}")
-    try:
-        async with asyncio.timeout(CONNECT_DEADLINE):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
-    except UnicodeError:
-        raise Forbidden(f"the link's host can be no name: {clean(host, 80)}") from None
-    except OSError:  # a TimeoutError is one
-        raise Unreached(f"the name {clean(host, 80)} cannot be resolved", sent=False) from None
-    addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+    addresses = await addresses_of(host, port or 443)
     for address in addresses:
         if not private and not _public(address):
             raise Forbidden(f"the link leads to {clean(host, 80)}, which is no public address")
@@ -494,7 +502,10 @@ async def _destination(url: str, connection: Connection | None) -> tuple[str, li
 
 
 def _public(address: str) -> bool:
-    ip = ipaddress.ip_address(address.partition("%")[0])
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:  # a name, where nobody can look it up
+        return not is_private(address)
     mapped = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
     if mapped is not None:
         ip = mapped

@@ -25,6 +25,7 @@ from ._landing import landed
 from ._leases import Held, Leases, Work
 from ._looks import Looks
 from ._pace import JITTER, pause
+from ._page import aside
 from ._past import Past
 from ._providers.reader import fill, read_link
 from ._save import ELSEWHERE, Place, Turns, save_bytes, save_link
@@ -246,7 +247,7 @@ class Poller:
     async def _stored(self, known: History) -> History:
         """The history as the store has it, when another process has written too."""
         with suppress(StoreError):
-            stored = await asyncio.to_thread(self._store.load, known.uid)
+            stored = await aside(self._store.load, known.uid)
             return known if stored is None else merged(stored, known)
         return known
 
@@ -321,7 +322,7 @@ class Poller:
         missing = self._unsaved()
         for output in missing:
             with suppress(StoreError):
-                link = await asyncio.to_thread(self._store.link, self.history.uid, output.name)
+                link = await aside(self._store.link, self.history.uid, output.name)
                 self._links |= {output.name: link} if link else {}
         self._start_saves()
         if self.history.outcome is not None and any(o.name not in self._saves for o in missing):
@@ -418,7 +419,7 @@ class Poller:
         """Record a look. Bytes that came inside the reply are on disk before their row is."""
         if isinstance(seen, Snapshot) and self.folder is not None:
             inline = [o for o in seen.outputs if o.data is not None and o.name not in self.history.saves]
-            saves = [await asyncio.to_thread(save_bytes, self._place(), o) for o in inline]
+            saves = [await aside(save_bytes, self._place(), o) for o in inline]
             # What could not be written stays in memory, the only place where it still is.
             kept = {s.name for s in saves if s.state is not SaveState.SAVED}
             seen = replace(seen, outputs=tuple(o if o.name in kept else replace(o, data=None) for o in seen.outputs))

@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ._http import Forbidden, Http, Unreached
+from ._page import aside
 from ._parts import Part, is_strong
 from ._session import Connection
 from ._sniff import pixels, sniff
@@ -113,7 +114,7 @@ class Place:
                     part.unlink()
                     return target
                 continue
-            except OSError:  # a file system without hard links
+            except (OSError, AttributeError):  # a file system, or a whole system, without hard links
                 if target.exists():
                     continue
                 part.rename(target)
@@ -217,13 +218,13 @@ async def save_link(
     renewed = False
     pause = _PAUSE
     try:
-        await asyncio.to_thread(place.make)
-        part = await asyncio.to_thread(Part, place.folder, output.name)
+        await aside(place.make)
+        part = await aside(Part, place.folder, output.name)
     except OSError as error:
         return _failed(output, f"cannot write to {place.folder.name}: {error.strerror or error}")
     keep = False
     try:
-        await asyncio.to_thread(part.go_on, without_query(link))
+        await aside(part.go_on, without_query(link))
         while True:
             try:
                 async with turns.turn(begun + (output.lifetime or 1e9)):
@@ -240,14 +241,14 @@ async def save_link(
                     newer = await fresh()
                     if newer is not None and newer != link:
                         link, begun, pause = newer, time.monotonic(), _PAUSE
-                        await asyncio.to_thread(part.go_on, without_query(link))
+                        await aside(part.go_on, without_query(link))
                         continue
                 if over:
                     state = SaveState.EXPIRED if trouble.dead or trouble.missing else SaveState.FAILED
                     return Saved(name=output.name, state=state, kind=output.kind, message=clean(trouble.message))
             else:
                 suffix = Path(urlsplit(link).path).suffix.casefold()
-                return await asyncio.to_thread(_finish, part, place, output, suffix)
+                return await aside(_finish, part, place, output, suffix)
             await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  # jitter
             pause = min(pause * 2, 30.0)
     except OSError as error:

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from ._environment import need_a_machine
 from ._errors import BadInput, NbhelperError
+from ._page import need_a_machine
 from ._text import clean
 
 T = TypeVar("T")

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from ._database import LEAKED, WAIT, Database, begin, explain, is_damage, nap
 from ._errors import StoreError
+from ._page import in_page
 from ._text import clean
 
 TICK = 0.02
@@ -52,6 +53,10 @@ class Writer:
         """
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
+        if in_page():
+            with self._database.active():
+                self._write([(work, future)])
+            return future
         with self._wake:
             self._queue.append((work, future))
             self._hurry = self._hurry or not patient
@@ -70,6 +75,8 @@ class Writer:
 
     def stop(self) -> None:
         """Write what is left, and end the thread."""
+        if in_page():
+            self._drop()
         with self._wake:
             thread, self._stopping = self._thread, True
             self._wake.notify()
