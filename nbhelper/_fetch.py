@@ -1,8 +1,8 @@
 """HTTP inside a browser's page: httpx's requests, carried by the page's own `fetch`.
 
-It has run in Pyodide under Node, whose `fetch` shows redirects and knows no CORS; nobody has run it in a browser. There
-the page decides: an API is reached only if it allows the page's origin and the key's header, and no name can be looked
-up, so that a link's host is judged by its name alone.
+It has run in Pyodide, in Chromium, against a server that was the page's own; nobody has run it in JupyterLite or against
+a real API. There the browser decides: an API is reached only if it allows the page's origin and the key's header
+(CORS). No name can be looked up, so that a link's host is judged by its name alone.
 """
 
 from __future__ import annotations

@@ -1,12 +1,21 @@
 """Python inside a browser's page (JupyterLite): awaiting works, and what cannot work there says so.
 
-There is no Pyodide here. The process has its name and its lack of threads, and one loop that runs; in the place of the
-page's `fetch` stands httpx's own transport. `pyodide.mjs` beside this file is the same in a real Pyodide.
+Mostly there is no Pyodide here: a process that has its name and its lack of threads, and one loop that runs; in the
+place of the page's `fetch` stands httpx's own transport. The last test is a real Pyodide in a real page, where one is
+installed (see README.md).
 """
 
+import io
 import json
+import os
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
 
-from support.scripts import run
+import pytest
+from support.mill import KEY, QUEUED, WORKING, png
+from support.raw_server import reply
+from support.scripts import ROOT, run
 
 import nbhelper as nbh
 
@@ -123,3 +132,85 @@ def test_a_watch_is_awaited(isolated):
     assert "no preview inside a browser" in page["frozen"]
     assert page["short"] == "stopped"
     assert page["threads"] == 1
+
+
+LOAD = """async ([root, code]) => {
+    const { loadPyodide } = await import(`${root}/page/pyodide.mjs`);
+    const python = await loadPyodide({ indexURL: `${root}/page/` });
+    const archive = await (await fetch(`${root}/page/packages.zip`)).arrayBuffer();
+    python.unpackArchive(archive, "zip", { extractDir: "/packages" });
+    return await python.runPythonAsync(code);
+}"""
+
+REAL = """
+import asyncio, json, os, sys
+sys.path.insert(0, "/packages")
+import nbhelper as nbh
+from nbhelper import _session
+from support.mill import KEY, provider
+
+nbh.register(provider({root!r}))
+nbh.connect("mill", KEY)
+w = nbh.watch(["mill:whole", "mill:moved", "mill:strays"], display=False)
+try:
+    w.result()
+except nbh.NbhelperError as error:
+    refused = str(error)
+whole, moved, strays = await w
+large = await nbh.watch("mill:large", display=False, timeout=0)
+[before] = [event.seen for event in large.events if isinstance(event.seen, nbh.types.Miss)]
+json.dumps(dict(
+    refused=refused, outcomes=[h.outcome for h in (whole, moved, strays)],
+    sizes=[f.stat().st_size for f in whole.files], moved=moved.error,
+    strays=[s.message for s in strays.saves.values()], large=before.message,
+    rows=[[row["task_id"], row["outcome"]] for row in _session.store().rows()],
+))
+"""
+
+
+def packages():
+    """This checkout, the mill, and what both import, as one archive."""
+    folders = {Path(find_spec(name).origin).parent for name in ("httpx", "httpcore", "h11", "anyio", "certifi", "idna")}
+    folders |= {Path(find_spec("jmespath").origin).parent, ROOT / "nbhelper", ROOT / "tests" / "support"}
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(find_spec("typing_extensions").origin, "typing_extensions.py")
+        for folder in folders:
+            for path in (*folder.rglob("*.py"), *folder.rglob("*.pem")):
+                file.write(path, path.relative_to(folder.parent))
+    return archive.getvalue()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif("NBHELPER_PYODIDE" not in os.environ, reason="NBHELPER_PYODIDE names no folder of a Pyodide")
+def test_a_watch_is_awaited_in_a_real_page(factory, browser):
+    """In Chromium a watch goes through `fetch`: files saved, large replies cut off, no redirect followed with a key."""
+    kinds = {".mjs": "text/javascript", ".wasm": "application/wasm"}
+    for path in Path(os.environ["NBHELPER_PYODIDE"]).glob("p*.*"):
+        kind = {"content-type": kinds.get(path.suffix, "application/octet-stream")}
+        factory.paths[f"/page/{path.name}"] = [reply(path.read_bytes(), headers=kind)]
+    factory.paths["/page/packages.zip"] = [reply(packages())]
+    factory.paths["/page/"] = [reply(b"<!doctype html><title>A page</title>", headers={"content-type": "text/html"})]
+    elsewhere = reply(b"", 302, {"location": "/page/elsewhere"})
+    whole, stray = factory.file(reply(png(300_000))), factory.file(elsewhere)
+    factory.job(QUEUED, WORKING, {"state": "done", "files": [whole]}, ident="whole")
+    factory.job(elsewhere, ident="moved")
+    factory.job({"state": "done", "files": [stray]}, ident="strays")
+    factory.job({"state": "working", "why": "x" * 2_000_000}, ident="large")
+    page = browser.new_page()
+
+    page.goto(f"{factory.root}/page/")
+    found = json.loads(page.evaluate(LOAD, [factory.root, REAL.format(root=factory.root)]))
+
+    assert "`await w`" in found["refused"]
+    assert found["outcomes"] == ["succeeded", "lost", "succeeded"]
+    assert found["sizes"] == [len(png(300_000))]
+    assert "redirects, and a browser does not say where to" in found["moved"]
+    assert "redirects, and a browser does not say where to" in found["strays"][0]
+    assert "larger than 1,000,000 bytes" in found["large"]
+    assert dict(found["rows"])["whole"] == "succeeded"
+    assert factory.asked("/page/elsewhere") == []
+    looks = factory.asked("/jobs/")
+    assert {look.header("authorization") for look in looks} == {f"Bearer {KEY}"}
+    assert {look.header("cookie") for look in looks} == {None}
+    page.close()
