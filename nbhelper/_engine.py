@@ -1,7 +1,8 @@
 """One daemon thread with one private event loop: looking, saving and drawing go on while any cell computes.
 
 An asyncio task on the kernel's own loop would get no turn during a blocking cell. The thread and everything that is
-handed to it start in an empty context, so that nothing in here belongs to the cell that happened to start it.
+handed to it start in an empty context, so that nothing in here belongs to the cell that happened to start it. Only
+inside a browser's page, where no thread can be had, the loop that runs there anyway takes its place.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """HTTP inside a browser's page: httpx's requests, carried by the page's own `fetch`.
 
-It has run in Pyodide, in Chromium, against a server that was the page's own; nobody has run it in JupyterLite or against
-a real API. There the browser decides: an API is reached only if it allows the page's origin and the key's header
-(CORS). No name can be looked up, so that a link's host is judged by its name alone.
+It has run in Pyodide, in Chromium, against a server that was the page's own; nobody has run it in JupyterLite or at a
+real API. There the browser decides: an API is reached only if it allows the page's origin and the key's header (CORS).
+No name can be looked up, so that a link's host is judged by its name alone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,11 @@ class PageHttp(Http):
         return httpx.AsyncClient(transport=self._wire, timeout=None)  # noqa: S113  # deadlines are total ones
 
     async def _addresses(self, host: str, port: int) -> list[str]:  # noqa: ARG002  # there is no looking up
+        if host.rpartition(".")[2][:1].isdigit():  # no top-level domain: a browser reads 127.1 as 127.0.0.1
+            try:
+                ipaddress.ip_address(host)
+            except ValueError:
+                raise Forbidden(f"the link's host is no plain address: {clean(host, 80)}") from None
         return [host]
 
 

@@ -5,6 +5,7 @@ place of the page's `fetch` stands httpx's own transport. The last test is a rea
 installed (see README.md).
 """
 
+import asyncio
 import io
 import json
 import os
@@ -132,6 +133,22 @@ def test_a_watch_is_awaited(isolated):
     assert "no preview inside a browser" in page["frozen"]
     assert page["short"] == "stopped"
     assert page["threads"] == 1
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "10.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "127.1", "0x7f.0.0.1", "localhost", "nas.local"]
+)
+def test_a_link_into_the_own_network_is_refused_by_its_name(host):
+    """A page cannot look names up, so that what a browser would read as an address of its own network is refused."""
+    from nbhelper._fetch import PageHttp
+    from nbhelper._http import Forbidden
+
+    async def fetch():
+        async with PageHttp().download(f"https://{host}/a.png", None, {}):
+            pass
+
+    with pytest.raises(Forbidden, match=r"no (public|plain) address"):
+        asyncio.run(fetch())
 
 
 LOAD = """async ([root, code]) => {
