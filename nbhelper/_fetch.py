@@ -34,7 +34,7 @@ class PageHttp(Http):
         self.lib = httpx
         self._wire = Fetch()
 
-    def _pool(self, *, direct: bool) -> Send:  # noqa: ARG002  # proxies are the browser's business
+    def _pool(self, origin: str) -> Send:  # noqa: ARG002  # pools and proxies are the browser's business
         return self._wire.handle_async_request
 
     def _client(self, *, direct: bool, width: int, keep: int) -> httpx.AsyncClient:  # noqa: ARG002  # as above
