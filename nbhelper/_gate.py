@@ -17,7 +17,7 @@ from itertools import count
 
 from ._values import Miss, MissKind
 
-IN_FLIGHT = 24
+IN_FLIGHT = 20
 """Requests at a time: at a fifth of a second for each, as many as the rate lets through."""
 RATE = 100.0
 """Looks per second where the provider declares no limit of its own."""

@@ -41,7 +41,7 @@ CONNECT_DEADLINE = 10.0
 MOST_REDIRECTS = 3
 _TIMEOUT = {"connect": CONNECT_DEADLINE, "read": None, "write": None, "pool": None}
 _HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": f"nbhelper/{__version__}"}
-_WIDTH = 6
+_WIDTH = 5
 _POOLS = 4
 """Several small pools for each API: httpx's slows down with its width (about 1,000 requests/s at 4-8 connections, 190
 at 50). Together as wide as a gate lets requests fly."""

@@ -285,9 +285,12 @@ class Proxy:
         if self._listening is not None:
             self._listening.close()
         await asyncio.sleep(0)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:  # a connection accepted just now may begin only while the others end
+            going = tuple(self._tasks)
+            for task in going:
+                task.cancel()
+            await asyncio.gather(*going, return_exceptions=True)
+            await asyncio.sleep(0)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

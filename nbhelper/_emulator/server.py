@@ -215,6 +215,7 @@ class Server:
         finally:
             ready.set()
             with contextlib.suppress(RuntimeError):
+                loop.run_until_complete(self._hang_up())
                 loop.run_until_complete(loop.shutdown_asyncgens())
             asyncio.set_event_loop(None)
             loop.close()
@@ -232,6 +233,12 @@ class Server:
                 await self._uvicorn.serve(sockets=[behind])
             finally:
                 await self._proxy.close()
+
+    async def _hang_up(self) -> None:
+        """Close the connections that uvicorn's patience did not see end: they would outlive their loop, half open."""
+        for connection in tuple(self._uvicorn.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
 
     def _owner(self, path: str) -> Api:
         return next((api for prefix, api in self._owners if path.startswith(prefix)), self._owners[4][1])

@@ -20,6 +20,7 @@ from support.watched import close_after, each, ended, looks, marks, misses, soun
 import nbhelper as nbh
 from nbhelper import _gate, _http
 from nbhelper._gate import Gate
+from nbhelper._http import _POOLS
 from nbhelper.testing import Fault
 
 DATA = png(500)
@@ -359,11 +360,11 @@ def test_a17_on_a_kept_connection(library, mill):
     """Whoever answers, however badly, has seen the request: it is not repeated at once, as on a dead connection."""
     bad = b"HTTP/1.1 200 OK\r\n" + LENGTHS["two"] + b'\r\n{"state": "error"}'
 
-    history = through(mill, *[WORKING] * 4, bad)
+    history = through(mill, *[WORKING] * _POOLS, bad)
 
     assert misses(history) == ["network"]
-    assert len(mill.looks["job-1"]) == 6
-    assert mill.server.connections <= 4  # the bad reply came where three good ones had come before, and the file
+    assert len(mill.looks["job-1"]) == _POOLS + 2
+    assert mill.server.connections <= _POOLS + 1  # the bad reply came where a good one had come before, and the file
 
 
 GREETINGS = {

@@ -144,14 +144,17 @@ class RawServer:
         self._ready.set()
         self._loop.run_forever()
         server.close()
-        # A connection accepted just now is a task that has not begun: cancelled so, it would leave its socket open.
-        self._loop.run_until_complete(asyncio.sleep(0))
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(self._end())
         self._loop.close()
+
+    async def _end(self) -> None:
+        """Cancel what goes on; a connection accepted just now begins only here, and would leave its socket open."""
+        await asyncio.sleep(0)
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         n, self.connections = self.connections, self.connections + 1

@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's variables without keys and settings of ours."""
-    kept = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY") and not k.startswith("NBHELPER_")}
+    """This process's variables without keys and settings of ours, nor what pytest was told for this run."""
+    ours = ("NBHELPER_", "PYTEST_")
+    kept = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY") and not k.startswith(ours)}
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1", **more}
 
 
