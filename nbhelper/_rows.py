@@ -6,7 +6,7 @@ import operator
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -216,18 +216,19 @@ class Rows:
         """Write the summary of a history."""
         known, source = self._sums.pop(history.uid, None), _source_of(row, history)
         if known is not None and known.source == source and known.stands(history):
-            values = known.moved(history)
+            new = known.moved(history)
         else:
             body = self.body(row, history)
             begun = body["submitted_at"] or body["first_seen_at"] or iso(_time_of(history.uid))
             # What was asked hardly ever changes, and may be long: its text is taken as it stands in the task's own row.
             texts = {"extra": row["extra"]} | ({"params": row["params"]} if row["params"] != "{}" else {})
-            values = summary(body, begun, texts)
-        put(db, "summaries", SUMMARY, values)
+            new, known = _Sum(source, summary(body, begun, texts), history.facts.skew_s), None
+        if known is None or not new.amend(db, known):
+            put(db, "summaries", SUMMARY, new.values)
         if history.outcome is None:
             if len(self._sums) > 4000:
                 self._sums.clear()
-            self._sums[history.uid] = _Sum(source, values, history.facts.skew_s)
+            self._sums[history.uid] = new
 
     def body(self, row: Row, history: History) -> Row:
         """The summary of a history, as `row_of` gives it."""
@@ -272,17 +273,19 @@ def _source_of(row: Row, history: History) -> tuple[Any, ...]:
     return row, history.task, history.origin, history.facts.latest is None, *_steady_facts(history.facts)
 
 
-_MOVED = tuple(map(SUMMARY.index, ("seq", "state", "polls", "misses", "rate_limited")))
+_MOVED = ("seq", "state", "polls", "misses", "rate_limited")
+_PLACES = tuple(map(SUMMARY.index, _MOVED))
 _QUEUE = SUMMARY.index("queue_s")
 
 
-@dataclass(frozen=True, slots=True)
 class _Sum:
-    """A summary as it was last written: the next look at a task that goes on changes a few of its values."""
+    """A summary as it is written: the next look at a task that goes on changes a few of its values."""
 
-    source: tuple[Any, ...]
-    values: list[Any]
-    skew: float | None
+    def __init__(self, source: tuple[Any, ...], values: list[Any], skew: float | None) -> None:
+        self.source = source
+        self.values = values
+        self.skew = skew
+        self.digest = row_digest(*values)
 
     def stands(self, history: History) -> bool:
         """Whether only what each look moves has to be written anew, given that the source is the same."""
@@ -290,18 +293,24 @@ class _Sum:
         skewed = self.values[_QUEUE] is not None and self.skew != history.facts.skew_s
         return history.outcome is None and not skewed
 
-    def moved(self, history: History) -> list[Any]:
-        """The values after one more look."""
+    def moved(self, history: History) -> _Sum:
+        """The same after more looks."""
         values, facts = self.values.copy(), history.facts
         state = str(facts.latest.state) if facts.latest else None
         now = (history.events[-1].seq, state, facts.polls, facts.misses, facts.rate_limited)
-        for place, value in zip(_MOVED, now, strict=True):
+        for place, value in zip(_PLACES, now, strict=True):
             values[place] = value
-        return values
+        return _Sum(self.source, values, facts.skew_s)
+
+    def amend(self, db: sqlite3.Connection, old: _Sum) -> bool:
+        """Write what has moved since `old`; False where the row is not the one that was written then."""
+        moved = [self.values[place] for place in _PLACES]
+        return db.execute(_AMEND, (*moved, self.digest, self.values[0], old.digest)).rowcount == 1
 
 
 _REPLY = "INSERT OR IGNORE INTO replies (uid, body, digest) VALUES (?, ?, ?)"
 _SAME = "SELECT 1 FROM events WHERE uid = ? AND at = ? AND body = ? AND reply IS ?"
+_AMEND = f"UPDATE summaries SET {' = ?, '.join(_MOVED)} = ?, digest = ? WHERE uid = ? AND digest = ?"  # noqa: S608
 _LAST = "SELECT seq FROM events WHERE uid = ? AND typeof(seq) = 'integer' ORDER BY seq DESC LIMIT 1"
 _ONE_TASK = f"SELECT {', '.join(TASK)}, digest FROM tasks WHERE uid = ?"  # noqa: S608
 _ONE_SUMMARY = f"SELECT {', '.join(SUMMARY)}, digest FROM summaries WHERE uid = ?"  # noqa: S608
