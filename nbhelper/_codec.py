@@ -159,6 +159,11 @@ _row_text = _writer(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), 
 
 def row_digest(*values: object) -> str:
     """A short digest of a row's values: SQLite has no checksums, and 100 overwritten bytes pass its own checks."""
+    return digest_of(values)
+
+
+def digest_of(values: tuple[Any, ...]) -> str:
+    """`row_digest(*values)`."""
     # A damaged row may hold values of any type that SQLite has; they only must not give the digest of a whole one.
     return hashlib.sha256(_row_text(values).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 

@@ -240,12 +240,15 @@ class Rows:
         row = self.listed(db, uid)
         if row is None:
             return None
-        body = self.body(row, self.load(db, row))
-        return body | {"files": dumps(body["files"])}
+        return self.body(row, self.load(db, row))
 
     def summary(self, uid: str, values: Sequence[Any]) -> Row | None:
         """A summary as it was stored; None for one that cannot be trusted."""
-        return body_of(values) if values[0] is not None and self.whole(values, uid) else None
+        return body_of(values) if self.sound(uid, values) else None
+
+    def sound(self, uid: str, values: Sequence[Any]) -> bool:
+        """Whether the stored summary of a task is there and can be trusted."""
+        return values[0] is not None and self.whole(values, uid)
 
     def fill_in(self, db: sqlite3.Connection, uid: str, known: Sequence[Any]) -> None:
         row = self.must(db, uid)
