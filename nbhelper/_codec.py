@@ -7,16 +7,16 @@ an observation that cannot be understood at all is None. Writing is strict: no l
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import math
 import operator
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
@@ -162,10 +162,10 @@ def row_digest(*values: object) -> str:
     return digest_of(values)
 
 
-def digest_of(values: tuple[Any, ...]) -> str:
+def digest_of(values: Sequence[object]) -> str:
     """`row_digest(*values)`."""
     # A damaged row may hold values of any type that SQLite has; they only must not give the digest of a whole one.
-    return hashlib.sha256(_row_text(values).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return sha256(_row_text(values).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 # Paths

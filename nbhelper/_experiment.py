@@ -186,9 +186,8 @@ class Experiment:
             "currency": column([e.currency for _, _, e in rows], "string"),
             "price_source": column([e.source for _, _, e in rows], "string"),
         }
-        cells = [dict(flat(c.params, PARAM)) for _, c, _ in rows]
-        for name in dict.fromkeys(name for cell in cells for name in cell):
-            kind, values = as_one([cell.get(name) for cell in cells])
+        for name, cells in flat((c.params for _, c, _ in rows), PARAM).items():
+            kind, values = as_one(cells)
             data[name] = column(values, kind)
         return pd.DataFrame(data)
 

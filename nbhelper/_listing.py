@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
-from ._codec import dumps, instant, loads
+from ._codec import digest_of, dumps, instant, loads
 from ._errors import BadInput
 from ._history import History
 from ._rows import Row, Rows
@@ -62,13 +62,17 @@ def columns(rows: Rows, found: list[Found], again: Callable[[str], Row | None]) 
     found.reverse()
     while found:
         some, found[-_AT_ONCE:] = found[: -_AT_ONCE - 1 : -1], []
-        whole = [row[1:-1] if rows.sound(row[0], row[1:]) else _values(again(row[0])) for row in some]
+        whole = [
+            row[1:-1] if row[0] == row[1] and digest_of(row[1:-1]) == row[-1] else _summed_up(rows, row, again)
+            for row in some
+        ]
         cells = dict(zip(SUMMARY, zip(*filter(None, whole), strict=True), strict=True))
         if cells:
             yield {**cells, "params": _parsed(cells["params"])}
 
 
-def _values(body: Row | None) -> Sequence[Any] | None:
+def _summed_up(rows: Rows, row: Found, again: Callable[[str], Row | None]) -> Sequence[Any] | None:
+    body = rows.summary(row[0], row[1:]) or again(row[0])  # which say what is damaged
     return None if body is None else summary(body, "")
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ._codec import decode, dumps, encode, iso, loads, moment, plain, row_digest, row_of
+from ._codec import decode, digest_of, dumps, encode, iso, loads, moment, plain, row_digest, row_of
 from ._errors import BadInput, StoreError
 from ._history import Facts, History
 from ._schema import SUMMARY, body_of, put, summary
@@ -54,7 +54,7 @@ class Rows:
 
         One that is not is left out, and said once.
         """
-        if row_digest(*row[:-1]) == row[-1] and (uid is None or row[0] == uid):
+        if digest_of(row[:-1]) == row[-1] and (uid is None or row[0] == uid):
             return True
         self.note_damage()
         return False
@@ -244,11 +244,7 @@ class Rows:
 
     def summary(self, uid: str, values: Sequence[Any]) -> Row | None:
         """A summary as it was stored; None for one that cannot be trusted."""
-        return body_of(values) if self.sound(uid, values) else None
-
-    def sound(self, uid: str, values: Sequence[Any]) -> bool:
-        """Whether the stored summary of a task is there and can be trusted."""
-        return values[0] is not None and self.whole(values, uid)
+        return body_of(values) if values[0] is not None and self.whole(values, uid) else None
 
     def fill_in(self, db: sqlite3.Connection, uid: str, known: Sequence[Any]) -> None:
         row = self.must(db, uid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -142,13 +142,10 @@ def frame_of_columns(batches: Iterable[Mapping[str, Sequence[Any]]], prices: Ite
         told = {**batch, **{name: [cost[n] for cost in costs] for n, name in enumerate(_COST)}}
         for name, kind in TASKS.items():
             parts[name].append(column(told[name], kind))
-        for number, asked in enumerate(batch["params"], count):
-            for name, value in flat(asked, PARAM) if asked else ():
-                cells = params.setdefault(name, [])
-                if len(cells) < number:
-                    cells.extend([None] * (number - len(cells)))
-                if len(cells) == number:  # else {"a.b": 1, "a": {"b": 2}} gave one name twice; the first one stands
-                    cells.append(value)
+        for name, cells in flat(batch["params"], PARAM).items():
+            so_far = params.setdefault(name, [])
+            so_far += [None] * (count - len(so_far))
+            so_far += cells
         count += len(costs)
     columns = {name: _joined(found, TASKS[name]) for name, found in parts.items()}
     while params:
@@ -243,25 +240,36 @@ def prices_frame(prices: Iterable[Price]) -> pd.DataFrame:
 _NONE = type(None)
 
 
-def flat(params: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested parameters under dotted names; lists as JSON text."""
-    found: list[tuple[str, Any]] = []
-    for key, value in params.items():
-        if type(value) in _PLAIN or not isinstance(value, Mapping | list):
-            found.append((_dotted(prefix, key), value))
-        elif value and isinstance(value, Mapping):
-            found += flat(value, f"{prefix}{key}.")
-        else:
-            found.append((_dotted(prefix, key), dumps(value)))
-    return found
+def flat(params: Iterable[Mapping[str, Any] | None], prefix: str) -> dict[str, list[Any]]:
+    """Nested parameters of some tasks as columns of dotted names; lists as JSON text.
+
+    Where a task gives one name twice, as `{"a.b": 1, "a": {"b": 2}}` does, the first one stands.
+    """
+    told = [asked or {} for asked in params]
+    columns: dict[str, list[Any]] = {}
+    for key in dict.fromkeys(itertools.chain.from_iterable(told)):
+        name = f"{prefix}{storable(str(key))}"
+        found = {name: [asked.get(key) for asked in told]}
+        if not _PLAIN.issuperset(map(type, found[name])):
+            nested = [cell if cell and isinstance(cell, Mapping) else None for cell in found[name]]
+            cells = [_own(cell) for cell in found.pop(name)]
+            found = ({name: cells} if any(cell is not None for cell in cells) else {}) | flat(nested, f"{name}.")
+        for name, cells in found.items():
+            known = columns.get(name)
+            columns[name] = (
+                cells if known is None else [a if a is not None else b for a, b in zip(known, cells, strict=True)]
+            )
+    return columns
+
+
+def _own(value: Any) -> Any:
+    """What stands in a parameter's own column; None where those of its parts say it."""
+    if isinstance(value, Mapping):
+        return None if value else "{}"
+    return dumps(value) if isinstance(value, list) else value
 
 
 _PLAIN = frozenset({str, int, float, bool, _NONE})
-
-
-@functools.lru_cache(4096)
-def _dotted(prefix: str, key: object) -> str:
-    return f"{prefix}{storable(str(key))}"
 
 
 def as_one(values: Sequence[Any]) -> tuple[Kind, list[Any]]:
@@ -301,7 +309,7 @@ def column(values: Sequence[Any], kind: Kind) -> pd.Series[Any]:
         if not found <= {int, _NONE} or _beyond(values):
             values = [v if _is_int(v) else None for v in values]
     elif kind == "Float64":
-        if not found <= {float, _NONE}:
+        if not found <= {int, float, _NONE}:
             values = [float(v) if _is_number(v) else None for v in values]
         numbers = np.array(values, dtype=float)
         return pd.Series(pd.arrays.FloatingArray(numbers, np.isnan(numbers)))
