@@ -213,11 +213,11 @@ def tasks(
     Raises:
         BadInput: A filter that cannot be.
     """
-    from ._tables import tasks_frame
+    from ._tables import frame_of_columns
 
     book = _session.store()
-    rows = book.stream(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
-    return _told(book, tasks_frame(rows, book.prices()))
+    found = book.columns(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
+    return _told(book, frame_of_columns(found, book.prices()))
 
 
 def pending(

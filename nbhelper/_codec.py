@@ -7,15 +7,16 @@ an observation that cannot be understood at all is None. Writing is strict: no l
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import math
+import operator
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
@@ -90,9 +91,20 @@ def instant(value: Any, now: datetime, name: str) -> str | None:
     raise BadInput(f'{name} takes a time, ISO text such as "2026-11-21T14:00", or an age such as "2h", not {shown}.')
 
 
-dumps: Callable[[Any], str] = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
-).encode
+def _writer(encoder: json.JSONEncoder) -> Callable[[Any], str]:
+    """`encoder.encode`, which makes a new machine for each value: that takes several times what a short one does."""
+    try:
+        machine = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+            None, encoder.default, json.encoder.encode_basestring, None,
+            encoder.key_separator, encoder.item_separator, encoder.sort_keys, encoder.skipkeys, encoder.allow_nan,
+        )  # fmt: skip
+        machine(None, 0)
+    except (AttributeError, TypeError):  # another Python may do without
+        return encoder.encode
+    return lambda value: "".join(machine(value, 0))
+
+
+dumps = _writer(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False))
 """JSON as it is stored: short, readable, and refused where it would not be JSON."""
 
 
@@ -142,13 +154,18 @@ def stored(value: Any) -> str:
 
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_row_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr, check_circular=False).encode
+_row_text = _writer(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr, check_circular=False))
 
 
 def row_digest(*values: object) -> str:
     """A short digest of a row's values: SQLite has no checksums, and 100 overwritten bytes pass its own checks."""
+    return digest_of(values)
+
+
+def digest_of(values: Sequence[object]) -> str:
+    """`row_digest(*values)`."""
     # A damaged row may hold values of any type that SQLite has; they only must not give the digest of a whole one.
-    return hashlib.sha256(_row_text(values).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return sha256(_row_text(values).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 # Paths
@@ -187,7 +204,7 @@ def encode(seen: Seen, folder: Path) -> Written:
     body = {"seen": kind, **_fields(seen)}
     if isinstance(seen, Saved) and seen.file:
         body["file"] = kept_path(seen.file, folder)
-    raw = body.pop("raw", None)
+    raw = seen.raw if isinstance(seen, Snapshot) else None
     return Written(kind, stored(body), None if raw is None else stored(raw))
 
 
@@ -204,9 +221,9 @@ def decode(body: Any, folder: Path) -> Seen | None:
 
 def _fields(value: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, default in _defaults(value.__class__):
-        item = getattr(value, name)
-        if item is None or item is default or (default is not MISSING and item == default):
+    names, values_of, defaults = _layout(value.__class__)
+    for name, item, default in zip(names, values_of(value), defaults, strict=True):
+        if item is None or item is default or item == default:
             continue
         if isinstance(item, str | int | float):
             found[name] = item
@@ -218,7 +235,7 @@ def _fields(value: Any) -> dict[str, Any]:
             found[name] = {"code": item.code, "message": item.message}
         elif name == "outputs":
             found[name] = [_fields(output) for output in item]
-        elif isinstance(item, Mapping) and name != "raw":
+        elif isinstance(item, Mapping):
             if item:
                 found[name] = plain(item)
         else:
@@ -227,8 +244,12 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def _defaults(cls: Any) -> tuple[tuple[str, Any], ...]:
-    return tuple((f.name, f.default_factory() if f.default_factory is not MISSING else f.default) for f in fields(cls))
+def _layout(cls: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], tuple[Any, ...]]:
+    """The names of a record's fields but for `raw`, what reads them all, and their defaults."""
+    kept = [f for f in fields(cls) if f.name != "raw"]
+    names = tuple(f.name for f in kept)
+    defaults = tuple(f.default_factory() if f.default_factory is not MISSING else f.default for f in kept)
+    return names, operator.attrgetter(*names), defaults
 
 
 _Reader = Callable[[Any], Any]

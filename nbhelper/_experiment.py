@@ -169,7 +169,7 @@ class Experiment:
 
         `cost` and `credits` are those of a task that succeeds, by the price list; missing where nobody says.
         """
-        from ._tables import PARAM, _flat, as_one, column
+        from ._tables import PARAM, as_one, column, flat
 
         slots = self._allowed(self._slots(_session.store()), retry_in_doubt=False)
         rows = [(slot, slot.checked, slot.checked.estimate) for slot in slots]
@@ -186,9 +186,8 @@ class Experiment:
             "currency": column([e.currency for _, _, e in rows], "string"),
             "price_source": column([e.source for _, _, e in rows], "string"),
         }
-        cells = [dict(_flat(c.params, PARAM)) for _, c, _ in rows]
-        for name in dict.fromkeys(name for cell in cells for name in cell):
-            kind, values = as_one([cell.get(name) for cell in cells])
+        for name, cells in flat((c.params for _, c, _ in rows), PARAM).items():
+            kind, values = as_one(cells)
             data[name] = column(values, kind)
         return pd.DataFrame(data)
 

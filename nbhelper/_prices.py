@@ -215,10 +215,14 @@ def cost_of(row: Mapping[str, Any], prices: Iterable[Price]) -> Cost:
     them a task that did not succeed costs nothing only where a price says that such tasks are not billed.
 
     Args:
-        row: `provider`, `task_id`, `model`, `endpoint`, `outcome`, `credits`, `n_outputs` and `params` are read.
+        row: The columns of `PRICED` are read.
         prices: From `Store.prices`, or the published ones.
     """
     return costs_of([row], prices)[0]
+
+
+PRICED = ("provider", "task_id", "model", "endpoint", "outcome", "credits", "n_outputs", "params")
+"""The columns that a cost follows from."""
 
 
 def costs_of(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price]) -> list[Cost]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ._codec import decode, dumps, encode, iso, loads, moment, plain, row_digest, row_of
+from ._codec import decode, digest_of, dumps, encode, iso, loads, moment, plain, row_digest, row_of
 from ._errors import BadInput, StoreError
-from ._history import History
+from ._history import Facts, History
 from ._schema import SUMMARY, body_of, put, summary
 from ._text import clean, storable
 from ._values import NO_ID, Event, Mark, Saved, Task
@@ -45,13 +47,14 @@ class Rows:
         self.clock = clock
         self._last_uid = 0
         self._tasks: dict[str, tuple[tuple[Any, ...], Row]] = {}
+        self._sums: dict[str, _Sum] = {}
 
     def whole(self, row: Sequence[Any], uid: str | None = None) -> bool:
         """Whether a row is as it was written, and that of `uid`: a damaged index leads to whole rows of another task.
 
         One that is not is left out, and said once.
         """
-        if row_digest(*row[:-1]) == row[-1] and (uid is None or row[0] == uid):
+        if digest_of(row[:-1]) == row[-1] and (uid is None or row[0] == uid):
             return True
         self.note_damage()
         return False
@@ -80,6 +83,12 @@ class Rows:
             self._tasks.clear()
         self._tasks[uid] = found, dict(row)
         return row
+
+    def _same_task(self, db: sqlite3.Connection, uid: str) -> Row | None:
+        """The row of a task that is known already, where its digest is still the same: each look asks for it."""
+        known = self._tasks.get(uid)
+        found = db.execute("SELECT digest FROM tasks WHERE uid = ?", (uid,)).fetchone() if known else None
+        return known[1] if known and found and known[0][-1] == found[0] else None
 
     def listed(self, db: sqlite3.Connection, uid: str) -> Row | None:
         """The row of a task that a listing named; one that is not there all the same was hidden by damage."""
@@ -117,7 +126,7 @@ class Rows:
         self, db: sqlite3.Connection, uid: str, events: Sequence[Event], links: Mapping[str, str], summary: History
     ) -> bool:
         """Keep observations, and the live links that came with them; whether the rows have these events' numbers."""
-        row = self.task(db, uid)
+        row = self._same_task(db, uid) or self.task(db, uid)
         if row is None:
             # The file was deleted or moved aside under a running watch: all that is known goes into the new one.
             task, events = summary.task, summary.events
@@ -180,9 +189,8 @@ class Rows:
 
     def put_events(self, db: sqlite3.Connection, uid: str, events: Iterable[Event]) -> int:
         """Insert what is not there yet; the number of the last row."""
-        last: int = db.execute(
-            "SELECT coalesce(max(seq), 0) FROM events WHERE uid = ? AND typeof(seq) = 'integer'", (uid,)
-        ).fetchone()[0]
+        found = db.execute(_LAST, (uid,)).fetchone()
+        last: int = found[0] if found else 0
         for event in events:
             written, reply, at = encode(event.seen, self.folder), None, iso(event.at)
             if written.raw is not None:
@@ -206,11 +214,21 @@ class Rows:
 
     def sum_up(self, db: sqlite3.Connection, row: Row, history: History) -> None:
         """Write the summary of a history."""
-        body = self.body(row, history)
-        begun = body["submitted_at"] or body["first_seen_at"] or iso(_time_of(history.uid))
-        # What was asked hardly ever changes, and may be long: its text is taken as it stands in the task's own row.
-        texts = {"extra": row["extra"]} | ({"params": row["params"]} if row["params"] != "{}" else {})
-        put(db, "summaries", SUMMARY, summary(body, begun, texts))
+        known, source = self._sums.pop(history.uid, None), _source_of(row, history)
+        if known is not None and known.source == source and known.stands(history):
+            new = known.moved(history)
+        else:
+            body = self.body(row, history)
+            begun = body["submitted_at"] or body["first_seen_at"] or iso(_time_of(history.uid))
+            # What was asked hardly ever changes, and may be long: its text is taken as it stands in the task's own row.
+            texts = {"extra": row["extra"]} | ({"params": row["params"]} if row["params"] != "{}" else {})
+            new, known = _Sum(source, summary(body, begun, texts), history.facts.skew_s), None
+        if known is None or not new.amend(db, known):
+            put(db, "summaries", SUMMARY, new.values)
+        if history.outcome is None:
+            if len(self._sums) > 4000:
+                self._sums.clear()
+            self._sums[history.uid] = new
 
     def body(self, row: Row, history: History) -> Row:
         """The summary of a history, as `row_of` gives it."""
@@ -222,8 +240,7 @@ class Rows:
         row = self.listed(db, uid)
         if row is None:
             return None
-        body = self.body(row, self.load(db, row))
-        return body | {"files": dumps(body["files"])}
+        return self.body(row, self.load(db, row))
 
     def summary(self, uid: str, values: Sequence[Any]) -> Row | None:
         """A summary as it was stored; None for one that cannot be trusted."""
@@ -242,8 +259,58 @@ class Rows:
         return f"{self._last_uid:014x}-{secrets.token_hex(5)}"
 
 
+_SEEN = {
+    "latest", "trouble", "polls", "misses", "rate_limited", "misses_in_a_row", "progress", "last_look_at",
+    "last_good_at", "skew_s",
+}  # fmt: skip
+"""The facts that move with each look. While a task goes on, they change no column but those of `_MOVED`."""
+_steady_facts = operator.attrgetter(*(f.name for f in fields(Facts) if f.name not in _SEEN))
+
+
+def _source_of(row: Row, history: History) -> tuple[Any, ...]:
+    """What a summary follows from, but for what each look moves."""
+    return row, history.task, history.origin, history.facts.latest is None, *_steady_facts(history.facts)
+
+
+_MOVED = ("seq", "state", "polls", "misses", "rate_limited")
+_PLACES = tuple(map(SUMMARY.index, _MOVED))
+_QUEUE = SUMMARY.index("queue_s")
+
+
+class _Sum:
+    """A summary as it is written: the next look at a task that goes on changes a few of its values."""
+
+    def __init__(self, source: tuple[Any, ...], values: list[Any], skew: float | None) -> None:
+        self.source = source
+        self.values = values
+        self.skew = skew
+        self.digest = row_digest(*values)
+
+    def stands(self, history: History) -> bool:
+        """Whether only what each look moves has to be written anew, given that the source is the same."""
+        # Of a task without an outcome, the time in the queue is the one duration that two clocks may take part in.
+        skewed = self.values[_QUEUE] is not None and self.skew != history.facts.skew_s
+        return history.outcome is None and not skewed
+
+    def moved(self, history: History) -> _Sum:
+        """The same after more looks."""
+        values, facts = self.values.copy(), history.facts
+        state = str(facts.latest.state) if facts.latest else None
+        now = (history.events[-1].seq, state, facts.polls, facts.misses, facts.rate_limited)
+        for place, value in zip(_PLACES, now, strict=True):
+            values[place] = value
+        return _Sum(self.source, values, facts.skew_s)
+
+    def amend(self, db: sqlite3.Connection, old: _Sum) -> bool:
+        """Write what has moved since `old`; False where the row is not the one that was written then."""
+        moved = [self.values[place] for place in _PLACES]
+        return db.execute(_AMEND, (*moved, self.digest, self.values[0], old.digest)).rowcount == 1
+
+
 _REPLY = "INSERT OR IGNORE INTO replies (uid, body, digest) VALUES (?, ?, ?)"
 _SAME = "SELECT 1 FROM events WHERE uid = ? AND at = ? AND body = ? AND reply IS ?"
+_AMEND = f"UPDATE summaries SET {' = ?, '.join(_MOVED)} = ?, digest = ? WHERE uid = ? AND digest = ?"  # noqa: S608
+_LAST = "SELECT seq FROM events WHERE uid = ? AND typeof(seq) = 'integer' ORDER BY seq DESC LIMIT 1"
 _ONE_TASK = f"SELECT {', '.join(TASK)}, digest FROM tasks WHERE uid = ?"  # noqa: S608
 _ONE_SUMMARY = f"SELECT {', '.join(SUMMARY)}, digest FROM summaries WHERE uid = ?"  # noqa: S608
 

@@ -209,13 +209,12 @@ def _bound(value: Any) -> Any:
 
 
 def body_of(values: Sequence[Any]) -> dict[str, Any] | None:
-    """The row of `row_of` again, but for `files`, which stay JSON text; None when it cannot be understood."""
+    """The row of `row_of` again; None when it cannot be understood."""
     body = dict(zip(SUMMARY, values, strict=False))
     del body["begun"]
-    for name in ("params", "extra"):
-        text = body[name]
-        body[name] = value = {} if text == "{}" else loads(text)
-        if type(value) is not dict:
+    for name, kind in _AS_JSON.items():
+        body[name] = value = loads(body[name])
+        if type(value) is not kind:
             return None
     return body
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ._codec import dumps, moment, row_of
 from ._history import History
 from ._price_list import PRICES
-from ._prices import Price, as_row, costs_of
+from ._prices import PRICED, Price, as_row, costs_of
 from ._text import storable
 from ._values import Outcome, State
 
@@ -122,29 +120,33 @@ def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRI
     """One row per task.
 
     Args:
-        rows: From `Store.stream`, or `row_of`.
+        rows: From `Store.rows`, or `row_of`.
         prices: What `cost` is computed from, now and not when the task ran.
     """
+    found = list(rows)
+    columns = {name: [row.get(name) for row in found] for name in (*TASKS, "params")}
+    columns["files"] = [dumps(files or []) for files in columns["files"]]
+    return frame_of_columns([columns], prices)
+
+
+def frame_of_columns(batches: Iterable[Mapping[str, Sequence[Any]]], prices: Iterable[Price] = PRICES) -> pd.DataFrame:
+    """One row per task, as `tasks_frame`, from `Store.columns`."""
     import pandas as pd
 
     known = tuple(prices)
     parts: dict[str, list[Any]] = {name: [] for name in TASKS}
     params: dict[str, list[Any]] = {}
-    count, many = 0, iter(rows)
-    while some := list(itertools.islice(many, _AT_ONCE)):
-        for name, cells in _cells(some, known).items():
-            parts[name].append(column(cells, TASKS[name]))
-        for number, row in enumerate(some, count):
-            for name, value in _flat(row["params"], PARAM) if row.get("params") else ():
-                told = params.get(name)
-                if told is None:
-                    told = params[name] = [None] * number
-                if len(told) == number:
-                    told.append(value)
-                elif len(told) < number:  # else {"a.b": 1, "a": {"b": 2}} gave one name twice; the first one stands
-                    told.extend([None] * (number - len(told)))
-                    told.append(value)
-        count += len(some)
+    count = 0
+    for batch in batches:
+        costs = costs_of(_priced(batch), known)
+        told = {**batch, **{name: [cost[n] for cost in costs] for n, name in enumerate(_COST)}}
+        for name, kind in TASKS.items():
+            parts[name].append(column(told[name], kind))
+        for name, cells in flat(batch["params"], PARAM).items():
+            so_far = params.setdefault(name, [])
+            so_far += [None] * (count - len(so_far))
+            so_far += cells
+        count += len(costs)
     columns = {name: _joined(found, TASKS[name]) for name, found in parts.items()}
     while params:
         name = next(iter(params))
@@ -154,25 +156,13 @@ def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRI
     return pd.DataFrame(columns, copy=False)
 
 
-_AT_ONCE = 5_000
-"""Rows that are held as mappings at a time: they take several times the memory of their cells."""
+_COST = ("cost", "currency", "cost_source")
 
 
-_STORED = tuple(name for name in TASKS if name not in {"cost", "currency", "cost_source"})
-_STORED_OF = operator.itemgetter(*_STORED)
-
-
-def _cells(rows: Sequence[Mapping[str, Any]], prices: Sequence[Price]) -> dict[str, Sequence[Any]]:
-    """The columns of some rows, but for their parameters."""
-    try:
-        cells: dict[str, Sequence[Any]] = dict(zip(_STORED, zip(*map(_STORED_OF, rows), strict=True), strict=True))
-    except KeyError:  # rows of an older version of ours have fewer names
-        cells = {name: [row.get(name) for row in rows] for name in _STORED}
-    cells["files"] = [files if isinstance(files, str) else dumps(files or []) for files in cells["files"]]
-    costs = costs_of(rows, prices)
-    for index, name in enumerate(("cost", "currency", "cost_source")):
-        cells[name] = [cost[index] for cost in costs]
-    return cells
+def _priced(batch: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """What a cost follows from, row by row."""
+    cells = zip(*(batch[name] for name in PRICED), strict=True)
+    return (dict(zip(PRICED, row, strict=True)) for row in cells)
 
 
 def _joined(parts: Sequence[pd.Series[Any]], kind: Kind) -> pd.Series[Any]:
@@ -250,23 +240,36 @@ def prices_frame(prices: Iterable[Price]) -> pd.DataFrame:
 _NONE = type(None)
 
 
-def _flat(params: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """Nested parameters under dotted names; lists as JSON text."""
-    for key, value in params.items():
-        if type(value) in _PLAIN or not isinstance(value, Mapping | list):
-            yield _dotted(prefix, key), value
-        elif value and isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield _dotted(prefix, key), dumps(value)
+def flat(params: Iterable[Mapping[str, Any] | None], prefix: str) -> dict[str, list[Any]]:
+    """Nested parameters of some tasks as columns of dotted names; lists as JSON text.
+
+    Where a task gives one name twice, as `{"a.b": 1, "a": {"b": 2}}` does, the first one stands.
+    """
+    told = [asked or {} for asked in params]
+    columns: dict[str, list[Any]] = {}
+    for key in dict.fromkeys(itertools.chain.from_iterable(told)):
+        name = f"{prefix}{storable(str(key))}"
+        found = {name: [asked.get(key) for asked in told]}
+        if not _PLAIN.issuperset(map(type, found[name])):
+            nested = [cell if cell and isinstance(cell, Mapping) else None for cell in found[name]]
+            cells = [_own(cell) for cell in found.pop(name)]
+            found = ({name: cells} if any(cell is not None for cell in cells) else {}) | flat(nested, f"{name}.")
+        for name, cells in found.items():
+            known = columns.get(name)
+            columns[name] = (
+                cells if known is None else [a if a is not None else b for a, b in zip(known, cells, strict=True)]
+            )
+    return columns
+
+
+def _own(value: Any) -> Any:
+    """What stands in a parameter's own column; None where those of its parts say it."""
+    if isinstance(value, Mapping):
+        return None if value else "{}"
+    return dumps(value) if isinstance(value, list) else value
 
 
 _PLAIN = frozenset({str, int, float, bool, _NONE})
-
-
-@functools.lru_cache(4096)
-def _dotted(prefix: str, key: object) -> str:
-    return f"{prefix}{storable(str(key))}"
 
 
 def as_one(values: Sequence[Any]) -> tuple[Kind, list[Any]]:
@@ -306,7 +309,7 @@ def column(values: Sequence[Any], kind: Kind) -> pd.Series[Any]:
         if not found <= {int, _NONE} or _beyond(values):
             values = [v if _is_int(v) else None for v in values]
     elif kind == "Float64":
-        if not found <= {float, _NONE}:
+        if not found <= {int, float, _NONE}:
             values = [float(v) if _is_number(v) else None for v in values]
         numbers = np.array(values, dtype=float)
         return pd.Series(pd.arrays.FloatingArray(numbers, np.isnan(numbers)))
@@ -337,12 +340,15 @@ def _instants(values: Sequence[Any]) -> Any:
     """Times as whole microseconds: pandas 2.2 goes through nanoseconds, which end in the year 2262."""
     import numpy as np
 
+    told = [v for v in values if v is not None]
     try:
         # What the store writes is of one form, and numpy reads it in one go.
-        fit = ["NaT" if v is None else v[:26] for v in values if v is None or (v[26:] == "+00:00" and v[10] == "T")]
-        if len(fit) == len(values):
-            return np.array(fit, dtype="U26").astype("datetime64[us]")
-    except (TypeError, ValueError, IndexError):  # times that are no text, or a day that no month has
+        text = np.frombuffer("".join(told).encode("ascii"), dtype="S1").reshape(len(told), 32)
+        if set(map(len, told)) <= {32} and (text[:, 10] == b"T").all() and (text[:, 26:] == _UTC).all():
+            found = np.full(len(values), "NaT", dtype="datetime64[us]")
+            found[[v is not None for v in values]] = text[:, :26].copy().view("S26").ravel().astype("datetime64[us]")
+            return found
+    except (TypeError, ValueError):  # times that are no text, or a day that no month has
         pass
     return np.array([_microseconds(value) for value in values], dtype="datetime64[us]")
 
@@ -362,6 +368,7 @@ def dtype_of(kind: Kind) -> Any:
             return {"Int64": pd.Int64Dtype, "Float64": pd.Float64Dtype, "boolean": pd.BooleanDtype}[kind]()
 
 
+_UTC = [bytes([letter]) for letter in b"+00:00"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -187,6 +187,53 @@ def test_the_summary_row_is_that_of_the_history(store):
         assert store.rows() == [row_of(history, store.folder, **told)]
 
 
+def test_the_summary_row_follows_every_kind_of_look(store):
+    """What a look does not move stays as the history says: clocks, queue, credits, an end, a resume."""
+    noon = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+    def look(state, second, **more):
+        return Snapshot(state=state, replied_at=noon + timedelta(seconds=second), **more)
+
+    looks = [
+        Mark(word=MarkWord.WATCHING),
+        look(State.QUEUED, 3, created_at=noon, resolution_s=1.0),
+        look(State.QUEUED, 5),
+        Miss(kind=MissKind.RATE_LIMITED, status=429),
+        look(State.RUNNING, 9),
+        look(State.RUNNING, 14, progress=0.4, credits=2),
+        look(State.UNKNOWN, 20, word="odd"),
+        look(State.RUNNING, 21, model="m2", params={"prompt": "owl"}),
+        Mark(word=MarkWord.LOST, note="gone"),
+        Mark(word=MarkWord.RESUMED),
+        look(State.RUNNING, 22),
+        look(State.RUNNING, 23),
+        look(State.SUCCEEDED, 24, outputs=DONE.outputs, finished_at=noon + timedelta(seconds=23)),
+    ]
+    history = opened(store)
+    for number, seen in enumerate(looks):
+        history = history.add(seen, noon + timedelta(seconds=number))
+        store.append(history.uid, history.events[-1:], summary=history).result()
+        assert store.rows() == [row_of(history, store.folder)]
+    assert store.notes == []
+
+
+def test_a_summary_that_another_process_wrote_is_written_whole(store):
+    """What another process filled in or wrote meanwhile stays, and the row still has its digest."""
+    history = kept(store, opened(store), Snapshot(state=State.RUNNING, progress=0.1))
+    other = Store(store.folder)
+    other.open_task(Task("kie", "t1", label="theirs"), ORIGIN).result()
+    with closing(sqlite3.connect(store.folder / "history.db")) as db, db:
+        db.execute("DELETE FROM summaries")
+    history = kept(store, history, Snapshot(state=State.RUNNING, progress=0.2))
+    with closing(sqlite3.connect(store.folder / "history.db")) as db, db:
+        db.execute("DELETE FROM summaries")
+    history = kept(store, history, Snapshot(state=State.RUNNING, progress=0.3))
+    other.close()
+
+    assert [(row["label"], row["polls"]) for row in store.rows()] == [("theirs", 3)]
+    assert store.notes == []
+
+
 def test_a_file_that_was_deleted_is_made_again(store):
     """When the folder is deleted under a running watch, the next append keeps all that is known in a new one."""
     history = kept(store, opened(store), Mark(word=MarkWord.WATCHING))
