@@ -14,7 +14,7 @@ from ._card_scene import CLASSES, Money, Scene, class_of, cut, escaped, name_of
 from ._card_style import CARD
 from ._card_tiles import tiles
 from ._history import History
-from ._terminal import GLYPHS, detail, elapsed, seconds, size, state_of, time_left, word_of
+from ._terminal import GLYPHS, detail, elapsed, over, seconds, size, state_of, time_left, word_of
 from ._text import clean
 from ._values import MissKind, Outcome, SaveState, State
 
@@ -57,12 +57,13 @@ def live_below(histories: Sequence[History], scene: Scene) -> str:
 
 def final_words(histories: Sequence[History]) -> str:
     """What a screen reader is told: ends only, one sentence."""
-    over = [h for h in histories if h.outcome is not None]
     words = ""
-    if len(histories) == 1 and over:
-        words = f"{escaped(name_of(over[0]), 120)}: {escaped(_word(over[0]))}"
-    elif over and len(over) == len(histories):
-        words = f"All {len(histories)} tasks are over: {', '.join(f'{n} {w}' for w, n in _counts(histories).items())}"
+    if len(histories) == 1 and histories[0].outcome is not None:
+        words = f"{escaped(name_of(histories[0]), 120)}: {escaped(_word(histories[0]))}"
+    elif histories and all(h.outcome is not None for h in histories):
+        n, ended = len(histories), sum(map(over, histories))
+        head = f"All {n} tasks are over" if ended == n else f"The watch has ended, {ended} of {n} tasks are over"
+        words = f"{head}: {', '.join(f'{n} {w}' for w, n in _counts(histories).items())}"
     return f'<div role="status" aria-live="polite">{words}</div>'
 
 
@@ -232,14 +233,18 @@ def _counts(histories: Sequence[History]) -> dict[str, int]:
 
 def _batch(histories: Sequence[History], scene: Scene) -> str:
     n = len(histories)
-    over = sum(h.outcome is not None for h in histories)
+    ended = sum(map(over, histories))
+    going = any(h.outcome is None for h in histories)
     good = sum(h.succeeded for h in histories)
     bad = sum(h.outcome is Outcome.FAILED for h in histories)
-    state = "run" if over < n else ("good" if good == n else "warn")
-    word = f"{over:,} of {n:,} over" if over < n else f"all {n:,} over"
-    if scene.stopping and over < n:
+    state = "run" if going else ("good" if good == n else "warn")
+    word = f"all {n:,} over" if ended == n else f"{ended:,} of {n:,} over"
+    if scene.stopping and going:
         word += ", stopping"
-    glyph = "◐" if over < n else ("✓" if good == n else "▲")
+    elif not going:
+        left = {kind: sum(h.outcome is kind for h in histories) for kind in (Outcome.STOPPED, Outcome.LOST)}
+        word += "".join(f", {number:,} {kind}" for kind, number in left.items() if number)
+    glyph = "◐" if going else ("✓" if good == n else "▲")
     counts = " ".join(
         f'<span class="{_class_of(kind)}"><span aria-hidden="true">{_glyph_of(kind)}</span> {number:,} {kind}</span>'
         for kind, number in _counts(histories).items()
@@ -249,10 +254,10 @@ def _batch(histories: Sequence[History], scene: Scene) -> str:
         f'<div class="top all"><span class="state {state}"><span aria-hidden="true">{glyph}</span> {word}</span> '
         f"{_tags(names.pop() if len(names) == 1 else '', scene)}</div>"
     )
-    share = [("good", good), ("bad", bad), ("warn", over - good - bad)]
+    share = [("good", good), ("bad", bad), ("warn", ended - good - bad)]
     bars = "".join(f'<i class="{k}" style="width:{100 * v / n:.2f}%"></i>' for k, v in share if v)
     bar = (
-        f'<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="{n}" aria-valuenow="{over}" '
+        f'<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="{n}" aria-valuenow="{ended}" '
         f'aria-valuetext="{word}" aria-label="all tasks">{bars}</div>'
     )
     begins = [h.facts.created or h.facts.submitting_at or h.facts.first_look_at for h in histories]
@@ -260,8 +265,8 @@ def _batch(histories: Sequence[History], scene: Scene) -> str:
     ends = [h.facts.final_at or h.facts.last_look_at or scene.now for h in histories]
     parts = []
     if known:
-        until = scene.now if over < n else max(ends)
-        parts.append(f"{seconds(max(0.0, (until - min(known)).total_seconds()))}{' elapsed' if over < n else ''}")
+        until = scene.now if going else max(ends)
+        parts.append(f"{seconds(max(0.0, (until - min(known)).total_seconds()))}{' elapsed' if going else ''}")
     parts += _money(scene.money)
     files = [s for h in histories for s in h.saves.values() if s.state is SaveState.SAVED]
     if files:

@@ -100,6 +100,11 @@ def word_of(history: History) -> str:
     return str(state) if state is not None else "waiting" if history.created else "unsent"
 
 
+def over(history: History) -> bool:
+    """Whether the server has ended it. `lost` and `stopped` are ends of our watching: the task goes on."""
+    return history.outcome not in {None, Outcome.LOST, Outcome.STOPPED}
+
+
 def time_left(history: History, now: datetime) -> str:
     """`about 12 s left`, `should finish soon`, `longer than usual`, or nothing where the server does not say."""
     latest, looked = history.snapshot, history.facts.last_good_at
@@ -325,8 +330,8 @@ def _headline(histories: Sequence[History], width: int) -> RenderableType:
     for history in histories:
         word = word_of(history)
         counts[word] = counts.get(word, 0) + 1
-    over = sum(h.outcome is not None for h in histories)
-    text = Text(f"{over} of {len(histories)} over", "bold")
+    ended = sum(map(over, histories))
+    text = Text(f"{ended} of {len(histories)} over", "bold")
     text.append(f"   {', '.join(f'{n} {word}' for word, n in counts.items())}", "dim")
     known = [h.credits for h in histories if h.credits is not None]
     if known:
@@ -335,5 +340,5 @@ def _headline(histories: Sequence[History], width: int) -> RenderableType:
     line = Table.grid(padding=(0, 2))
     line.add_column(width=width)
     line.add_column(no_wrap=True, overflow="ellipsis")
-    line.add_row(ProgressBar(total=len(histories), completed=over, width=width), text)
+    line.add_row(ProgressBar(total=len(histories), completed=ended, width=width), text)
     return line

@@ -199,6 +199,17 @@ def test_the_block_shows_state_bar_time_and_detail():
     assert "7 too dark" in rows[1]
 
 
+def test_what_goes_on_is_not_over():
+    """Stopped and lost tasks are counted by their words; over is what the server ended."""
+    stopped = grown(state("running"), Mark(word=MarkWord.STOPPED, note="stopped by hand"), ident="a")
+    lost = grown(state("running"), Mark(word=MarkWord.LOST, note="no such id"), ident="b")
+
+    head = drawn([stopped, lost, grown(state("failed"), ident="c")]).splitlines()[0]
+
+    assert "1 of 3 over" in head
+    assert "1 stopped, 1 lost, 1 failed" in head
+
+
 def test_drawing_twice_changes_nothing():
     """A view draws and does not remember."""
     histories = [grown(state("succeeded", credits=1.0))]

@@ -266,6 +266,27 @@ def test_only_ends_are_spoken():
     assert Page(final_words([over, done(ident="t-3")])).text == "All 2 tasks are over: 2 succeeded"
 
 
+@pytest.mark.parametrize(
+    ("word", "head", "spoken"),
+    [
+        (MarkWord.STOPPED, "1 of 3 over, 2 stopped", "1 of 3 tasks are over: 1 succeeded, 2 stopped"),
+        (MarkWord.LOST, "1 of 3 over, 2 lost", "1 of 3 tasks are over: 1 succeeded, 2 lost"),
+    ],
+    ids=["stopped", "lost"],
+)
+def test_what_goes_on_is_not_over(word, head, spoken):
+    """Over is what the server ended: a batch that is stopped or lost sight of says so, in sight and in speech."""
+    left = [history(running(), Mark(word=word, note="why"), ident=f"t-{n}") for n in range(2)]
+    histories = [done(), *left]
+    page = Page(card(histories, scene()))
+
+    assert head in page.text
+    assert "all 3 over" not in page.text
+    assert page.values("aria-valuenow") == ["1"]
+    assert page.values("aria-valuetext") == [head]
+    assert Page(final_words(histories)).text == f"The watch has ended, {spoken}"
+
+
 def test_a_file_outside_the_notebook_s_folder_is_no_link():
     """Jupyter serves what lies below the notebook; anything else is a path."""
     files = (Saved(name="out0", file="/elsewhere/a.png", kind="image", n_bytes=5),)
