@@ -228,6 +228,8 @@ def pending(
 ) -> pd.DataFrame:
     """What is unfinished and what is in doubt: rows of `tasks()`, and in the column `pending` why.
 
+    That column is the fourth, behind `label`, so that a notebook shows it; all others are in the order of `tasks()`.
+
     `unfinished`: nobody has seen its end. `stopped`, `lost`: the watching ended before the task did, see
     `error_message`. `results missing`: over, and not all files are saved. `resume()` takes all of these up again.
     `in doubt`: a create was sent and no answer came, so it may exist and be billed; look in your account there.
@@ -245,7 +247,7 @@ def pending(
     rows = pending_rows(book, since=since, until=until, provider=provider, experiment=experiment)
     frame = tasks_frame(rows, book.prices())
     why = frame_of({"pending": [row["pending"] for row in rows]}, {"pending": "string"})
-    frame.insert(len(TASKS), "pending", why["pending"])
+    frame.insert(list(TASKS).index("label") + 1, "pending", why["pending"])
     return _told(book, frame)
 
 

@@ -48,10 +48,11 @@ def unfinished(mill, restart):
 
 
 def test_an_empty_store_has_nothing_pending():
-    """All columns and dtypes are there, and nothing is made on the disk."""
+    """All columns and dtypes are there, the reason in sight, and nothing is made on the disk."""
     frame = nbh.pending()
 
-    assert list(frame.columns) == [*TASKS, "pending"]
+    assert list(frame.columns[:4]) == ["provider", "task_id", "label", "pending"]
+    assert list(frame.columns.drop("pending")) == list(TASKS)
     assert frame["pending"].dtype == "string"
     assert frame.dtypes.drop("pending").equals(nbh.tasks().dtypes)
     assert list(_session.store().folder.parent.iterdir()) == []
@@ -87,14 +88,14 @@ def test_each_reason_is_told(mill, restart, tmp_path):
     assert nbh.pending(since=datetime.now(UTC) + timedelta(days=1)).empty
 
 
-def test_parameters_come_after_the_reason(mill):
-    """The columns of parameters follow, as in `tasks()`."""
+def test_parameters_come_last(mill):
+    """The columns of parameters follow all others, as in `tasks()`."""
     mill.creates[:] = [reply({"id": "made"})]
     nbh.submit("mill", {"prompt": "a fox"}, endpoint="image")
 
     frame = nbh.pending()
 
-    assert list(frame.columns[-2:]) == ["pending", "param_prompt"]
+    assert list(frame.columns[-2:]) == [list(TASKS)[-1], "param_prompt"]
     assert frame.loc[0, "pending"] == "unfinished"
 
 
