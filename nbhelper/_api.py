@@ -211,11 +211,12 @@ def tasks(
         outcome: Only these, such as `"failed"`.
 
     Raises:
-        BadInput: A filter that cannot be.
+        BadInput: A filter that cannot be, such as a provider that is neither registered nor in the store.
     """
     from ._tables import frame_of_columns
 
     book = _session.store()
+    provider = _known(book, provider)
     found = book.columns(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
     return _told(book, frame_of_columns(found, book.prices()))
 
@@ -244,6 +245,7 @@ def pending(
     from ._tables import TASKS, frame_of, tasks_frame
 
     book = _session.store()
+    provider = _known(book, provider)
     rows = pending_rows(book, since=since, until=until, provider=provider, experiment=experiment)
     frame = tasks_frame(rows, book.prices())
     why = frame_of({"pending": [row["pending"] for row in rows]}, {"pending": "string"})
@@ -262,6 +264,7 @@ def events(
     from ._tables import events_frame
 
     book = _session.store()
+    provider = _known(book, provider)
     rows = book.event_rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
     return _told(book, events_frame(rows))
 
@@ -277,8 +280,22 @@ def outputs(
     from ._tables import outputs_frame
 
     book = _session.store()
+    provider = _known(book, provider)
     rows = book.output_rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
     return _told(book, outputs_frame(rows))
+
+
+def _known(book: Store, provider: Any) -> Any:
+    """The filter, each of whose names is registered or has tasks here: a slip would give an empty table."""
+    from ._providers import get, names
+
+    if not isinstance(provider, Iterable):
+        return provider  # None, or what the store refuses
+    asked = [provider] if isinstance(provider, str) else list(provider)
+    known = [*names()]
+    if any(name not in known for name in asked):
+        known += book.providers()
+    return [name if name in known else get(name).name for name in asked]
 
 
 def _told(book: Store, frame: pd.DataFrame) -> pd.DataFrame:

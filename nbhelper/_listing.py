@@ -144,6 +144,11 @@ def models(db: sqlite3.Connection, uids: Iterable[str]) -> dict[str, str]:
     return dict(db.execute(_MODELS, (dumps(list(uids)),)).fetchall())
 
 
+def providers(db: sqlite3.Connection) -> set[str]:
+    """Every provider that a task is kept of."""
+    return {name for (name,) in db.execute("SELECT DISTINCT provider FROM tasks").fetchall()}
+
+
 def _select(rows: Rows, db: sqlite3.Connection | None, columns: str, wanted: Wanted) -> list[tuple[Any, ...]]:
     asked = _asked(wanted, rows.clock())  # also where nothing is kept yet: a wrong filter is told at once
     if db is None:

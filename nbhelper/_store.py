@@ -255,6 +255,11 @@ class Store:
         with self._database.reading() as db:
             return self._rows.link(db, uid, name) if db else None
 
+    def providers(self) -> set[str]:
+        """Whose tasks are kept here, also of providers that nobody has registered in this process."""
+        with self._database.reading() as db:
+            return _listing.providers(db) if db else set()
+
     def rows(self, **wanted: Unpack[Wanted]) -> list[Row]:
         """What `tasks()` shows, one row per task, newest last; the keywords are those of `Wanted`."""
         with self._database.reading() as db:

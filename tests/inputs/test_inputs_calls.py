@@ -408,6 +408,10 @@ NEAR = {
     ),
     "a column": (lambda: summary(by="modle"), 'Did you mean "model"?'),
     "a picture's column": (lambda: gallery(row="lable"), 'Did you mean "label"?'),
+    "tasks of a provider": (lambda: nbh.tasks(provider="tripoo"), 'Did you mean "tripo"?'),
+    "events of one of two": (lambda: nbh.events(provider=["kie", "tripoo"]), 'Did you mean "tripo"?'),
+    "outputs of a provider": (lambda: nbh.outputs(provider="tripoo"), 'Did you mean "tripo"?'),
+    "what is pending of a provider": (lambda: nbh.pending(provider="tripoo"), 'Did you mean "tripo"?'),
     "an outcome": (lambda: nbh.tasks(outcome="succeded"), 'Did you mean "succeeded"?'),
 }  # fmt: skip
 

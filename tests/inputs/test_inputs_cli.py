@@ -90,9 +90,19 @@ def test_tasks_of_an_emulator_in_another_process(emulate, tmp_path):
     done = command("export", "timings.csv", "--since", "1h", "--provider", "tripo", cwd=tmp_path)
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"3 tasks in {tmp_path / 'timings.csv'}\n"
+    assert done.stdout == f"3 tasks of {tmp_path / 'nbhelper-data'} in {tmp_path / 'timings.csv'}\n"
     assert nbh.read_csv("timings.csv")["outcome"].tolist() == list(ENDS)
     assert key not in (tmp_path / "timings.csv").read_text()
+
+
+def test_a_provider_that_nobody_knows_exports_nothing(tmp_path):
+    """A slip in a provider's name is one line and code two, and no empty table is written."""
+    done = command("export", "timings.csv", "--provider", "tripoo", cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith('nbhelper: No provider is called "tripoo". Did you mean "tripo"?')
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_reference_that_cannot_be_is_code_two(emulate, tmp_path):

@@ -350,6 +350,18 @@ def _elsewhere(mill, monkeypatch):
     return f"made at {mill.root}, and mill is https://mill.example now"
 
 
+def test_tables_know_who_is_not_registered_any_more(mill, unfinished, monkeypatch):
+    """A provider that the store has tasks of may be asked for by name; one that nobody knows may not."""
+    _not_registered(mill, monkeypatch)
+
+    assert list(nbh.tasks(provider=["mill", "kie"])["task_id"]) == ["x"]
+    assert list(nbh.pending(provider="mill")["task_id"]) == ["x"]
+    assert len(nbh.events(provider="mill")) == len(nbh.events()) > 0
+    assert nbh.outputs(provider="mill").empty
+    with pytest.raises(nbh.BadInput, match='No provider is called "miller"'):
+        nbh.tasks(provider="miller")
+
+
 @pytest.mark.parametrize("change", [_no_key, _not_registered, _elsewhere])
 def test_what_cannot_be_reached_is_left_and_the_rest_goes_on(mill, restart, monkeypatch, change):
     """No key, no provider, another address: one line each, no request, and the others are watched."""
