@@ -426,11 +426,11 @@ def to_frame(histories: Iterable[History] | Watch | pd.DataFrame) -> pd.DataFram
     return frame_of(found, known=known, folder=book.folder, prices=book.prices())
 
 
-def summary(data: pd.DataFrame | Watch, by: str | Sequence[str] = ("provider", "model")) -> pd.DataFrame:
+def summary(data: pd.DataFrame | Watch | None = None, by: str | Sequence[str] = ("provider", "model")) -> pd.DataFrame:
     """Counts, success rate with its interval, times and cost per group.
 
     Args:
-        data: A frame of `tasks()`, or a watch, whose end is waited for.
+        data: A frame of `tasks()`, or a watch, whose end is waited for; None is every task in the store.
         by: A column or several, `param_…` columns included. Tasks without a value form a group of their own.
 
     Raises:
@@ -440,7 +440,8 @@ def summary(data: pd.DataFrame | Watch, by: str | Sequence[str] = ("provider", "
 
     if not isinstance(by, str) and not (isinstance(by, Sequence) and all(isinstance(name, str) for name in by)):
         raise BadInput("by is a column's name, or a list of them.")
-    return summed(_frame(data, "summary"), by=by if isinstance(by, str) else list(by))
+    frame = tasks() if data is None else _frame(data, "summary")
+    return summed(frame, by=by if isinstance(by, str) else list(by))
 
 
 def gallery(
@@ -464,7 +465,7 @@ def gallery(
 
 
 def plot(
-    data: pd.DataFrame | Watch,
+    data: pd.DataFrame | Watch | None = None,
     kind: Literal["timeline", "latency", "cost"] = "timeline",
     by: str | Sequence[str] = ("provider", "model"),
     ax: Axes | None = None,
@@ -477,7 +478,8 @@ def plot(
     * `cost`: medians and quartiles of `cost` against `total_s` of the succeeded tasks of each group.
 
     Args:
-        data: A frame of `tasks()`, or a watch, whose end is waited for; `w.to_frame(wait=False)` does not wait.
+        data: A frame of `tasks()`, or a watch, whose end is waited for (`w.to_frame(wait=False)` does not wait); None
+            is every task in the store.
         kind: Which picture.
         by: What colour, line and mark go by: a column or several, `param_…` columns included.
         ax: Axes to draw on; None makes a figure.
@@ -493,7 +495,8 @@ def plot(
     from ._plot import plot as drawn
 
     check(kind, ax)
-    return drawn(_frame(data, "plot"), kind, by=by, ax=ax)
+    frame = tasks() if data is None else _frame(data, "plot")
+    return drawn(frame, kind, by=by, ax=ax)
 
 
 def to_csv(data: pd.DataFrame | Watch, path: str | Path) -> Path:

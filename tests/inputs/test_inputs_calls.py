@@ -254,7 +254,7 @@ GRID = {
     (nbh.outputs, "until"): NO_SINCE,
     (nbh.outputs, "outcome"): {"unknown": "faild", "int": 5},
     (nbh.to_frame, "histories"): NO_DATA,
-    (summary, "data"): {**NO_DATA, "other columns": FRAME},
+    (summary, "data"): {k: v for k, v in NO_DATA.items() if v is not None} | {"other columns": FRAME},
     (summary, "by"): {
         "None": None, "int": 5, "bool": True, "NaN": math.nan, "number inside": [5], "list inside": [["a"]],
         "dict": {"provider": 1},

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import nbhelper as nbh
-from nbhelper import BadInput
+from nbhelper import BadInput, _session
 from nbhelper._plot import KINDS
 from nbhelper._tables import tasks_frame
 from nbhelper._values import Mark, MarkWord, Snapshot, State
@@ -707,3 +707,18 @@ def test_matplotlib_is_loaded_by_drawing_alone():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "False"
+
+
+def test_without_data_it_is_the_whole_store(isolated):
+    """`summary()` and `plot()` take every task that is kept, also of an earlier process."""
+    nbh.set_store(isolated / "data")
+    store = _session.store()
+    for ident in ("a", "b"):
+        history = store.open_task(nbh.Task("kie", ident), "https://kie.example").result()
+        history = history.add(Snapshot(state=State.SUCCEEDED), NOON.to_pydatetime())
+        store.append(history.uid, history.events, summary=history).result()
+
+    found = nbh.plot()
+
+    assert nbh.summary(by="provider")["n"].to_list() == [2]
+    assert {label.get_text() for label in found.get_yticklabels()} == {"a", "b"}
