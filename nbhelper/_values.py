@@ -363,6 +363,16 @@ class Miss:
         code = f"code {self.code}" if self.code and self.code != str(self.status) else ""
         return ": ".join(filter(None, (", ".join(filter(None, (head, code))), self.message))) or str(self.kind)
 
+    def __repr__(self) -> str:
+        parts = [str(self.kind)]
+        if self.status is not None:
+            parts.append(f"HTTP {self.status}")
+        if self.code:
+            parts.append(f"code {clean(self.code, 40)}")
+        if self.message:
+            parts.append(f'"{clean(self.message, 80)}"')
+        return f"<Miss {' '.join(parts)}>"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:

@@ -207,6 +207,18 @@ def test_a_miss_reads_as_a_person_would_say_it(fields, text):
     assert str(Miss(**fields)) == text
 
 
+def test_a_miss_is_told_apart_by_its_repr():
+    """Kind, status, code and the first words on one line; the reply's excerpt is not repeated."""
+    miss = Miss(
+        kind=MissKind.NOT_FOUND, status=200, code="422", message="recordInfo\nis null " * 40, excerpt='{"code": 422}'
+    )
+
+    assert repr(miss).startswith('<Miss not_found HTTP 200 code 422 "recordInfo is null recordInfo')
+    assert repr(miss).isprintable()
+    assert len(repr(miss)) < 140
+    assert repr(Miss(kind=MissKind.NETWORK)) == "<Miss network>"
+
+
 # Histories
 
 
