@@ -14,7 +14,7 @@ from ._card_scene import CLASSES, Money, Scene, class_of, cut, escaped, name_of
 from ._card_style import CARD
 from ._card_tiles import tiles
 from ._history import History
-from ._terminal import GLYPHS, detail, elapsed, over, seconds, size, state_of, time_left, word_of
+from ._terminal import GLYPHS, detail, elapsed, over, seconds, size, state_of, time_left, trouble, word_of
 from ._text import clean
 from ._values import MissKind, Outcome, SaveState, State
 
@@ -193,9 +193,11 @@ def _trouble(history: History, scene: Scene) -> str:
         again = f"trying again in {_whole(scene.next_look)}" if scene.next_look is not None and scene.live else ""
         count = f"{n} misses" if n > 1 else ""
         rest = ", ".join(filter(None, (again or "trying again", count)))
-        told = f"{miss}. The task itself may still finish; nothing is submitted again."
-        words = clean(miss, 300)
-        title = html.escape(clean(told if miss.kind is MissKind.NO_CREDIT else miss, 600), quote=True)
+        told = trouble(history, 500)
+        if miss.kind is MissKind.NO_CREDIT:
+            told += ". The task itself may still finish; nothing is submitted again."
+        words = trouble(history, 300)
+        title = html.escape(told, quote=True)
         lines.append(
             f'<div class="why now"><span class="warn" title="{title}">▲ {html.escape(words)}</span>'
             f'<span><span class="sep">, </span>{rest}</span></div>'

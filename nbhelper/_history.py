@@ -395,6 +395,14 @@ def verdict(history: History, now: datetime, *, confirm: frozenset[str] = frozen
     return None
 
 
+def too_new(history: History) -> bool:
+    """Whether the API, which has never told of this task, says that it does not know it, and may do so yet."""
+    facts = history.facts
+    if facts.trouble is None or facts.trouble.kind is not MissKind.NOT_FOUND or facts.latest is not None:
+        return False
+    return facts.last_look_at is not None and facts.last_look_at - _begin(history) < GRACE
+
+
 def _begin(history: History) -> datetime:
     """Since when the API should know the task."""
     facts = history.facts

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ._environment import place
+from ._history import too_new
 from ._text import clean
 from ._values import Outcome, SaveState, Snapshot, State
 
@@ -149,13 +150,19 @@ def detail(history: History, now: datetime) -> str:
         if latest is not None and latest.state is State.UNKNOWN:
             parts.append(f'the API says "{clean(latest.word, 30)}"')
         if facts.trouble is not None:
-            parts.append(f"{clean(facts.trouble, 60)}, {_misses(facts.misses_in_a_row)}")
+            parts.append(f"{trouble(history, 60)}, {_misses(facts.misses_in_a_row)}")
     elif history.error:
         parts.append(clean(history.error, 70))
     parts.extend(_files(history))
     if history.credits is not None:
         parts.append(f"{history.credits:g} credits")
     return ", ".join(parts)
+
+
+def trouble(history: History, limit: int) -> str:
+    """What the last look missed, the server's words cut; before them ours where its words alone would puzzle."""
+    words = clean(history.facts.trouble or "", limit)
+    return f"the API does not know this id yet ({words})" if too_new(history) else words
 
 
 def _misses(n: int) -> str:

@@ -68,6 +68,14 @@ DETAILS = {
         [Miss(kind=MissKind.NETWORK, message="cannot reach x")] * 3,
         "cannot reach x, 3 misses, trying again",
     ),
+    "not known yet": (
+        [Miss(kind=MissKind.NOT_FOUND, status=200, code="422", message="recordInfo is null")],
+        "the API does not know this id yet (code 422: recordInfo is null), trying again",
+    ),
+    "not known any more": (
+        [state("running"), Miss(kind=MissKind.NOT_FOUND, status=404, message="no task")],
+        "HTTP 404: no task, trying again",
+    ),
     "failed": ([state("failed", error=TaskError("7", "too dark"))], "7 too dark"),
     "lost": ([state("running"), Mark(word=MarkWord.LOST, note="wrong key")], "wrong key"),
     "saving": ([state("succeeded", outputs=(Output(name="a", url="u"), Output(name="b", url="v")))], "saving 2"),
@@ -80,6 +88,16 @@ DETAILS = {
 def test_what_there_is_to_say(seen, text):
     """Each fact in its words, and nothing of what is unknown."""
     assert detail(grown(*seen), now()) == text
+
+
+def test_an_id_may_be_too_new_for_a_minute():
+    """While the grace lasts an id that is not known is not known yet; later the server's words stand alone."""
+    miss = Miss(kind=MissKind.NOT_FOUND, status=404, message="no task")
+    early = History(Task("mill", "x")).add(miss, now() - timedelta(seconds=70))
+    late = early.add(miss, now())
+
+    assert detail(early, now()) == "the API does not know this id yet (HTTP 404: no task), trying again"
+    assert detail(late, now()) == "HTTP 404: no task, 2 misses, trying again"
 
 
 @pytest.mark.parametrize(("late", "text"), [(8, "should finish soon"), (40, "longer than usual")])

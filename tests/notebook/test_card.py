@@ -135,6 +135,15 @@ def test_the_last_trouble_takes_one_line():
     assert max(map(len, page.values("title"))) > 300
 
 
+def test_an_id_that_is_not_known_yet():
+    """The first answer of an API that is a moment behind is told in our words, with the server's own behind them."""
+    miss = Miss(kind=MissKind.NOT_FOUND, status=200, code="422", message="recordInfo is null")
+    page = Page(live_body([history(miss)], scene(live=True, next_look=2)))
+
+    assert "the API does not know this id yet (code 422: recordInfo is null)" in page.text
+    assert "the API does not know this id yet (code 422: recordInfo is null)" in page.values("title")
+
+
 def test_trouble_of_our_own_is_told():
     """What the store cannot write stands on the card."""
     assert (
