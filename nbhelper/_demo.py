@@ -39,8 +39,7 @@ _SUMMARY = {
     "n": "n",
     "succeeded": "ok",
     "failed": "failed",
-    "success_low": "rate from",
-    "success_high": "to",
+    "success_rate": "success rate",
     "total_s_p50": "median",
     "polls_mean": "looks",
     "credits": "credits",
@@ -163,15 +162,18 @@ def _tables(frame: pd.DataFrame) -> None:
     console.print()
     console.print(_table(frame, _that_fit(console.width), "Tasks (seconds)"))
     summary = _api.summary(frame, by="provider")
-    console.print(_table(summary, _SUMMARY, "Summary"))
+    title = "Summary (success rate with its 95 % interval, times in seconds)"
+    console.print(_table(summary, _that_fit(console.width, _SUMMARY), title))
 
 
-def _that_fit(width: int) -> dict[str, str]:
+def _that_fit(width: int, columns: dict[str, str] = _SHOWN) -> dict[str, str]:
     """The columns that a terminal of this width has room for."""
-    if width >= 132:
-        return _SHOWN
-    left_out = {"queue_s", "run_s", "uncertainty_s", "polls"} | ({"error_message"} if width < 110 else set())
-    return {column: heading for column, heading in _SHOWN.items() if column not in left_out}
+    left_out: set[str] = set()
+    if width < 132:
+        left_out |= {"queue_s", "run_s", "uncertainty_s", "polls"}
+    if width < 110:
+        left_out |= {"error_message", "polls_mean"}
+    return {column: heading for column, heading in columns.items() if column not in left_out}
 
 
 def _table(frame: pd.DataFrame, columns: dict[str, str], title: str) -> Any:
@@ -192,13 +194,13 @@ def _table(frame: pd.DataFrame, columns: dict[str, str], title: str) -> Any:
         table.add_column(
             heading,
             justify="left" if text else "right",
-            no_wrap=True,
-            overflow="ellipsis",
+            no_wrap=not shrinks,  # rich makes only columns narrower that might wrap; their texts do not
             min_width=min(8, width) if shrinks else width,
             max_width=40 if shrinks else None,
         )
     for record, row in zip(records, rows, strict=True):
-        table.add_row(*map(Text, row), style="red" if record.get("outcome") == "failed" else "")
+        cells = [Text(words, no_wrap=True, overflow="ellipsis") for words in row]
+        table.add_row(*cells, style="red" if record.get("outcome") == "failed" else "")
     return table
 
 
@@ -207,8 +209,8 @@ def _cell(column: str, value: Any, row: Mapping[Any, Any]) -> str:
         return "-"
     if column == "cost":
         return f"{value:.3f} {row.get('currency') or ''}".strip()
-    if column in {"success_low", "success_high"}:
-        return f"{value:.0%}"
+    if column == "success_rate":
+        return f"{value:.0%} ({100 * row['success_low']:.0f}-{row['success_high']:.0%})"
     if column == "polls_mean":
         return f"{value:.1f}"
     if isinstance(value, float):

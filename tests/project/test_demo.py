@@ -1,13 +1,17 @@
 """`nbhelper demo`: the main job end to end, as a stranger runs it."""
 
 import hashlib
+import io
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 import nbhelper as nbh
+from nbhelper._demo import _SUMMARY, _table, _that_fit
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +85,21 @@ def test_the_tables_fit_a_terminal(tmp_path):
     assert "The tables agree with what the emulator did." in done.stdout
     assert "Summary" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize("width", [140, 110, 80])
+def test_what_is_cut_in_a_table_says_so(demo, width):
+    """In a narrow terminal the long texts end in an ellipsis, and the numbers on their right are whole."""
+    folder, _ = demo
+    frame = nbh.read_csv(folder / "nbhelper-demo" / "timings.csv")
+    out = io.StringIO()
+    console = Console(file=out, width=width)
+
+    console.print(_table(frame, _that_fit(width), "Tasks"))
+    console.print(_table(nbh.summary(frame, by="provider"), _that_fit(width, _SUMMARY), "Summary"))
+
+    lines = out.getvalue().splitlines()
+    refused = next(line for line in lines if " kie " in line and "failed" in line)
+    assert "…" in next(line for line in lines if "aigptimage" in line)
+    assert refused.rstrip().endswith("…" if width > 80 else " 0")
+    assert any(re.search(r"^ kie +3 +2 +1 +67% \(21-94%\) .* 0\.040 *$", line) for line in lines)
