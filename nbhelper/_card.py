@@ -10,7 +10,7 @@ import html
 import math
 from collections.abc import Sequence
 
-from ._card_scene import CLASSES, Money, Scene, class_of, cut, escaped, name_of
+from ._card_scene import CLASSES, Money, Scene, class_of, cut, escaped, middled, name_of
 from ._card_style import CARD
 from ._card_tiles import tiles
 from ._history import History
@@ -326,10 +326,12 @@ def _row(history: History, scene: Scene, *, prefix: bool) -> str:
         word += f" {min(99, round(progress * 100))} %"
     name = name_of(history)
     title = f"{name} ({history.task})" if name != history.task.id and history.created else name
-    origin = f'<span class="dim">{escaped(history.task.provider)} ·</span> ' if prefix else ""
+    provider = history.task.provider
+    told = not prefix or name.casefold().endswith(provider.casefold())  # as the names of a grid over APIs do
+    origin = "" if told else f'<span class="dim">{escaped(provider)} ·</span> '
     ended = ' class="ended"' if _rank(history) == _ENDED_BADLY else ""
     return (
-        f'<tr{ended}><td class="c1" title="{escaped(title, 2200)}">{origin}{escaped(name, 90)}</td>'
+        f'<tr{ended}><td class="c1" title="{escaped(title, 2200)}">{middled(name, 90, origin)}</td>'
         f'<td class="c2 {klass}"><span aria-hidden="true">{GLYPHS.get(state, "◌")}</span> {escaped(word)}</td>'
         f'<td class="c3 dim">{"" if spent is None else seconds(spent)}</td>'
         f"{cut(detail(history, scene.now), 160, 'td', 'c4 dim')}</tr>"

@@ -83,6 +83,26 @@ def cut(text: object, limit: int, tag: str = "span", klass: str = "", *, title: 
     return f"<{tag}{f' class={chr(34)}{klass}{chr(34)}' if klass else ''}{hint}>{html.escape(shown)}</{tag}>"
 
 
+_TAIL = 10
+"""Characters at a name's end that stay in sight: there the names of a grid differ."""
+
+
+def middled(text: object, limit: int, before: str = "") -> str:
+    """A name that gives way in its middle where it has no room; without styles it is whole.
+
+    Args:
+        text: The name.
+        limit: Its most characters in the markup.
+        before: Markup ahead of it, on the same line.
+    """
+    name = clean(text, 1000)
+    if len(name) > limit:
+        name = f"{name[: limit - _TAIL - 1]}…{name[-_TAIL:]}"
+    at = len(name) - _TAIL if len(name) > 2 * _TAIL else len(name)
+    head, tail = html.escape(name[:at]), html.escape(name[at:])
+    return f'<span class="mid"><span>{before}{head}</span><span>{tail}</span></span>'
+
+
 def name_of(history: History) -> str:
     """What a person calls a task: its label, else its prompt, else its id."""
     if history.task.label:

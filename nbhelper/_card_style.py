@@ -62,6 +62,8 @@ padding:0 7px;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}}
 border:0}}
 .nbh table.rows td{{padding:0 12px 0 0;line-height:22px;border:0;text-align:left;vertical-align:baseline;
 overflow:hidden;text-overflow:ellipsis;white-space:nowrap;background:none;max-width:none}}
+.nbh .mid{{display:flex;min-width:0}}.nbh .mid>*{{white-space:pre;flex:none}}
+.nbh .mid>:first-child{{flex:0 1 auto;min-width:0;overflow:hidden;text-overflow:ellipsis}}
 .nbh table.rows tr{{background:none!important;border:0}}
 .nbh table.rows td.c2{{width:116px}}.nbh table.rows td.c3{{width:66px;text-align:right}}
 .nbh table.rows td.c4{{width:36%;padding-right:0}}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from ._card_scene import Scene, escaped, name_of
+from ._card_scene import Scene, escaped, middled, name_of
 from ._history import History
 from ._preview import Thumbnail, can_preview
 from ._terminal import size
@@ -153,7 +153,7 @@ def _link(saved: Saved, scene: Scene, words: str = "") -> str:
     relative = _relative(path, scene)
     weight = size(saved.n_bytes or 0)
     title = escaped(f"{relative}, {weight}", 500)
-    shown = escaped(words or f"{path.name}, {weight}", 90)
+    shown = middled(words, 90) if words else escaped(f"{path.name}, {weight}", 90)
     if scene.live or relative.startswith("..") or Path(relative).is_absolute():
         return f'<span title="{title}">{shown}</span>'
     return f'<a href="{escaped(quote(os.fsencode(relative.replace(os.sep, "/"))), 2000)}" title="{title}">{shown}</a>'

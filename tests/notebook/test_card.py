@@ -296,6 +296,27 @@ def test_what_goes_on_is_not_over(word, head, spoken):
     assert Page(final_words(histories)).text == f"The watch has ended, {spoken}"
 
 
+def test_names_that_differ_at_their_end_are_told_apart():
+    """In rows and captions a long name gives way in its middle, its end apart; the title has it whole."""
+    name = "an owl, studio light, gpt-image-2-text-to-image, 2K"
+    files = (saved(0, "a.png"),)
+    histories = [done(*files, label=name), done(ident="t-2", label="short")]
+    drawn = card(histories, scene(thumbnails=thumbs("a.png")))
+
+    assert drawn.count("<span>an owl, studio light, gpt-image-2-text-to</span><span>-image, 2K</span>") == 2
+    assert f"{name} (kie:t-1)" in Page(drawn).values("title")
+    assert "<span>short</span><span></span>" in drawn
+
+
+def test_the_provider_is_said_once():
+    """Among several APIs a row begins with its provider, but for a name that ends with it."""
+    histories = [done(label="an owl, kie"), done(label="a fox", ident="t-2"), done(label="x", provider="tripo")]
+    text = Page(card(histories, scene())).text
+
+    assert "kie · a fox" in text
+    assert "kie · an owl" not in text
+
+
 def test_a_file_outside_the_notebook_s_folder_is_no_link():
     """Jupyter serves what lies below the notebook; anything else is a path."""
     files = (Saved(name="out0", file="/elsewhere/a.png", kind="image", n_bytes=5),)
