@@ -296,7 +296,8 @@ class _Sum:
         """The same after more looks."""
         values, facts = self.values.copy(), history.facts
         state = str(facts.latest.state) if facts.latest else None
-        now = (history.events[-1].seq, state, facts.polls, facts.misses, facts.rate_limited)
+        last = history.events[-1].seq if history.events else 0  # asked for twice before the first look
+        now = (last, state, facts.polls, facts.misses, facts.rate_limited)
         for place, value in zip(_PLACES, now, strict=True):
             values[place] = value
         return _Sum(self.source, values, facts.skew_s)

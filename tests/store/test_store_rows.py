@@ -60,6 +60,14 @@ def content(store):
 # Tasks and observations
 
 
+def test_a_task_that_nobody_has_looked_at_is_opened_again(store):
+    """Watches of one new task that begin before its first look, and are written together: one row."""
+    asked = [store.open_task(Task("kie", "t1"), ORIGIN) for _ in range(4)]
+
+    assert len({future.result().uid for future in asked}) == 1
+    assert len(store.rows()) == 1
+
+
 def test_nothing_is_made_by_reading(store):
     """Reading a store that does not exist gives nothing and makes nothing."""
     assert store.rows() == store.histories() == store.event_rows() == store.output_rows() == []
