@@ -299,8 +299,10 @@ class Proxy:
         try:
             while (asked := await _request(reader)) is not None:
                 await self._answer(asked, reader, writer)
-        except (_Gone, OSError, EOFError, ValueError, asyncio.LimitOverrunError, asyncio.CancelledError):
-            pass  # the client has gone, or sent what is no request, or the server closes
+        except asyncio.CancelledError:
+            writer.transport.abort()  # the server closes, and does not wait for a client that may not read
+        except (_Gone, OSError, EOFError, ValueError, asyncio.LimitOverrunError):
+            pass  # the client has gone, or sent what is no request
         finally:
             self._tasks.discard(task)
             writer.close()

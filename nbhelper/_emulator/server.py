@@ -235,9 +235,14 @@ class Server:
                 await self._proxy.close()
 
     async def _hang_up(self) -> None:
-        """Close the connections that uvicorn's patience did not see end: they would outlive their loop, half open."""
+        """End what uvicorn's patience did not see end, and what began as it closed: both would outlive their loop."""
+        await asyncio.sleep(0)  # a connection accepted just now is known from here on
         for connection in tuple(self._uvicorn.server_state.connections):
             connection.transport.abort()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
         await asyncio.sleep(0)
 
     def _owner(self, path: str) -> Api:

@@ -132,7 +132,7 @@ def test_export_writes_the_table(mill, capsys, tmp_path):
     code, out, _ = call(capsys, "export", "t.csv", "--since", "1h", "--outcome", "failed")
 
     assert code == 0
-    assert out == f"1 task in {tmp_path / 't.csv'}\n"
+    assert out == f"1 task of {tmp_path / 'nbhelper-data'} in {tmp_path / 't.csv'}\n"
     assert list(nbh.read_csv("t.csv")["task_id"]) == ["job-2"]
 
 

@@ -307,7 +307,6 @@ BAD_CALLS = {
     "to_frame numbers": (lambda: nbh.to_frame([1]), "one of them is int"),
     "to_frame None": (lambda: nbh.to_frame(None), "not NoneType"),
     "summary list": (lambda: nbh.summary([1]), "takes a DataFrame"),
-    "summary None": (lambda: nbh.summary(None), "takes a DataFrame"),
     "summary column": (lambda: nbh.summary(nbh.to_frame([]), by="modle"), "model"),
     "to_csv None": (lambda: nbh.to_csv(None, "x.csv"), "takes a DataFrame"),
     "to_csv folder": (lambda: nbh.to_csv(nbh.to_frame([]), "."), "folder|file"),
