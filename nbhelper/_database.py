@@ -127,6 +127,8 @@ class Database:
                 return False
             self._examine()
             self._known = self._identity()
+            if self._unchecked:  # only now: what is checked is the file that is known
+                threading.Thread(target=self._check, name="nbhelper-check", daemon=True).start()
             return True
 
     @property
@@ -180,8 +182,6 @@ class Database:
                     self._migrate()
         if self.newer:
             self._note(f"{self.path} was written by a newer nbhelper: it is read and never written. Upgrade nbhelper.")
-        if self._unchecked:
-            threading.Thread(target=self._check, name="nbhelper-check", daemon=True).start()
 
     def _note(self, line: str) -> None:
         if line not in self.notes:

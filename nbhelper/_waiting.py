@@ -8,7 +8,9 @@ end waits for it too. A bare lock waits inside the interpreter: it is taken or i
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -41,3 +43,17 @@ def result_of(future: Future[T]) -> T:
     while not bell.wait(_SLICE):
         pass
     return future.result()
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let no further interrupt in for as long as a line takes to write."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not the main thread, and no interrupt comes to any other
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)

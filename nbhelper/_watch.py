@@ -21,7 +21,7 @@ from ._page import alarm, need_a_thread
 from ._poller import Identity, Poller, identity
 from ._session import Connection
 from ._values import Event, Mark, MarkWord, Miss, Outcome, Seen, Snapshot, State, Task
-from ._waiting import Bell
+from ._waiting import Bell, undisturbed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -329,13 +329,15 @@ class Watch:
         try:
             yield
         except KeyboardInterrupt:
-            going = [e.history.created for e in self._entries.values() if not e.over]
-            unsent = going.count(False)
-            still = f"{_tasks(going.count(True))} still watched{f', {unsent} still to be submitted' if unsent else ''}"
-            print(  # noqa: T201  # the one line that a person who interrupts needs
-                f"Interrupted the wait; {still} in the background. w.result() waits again, w.stop() ends the "
-                f"{'submitting and ' if unsent else ''}watching; the tasks themselves go on and may be billed.",
-            )
+            with undisturbed():  # an impatient second interrupt must not swallow what a person needs now
+                going = [e.history.created for e in self._entries.values() if not e.over]
+                unsent = going.count(False)
+                rest = f", {unsent} still to be submitted" if unsent else ""
+                still = f"{_tasks(going.count(True))} still watched{rest}"
+                print(  # noqa: T201  # the one line
+                    f"Interrupted the wait; {still} in the background. w.result() waits again, w.stop() ends the "
+                    f"{'submitting and ' if unsent else ''}watching; the tasks themselves go on and may be billed.",
+                )
             raise
 
     def _late(self, limit: float | None) -> str:
