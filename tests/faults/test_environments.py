@@ -346,7 +346,9 @@ def test_g25_threads_print_nowhere(kernel, factory):
     for n in range(10):
         sent = kernel.run(f"import time; time.sleep(0.1); print({n})", cell=f"c{n}")
         mine = [m for m in sent if m["msg_type"] in {"stream", "display_data", "execute_result", "error"}]
-        assert [m["content"].get("text") for m in mine] == [f"{n}\n"]
+        # A kernel may send what one `print` writes as one message or as two: it flushes by the clock.
+        assert {m["msg_type"] for m in mine} == {"stream"}
+        assert "".join(m["content"]["text"] for m in mine) == f"{n}\n"
     assert kernel.value("print(w.result(20).outcome)") == "succeeded"
     kernel.until(frozen("busy"))
 
