@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from ._gate import Gate
 from ._http import Forbidden, Http, Unreached
 from ._providers.contract import Batch
-from ._providers.reader import fill, look_request, read, read_batch
+from ._providers.reader import read, read_batch
+from ._providers.templates import fill, look_request
 from ._session import Connection
 from ._text import clean
 from ._values import Miss, MissKind, Snapshot, Task

@@ -27,7 +27,8 @@ from ._looks import Looks
 from ._pace import JITTER, pause
 from ._page import aside
 from ._past import Past
-from ._providers.reader import fill, read_link
+from ._providers.reader import read_link
+from ._providers.templates import fill
 from ._save import ELSEWHERE, Place, Turns, save_bytes, save_link
 from ._session import Connection
 from ._text import clean

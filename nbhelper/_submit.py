@@ -17,7 +17,9 @@ from ._engine import Engine, engine
 from ._errors import BadInput, NbhelperError, StoreError, SubmitFailed, SubmitUnknown
 from ._http import CREATE_DEADLINE, Forbidden, Unreached, Upload
 from ._providers.contract import Endpoint, HttpReply, HttpRequest, Provider
-from ._providers.reader import fill, find, read_created
+from ._providers.paths import find
+from ._providers.reader import read_created
+from ._providers.templates import fill
 from ._session import Connection, connection, fingerprint, store
 from ._text import clean, kind_of, nearest
 from ._uploads import uploads_of

@@ -368,7 +368,7 @@ class Provider:
         self._check_paths()
 
     def _check_paths(self) -> None:
-        from .reader import compiled
+        from .paths import compiled
 
         named = {name: getattr(self, name) for name in PATHS}
         named |= {f"state[{i}]": path for i, path in enumerate(self.state)}

@@ -17,7 +17,7 @@ from nbhelper import _engine, _gate, _history, _pace
 from nbhelper._history import History, verdict
 from nbhelper._pace import pause
 from nbhelper._providers.contract import HttpReply
-from nbhelper._providers.reader import retry_after
+from nbhelper._providers.scalars import retry_after
 from nbhelper.types import Miss, MissKind, Snapshot, State, Task
 
 T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)
