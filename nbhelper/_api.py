@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from datetime import date as datetime_date
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from ._filter import Filter
     from ._gallery import Gallery
     from ._history import History
     from ._prices import Price
@@ -215,10 +217,8 @@ def tasks(
     """
     from ._tables import frame_of_columns
 
-    book = _session.store()
-    provider = _known(book, provider)
-    found = book.columns(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
-    return _told(book, frame_of_columns(found, book.prices()))
+    book, wanted = _wanted(since, until, provider, experiment, outcome)
+    return _told(book, frame_of_columns(book.columns(wanted), book.prices()))
 
 
 def pending(
@@ -244,9 +244,8 @@ def pending(
     from ._resume import pending_rows
     from ._tables import TASKS, frame_of, tasks_frame
 
-    book = _session.store()
-    provider = _known(book, provider)
-    rows = pending_rows(book, since=since, until=until, provider=provider, experiment=experiment)
+    book, wanted = _wanted(since, until, provider, experiment)
+    rows = pending_rows(book, wanted)
     frame = tasks_frame(rows, book.prices())
     why = frame_of({"pending": [row["pending"] for row in rows]}, {"pending": "string"})
     frame.insert(list(TASKS).index("label") + 1, "pending", why["pending"])
@@ -263,10 +262,8 @@ def events(
     """One row per observation of the tasks that `tasks()` with the same filters has."""
     from ._tables import events_frame
 
-    book = _session.store()
-    provider = _known(book, provider)
-    rows = book.event_rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
-    return _told(book, events_frame(rows))
+    book, wanted = _wanted(since, until, provider, experiment, outcome)
+    return _told(book, events_frame(book.event_rows(wanted)))
 
 
 def outputs(
@@ -279,23 +276,33 @@ def outputs(
     """One row per result file of the tasks that `tasks()` with the same filters has."""
     from ._tables import outputs_frame
 
+    book, wanted = _wanted(since, until, provider, experiment, outcome)
+    return _told(book, outputs_frame(book.output_rows(wanted)))
+
+
+def _wanted(
+    since: object, until: object, provider: object, experiment: object, outcome: object = None
+) -> tuple[Store, Filter]:
+    """The store, and the filter of a table of it: all that needs no file is checked before one is opened."""
+    from ._filter import Filter
+
+    wanted = Filter.of(
+        datetime.now(UTC), since=since, until=until, provider=provider, experiment=experiment, outcome=outcome
+    )
     book = _session.store()
-    provider = _known(book, provider)
-    rows = book.output_rows(since=since, until=until, provider=provider, experiment=experiment, outcome=outcome)
-    return _told(book, outputs_frame(rows))
+    return book, replace(wanted, provider=_known(book, wanted.provider))
 
 
-def _known(book: Store, provider: Any) -> Any:
-    """The filter, each of whose names is registered or has tasks here: a slip would give an empty table."""
+def _known(book: Store, asked: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The names, each of them registered or with tasks here: a slip would give an empty table."""
     from ._providers import get, names
 
-    if not isinstance(provider, Iterable):
-        return provider  # None, or what the store refuses
-    asked = [provider] if isinstance(provider, str) else list(provider)
-    known = [*names()]
-    if any(name not in known for name in asked):
-        known += book.providers()
-    return [name if name in known else get(name).name for name in asked]
+    if asked is None:
+        return None
+    known = {*names()}
+    if not known.issuperset(asked):
+        known |= book.providers()
+    return tuple(name if name in known else get(name).name for name in asked)
 
 
 def _told(book: Store, frame: pd.DataFrame) -> pd.DataFrame:
@@ -407,6 +414,7 @@ def to_frame(histories: Iterable[History] | Watch | pd.DataFrame) -> pd.DataFram
     Raises:
         BadInput: Something else than histories.
     """
+    from ._filter import Filter
     from ._history import History as Kind
     from ._tables import to_frame as frame_of
 
@@ -422,7 +430,7 @@ def to_frame(histories: Iterable[History] | Watch | pd.DataFrame) -> pd.DataFram
             raise BadInput(f"to_frame() takes a list of histories; one of them is {type(item).__name__}.")
         found.append(item)
     book = _session.store()
-    known = {str(row["uid"]): row for row in book.rows(uids=[history.uid for history in found])}
+    known = {str(row["uid"]): row for row in book.rows(Filter(uids=tuple(history.uid for history in found)))}
     return frame_of(found, known=known, folder=book.folder, prices=book.prices())
 
 

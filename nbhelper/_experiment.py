@@ -17,6 +17,7 @@ from ._creates import Create as Row
 from ._errors import BadInput, StoreError
 from ._experiment_lock import Lock
 from ._experiment_watch import ExperimentWatch
+from ._filter import Filter
 from ._history import History
 from ._page import need_a_machine
 from ._providers import get
@@ -382,7 +383,7 @@ class Experiment:
     def _frame(self, store: Store) -> pd.DataFrame:
         from ._tables import tasks_frame
 
-        stored = {str(row["uid"]): row for row in store.rows(experiment=self.name)}
+        stored = {str(row["uid"]): row for row in store.rows(Filter(experiment=(self.name,)))}
         rows = []
         for slot in self._slots(store):
             row = stored.get(slot.row.uid) if slot.row is not None and slot.row.state != "begun" else None

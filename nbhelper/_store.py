@@ -18,14 +18,14 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar
 
 from . import _creates, _listing
 from ._codec import dumps, iso, loads
 from ._database import FOLDER, Database
 from ._errors import StoreError
+from ._filter import EVERYTHING, Filter
 from ._history import History
-from ._listing import Wanted
 from ._price_list import PRICES
 from ._prices import Price, as_row, from_row, place_of
 from ._rows import Row, Rows, notes_of, uid_of
@@ -260,18 +260,18 @@ class Store:
         with self._database.reading() as db:
             return _listing.providers(db) if db else set()
 
-    def rows(self, **wanted: Unpack[Wanted]) -> list[Row]:
-        """What `tasks()` shows, one row per task, newest last; the keywords are those of `Wanted`."""
+    def rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
+        """What `tasks()` shows, one row per task, newest last."""
         with self._database.reading() as db:
-            return _listing.told(self._rows, _listing.summaries(self._rows, db, wanted), self._again)
+            return _listing.told(self._rows, _listing.summaries(db, wanted), self._again)
 
-    def columns(self, **wanted: Unpack[Wanted]) -> Iterator[_listing.Columns]:
+    def columns(self, wanted: Filter = EVERYTHING) -> Iterator[_listing.Columns]:
         """The same some thousand rows at a time, as columns: 100,000 tasks take little memory and time.
 
         All of them are of one moment, that of the call.
         """
         with self._database.reading() as db:
-            found = _listing.summaries(self._rows, db, wanted)
+            found = _listing.summaries(db, wanted)
         return _listing.columns(self._rows, found, self._again)
 
     def _again(self, uid: str) -> Row | None:
@@ -288,18 +288,18 @@ class Store:
         with self._database.reading() as db:
             return _listing.models(db, uids) if db else {}
 
-    def histories(self, **wanted: Unpack[Wanted]) -> list[History]:
-        """The histories of `rows(**wanted)`, but for creates that have no id yet."""
+    def histories(self, wanted: Filter = EVERYTHING) -> list[History]:
+        """The histories of `rows(wanted)`, but for creates that have no id yet."""
         with self._database.reading() as db:
             return _listing.histories(self._rows, db, wanted)
 
-    def event_rows(self, **wanted: Unpack[Wanted]) -> list[Row]:
-        """Every observation of `rows(**wanted)`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
+    def event_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
+        """Every observation of `rows(wanted)`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
         with self._database.reading() as db:
             return _listing.events(self._rows, db, wanted)
 
-    def output_rows(self, **wanted: Unpack[Wanted]) -> list[Row]:
-        """Every saved file of `rows(**wanted)`, by the newest word about it, its path as the store keeps it."""
+    def output_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
+        """Every saved file of `rows(wanted)`, by the newest word about it, its path as the store keeps it."""
         with self._database.reading() as db:
             return _listing.outputs(self._rows, db, wanted)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._engine import Engine
 from ._errors import BadInput, StoreError, WatchTimeout
+from ._filter import Filter
 from ._history import History
 from ._page import alarm, need_a_thread
 from ._poller import Identity, Poller, identity
@@ -228,7 +229,7 @@ class Watch:
         if self._store is not None:
             with suppress(StoreError):  # what was set cannot be read; the published prices hold
                 prices = self._store.prices()
-                stored = self._store.rows(uids=[h.uid for h in histories])
+                stored = self._store.rows(Filter(uids=tuple(h.uid for h in histories)))
                 told = {row["uid"]: {name: row[name] for name in ("endpoint", "model")} for row in stored}
         return costs_of([row_of(h, **told.get(h.uid, {})) for h in histories], prices)
 

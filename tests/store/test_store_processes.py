@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from nbhelper import StoreError
+from nbhelper._filter import Filter
 from nbhelper._store import FOLDER, Store
 from nbhelper._values import Mark, MarkWord, Task
 
@@ -70,7 +71,7 @@ def test_busy_neighbours_starve_nobody(python, tmp_path):
             neighbour.kill()
             neighbour.communicate()
 
-    assert len(store.rows(provider="kie")) == 24
+    assert len(store.rows(Filter(provider=("kie",)))) == 24
     store.close()
 
 
@@ -197,7 +198,7 @@ def test_many_threads_share_a_store(tmp_path):
             longer = history.add(Mark(word=MarkWord.WATCHING), datetime.now(UTC))
             store.append(history.uid, longer.events, summary=longer).result()
             assert len(store.load(history.uid).events) == 1
-            assert len(store.rows(provider="kie")) >= n
+            assert len(store.rows(Filter(provider=("kie",)))) >= n
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
