@@ -60,6 +60,15 @@ def mill(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mill]:
     assert made.server.faults == []
 
 
+@pytest.fixture(scope="module")
+def factory() -> Iterator[Mill]:
+    """The tests' own API, for a whole module."""
+    made = Mill()
+    yield made
+    made.close()
+    assert made.server.faults == []
+
+
 @pytest.fixture
 def emulator(isolated: Path) -> Iterator[nbh.Emulator]:
     """All seven APIs, a thousand times as fast as the real ones."""

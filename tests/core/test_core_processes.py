@@ -7,9 +7,9 @@ import time
 from textwrap import dedent
 
 import pytest
-from support.mill import DONE, WORKING, later, png, silence
+from support.mill import DONE, KEY, WORKING, later, png, silence
 from support.raw_server import reply
-from support.scripts import run, start
+from support.scripts import run, starting
 from support.waiting import until
 
 import nbhelper as nbh
@@ -29,17 +29,8 @@ MILL = dedent("""
 @pytest.fixture
 def script(mill, tmp_path):
     """Begin a script in which the mill is registered."""
-    begun = []
-
-    def begin(code, *arguments):
-        process = start(MILL + dedent(code), mill.root, *arguments, cwd=tmp_path, MILL_API_KEY="mill-key-1234567890")
-        begun.append(process)
-        return process
-
-    yield begin
-    for process in begun:
-        process.kill()
-        process.communicate()
+    with starting(MILL, mill.root, cwd=tmp_path, MILL_API_KEY=KEY) as begin:
+        yield begin
 
 
 WAITS = {

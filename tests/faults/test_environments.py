@@ -206,14 +206,6 @@ def test_interrupt_anywhere(mill, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def factory():
-    made = Mill()
-    yield made
-    made.close()
-    assert made.server.faults == []
-
-
-@pytest.fixture(scope="module")
 def library(tmp_path_factory):
     """A copy of the library that a test may change."""
     folder = tmp_path_factory.mktemp("copy")

@@ -11,7 +11,7 @@ from textwrap import dedent
 import pytest
 from support.mill import DONE, KEY, WORKING, png, reset, silence
 from support.raw_server import reply
-from support.scripts import start
+from support.scripts import starting
 from support.waiting import until
 
 import nbhelper as nbh
@@ -41,17 +41,8 @@ MILL = dedent("""
 @pytest.fixture
 def script(mill, tmp_path):
     """Begin a script in which the mill is registered."""
-    begun = []
-
-    def begin(code, *arguments):
-        process = start(MILL + dedent(code), mill.root, *arguments, cwd=tmp_path, MILL_API_KEY=KEY)
-        begun.append(process)
-        return process
-
-    yield begin
-    for process in begun:
-        process.kill()
-        process.communicate()
+    with starting(MILL, mill.root, cwd=tmp_path, MILL_API_KEY=KEY) as begin:
+        yield begin
 
 
 def said(process, code=0):

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-from support.mill import Mill
 
 
 def _missing(reason):
@@ -44,15 +43,6 @@ def browser():
         found = play.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         yield found.new_context()  # one for all pages, so that Jupyter's scripts are fetched once
         found.close()
-
-
-@pytest.fixture(scope="module")
-def factory():
-    """The tests' own API, for a whole module."""
-    made = Mill()
-    yield made
-    made.close()
-    assert made.server.faults == []
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from kernels import SETUP, WIDGET, Kernel, frozen, of
-from support.mill import DONE, QUEUED, WORKING, Mill, png, sha256
+from support.mill import DONE, QUEUED, WORKING, png, sha256
 from support.raw_server import reply
 from support.waiting import until
 
@@ -13,14 +13,6 @@ pytestmark = pytest.mark.kernel
 
 DATA = png(300_000)
 TAG = {"etag": '"v1"', "accept-ranges": "bytes"}
-
-
-@pytest.fixture(scope="module")
-def factory():
-    made = Mill()
-    yield made
-    made.close()
-    assert made.server.faults == []
 
 
 @pytest.fixture(scope="module")
