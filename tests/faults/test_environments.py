@@ -198,7 +198,7 @@ def test_interrupt_anywhere(mill, tmp_path):
 
     assert {code for code, _, _ in seen} <= {0, 130}
     assert {err for _, err, _ in seen} == {""}
-    assert max(seconds for *_, seconds in seen) < 4
+    assert max(seconds for *_, seconds in seen) < 10
     assert [len(h.files) for h in final] == [1] * 4
 
 
@@ -253,7 +253,7 @@ def test_g17_interrupt(kernel, factory, moment):
         kernel.manager.interrupt_kernel()
     sent = kernel.finish(asked)
 
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10
     # Interrupted while it shows the first one, IPython itself writes the word and no traceback.
     assert raised(sent) == ["KeyboardInterrupt"] or printed(sent).endswith("KeyboardInterrupt")
     lines = [line for line in printed(sent).splitlines() if line not in {"", "ready", "KeyboardInterrupt"}]

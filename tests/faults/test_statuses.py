@@ -68,17 +68,17 @@ def wait_after(mill):
 
 def test_c01_retry_after(mill):
     """The next look comes after what the server asked for, and when it is due is known meanwhile."""
-    handle = watch(mill.job(said(429, retry_after="0.7"), DONE))
+    handle = watch(mill.job(said(429, retry_after="1.5"), DONE))
     until(lambda: misses(handle[0]))
     poller = next(iter(_engine.engine().pollers.values()))
     shown = (poller.next_at - datetime.now(UTC)).total_seconds()
 
-    history = handle.result(10)
+    history = handle.result(30)
 
     assert sound(history, mill)
-    assert 0.7 <= wait_after(mill) < 3
-    assert 0 < shown < 1
-    assert looks(history)[0].retry_after == 0.7
+    assert 1.5 <= wait_after(mill) < 10
+    assert 0 < shown <= 1.6
+    assert looks(history)[0].retry_after == 1.5
     assert history.facts.rate_limited == 1
 
 
@@ -93,7 +93,7 @@ def test_c02_retry_after_as_a_date(mill):
     history = passes(mill, said(429, **dates), kind="rate_limited")
 
     assert looks(history)[0].retry_after == 1
-    assert 1 <= wait_after(mill) < 4
+    assert 1 <= wait_after(mill) < 10
 
 
 def grown(*seen, every=2.0):
@@ -164,7 +164,7 @@ def test_c04_nonsense_waits_no_longer(mill):
     found = each(mill, {wish: said(429, retry_after=wish) for wish in wishes})
 
     assert found == dict.fromkeys(wishes, "rate_limited")
-    assert max(mill.gaps()) < 3
+    assert max(mill.gaps()) < 10
 
 
 def test_c05_one_limit_for_all(mill):

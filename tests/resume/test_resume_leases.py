@@ -115,7 +115,7 @@ def test_another_process_takes_over_from_one_that_was_killed(mill, other):
     handle = watch("mill:x")
     until(lambda: handle[0].facts.polls >= 3)
     other.kill()
-    other.wait(10)
+    other.wait(30)
     finish(mill)
 
     mine = handle.result(20)  # less than a lease's term
@@ -134,7 +134,7 @@ def test_the_floor_holds_for_a_look_that_died_with_its_process(mill, notebook):
     handle = watch("mill:x")
     until(lambda: len(mill.looks["x"]) == 2)
     process.kill()
-    process.wait(10)
+    process.wait(30)
     killed = time.monotonic()
 
     until(lambda: len(mill.looks["x"]) == 3)
@@ -218,7 +218,7 @@ def test_one_that_only_follows_stops_alone(mill, other):
     until(lambda: handle[0].facts.polls >= 3)
     handle.stop()
 
-    assert str(handle.result(10).outcome) == "stopped"
+    assert str(handle.result(30).outcome) == "stopped"
     assert nbh.tasks()["outcome"].isna().all()
     finish(mill)
     assert shown(other)[-1] == "succeeded ['files-0.png']"

@@ -128,7 +128,7 @@ class RawServer:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="raw-server", daemon=True)
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(30)
 
     @property
     def root(self) -> str:

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], deadline: float = 10.0) -> T:
+def until(condition: Callable[[], T], deadline: float = 30.0) -> T:
     """The condition's first true value.
 
     Raises:
