@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import nbhelper
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +25,7 @@ def test_the_first_forty_lines():
     assert BLOCKS[0] in head + "\n"
 
 
+@pytest.mark.slow
 def test_the_python_blocks_run_in_order(tmp_path):
     """Pasted one after the other into one script, they run on the emulator and save files."""
     script = tmp_path / "readme.py"
