@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 from support.fault_table import pytest_addoption, pytest_configure  # noqa: F401  # pytest takes them as its hooks
 from support.mill import KEY, Mill, provider
+from support.waiting import until
 
 import nbhelper as nbh
+from nbhelper._engine import Engine
 
 LONG = ("browser", "conformance", "kernel", "slow")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -38,8 +41,10 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(_begin, "_warned", set())
     yield tmp_path
     running = _engine._engine
-    if running is not None and running.pollers:
-        running.close()  # what a test left under way ends here
+    if running is not None and running.alive:
+        running.run(asyncio.sleep(0)).result(30)  # what was asked for last has begun
+        if running.pollers or running.senders:
+            _end(running)  # what a test left under way ends here
     for store in _session._state.stores.values():
         store.close()
 
@@ -50,10 +55,16 @@ def fresh_engine(isolated: Path) -> Iterator[None]:
     from nbhelper import _engine
 
     if _engine._engine is not None:
-        _engine._engine.close()
+        _end(_engine._engine)
     yield
     if _engine._engine is not None:
-        _engine._engine.close()
+        _end(_engine._engine)
+
+
+def _end(engine: Engine) -> None:
+    """Close it, however long that takes here: a person who leaves is not kept waiting, but the next test is."""
+    engine.close()
+    until(lambda: not engine.alive)
 
 
 @pytest.fixture

@@ -126,6 +126,7 @@ class RawServer:
         self.port = port
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self._thread = threading.Thread(target=self._serve, name="raw-server", daemon=True)
         self._thread.start()
         assert self._ready.wait(30)
@@ -143,23 +144,31 @@ class RawServer:
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
-        server.close()
-        self._loop.run_until_complete(self._end())
+        self._loop.run_until_complete(self._end(server))
         self._loop.close()
 
-    async def _end(self) -> None:
-        """Cancel what goes on; a connection accepted just now begins only here, and would leave its socket open."""
-        await asyncio.sleep(0)
+    async def _end(self, server: asyncio.Server) -> None:
+        """Cancel what goes on, and close what was accepted just now: a task that never began closes nothing."""
+        for sock in server.sockets:
+            self._loop.remove_reader(sock)
+        await asyncio.sleep(0)  # a server that has closed loses what it accepted a moment before
+        server.close()
         while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for writer in self._open:
+                writer.transport.abort()
             await asyncio.sleep(0)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        n, self.connections = self.connections, self.connections + 1
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conn = Conn(self, self.connections, reader, writer)
+        self.connections += 1
+        self._open[writer] = self._loop.create_task(self._talk(conn, writer))
+
+    async def _talk(self, conn: Conn, writer: asyncio.StreamWriter) -> None:
         try:
-            await self._play(Conn(self, n, reader, writer))
+            await self._play(conn)
         except asyncio.CancelledError:
             writer.transport.abort()  # TLS would wait for the client to take its leave
         except Exception as error:
@@ -168,6 +177,7 @@ class RawServer:
             writer.close()
             with contextlib.suppress(Exception, asyncio.CancelledError):
                 await writer.wait_closed()
+            del self._open[writer]
 
     def close(self) -> None:
         """End it and its connections."""
