@@ -25,8 +25,9 @@ CREATES = [
     ("ailab", {"image": picture(), "index": 0}, "anime"),
     ("ailab-legacy", {"image": picture(), "index": 1}, "anime"),
     ("gptge", {"model": "MiniMax-Hailuo-02", "prompt": "waves"}, "hailuo"),
-    ("tripo", {"type": "text_to_model", "prompt": "an owl"}, None),
-    ("tripo-v3", {"prompt": "a chair", "model": "v2.5-20250123"}, "text-to-model"),
+    # At this speed a link lives for seven seconds, and a busy machine may take longer to fetch two hundred.
+    ("tripo", {"type": "text_to_model", "prompt": "an owl emu:link=600"}, None),
+    ("tripo-v3", {"prompt": "a chair emu:link=600", "model": "v2.5-20250123"}, "text-to-model"),
     ("aigptimage", image("gpt-image-2-text-to-image"), None),
     ("kie", image("google/nano-banana"), None),
 ]
