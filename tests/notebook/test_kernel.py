@@ -128,12 +128,11 @@ def test_pictures_are_sent_only_when_one_arrives(kernel, factory):
     sent += kernel.until(lambda m: "data:image" in str(m["content"]))
     begun = time.monotonic()
     after = []
-    while time.monotonic() - begun < 1.8:
+    while time.monotonic() - begun < 1.8 or not after:
         message = kernel.next(0.5)
         if message is not None:
             after.append(message)
 
-    assert len(after) >= 1
     assert not any("data:image" in str(m["content"]) for m in after)
     factory.jobs["early"][:] = [{**DONE, "files": [file]}]
     kernel.run("w.result(30);")
