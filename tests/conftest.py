@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 from support.fault_table import pytest_addoption, pytest_configure  # noqa: F401  # pytest takes them as its hooks
 from support.mill import KEY, Mill, provider
-from support.waiting import until
+from support.waiting import end
 
 import nbhelper as nbh
-from nbhelper._engine import Engine
 
 LONG = ("browser", "conformance", "kernel", "slow")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -44,7 +43,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     if running is not None and running.alive:
         running.run(asyncio.sleep(0)).result(30)  # what was asked for last has begun
         if running.pollers or running.senders:
-            _end(running)  # what a test left under way ends here
+            end(running)  # what a test left under way ends here
     for store in _session._state.stores.values():
         store.close()
 
@@ -55,16 +54,10 @@ def fresh_engine(isolated: Path) -> Iterator[None]:
     from nbhelper import _engine
 
     if _engine._engine is not None:
-        _end(_engine._engine)
+        end(_engine._engine)
     yield
     if _engine._engine is not None:
-        _end(_engine._engine)
-
-
-def _end(engine: Engine) -> None:
-    """Close it, however long that takes here: a person who leaves is not kept waiting, but the next test is."""
-    engine.close()
-    until(lambda: not engine.alive)
+        end(_engine._engine)
 
 
 @pytest.fixture

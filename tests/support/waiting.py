@@ -22,6 +22,12 @@ def until(condition: Callable[[], T], deadline: float = 30.0) -> T:
     return value
 
 
+def end(engine):
+    """Close an engine, however long that takes: a person who leaves is not kept waiting, but what follows here is."""
+    engine.close()
+    until(lambda: not engine.alive)
+
+
 def finished(emulator, *tasks):
     """Wait until tasks have ended at the emulator, so that the first look sees the end; gives them back."""
     for task in tasks:
