@@ -49,7 +49,7 @@ with nbh.Emulator(speed=40, seed=3) as emulator:
         except nbh.WatchTimeout:
             pass
         most = max(most, memory().rss)
-        assert time.monotonic() - begun < 100
+        assert time.monotonic() - begun < 200
     spent = time.monotonic() - begun
     ledger = emulator.ledger()
     wrong = []
@@ -73,9 +73,10 @@ with nbh.Emulator(speed=40, seed=3) as emulator:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_two_hundred_tasks_over_all_apis(tmp_path):
     """Two hundred at once: all succeed, files as the ledger has them, floors kept, less than 150 MB more."""
-    done = run(CODE, "200", cwd=tmp_path, timeout=110)
+    done = run(CODE, "200", cwd=tmp_path, timeout=220)
 
     assert done.stderr == ""
     found = json.loads(done.stdout)

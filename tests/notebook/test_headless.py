@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from kernels import variables
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(240)]  # the first of them waits for all
 
 CELLS = (
     "import nbhelper as nbh\nemu = nbh.Emulator(speed=1000)",
@@ -53,7 +53,7 @@ def runs(tmp_path_factory):
             env=variables(folder),
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=220,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return nbformat.read(folder / "book.ipynb", as_version=4)

@@ -14,7 +14,7 @@ from rich.console import Console
 import nbhelper as nbh
 from nbhelper._demo import _SUMMARY, _table, _that_fit
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def runs(tmp_path_factory):
         folder = tmp_path_factory.mktemp("demo")
         done = subprocess.run(
             [sys.executable, "-W", "error", "-m", "nbhelper", "demo", *options],
-            cwd=folder, capture_output=True, text=True, timeout=110,
+            cwd=folder, capture_output=True, text=True, timeout=220,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return folder, done.stdout

@@ -26,12 +26,13 @@ def test_the_first_forty_lines():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_the_python_blocks_run_in_order(tmp_path):
     """Pasted one after the other into one script, they run on the emulator and save files."""
     script = tmp_path / "readme.py"
     script.write_text("\n".join(BLOCKS), "utf-8")
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=110
+        [sys.executable, "-W", "error", str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=220
     )
 
     assert done.returncode == 0, done.stderr
