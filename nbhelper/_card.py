@@ -9,12 +9,13 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
+from datetime import datetime
 
 from ._card_scene import CLASSES, Money, Scene, class_of, cut, escaped, middled, name_of
 from ._card_style import CARD
 from ._card_tiles import tiles
 from ._history import History
-from ._terminal import GLYPHS, detail, elapsed, over, seconds, size, state_of, time_left, trouble, word_of
+from ._terminal import GLYPHS, begun, detail, elapsed, over, seconds, size, state_of, time_left, trouble, word_of
 from ._text import clean
 from ._values import MissKind, Outcome, SaveState, State
 
@@ -136,9 +137,8 @@ def _bar(history: History, klass: str) -> str:
 def _facts(history: History, scene: Scene) -> str:
     parts: list[str] = []
     latest = history.snapshot
-    spent = elapsed(history, scene.now)
-    if spent is not None:
-        parts.append(f"{seconds(spent)}{' elapsed' if history.outcome is None else ''}")
+    if spent := _spent(history, scene.now):
+        parts.append(spent)
     if history.outcome is None and latest is not None:
         if latest.queue_position is not None:
             ahead = latest.queue_position
@@ -152,6 +152,21 @@ def _facts(history: History, scene: Scene) -> str:
     if history.outcome is None and history.facts.trouble is None and scene.live and scene.next_look is not None:
         parts.append(f'<span class="dim">next look in {_whole(scene.next_look)}</span>')
     return _DOT.join(parts)
+
+
+def _spent(history: History, now: datetime) -> str:
+    """How long it took, or takes; where nobody knows its start, how long we have watched."""
+    facts = history.facts
+    span = elapsed(history, now)
+    if facts.created or facts.submitted_at or facts.submitting_at:
+        if span is None or over(history):
+            return "" if span is None else seconds(span)
+        return f"{seconds(span)} elapsed" if history.outcome is None else f"last seen after {seconds(span)}"
+    if facts.first_look_at is None:
+        return ""
+    until = facts.final_at or (facts.last_look_at if history.outcome else None) or now
+    watched = (until - facts.first_look_at).total_seconds()
+    return f"watched for {seconds(watched)}" if watched > 0 else ""
 
 
 def _whole(value: float) -> str:
@@ -262,8 +277,7 @@ def _batch(histories: Sequence[History], scene: Scene) -> str:
         f'<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="{n}" aria-valuenow="{ended}" '
         f'aria-valuetext="{word}" aria-label="all tasks">{bars}</div>'
     )
-    begins = [h.facts.created or h.facts.submitting_at or h.facts.first_look_at for h in histories]
-    known = [b for b in begins if b is not None]
+    known = [begin for h in histories if (begin := begun(h)) is not None]
     ends = [h.facts.final_at or h.facts.last_look_at or scene.now for h in histories]
     parts = []
     if known:

@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ._environment import place
 from ._history import too_new
 from ._text import clean
+from ._timing import timing
 from ._values import Outcome, SaveState, Snapshot, State
 
 if TYPE_CHECKING:
@@ -128,14 +129,21 @@ def _overdue(history: History, now: datetime) -> bool:
     return late > max(_OVERDUE, ((elapsed(history, now) or 0.0) - late) / 2)
 
 
-def elapsed(history: History, now: datetime) -> float | None:
-    """Seconds since the task began, as far as we know; up to its end once that is seen."""
+def begun(history: History) -> datetime | None:
+    """When the task began, else when it was first looked at; on our clock."""
     facts = history.facts
-    begin = facts.created or facts.submitting_at or facts.first_look_at
-    if begin is None:
-        return None
-    end = facts.finished or facts.final_at or (facts.last_look_at if history.outcome else now)
-    return max(0.0, ((end or now) - begin).total_seconds())
+    if facts.created is not None:
+        return facts.created - timedelta(seconds=facts.skew_s or 0.0)
+    return facts.submitted_at or facts.submitting_at or facts.first_look_at
+
+
+def elapsed(history: History, now: datetime) -> float | None:
+    """Seconds since the task began, up to the last look where we stopped; once its end is seen, what the tables say."""
+    facts = history.facts
+    if facts.final_at is not None:
+        return timing(history).total_s
+    begin, end = begun(history), facts.last_look_at if history.outcome else now
+    return max(0.0, (end - begin).total_seconds()) if begin and end else None
 
 
 def detail(history: History, now: datetime) -> str:

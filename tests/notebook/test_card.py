@@ -106,6 +106,18 @@ def test_success_without_a_file_says_so():
     assert "no file in the reply" in Page(card([done()], scene())).text
 
 
+def test_a_start_that_nobody_knows_gives_no_duration():
+    """Of a task that was found running the card says how long it was watched, which is not how long it took."""
+    found = Page(card([history(running(), running(), succeeded())], scene()))
+    sent = Page(card([history(Mark(word=MarkWord.SUBMITTED), running(), succeeded())], scene()))
+    left = Page(card([history(Mark(word=MarkWord.SUBMITTED), running(), Mark(word=MarkWord.STOPPED))], scene()))
+
+    assert "watched for 2.0 s" in found.text
+    assert "1.5 s" in sent.text
+    assert "watched" not in sent.text
+    assert "last seen after 1.0 s" in left.text
+
+
 @pytest.mark.parametrize(
     ("mark", "words"),
     [
