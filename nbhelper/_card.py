@@ -288,7 +288,21 @@ def _batch(histories: Sequence[History], scene: Scene) -> str:
     if files:
         parts.append(f"{len(files):,} file{'s' * (len(files) != 1)}, {size(sum(s.n_bytes or 0 for s in files))}")
     facts = f'<div class="counts">{counts}</div><div class="line">{_DOT.join(parts)}</div>'
-    return top + bar + facts + _rows(histories, scene)
+    return top + bar + facts + _going_on(histories) + _rows(histories, scene)
+
+
+def _going_on(histories: Sequence[History]) -> str:
+    """That tasks which nobody looks at any more go on, and how to look again."""
+    ends = [h.outcome for h in histories if h.created and h.outcome in {Outcome.STOPPED, Outcome.LOST}]
+    if not ends:
+        return ""
+    kinds = " or ".join(sorted(set(map(str, ends)), reverse=True))
+    one, every = len(ends) == 1, len(ends) == len(histories)
+    which = "The tasks" if every else f"The {kinds} task" if one else f"The {len(ends):,} {kinds} tasks"
+    goes = f"{'goes' if one else 'go'} on and may be billed"
+    does = goes if set(ends) == {Outcome.STOPPED} else "may still finish and be billed"
+    again = f'<span class="mono">nbhelper.resume()</span> looks at {"it" if one else "them"} again.'
+    return f'<div class="why">{which} {does}; {again}</div>'
 
 
 def _class_of(word: str) -> str:

@@ -13,6 +13,7 @@ from nbhelper._card import ROWS, card, final_words, live_below, live_body
 from nbhelper._card_scene import Money, Scene
 from nbhelper._card_tiles import EMBED, PICTURES
 from nbhelper._preview import Thumbnail
+from nbhelper._values import NO_ID
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -133,6 +134,34 @@ def test_ends_that_are_ours(mark, words):
     assert words in page.text
     assert mark.note in page.text
     assert "nbhelper.watch()" in page.text
+
+
+GONE = {
+    "all stopped": ("ss", "The tasks go on and may be billed; nbhelper.resume() looks at them again."),
+    "one stopped": ("sd", "The stopped task goes on and may be billed; nbhelper.resume() looks at it again."),
+    "some stopped": ("ssdr", "The 2 stopped tasks go on and may be billed; nbhelper.resume() looks at them again."),
+    "one lost": ("lr", "The lost task may still finish and be billed; nbhelper.resume() looks at it again."),
+    "both": ("lsd", "The 2 stopped or lost tasks may still finish and be billed; nbhelper.resume() looks at them"),
+    "none": ("rd", None),
+    "never sent": ("nd", None),
+}
+
+
+@pytest.mark.parametrize(("kinds", "words"), GONE.values(), ids=GONE)
+def test_ends_that_are_ours_among_many(kinds, words):
+    """A card of many says once that what was stopped or lost goes on, and how to look again."""
+    ends = {
+        "s": (running(), Mark(word=MarkWord.STOPPED)),
+        "l": (running(), Mark(word=MarkWord.LOST)),
+        "d": (succeeded(),),
+        "r": (running(),),
+        "n": (Mark(word=MarkWord.STOPPED),),
+    }
+    histories = [history(*ends[kind], ident=NO_ID if kind == "n" else f"t-{n}") for n, kind in enumerate(kinds)]
+    page = Page(card(histories, scene()))
+
+    assert page.text.count("be billed") == (words is not None)
+    assert (words or "") in page.text
 
 
 def test_the_last_trouble_takes_one_line():
