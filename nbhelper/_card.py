@@ -15,7 +15,20 @@ from ._card_scene import CLASSES, Money, Scene, class_of, cut, escaped, middled,
 from ._card_style import CARD
 from ._card_tiles import tiles
 from ._history import History
-from ._terminal import GLYPHS, begun, detail, elapsed, over, seconds, size, state_of, time_left, trouble, word_of
+from ._terminal import (
+    GLYPHS,
+    begun,
+    detail,
+    elapsed,
+    ends_in,
+    over,
+    seconds,
+    size,
+    state_of,
+    time_left,
+    trouble,
+    word_of,
+)
 from ._text import clean
 from ._values import MissKind, Outcome, SaveState, State
 
@@ -355,8 +368,7 @@ def _row(history: History, scene: Scene, *, prefix: bool) -> str:
     name = name_of(history)
     title = f"{name} ({history.task})" if name != history.task.id and history.created else name
     provider = history.task.provider
-    told = not prefix or name.casefold().endswith(provider.casefold())  # as the names of a grid over APIs do
-    origin = "" if told else f'<span class="dim">{escaped(provider)} ·</span> '
+    origin = "" if not prefix or ends_in(name, provider) else f'<span class="dim">{escaped(provider)} ·</span> '
     ended = ' class="ended"' if _rank(history) == _ENDED_BADLY else ""
     return (
         f'<tr{ended}><td class="c1" title="{escaped(title, 2200)}">{middled(name, 90, origin)}</td>'

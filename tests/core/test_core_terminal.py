@@ -5,6 +5,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from nbhelper import _terminal
@@ -278,6 +279,30 @@ def test_a_hundred_tasks_take_twenty_rows_and_failures_are_among_them():
     assert len(lines) == 1 + _terminal.ROWS + 1
     assert sum("✗" in line for line in lines) == 3
     assert lines[-1].strip() == "and 80 more"
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize(
+    "name",
+    ["an owl in a very old oak tree at night, {}", "夜のとても古い樫の木にいる一羽の梟、ある一羽の梟、{}"],
+    ids=["latin", "wide"],
+)
+def test_long_names_give_way_in_their_middle(name, width):
+    """The names of a grid differ at their ends, which stay in sight, in a terminal and in a log."""
+    histories = [grown(state("running"), ident=n, label=name.format(n)) for n in ("1K", "2K")]
+    said = []
+    Lines(said.append).print(histories)
+
+    for lines in (drawn(histories, width=width).splitlines()[1:], said):
+        assert [line.partition("…")[2].split("K")[0][-1:] + "K" for line in lines] == ["1K", "2K"]
+    assert all(cell_len(line) <= width for line in drawn(histories, width=width).splitlines())
+
+
+def test_a_provider_is_not_said_twice():
+    """A label that ends in its provider's name stands without it, as on the card."""
+    rows = drawn([grown(state("running"), ident=label, label=label) for label in ("an owl, Mill", "an owl, mill #2")])
+
+    assert [row.split()[1:4] for row in rows.splitlines()[1:]] == [["an", "owl,", "Mill"], ["an", "owl,", "mill"]]
 
 
 def test_duplicates_are_one_row():
