@@ -41,6 +41,7 @@ _WORDS = {
     Outcome.STOPPED: "stopped watching",
 }
 _DOT = '<span class="dim"> · </span>'
+_ELSEWHERE = '<span class="dim">looked at by another notebook</span>'
 _PART = "nbh-part mathjax_ignore tex2jax_ignore"
 """Classes of each piece of markup; the last two keep "$5 and $6" in a prompt from being typeset as a formula."""
 
@@ -162,7 +163,9 @@ def _facts(history: History, scene: Scene) -> str:
             parts.append(left)
     parts += _money(scene.money)
     parts += [escaped(w, 90) for w in _files(history)]
-    if history.outcome is None and history.facts.trouble is None and scene.live and scene.next_look is not None:
+    if scene.live and history.uid in scene.elsewhere:
+        parts.append(_ELSEWHERE)
+    elif history.outcome is None and history.facts.trouble is None and scene.live and scene.next_look is not None:
         parts.append(f'<span class="dim">next look in {_whole(scene.next_look)}</span>')
     return _DOT.join(parts)
 
@@ -300,6 +303,8 @@ def _batch(histories: Sequence[History], scene: Scene) -> str:
     files = [s for h in histories for s in h.saves.values() if s.state is SaveState.SAVED]
     if files:
         parts.append(f"{len(files):,} file{'s' * (len(files) != 1)}, {size(sum(s.n_bytes or 0 for s in files))}")
+    if scene.live and (others := sum(h.uid in scene.elsewhere for h in histories)):
+        parts.append(_ELSEWHERE if others == n else f"{others:,} {_ELSEWHERE}")
     facts = f'<div class="counts">{counts}</div><div class="line">{_DOT.join(parts)}</div>'
     return top + bar + facts + _going_on(histories) + _rows(histories, scene)
 

@@ -105,6 +105,7 @@ class Painter:
             live=live,
             emulated=watch.emulated,
             next_look=watch.next_look,
+            elsewhere=watch.elsewhere,
             previews=self.side is not None,
             notes=(*watch.notes, *notes),
             stopping=self.stopping,

@@ -78,6 +78,8 @@ class _Entry:
     over: bool = False
     next_at: datetime | None = None
     note: str = ""
+    elsewhere: bool = False
+    """Whether another process looks at it."""
     parting: bool = False
     """Whether this handle has asked to hear no more of it."""
 
@@ -166,6 +168,7 @@ class Watch:
             entry.history = poller.history
             entry.over = entry.over or poller.over
             entry.note = poller.note
+            entry.elsewhere = poller.elsewhere
             if len(self._entries) == 1:
                 entry.next_at = poller.next_at
             self._part_after_look(key)
@@ -203,6 +206,11 @@ class Watch:
     def emulated(self) -> bool:
         """Whether an emulator answers."""
         return any(entry.connection.emulated for entry in self._entries.values())
+
+    @property
+    def elsewhere(self) -> frozenset[str]:
+        """The rows of the tasks that another notebook looks at; this watch shows what that one sees."""
+        return frozenset(e.history.uid for e in self._entries.values() if e.elsewhere and not e.over)
 
     @property
     def next_look(self) -> float | None:

@@ -1,5 +1,6 @@
 """The card as a pure drawing of histories: what it says, what it leaves out, and that words stay words."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -174,6 +175,28 @@ def test_the_last_trouble_takes_one_line():
     assert "HTTP 502: bad gateway" in page.text
     assert ", trying again in 4 s, 3 misses" in page.text
     assert max(map(len, page.values("title"))) > 300
+
+
+def test_who_looks_is_told_while_it_is_somebody_else():
+    """A live card says that another notebook looks, of one task or of how many; a frozen one does not."""
+    one, two = history(running(), ident="t-1"), history(running(), ident="t-2")
+    theirs = {"live": True, "elsewhere": frozenset({"t-1"})}
+    texts = [
+        Page(live_body(histories, scene(**options))).text
+        for histories, options in (
+            ([one], theirs),
+            ([one, two], theirs),
+            ([one, two], {"live": True, "elsewhere": frozenset({"t-1", "t-2"})}),
+            ([one], {**theirs, "live": False}),
+        )
+    ]
+
+    assert [re.findall(r"[\d,]* ?looked at by another notebook", text) for text in texts] == [
+        [" looked at by another notebook"],
+        ["1 looked at by another notebook"],
+        [" looked at by another notebook"],
+        [],
+    ]
 
 
 def test_an_id_that_is_not_known_yet():
