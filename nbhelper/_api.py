@@ -383,7 +383,13 @@ def set_price(
 
 
 def providers() -> pd.DataFrame:
-    """One row per registered API: where its key was found (never the key), its address, endpoints and docs."""
+    """One row per registered API: where its key was found (never the key), its address, endpoints, limits and docs.
+
+    `floor_s` is the least number of seconds between two looks at one task. `create_limit` is what `Experiment.run()`
+    keeps to at one key, such as `20 in 10 s`; it is missing where the API publishes none, or one for each plan, as
+    aigptimage does: there creates go out four at a time, and the wait that a refusal names is kept. `link_lifetime_s`
+    is how long a result's link works, missing where nobody says.
+    """
     import pandas as pd
 
     from ._providers import get, names
@@ -396,6 +402,7 @@ def providers() -> pd.DataFrame:
             "base_url": _session.base_url(name),
             "endpoints": ", ".join(spec.creates),
             "floor_s": spec.floor,
+            "create_limit": "{} in {:g} s".format(*spec.create_limit) if spec.create_limit else None,
             "link_lifetime_s": spec.lifetime,
             "docs": spec.docs,
         }

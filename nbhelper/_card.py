@@ -41,7 +41,7 @@ _WORDS = {
     Outcome.STOPPED: "stopped watching",
 }
 _DOT = '<span class="dim"> · </span>'
-_ELSEWHERE = '<span class="dim">looked at by another notebook</span>'
+_ELSEWHERE = "looked at by another notebook"
 _PART = "nbh-part mathjax_ignore tex2jax_ignore"
 """Classes of each piece of markup; the last two keep "$5 and $6" in a prompt from being typeset as a formula."""
 
@@ -164,7 +164,7 @@ def _facts(history: History, scene: Scene) -> str:
     parts += _money(scene.money)
     parts += [escaped(w, 90) for w in _files(history)]
     if scene.live and history.uid in scene.elsewhere:
-        parts.append(_ELSEWHERE)
+        parts.append(f'<span class="dim">{_ELSEWHERE}</span>')
     elif history.outcome is None and history.facts.trouble is None and scene.live and scene.next_look is not None:
         parts.append(f'<span class="dim">next look in {_whole(scene.next_look)}</span>')
     return _DOT.join(parts)
@@ -304,7 +304,7 @@ def _batch(histories: Sequence[History], scene: Scene) -> str:
     if files:
         parts.append(f"{len(files):,} file{'s' * (len(files) != 1)}, {size(sum(s.n_bytes or 0 for s in files))}")
     if scene.live and (others := sum(h.uid in scene.elsewhere for h in histories)):
-        parts.append(_ELSEWHERE if others == n else f"{others:,} {_ELSEWHERE}")
+        parts.append(f'<span class="dim">{f"{others:,} " if others < n else ""}{_ELSEWHERE}</span>')
     facts = f'<div class="counts">{counts}</div><div class="line">{_DOT.join(parts)}</div>'
     return top + bar + facts + _going_on(histories) + _rows(histories, scene)
 
