@@ -84,7 +84,7 @@ def final_words(histories: Sequence[History]) -> str:
 
 def _body(histories: Sequence[History], scene: Scene) -> str:
     if not histories:
-        drawn = '<div class="line">Nothing to resume.</div>'
+        drawn = f'<div class="line">{escaped(scene.nothing, 400)}</div>'
     else:
         drawn = _single(histories[0], scene) if len(histories) == 1 else _batch(histories, scene)
     notes = "".join(f'<div class="why warn">▲ {cut(note, 220)}</div>' for note in scene.notes)

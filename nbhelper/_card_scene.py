@@ -54,6 +54,7 @@ class Scene:
         elsewhere: The rows of the tasks that another notebook looks at.
         previews: Whether thumbnails are being made at all.
         notes: Trouble of our own, such as a full disk.
+        nothing: What is said where there is no task.
         stopping: Whether a person has asked to stop, and the engine has not yet.
     """
 
@@ -68,6 +69,7 @@ class Scene:
     elsewhere: frozenset[str] = frozenset()
     previews: bool = True
     notes: Sequence[str] = ()
+    nothing: str = "Nothing to resume."
     stopping: bool = False
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._database import FILE
 from ._engine import Engine
 from ._errors import BadInput, StoreError, WatchTimeout
 from ._filter import Filter
@@ -21,6 +22,7 @@ from ._history import History
 from ._page import alarm, need_a_thread
 from ._poller import Identity, Poller, identity
 from ._session import Connection
+from ._text import clean
 from ._values import Event, Mark, MarkWord, Miss, Outcome, Seen, Snapshot, State, Task
 from ._waiting import Bell, undisturbed
 
@@ -201,6 +203,15 @@ class Watch:
     def folder(self) -> Path | None:
         """Where histories and files are kept."""
         return self._store.folder if self._store is not None else None
+
+    @property
+    def nothing(self) -> str:
+        """What is told of a watch without tasks: where unfinished ones were looked for."""
+        if self._store is None:
+            return "Nothing to resume."
+        folder = clean(self._store.folder, 300)
+        there = (self._store.folder / FILE).exists()
+        return f"Nothing to resume in {folder}." if there else f"Nothing to resume: {folder} holds no history yet."
 
     @property
     def emulated(self) -> bool:
