@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _api, _begin, _budget, _session, _submit
+from . import _analysis, _begin, _budget, _session, _submit
 from ._budget import Estimate, Limits
 from ._cells import Cell, Place, cells_of, check_grid, places_of, shuffled
 from ._creates import Create as Row
@@ -408,9 +408,9 @@ class Experiment:
         frame = self.to_frame()
         if by is None:
             names = [f"param_{key}" for key in self._varying if f"param_{key}" in frame.columns]
-            return _api.summary(frame, by=names or ["provider", "model"])
+            return _analysis.summary(frame, by=names or ["provider", "model"])
         wanted = [by] if isinstance(by, str) else list(by)
-        return _api.summary(frame, by=[column_of(frame, name, "by") or name for name in wanted])
+        return _analysis.summary(frame, by=[column_of(frame, name, "by") or name for name in wanted])
 
     def gallery(self, row: str | None = None, col: str | None = None, size: int = 256) -> Gallery:
         """The pictures in a grid by up to two parameters, as `nbhelper.gallery`.
@@ -422,7 +422,7 @@ class Experiment:
         """
         if row is None and col is None:
             row, col = (*self._varying, None, None)[:2]
-        return _api.gallery(self.to_frame(), row, col, size)
+        return _analysis.gallery(self.to_frame(), row, col, size)
 
     def export(self, path: str | Path) -> Path:
         """Write everything into one ZIP file: `tasks.csv`, the results, and `gallery.html`.
