@@ -37,17 +37,35 @@ def tasks(
     experiment: str | None = None,
     outcome: str | None = None,
 ) -> pd.DataFrame:
-    """One row per task in the store, oldest first, always with all columns.
+    """One row per task in the store, oldest first, always with all columns, their order and dtypes the same.
+
+    * Times (`…_at`) are UTC. `submitted_at`, `first_seen_at`, `finished_seen_at` and `saved_at` are of this machine's
+      clock; `created_at` is the server's, and so are `started_at` and `finished_at` where it tells them, else they are
+      the middle between two looks.
+    * Durations (`…_s`) are seconds. `total_s` is from created, else submitted, to finished, `delivered_s` from
+      submitted to the last file saved, `lag_s` from the server's finish to the look that saw it. `uncertainty_s` is
+      how far `total_s` may be off, `time_source` whose clock it is: `server`, `observed` or `mixed`.
+    * `outcome` is missing while a task is pending. `lost` and `stopped` are ends of our watching: those tasks may go
+      on and be billed. `polls` counts all looks, `misses` those that brought nothing.
+    * `credits` are what the server states, `cost` is worked out from `prices()` now; `cost_source` says which. Missing
+      is unknown, never zero.
+    * `files` is a JSON list of paths, relative to the store's folder where they are in it.
+    * What was asked for follows as `param_…`, nested names dotted: `param_input.prompt`.
 
     Args:
         since: A time, ISO text, or an age such as `"2h"` or `"3d"`.
         until: The same.
         provider: Only this provider's.
         experiment: Only this experiment's.
-        outcome: Only these, such as `"failed"`.
+        outcome: Only these, such as `"failed"`; `"pending"` are those without one. Each of the last three takes a
+            list, too.
 
     Raises:
         BadInput: A filter that cannot be, such as a provider that is neither registered nor in the store.
+
+    Example:
+        frame = nbh.tasks(since="2h", outcome=["failed", "expired"])
+        frame[["provider", "label", "error_code", "error_message", "total_s"]]
     """
     from ._tables import frame_of_columns
 
@@ -93,7 +111,13 @@ def events(
     experiment: str | None = None,
     outcome: str | None = None,
 ) -> pd.DataFrame:
-    """One row per observation of the tasks that `tasks()` with the same filters has."""
+    """One row per observation of the tasks that `tasks()` with the same filters has, by task and in order.
+
+    `seen` says which columns are filled: a `snapshot` has `state`, `word` (the API's own), `progress` (0 to 1),
+    `queue_position`, `seconds_left` and `credits`; a `miss`, a look that brought nothing, has `miss` (its kind),
+    `status`, `code`, `message` and `retry_after` (seconds); `saved` has `output`, `path` and `n_bytes`; a `mark` is
+    what we did ourselves. `at` is UTC by this machine's clock, `trace` the request id for the API's support.
+    """
     from ._tables import events_frame
 
     book, wanted = _wanted(since, until, provider, experiment, outcome)
@@ -107,7 +131,11 @@ def outputs(
     experiment: str | None = None,
     outcome: str | None = None,
 ) -> pd.DataFrame:
-    """One row per result file of the tasks that `tasks()` with the same filters has."""
+    """One row per result file of the tasks that `tasks()` with the same filters has.
+
+    `name` is where the reply had it, such as `output.pbr_model`; `path` is relative to the store's folder where the
+    file is in it; `width` and `height` are pixels, missing where the file is no picture; `sha256` is of its bytes.
+    """
     from ._tables import outputs_frame
 
     book, wanted = _wanted(since, until, provider, experiment, outcome)
@@ -191,6 +219,10 @@ def set_price(
 
     Raises:
         BadInput: Something that cannot be; nothing was kept.
+
+    Example:
+        nbh.set_price("kie", usd_per_credit=0.005, source="the pricing page", date="2026-11-21")
+        nbh.set_price("aigptimage", eur_per_image=0.12, model="gpt-image*", params={"resolution": "2K"})
     """
     from ._prices import checked
     from ._providers import get
@@ -245,12 +277,22 @@ def to_frame(histories: Iterable[History] | Watch | pd.DataFrame) -> pd.DataFram
 def summary(data: pd.DataFrame | Watch | None = None, by: str | Sequence[str] = ("provider", "model")) -> pd.DataFrame:
     """Counts, success rate with its interval, times and cost per group.
 
+    * `success_rate` is over what the server ended: succeeded, failed, expired, cancelled. `success_low` and
+      `success_high` are its 95 % Wilson interval. `lost`, `stopped` and `unfinished` tasks are counted apart.
+    * `total_s_p50` is the median of the known `total_s`, in seconds, whatever the outcome; `_p90` is there from 10
+      tasks on, `_p95` from 20.
+    * `credits` and `cost` are sums over all tasks that may have been billed. One unknown among them makes the sum
+      missing, and so do several currencies in one group: group by `currency`, too.
+
     Args:
         data: A frame of `tasks()`, or a watch, whose end is waited for; None is every task in the store.
         by: A column or several, `param_…` columns included. Tasks without a value form a group of their own.
 
     Raises:
         BadInput: Another kind of data, or an unknown column; the text offers the nearest.
+
+    Example:
+        nbh.summary(nbh.tasks(since="1d"), by=["provider", "model", "currency"])
     """
     from ._summary import summary as summed
 
@@ -265,6 +307,9 @@ def gallery(
 ) -> Gallery:
     """The pictures of tasks in a grid by up to two parameters, as static HTML with `.save(path)`.
 
+    Below each picture stand its time and cost; a task without one says why. At most 400 pictures are drawn. Nothing is
+    fetched: they are the files on disk.
+
     Args:
         data: A frame of `tasks()`, a watch, or histories.
         row: A column that the rows go by, or a parameter's name such as `"prompt"`.
@@ -273,6 +318,9 @@ def gallery(
 
     Raises:
         BadInput: Another kind of data, or an unknown column; the text offers the nearest.
+
+    Example:
+        nbh.gallery(nbh.tasks(), row="provider", size=200).save("gallery.html")
     """
     from ._gallery import gallery as arranged
 
@@ -318,11 +366,22 @@ def plot(
 def to_csv(data: pd.DataFrame | Watch, path: str | Path) -> Path:
     """Write a table so that `read_csv` gives the same one back and no spreadsheet computes anything in it.
 
+    UTF-8, all text in quotes, times in ISO 8601. A cell that a spreadsheet would take for a formula begins with an
+    apostrophe, which `read_csv` takes away again.
+
+    Args:
+        data: A frame such as `nbhelper.tasks()`, or a watch, whose end is waited for.
+        path: The file; an older one of that name is replaced.
+
     Returns:
         The file, absolute; it is replaced as a whole or not at all.
 
     Raises:
         BadInput: Another kind of data, or a path that cannot be a file.
+
+    Example:
+        nbh.to_csv(nbh.tasks(since="7d"), "timings.csv")
+        frame = nbh.read_csv("timings.csv")
     """
     from ._csv import to_csv as write
 

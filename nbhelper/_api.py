@@ -37,6 +37,8 @@ def connect(name: str, api_key: str | None = None, base_url: str | None = None, 
     Raises:
         BadInput: Something in it cannot be; the text never holds the key.
         MissingAPIKey: No key was given and none found.
+
+    `nbhelper.providers()` says for each name which variable is asked, where a key was found, and what the address is.
     """
     from ._keys import covered
 
@@ -45,7 +47,10 @@ def connect(name: str, api_key: str | None = None, base_url: str | None = None, 
 
 
 def register(provider: Provider) -> Provider:
-    """Add an API of your own, as data; see `nbhelper.Provider` and the example in its module.
+    """Add an API of your own, as data, for this process; `nbhelper.Provider` has an example that takes one cell.
+
+    One of the same name is replaced, one of ours too. `nbhelper.testing.read` tries it on a stored reply, without a
+    network.
 
     Raises:
         BadInput: It is not a `Provider`.
@@ -77,10 +82,18 @@ def submit(
         params: What the tables show instead of the request.
         reuse: Take the stored task of an identical request, if one did not fail.
 
+    Returns:
+        The task, which is in the store already: `nbhelper.resume()` finds it after a restart.
+
     Raises:
         BadInput: Nothing was sent; the text says what to change.
+        MissingAPIKey: The provider's key was not found; nothing was sent.
         SubmitFailed: The API refused; nothing was made.
         SubmitUnknown: It was sent and the answer is lost: it may be billed.
+
+    Example:
+        task = nbh.submit("kie", {"model": "google/nano-banana", "input": {"prompt": "an owl"}}, label="owl")
+        w = nbh.watch(task)
     """
     from . import _submit
     from ._page import need_a_machine
@@ -107,6 +120,9 @@ def watch(
 ) -> Watch:
     """Watch one or many tasks: progress while they run, results saved before their links expire.
 
+    Watching only reads: it submits nothing and cancels nothing. A task that failed is returned like any other. Looks
+    and downloads go on beside the cells that follow; what was seen is in the store, whatever becomes of the kernel.
+
     Args:
         tasks: A `Task`, text such as `"tripo:1ec04ced-…"`, a create call's reply, or a list, Series or `tasks()`
             frame of these. What appears twice is watched once and keeps both places.
@@ -120,11 +136,18 @@ def watch(
         block: Whether to wait here. `"auto"` returns at once in a notebook and waits in scripts and headless runs.
 
     Returns:
-        A handle: `w.result()`, `await w`, `for history in w.as_completed()`, `w.stop()`, `w.to_frame()`.
+        A handle: `w.result()`, `await w`, `for history in w.as_completed()`, `w.stop()`, `w.to_frame()`. Of one task
+        the result is a `History`, of a list a list of them, in the order given.
 
     Raises:
         BadInput: Nothing was sent; the text says what to change.
         MissingAPIKey: A provider's key was not found; the text names the variable.
+
+    Example:
+        task = nbh.submit("tripo", {"type": "text_to_model", "prompt": "a cat"})
+        w = nbh.watch(task)                # a card in a notebook, which goes on
+        history = w.result()               # waits for the end and for the files
+        history.outcome, history.files, history.credits
     """
     from ._references import tasks_of
 
@@ -171,6 +194,10 @@ def resume(
 
     Raises:
         BadInput: Nothing was sent; the text says what to change.
+
+    Example:
+        nbh.pending()                      # what is unfinished, and why
+        w = nbh.resume(max_age="3d")
     """
     from . import _resume
 
@@ -216,6 +243,9 @@ def providers() -> pd.DataFrame:
 
 def set_store(folder: str | Path) -> Path:
     """Keep histories and files in another folder from now on; returns it, absolute.
+
+    Without it: `NBHELPER_DATA`, else the nearest `nbhelper-data` in the working directory or its parents, else a new
+    one in the working directory, fixed at first use. The folder is made when there is something to keep.
 
     Raises:
         BadInput: That names no folder.

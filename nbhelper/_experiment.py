@@ -87,15 +87,6 @@ class Slot:
 class Experiment:
     """A grid of parameters, submitted as tasks: compare prompts, models, settings and APIs side by side.
 
-        def request(prompt, resolution):
-            return nbh.Request("kie", {"model": "google/nano-banana", "input": {"prompt": prompt, …}})
-
-        grid = {"prompt": ["an owl", "a fox"], "resolution": ["1K", "2K"]}
-        exp = nbh.Experiment("owls", request, grid=grid, repeats=3)
-        exp.plan()                 # what would be sent, at what price
-        w = exp.run()              # returns at once; submitting goes on in the background
-        exp.summary()
-
     A task belongs to its name, its parameters and its repetition: running again, in this process or after a restart,
     submits only what is missing. What was refused was not made and is sent again; what may have been made is in doubt,
     is listed, and is not sent again by itself.
@@ -107,6 +98,7 @@ class Experiment:
         repeats: How often each combination is submitted.
         concurrency: Tasks that are alive at once, over all APIs.
         max_cost: Money that all tasks of the experiment may cost together, earlier runs included, by the price list.
+            A request whose price nobody knows is refused then: see `nbhelper.set_price`.
         currency: Of `max_cost`; prices in another one are never added up.
         max_credits: The same in credits of one account.
         max_tasks: The same as a number of tasks.
@@ -115,6 +107,17 @@ class Experiment:
 
     Raises:
         BadInput: Anything that cannot work, before anything is submitted.
+
+    Example:
+        def request(prompt, resolution):
+            given = {"prompt": prompt, "resolution": resolution}
+            return nbh.Request("kie", {"model": "nano-banana-pro", "input": given})
+
+        grid = {"prompt": ["an owl", "a fox"], "resolution": ["1K", "2K"]}
+        exp = nbh.Experiment("owls", request, grid=grid, repeats=2, max_tasks=8)
+        exp.plan()                         # what would be sent, at what price
+        w = exp.run()                      # returns at once in a notebook; submitting goes on in the background
+        exp.summary()                      # waits for the end
     """
 
     def __init__(

@@ -444,6 +444,9 @@ class Request:
         body: The parameters, as the API documents them.
         endpoint: Short name or path; required where the API has several.
         files: Field name to path, bytes or picture, for uploads.
+
+    Raises:
+        BadInput: A part of another type. Names, endpoint and parameters are checked when the experiment is made.
     """
 
     provider: str
