@@ -343,7 +343,9 @@ class Provider:
         if not all(isinstance(name, str) and name for name in self.endpoints):
             raise BadInput(f'endpoints of "{self.name}" must be named by text, such as "image".')
         if not self.words or not any(_several(self.state)):
-            raise BadInput(f'"{self.name}" must say where the state stands (state=) and what its words mean (words=).')
+            raise BadInput(
+                f'The provider "{self.name}" must say where the state stands (state=) and what its words mean (words=).'
+            )
         if isinstance(self.floor, bool) or not 0.1 <= self.floor <= 3600:
             raise BadInput(f'floor of "{self.name}" must be seconds between 0.1 and 3600.')
         if isinstance(self.progress_max, bool) or not 0 < self.progress_max < 1e12:

@@ -112,7 +112,7 @@ def test_a_frame_of_ids_alone_takes_a_provider():
 @pytest.mark.parametrize("reply", [TRIPO, KIE], ids=["tripo", "kie"])
 def test_a_reply_that_two_apis_give_asks_whose_it_is(reply):
     """Nothing is guessed: the candidates are named."""
-    with pytest.raises(nbh.BadInput, match=r"could be of \w.*, .*provider=…"):
+    with pytest.raises(nbh.BadInput, match=r"could be of \w.* or \w.*provider=…"):
         tasks_of(reply)
 
 
