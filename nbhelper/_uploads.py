@@ -84,7 +84,7 @@ def _read(shown: str, value: str | Path) -> bytes:
     except (RuntimeError, ValueError) as error:  # "~nobody", a NUL
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"{shown} cannot be found: {clean(error, 120)}.") from None
+        raise BadInput(f"{shown} cannot be found: {clean(error, 120).rstrip('.')}.") from None
     except OSError as error:
         raise BadInput(f"{shown} cannot be read: {error.strerror}.") from None
 

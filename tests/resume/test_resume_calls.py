@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from support.mill import DONE, KEY, WORKING, png, provider, sha256, silence
@@ -280,7 +281,15 @@ def test_the_text_view_says_that_there_is_nothing(mill, capsys):
 
     nbh.resume(display="text", block=True)
 
-    assert capsys.readouterr().out == "Nothing to resume.\n"
+    assert capsys.readouterr().out == f"Nothing to resume in {_session.store().folder}.\n"
+
+
+def test_where_nothing_was_kept_yet_is_told(mill, capsys):
+    """Begun in another folder than before, a notebook finds no history, says where it looked, and makes none."""
+    nbh.resume(display="text", block=True)
+
+    assert capsys.readouterr().out == f"Nothing to resume: {Path.cwd() / 'nbhelper-data'} holds no history yet.\n"
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_only_what_is_young_enough(mill, unfinished):

@@ -125,6 +125,22 @@ def test_another_process_takes_over_from_one_that_was_killed(mill, other):
     assert sha256(mine.files[0].read_bytes()) == sha256(PNG)
 
 
+def test_a_watch_says_that_another_notebook_looks(mill, other):
+    """Whose looks these are is told while it is so: no more once this process has taken over, and not at the end."""
+    handle = watch("mill:x")
+    until(lambda: handle[0].facts.polls >= 2)
+    followed, next_look = handle.elsewhere, handle.next_look
+    other.kill()
+    other.wait(10)
+    until(lambda: words(handle[0])[-1] == "resumed" and not handle.elsewhere)
+    until(lambda: handle.next_look is not None)
+    finish(mill)
+
+    assert handle.result(20).succeeded
+    assert (followed, next_look) == ({handle[0].uid}, None)
+    assert not handle.elsewhere
+
+
 def test_the_floor_holds_for_a_look_that_died_with_its_process(mill, notebook):
     """A look that was sent and never recorded counts: whoever takes over waits a whole floor first."""
     mill.job(WORKING, silence, WORKING, ident="x")
