@@ -5,12 +5,13 @@ are copied from there.
 """
 
 import io
+import math
 from pathlib import Path
 
 import nbformat
 import pytest
 from front_end import THEMES, change_theme
-from PIL import Image
+from PIL import Image, ImageOps
 
 pytestmark = pytest.mark.browser
 
@@ -51,12 +52,14 @@ class Example:
         first, last = (self.at(words) if isinstance(words, str) else words for words in (first, last))
         self.book.run(*(at for at in self.codes if first <= at <= last), seconds=60)
 
-    def take(self, cell, part, path, margin=0):
-        """One part of a cell's output, with some of the page around it."""
+    def take(self, cell, part, path, margin):
+        """One part of a cell's output, with a margin in the colour of the page."""
         box = self.book.cell(self.at(cell)).locator(part).first.bounding_box()
-        clip = {"x": box["x"] - margin, "y": box["y"] - margin}
-        clip |= {"width": box["width"] + 2 * margin, "height": box["height"] + 2 * margin}
+        left, top = math.floor(box["x"]), math.floor(box["y"])  # whole pixels, so that no edge is half
+        right, bottom = math.ceil(box["x"] + box["width"]), math.ceil(box["y"] + box["height"])
+        clip = {"x": left, "y": top, "width": right - left, "height": bottom - top}
         taken = Image.open(io.BytesIO(self.book.page.screenshot(clip=clip))).convert("RGB")
+        taken = ImageOps.expand(taken, margin * SCALE, taken.getpixel((taken.width - 2, 2)))
         taken.save(path, quality=90, method=6)
         return taken
 
