@@ -223,12 +223,13 @@ def test_an_api_s_create_limit_is_kept(experiment, factory, mill, run):
     """Where an API declares one, it is not even tried."""
     from support.mill import provider
 
-    nbh.register(provider(mill.root, create_limit=(2, 1.0)))
+    nbh.register(provider(mill.root, create_limit=(2, 2.0)))
     run(experiment(concurrency=4))
     arrivals = [asked.at for asked in factory.server.requests if asked.method == "POST"]
 
-    assert arrivals[2] - arrivals[0] >= 0.95
-    assert arrivals[3] - arrivals[1] >= 0.95
+    # A busy machine may be late to take the first of each pair.
+    assert arrivals[2] - arrivals[0] >= 1.5
+    assert arrivals[3] - arrivals[1] >= 1.5
 
 
 def test_a_lost_answer_leaves_one_in_doubt(experiment, factory, run):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import nbhelper
 
@@ -39,6 +40,19 @@ def test_the_python_blocks_run_in_order(tmp_path):
     assert "succeeded" in done.stdout
     assert list(tmp_path.rglob("*.glb"))
     assert (tmp_path / "owls.zip").is_file()
+
+
+def test_every_picture_is_there_in_both_themes():
+    """The README shows all pictures of the folder, each in a dark variant too, at half their size to be sharp."""
+    light = dict(re.findall(r'<img src="([^"]+)" width="(\d+)" alt="[^"]{20,}">', README))
+    dark = re.findall(r'<source media="\(prefers-color-scheme: dark\)" srcset="([^"]+)">', README)
+    folder = ROOT / "tests" / "notebook" / "pictures"
+
+    assert dark == [f"{path.removesuffix('.webp')}-dark.webp" for path in light]
+    assert {ROOT / path for path in (*light, *dark)} == set(folder.iterdir())
+    for path, width in light.items():
+        with Image.open(ROOT / path) as picture:
+            assert abs(picture.width - 2 * int(width)) <= 2 * 24
 
 
 def test_the_gate_runs_the_readme_s_test_command():
