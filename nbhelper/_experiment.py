@@ -201,11 +201,13 @@ class Experiment:
         """Every place with the create that tells what became of it, in the order of the grid."""
         prices = _known_prices()
         checked = {key: _with_price(made, prices) for key, made in self._checked.items()}
+        cells = {made.digest: key for key, made in checked.items()}
         rows: dict[tuple[str, int], Row] = {}
         for row in store.creates(self.name):
-            known = rows.get((row.cell, row.repeat))
+            place = row.cell or cells.get(row.request_digest, ""), row.repeat  # what was salvaged knows no cell
+            known = rows.get(place)
             if known is None or _RANK[row.state] >= _RANK[known.state]:
-                rows[row.cell, row.repeat] = row
+                rows[place] = row
         return [Slot(place, checked[place.cell.key], rows.get(place.key)) for place in self._places]
 
     def _allowed(self, slots: Sequence[Slot], *, retry_in_doubt: bool, safe: Sequence[Slot] = ()) -> list[Slot]:

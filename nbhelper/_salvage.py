@@ -13,12 +13,12 @@ import re
 import sqlite3
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from mmap import mmap
 from typing import Any
 
 from ._codec import row_digest
-from ._schema import SUMMARY, from_json, put_all
+from ._schema import SUMMARY, from_json, put_all, task_of
 
 Bytes = bytes | mmap
 Cells = Sequence[Any]
@@ -45,19 +45,13 @@ def salvage(data: Bytes, db: sqlite3.Connection) -> tuple[int, int]:
             found["summaries"].setdefault((new[0],), (*new, row_digest(*new)))
     for (uid,), row in found["summaries"].items():
         if (uid,) not in found["tasks"]:
-            task = _task_of(dict(zip(SUMMARY, row, strict=False)))
+            task = task_of(row)
             found["tasks"][uid,] = (*task, row_digest(*task))
     if found["meta"]:
         db.execute("DELETE FROM meta")
     for table, rows in found.items():
         put_all(db, table, (rows[key] for key in sorted(rows)))
     return len(found["tasks"]), len(found["events"])
-
-
-def _task_of(row: Mapping[str, Any]) -> list[Any]:
-    """A task's own row from the one that sums it up, which has all of it but `cell` and `fingerprint`."""
-    names = ("uid", "provider", "origin", "task_id", "extra", "label", "params", "endpoint", "model", "experiment")
-    return [*(row[name] for name in names), row["repeat"], None, None]
 
 
 def rows_of(data: Bytes) -> Found:
