@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import warnings
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,6 @@ import nbhelper
 from nbhelper import StoreError
 from nbhelper._codec import row_digest
 from nbhelper._creates import Create
-from nbhelper._price_list import PRICES
 from nbhelper._prices import Price
 from nbhelper._resume import pending_rows
 from nbhelper._rows import EVENT, Rows, notes_of
@@ -168,7 +166,7 @@ def everything(store: Store) -> Found:
         "creates": {create.uid: create for create in store.creates("owls")},
         "submitted": {digest: history.uid for digest, history in submitted if history is not None},
         "tasks": {task.id: found.uid for task in tasks if (found := store.find(task, ORIGIN)) is not None},
-        "prices": {price.source: price for price in store.prices() if price not in PRICES},
+        "prices": {price.source: price for price in store.prices() if price.source == "invoice"},
         "keys": {"a key": store.fingerprint("a key")},
     }
 
