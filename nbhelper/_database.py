@@ -248,15 +248,15 @@ class Database:
 
     def _migrate(self) -> None:
         """Bring an older file to this version. A copy of it is kept, and the file itself changes at once or not."""
-        kept = self._beside(f"v{self._older}")
+        kept, new = self._beside(f"v{self._older}"), self._new()
         try:
             with contextlib.closing(self._open()) as db, transaction(db):
                 if header(db)[1] not in STEPS:
                     return
-                make_file(kept)
                 # By a second connection: SQLite copies nothing from one that writes.
-                with contextlib.closing(self._open()) as old, contextlib.closing(sqlite3.connect(kept)) as copy:
+                with contextlib.closing(self._open()) as old, contextlib.closing(sqlite3.connect(new)) as copy:
                     old.backup(copy)
+                new.rename(kept)  # a process that dies leaves no half copy under this name
                 migrate(db)
         except BaseException as error:
             kept.unlink(missing_ok=True)
@@ -266,6 +266,13 @@ class Database:
             self._problem()
             return
         self._note(f"{self.path} was brought to the present format. The old file was kept as {kept.name}.")
+
+    def _new(self) -> Path:
+        """An empty file that takes another one's place when it is done; one that was left behind is begun again."""
+        new = self.path.with_name(f"{FILE}.new")
+        new.unlink(missing_ok=True)
+        make_file(new)
+        return new
 
     def _beside(self, what: str) -> Path:
         return self.path.with_name(f"{FILE}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}.{what}")
@@ -280,7 +287,7 @@ class Database:
         else:
             # Closing the file would drop the locks that SQLite holds on it for this process: it is closed last.
             with self.path.open("rb") as file, self._held():
-                new = self.path.with_name(f"{FILE}.new")
+                new = self._new()
                 told = self._salvage(file.fileno(), new)
                 self._move_companions(aside)
                 try:
@@ -298,8 +305,6 @@ class Database:
 
     def _salvage(self, damaged: int, new: Path) -> str:
         """Make a new history of what can be read of a damaged one; says what that was."""
-        new.unlink(missing_ok=True)
-        make_file(new)
         with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
             db.execute("PRAGMA synchronous = FULL")
             create(db)

@@ -58,16 +58,21 @@ def rows_of(data: Bytes) -> Found:
     """Every row whose digest holds."""
     said = int.from_bytes(data[16:18], "big")
     first = 65536 if said == 1 else said
-    for size in dict.fromkeys((first, *_SIZES) if first in _SIZES else _SIZES):
-        found: Found = defaultdict(dict)
-        for page in range((len(data) + size - 1) // size):
-            for cells in _cells(data, size, page):
-                if (kind := _table(cells)) is not None:
-                    table, key = kind
-                    found[table].setdefault(tuple(cells[n] for n in range(key)), cells)
-        if found:
-            return found
-    return defaultdict(dict)
+    if first in _SIZES and (found := _rows_by(data, first)):
+        return found
+    # Every so-manieth page is found by a larger size as well, and its rows with it.
+    return max((_rows_by(data, size) for size in _SIZES), key=lambda found: sum(map(len, found.values())))
+
+
+def _rows_by(data: Bytes, size: int) -> Found:
+    """The same, for pages of this size."""
+    found: Found = defaultdict(dict)
+    for page in range((len(data) + size - 1) // size):
+        for cells in _cells(data, size, page):
+            if (kind := _table(cells)) is not None:
+                table, key = kind
+                found[table].setdefault(tuple(cells[n] for n in range(key)), cells)
+    return found
 
 
 def _table(cells: Cells) -> tuple[str, int] | None:
