@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from nbhelper._filter import EVERYTHING
 from nbhelper._resume import pending_rows
 from nbhelper._store import FOLDER, Store
 from nbhelper._values import Mark, MarkWord, Snapshot, State, Task
@@ -67,7 +68,7 @@ def read(folder):
     facts = {
         "task": found and found.task.label,
         "submitted": submitted and submitted.task.id,
-        "pending": [row["pending"] for row in pending_rows(store)],
+        "pending": [row["pending"] for row in pending_rows(store, EVERYTHING)],
         "creates": [create.state for create in store.creates("owls")],
     }
     store.close()
@@ -158,7 +159,7 @@ def test_a_lost_row_of_a_finished_task_stays_unfinished(folder):
     changed(folder, "DELETE FROM summaries")
     store = Store(folder)
     found = store.find(Task("kie", "t1"), ORIGIN)
-    rows = pending_rows(store)
+    rows = pending_rows(store, EVERYTHING)
     store.close()
 
     assert [event.seen for event in found.events] == [Mark(word=MarkWord.SUBMITTING), Mark(word=MarkWord.SUBMITTED)]

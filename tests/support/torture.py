@@ -15,6 +15,7 @@ import nbhelper
 from nbhelper import StoreError
 from nbhelper._codec import row_digest
 from nbhelper._creates import Create
+from nbhelper._filter import EVERYTHING
 from nbhelper._prices import Price
 from nbhelper._resume import pending_rows
 from nbhelper._rows import EVENT, Rows, notes_of
@@ -162,7 +163,7 @@ def everything(store: Store) -> Found:
         "events": {(row["uid"], row["seq"]): row for row in store.event_rows()},
         "outputs": {(row["uid"], row["name"]): row for row in store.output_rows()},
         "links": {h.uid: link for h in histories if (link := store.link(h.uid, "b")) is not None},
-        "pending": {row["uid"]: row["pending"] for row in pending_rows(store)},
+        "pending": {row["uid"]: row["pending"] for row in pending_rows(store, EVERYTHING)},
         "creates": {create.uid: create for create in store.creates("owls")},
         "submitted": {digest: history.uid for digest, history in submitted if history is not None},
         "tasks": {task.id: found.uid for task in tasks if (found := store.find(task, ORIGIN)) is not None},
