@@ -175,12 +175,10 @@ class Database:
             raise StoreError(f"{folder.parent} does not exist. Make it first, or name another folder.") from None
         if not ours:
             return
-        with contextlib.suppress(
-            PermissionError, FileExistsError
-        ):  # somebody else's: usable, perhaps, but not ours to change
+        with contextlib.suppress(PermissionError):  # somebody else's: usable, perhaps, but not ours to change
             if folder.stat().st_mode & 0o777 != 0o700:
                 folder.chmod(0o700)
-            make_file(folder / ".gitignore", b"*\n")
+            _ignore(folder / ".gitignore")
 
     def _examine(self) -> None:
         if self._problem() or self._older:
@@ -421,15 +419,26 @@ def _passes(db: sqlite3.Connection, check: str) -> bool:
 LEAKED: list[sqlite3.Connection] = []
 
 
-def make_file(path: Path, content: bytes = b"") -> None:
+def make_file(path: Path) -> None:
     """A file for its owner alone, whatever the umask; one that exists stays as it is."""
     with contextlib.suppress(FileExistsError):
         made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             os.fchmod(made, 0o600)
-            os.write(made, content)
         finally:
             os.close(made)
+
+
+def _ignore(path: Path) -> None:
+    """A `.gitignore` for the whole folder, all of it or none; one that exists stays as it is."""
+    if path.exists():
+        return
+    new = path.with_name(f"{path.name}.new")
+    make_file(new)
+    with contextlib.suppress(FileNotFoundError):  # another process was quicker, and wrote the same
+        with new.open("r+b") as file:
+            file.write(b"*\n")
+        new.replace(path)
 
 
 def nap() -> float:
