@@ -155,7 +155,7 @@ def _cut_off(path: Path) -> tuple[bytes, bytes]:
 def everything(store: Store) -> Found:
     """What the reads give: what the tables show, and what decides whether something is watched or paid for again."""
     histories = store.histories()
-    tasks = [nbhelper.Task("kie", f"task-{number}") for number in range(4)]
+    tasks = [nbhelper.Task("kie", "task-0"), nbhelper.Task("kie", "task-3")]
     submitted = ((digest, store.find_submitted("kie", ORIGIN, digest)) for digest in "cd")
     return {
         "rows": {row["uid"]: row for row in store.rows()},
