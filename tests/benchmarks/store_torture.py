@@ -58,7 +58,7 @@ class Run:
     seed: int = 0
 
 
-QUICK = Run(kills=20, every=29, step=379, rows=9)
+QUICK = Run(kills=20, every=41, step=757, rows=9)
 
 
 # Killed

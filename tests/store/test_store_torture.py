@@ -2,11 +2,58 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from support import torture
+from support.chaos.disk import compiler
 
 from nbhelper import _salvage
 from nbhelper._store import Store
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "store_torture.py"
+SCENES = ("a new store", "a store", "a torn store", "migration", "salvage", "another program's")
+FACTS = [
+    "8 processes write at once",
+    "killed amid writing",
+    "killed at a commit",
+    "killed beside others",
+    *[f"killed opening: {scene}" for scene in ("a new store", "a store", "migration", "salvage")],
+    *[f"killed in each change: {scene}" for scene in SCENES],
+    "cuts",
+    "flips",
+    "torn: cuts",
+    "torn: cuts of the journal",
+    "torn: flips in the journal",
+]
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """What the script finds when it takes a few of each; by fact."""
+    found = tmp_path_factory.mktemp("quick") / "found.json"
+    command = [sys.executable, "-W", "error", SCRIPT, "--quick", "--json", found]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.stderr == ""
+    return {fact.pop("fact"): fact for fact in json.loads(found.read_text())["facts"]}
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_quick(quick, fact):
+    """Killed, cut or with a bit turned over: no promised row is lost, and nothing else is read without a word."""
+    if fact.startswith("killed in each change") and compiler() is None:
+        pytest.skip("needs a C compiler")
+
+    assert quick[fact]["done"] > 0
+    assert quick[fact]["met"], quick[fact]
+
+
+def test_all_facts_are_asked(quick):
+    """The list above is the script's."""
+    assert [*quick] == FACTS
 
 
 @pytest.fixture(scope="module")

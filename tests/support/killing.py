@@ -352,6 +352,8 @@ def at_random(scene: Scene, count: int, chance: random.Random) -> Tally:
 
 def at_every_change(scene: Scene, every: int = 1) -> Tally:
     """Kill a child within its n-th change to the disk, half of what it writes written, for every n up to its end."""
+    if not preloaded():
+        return Tally(wrong=["needs a C compiler"])
     tally, expected = Tally(), scene.read()
     disk = ctypes.CDLL(None)
     for n in itertools.count(1, every):
@@ -369,9 +371,14 @@ def at_every_change(scene: Scene, every: int = 1) -> Tally:
     return tally
 
 
+def preloaded() -> bool:
+    """Whether changes to the disk are counted in this process."""
+    return hasattr(ctypes.CDLL(None), "disk_arm")
+
+
 def preload(folder: Path) -> None:
-    """Begin this process anew with the library that counts changes to the disk, where there is a C compiler."""
-    if hasattr(ctypes.CDLL(None), "disk_arm") or compiler() is None:
+    """Begin this process anew so that changes to the disk are counted, where there is a C compiler."""
+    if preloaded() or compiler() is None:
         return
     library = folder / "failing_disk.so"
     command = [str(compiler()), "-shared", "-fPIC", "-O1", "-w", "-o", str(library), str(SOURCE), "-ldl"]
