@@ -172,10 +172,12 @@ def _trusted(rows: Rows, intent: Sequence[Any]) -> dict[str, Any]:
 
 
 def _intent(rows: Rows, db: sqlite3.Connection, uid: str) -> dict[str, Any]:
-    found = db.execute(f"SELECT {', '.join(INTENT)} FROM intents WHERE uid = ?", (uid,)).fetchone()  # noqa: S608
+    found = db.execute(f"SELECT {', '.join(INTENT)}, digest FROM intents WHERE uid = ?", (uid,)).fetchone()  # noqa: S608
     if found is None:
         raise StoreError(f'{rows.path} has no create "{clean(uid, 60)}".')
-    return dict(zip(INTENT, found, strict=True))
+    if not rows.whole(found, uid):  # written anew, it would be believed
+        return dict.fromkeys(INTENT) | {"uid": uid, "at": iso(rows.clock()), "request_digest": ""}
+    return dict(zip(INTENT, found, strict=False))
 
 
 def _join(rows: Rows, db: sqlite3.Connection, uid: str, there: str) -> None:

@@ -190,7 +190,7 @@ def carried_out(slow: Path, fast: Path, run: Run, only: Sequence[str], target: P
     """Run the facts and print a row for each; whether all of them are met."""
     facts: list[dict[str, Any]] = []
     together = ("8 processes write at once", partial(killing.together, slow / "together", 8, run.rows))
-    print(f"{'':<36} {'done':>7} {'s':>5}  ", flush=True)
+    print(f"{'':<41} {'done':>7} {'s':>5}  ", flush=True)
     for name, act in (together, *killed(slow, run), *hurt(fast, run)):
         if only and not any(part in name for part in only):
             continue
@@ -199,7 +199,7 @@ def carried_out(slow: Path, fast: Path, run: Run, only: Sequence[str], target: P
         took = time.perf_counter() - begun
         facts.append({"fact": name, "met": found.met, "s": round(took, 1), **asdict(found)})
         verdict = "met" if found.met else "NOT MET"
-        print(f"{name:<36} {found.done:>7,} {took:>5.0f}  {verdict:<7}  {words(found)}", flush=True)
+        print(f"{name:<41} {found.done:>7,} {took:>5.0f}  {verdict:<7}  {words(found)}", flush=True)
         bad = found.wrong if isinstance(found, Tally) else [*found.unnoticed, *found.behind]
         for what in bad[:20]:
             print("    ", what, flush=True)

@@ -605,12 +605,14 @@ def test_a_create_whose_task_is_damaged_is_not_sent_again(experiment, factory, r
     """A row that cannot be trusted names no cell; the create is found by its request all the same."""
     import sqlite3
 
-    exp = experiment({"prompt": ["owl"]}, repeats=2)
+    exp = experiment(
+        {"prompt": ["owl"], "size": [1], "note": ["a", "b"]}, request=lambda note, **p: ask(**p), repeats=2
+    )
     run(exp)
     _session.store().close()
     with sqlite3.connect(_session.store().folder / "history.db") as db:
         db.execute("UPDATE tasks SET cell = 'x'")
 
-    assert repr(exp).endswith("2 sent>")
-    assert [str(h.outcome) for h in run(exp)] == ["succeeded", "succeeded"]
-    assert len(factory.creates) == 2
+    assert repr(exp).endswith("4 sent>")
+    assert [str(h.outcome) for h in run(exp)] == ["succeeded"] * 4
+    assert len(factory.creates) == 4

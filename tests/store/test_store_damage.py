@@ -133,6 +133,20 @@ def test_a_damaged_create_is_not_made_twice(folder):
     assert facts == WHOLE
 
 
+def test_a_damaged_create_is_not_signed_anew(folder):
+    """What is done to it goes on, and what it said before is forgotten instead of believed."""
+    changed(folder, "UPDATE intents SET body_digest = 'x' WHERE state = 'in_doubt'")
+    store = Store(folder)
+    (uid,) = store.doubtful()
+    store.intent_created(uid, Task("kie", "found")).result()
+    store.close()
+    with closing(sqlite3.connect(folder / "history.db")) as db:
+        row = db.execute("SELECT state, body_digest FROM intents WHERE uid = ?", (uid,)).fetchone()
+
+    assert row == ("created", None)
+    assert "Damaged rows" in store.notes[0]
+
+
 def test_another_origin_is_not_believed(folder):
     """Where a create was sent is told by whole rows alone."""
     changed(folder, "UPDATE tasks SET origin = 'https://other.example' WHERE id IS NULL")
