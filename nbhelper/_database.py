@@ -263,6 +263,8 @@ class Database:
             self._set_aside(_DAMAGED)  # its tables are not those of its version
             self._problem()
             return
+        finally:
+            new.unlink(missing_ok=True)
         self._note(f"{self.path} was brought to the present format. The old file was kept as {kept.name}.")
 
     def _new(self) -> Path:

@@ -60,7 +60,7 @@ def rows_of(data: Bytes) -> Found:
     first = 65536 if said == 1 else said
     if first in _SIZES and (found := _rows_by(data, first)):
         return found
-    # Every so-manieth page is found by a larger size as well, and its rows with it.
+    # Some pages of a smaller size begin where one of a larger size would: a few rows are found by a wrong size, too.
     return max((_rows_by(data, size) for size in _SIZES), key=lambda found: sum(map(len, found.values())))
 
 

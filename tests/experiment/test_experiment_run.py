@@ -605,9 +605,8 @@ def test_a_create_whose_task_is_damaged_is_not_sent_again(experiment, factory, r
     """A row that cannot be trusted names no cell; the create is found by its request all the same."""
     import sqlite3
 
-    exp = experiment(
-        {"prompt": ["owl"], "size": [1], "note": ["a", "b"]}, request=lambda note, **p: ask(**p), repeats=2
-    )
+    grid = {"prompt": ["owl"], "note": ["a", "b"]}  # two cells with equal requests
+    exp = experiment(grid, request=lambda prompt, note: ask(prompt), repeats=2)
     run(exp)
     _session.store().close()
     with sqlite3.connect(_session.store().folder / "history.db") as db:
