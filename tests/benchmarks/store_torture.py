@@ -177,12 +177,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     given = {field.name: value for field in fields(Run) if (value := getattr(chosen, field.name)) is not None}
+    killing.preload()
     run = Run(**(asdict(QUICK if chosen.quick else Run()) | given))
     with (
         tempfile.TemporaryDirectory() as slow,
         tempfile.TemporaryDirectory(dir=FAST if FAST.is_dir() else None) as fast,
     ):
-        killing.preload(Path(slow))
         sys.exit(not carried_out(Path(slow).resolve(), Path(fast).resolve(), run, chosen.only, chosen.json))
 
 

@@ -16,6 +16,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -376,11 +377,13 @@ def preloaded() -> bool:
     return hasattr(ctypes.CDLL(None), "disk_arm")
 
 
-def preload(folder: Path) -> None:
+def preload() -> None:
     """Begin this process anew so that changes to the disk are counted, where there is a C compiler."""
+    if preloaded():
+        shutil.rmtree(Path(os.environ.pop("LD_PRELOAD")).parent)  # it is loaded, and no child needs it again
     if preloaded() or compiler() is None:
         return
-    library = folder / "failing_disk.so"
+    library = Path(tempfile.mkdtemp()) / "failing_disk.so"
     command = [str(compiler()), "-shared", "-fPIC", "-O1", "-w", "-o", str(library), str(SOURCE), "-ldl"]
     subprocess.run(command, check=True, capture_output=True)
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "LD_PRELOAD": str(library)})
