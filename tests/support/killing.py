@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -68,7 +69,9 @@ class Child:
 
     def __init__(self, act: Callable[[Say], None]) -> None:
         read, write = os.pipe()
-        self.pid = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # a thread that was joined may still be counted
+            self.pid = os.fork()
         if self.pid == 0:
             code = 1
             try:
