@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -205,10 +206,17 @@ class Experiment:
         prices = _known_prices()
         checked = {key: _with_price(made, prices) for key, made in self._checked.items()}
         rows: dict[tuple[str, int], Row] = {}
-        for row in store.creates(self.name):
+        found = store.creates(self.name)
+        for row in filter(_placed, found):
             known = rows.get((row.cell, row.repeat))
             if known is None or _RANK[row.state] >= _RANK[known.state]:
                 rows[row.cell, row.repeat] = row
+        cells: dict[str, list[str]] = {}
+        for key, made in checked.items():
+            cells.setdefault(made.digest, []).append(key)
+        for row in sorted(itertools.filterfalse(_placed, found), key=lambda row: -_RANK[row.state]):
+            free = [key for key in cells.get(row.request_digest, ()) if (key, row.repeat) not in rows]
+            rows[free[0] if free else "", row.repeat] = row
         return [Slot(place, checked[place.cell.key], rows.get(place.key)) for place in self._places]
 
     def _allowed(self, slots: Sequence[Slot], *, retry_in_doubt: bool, safe: Sequence[Slot] = ()) -> list[Slot]:
@@ -492,6 +500,11 @@ def _with_price(checked: Checked, prices: Sequence[Any]) -> Checked:
 
 
 # Once and only once
+
+
+def _placed(row: Row) -> bool:
+    """Whether a create knows its cell; one whose row was damaged is placed by its request."""
+    return row.cell != ""
 
 
 def _repeatable(slot: Slot, where: Connection, fingerprint: str) -> bool:

@@ -600,3 +600,19 @@ def test_an_export_to_nowhere_is_refused(experiment, factory, run, path, words):
         exp.export(path)
     with pytest.raises(nbh.BadInput, match="cannot be written"):
         exp.export("/nowhere/at/all.zip")
+
+
+def test_a_create_whose_task_is_damaged_is_not_sent_again(experiment, factory, run):
+    """A row that cannot be trusted names no cell; the create is found by its request all the same."""
+    import sqlite3
+
+    grid = {"prompt": ["owl"], "note": ["a", "b"]}  # two cells with equal requests
+    exp = experiment(grid, request=lambda prompt, note: ask(prompt), repeats=2)
+    run(exp)
+    _session.store().close()
+    with sqlite3.connect(_session.store().folder / "history.db") as db:
+        db.execute("UPDATE tasks SET cell = 'x'")
+
+    assert repr(exp).endswith("4 sent>")
+    assert [str(h.outcome) for h in run(exp)] == ["succeeded"] * 4
+    assert len(factory.creates) == 4
