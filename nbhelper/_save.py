@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from ._http import Forbidden, Http, Unreached
 from ._page import aside
-from ._parts import Part, is_strong
+from ._parts import NOTE_EVERY, Part, is_strong
 from ._session import Connection
 from ._sniff import pixels, sniff
 from ._text import clean, slug, without_query
@@ -34,6 +34,8 @@ LARGEST = 2 * 1024**3
 """Bytes of one file."""
 ELSEWHERE = "another process saves it"
 """Why a download is cancelled whose part nobody will go on with."""
+_PIECE = 1 << 20
+"""Bytes that are written at once."""
 _SPARE = 64 * 1024**2
 """Bytes that are left free on the disk."""
 _PATIENCE = 3600.0
@@ -153,6 +155,18 @@ def save_bytes(place: Place, output: Output) -> Saved:
         return _failed(output, f"cannot write the file: {error.strerror or error}")
 
 
+def _begin(place: Place, name: str, link: str) -> Part:
+    """The part that an output's bytes go to, with what an earlier process left in it."""
+    place.make()
+    part = Part(place.folder, name)
+    try:
+        part.go_on(without_query(link))
+    except BaseException:
+        part.close()
+        raise
+    return part
+
+
 def _finish(part: Part, place: Place, output: Output, suffix: str) -> Saved:
     """Make a whole part the output's file."""
     sha256 = part.sync()
@@ -218,13 +232,11 @@ async def save_link(
     renewed = False
     pause = _PAUSE
     try:
-        await aside(place.make)
-        part = await aside(Part, place.folder, output.name)
+        part = await aside(_begin, place, output.name, link)
     except OSError as error:
         return _failed(output, f"cannot write to {place.folder.name}: {error.strerror or error}")
     keep = False
     try:
-        await aside(part.go_on, without_query(link))
         while True:
             try:
                 async with turns.turn(begun + (output.lifetime or 1e9)):
@@ -296,7 +308,8 @@ def _accept(status: int, headers: Mapping[str, str], part: Part) -> int | None:
             part.restart()
             raise _Trouble("the server continued at the wrong place")
     elif status == 200:
-        part.restart()
+        if part.size:
+            part.restart()
     elif status in {401, 403, 410}:
         raise _Trouble(f"the link has expired (HTTP {status})", dead=True)
     elif status == 404:
@@ -319,23 +332,40 @@ def _room(folder: Path, n_bytes: int) -> None:
 
 
 async def _receive(pieces: AsyncIterator[bytes], part: Part) -> None:
-    """Write what comes; a connection that drips is given up, so that the next may be better."""
-    since, at_least = time.monotonic(), part.size + _SLOWEST * 60
-    while True:
-        try:
-            async with asyncio.timeout(60):
-                piece = await anext(pieces, None)
-        except TimeoutError:
-            raise Unreached("the file's server fell silent for a minute", sent=True) from None
-        if piece is None:
-            return
-        part.write(piece)
-        if part.size > LARGEST:
-            raise _Trouble("the file does not end within 2 GB", hopeless=True)
-        if time.monotonic() - since > 60:
-            if part.size < at_least:
-                raise Unreached("the file comes at less than 1 kB a second", sent=True)
-            since, at_least = time.monotonic(), part.size + _SLOWEST * 60
+    """Write what comes; a connection that drips is given up, so that the next may be better.
+
+    Writing and hashing happen in another thread, a megabyte at a time; of slow bytes there is less in a piece, so that
+    little is lost with the process.
+    """
+    since = noted = time.monotonic()
+    size = part.size
+    at_least = size + _SLOWEST * 60
+    held: list[bytes] = []
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(60):
+                    piece = await anext(pieces, None)
+            except TimeoutError:
+                raise Unreached("the file's server fell silent for a minute", sent=True) from None
+            if piece is None:
+                break
+            held.append(piece)
+            size += len(piece)
+            if size > LARGEST:
+                raise _Trouble("the file does not end within 2 GB", hopeless=True)
+            now = time.monotonic()
+            if size - part.size >= _PIECE or now - noted >= NOTE_EVERY:
+                noted, ready, held = now, held, []
+                await aside(part.write, *ready)
+            if now - since > 60:
+                if size < at_least:
+                    raise Unreached("the file comes at less than 1 kB a second", sent=True)
+                since, at_least = now, size + _SLOWEST * 60
+    except BaseException:
+        part.write(*held)
+        raise
+    await aside(part.write, *held)
 
 
 def _failed(output: Output, message: str) -> Saved:
