@@ -121,16 +121,15 @@ class Part:
 
     # Writing
 
-    def write(self, *pieces: bytes) -> None:
+    def write(self, data: bytes) -> None:
         """Add bytes."""
         with self._busy:
             if self._closed:  # whoever asked for it was cancelled before it began
                 return
-            for data in pieces:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(self._handle, view) :]
-                self._count(data)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._handle, view) :]
+            self._count(data)
             if time.monotonic() - self._noted >= NOTE_EVERY:
                 self.note()
 

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from ._http import Forbidden, Http, Unreached
 from ._page import aside
-from ._parts import NOTE_EVERY, Part, is_strong
+from ._parts import Part, is_strong
 from ._session import Connection
 from ._sniff import pixels, sniff
 from ._text import clean, slug, without_query
@@ -34,8 +34,8 @@ LARGEST = 2 * 1024**3
 """Bytes of one file."""
 ELSEWHERE = "another process saves it"
 """Why a download is cancelled whose part nobody will go on with."""
-_PIECE = 1 << 20
-"""Bytes that are written at once."""
+_HOP = 1 << 16
+"""Bytes from which on another thread writes and hashes: fewer are done sooner than a thread is woken."""
 _SPARE = 64 * 1024**2
 """Bytes that are left free on the disk."""
 _PATIENCE = 3600.0
@@ -332,40 +332,26 @@ def _room(folder: Path, n_bytes: int) -> None:
 
 
 async def _receive(pieces: AsyncIterator[bytes], part: Part) -> None:
-    """Write what comes; a connection that drips is given up, so that the next may be better.
-
-    Writing and hashing happen in another thread, a megabyte at a time; of slow bytes there is less in a piece, so that
-    little is lost with the process.
-    """
-    since = noted = time.monotonic()
-    size = part.size
-    at_least = size + _SLOWEST * 60
-    held: list[bytes] = []
-    try:
-        while True:
-            try:
-                async with asyncio.timeout(60):
-                    piece = await anext(pieces, None)
-            except TimeoutError:
-                raise Unreached("the file's server fell silent for a minute", sent=True) from None
-            if piece is None:
-                break
-            held.append(piece)
-            size += len(piece)
-            if size > LARGEST:
-                raise _Trouble("the file does not end within 2 GB", hopeless=True)
-            now = time.monotonic()
-            if size - part.size >= _PIECE or now - noted >= NOTE_EVERY:
-                noted, ready, held = now, held, []
-                await aside(part.write, *ready)
-            if now - since > 60:
-                if size < at_least:
-                    raise Unreached("the file comes at less than 1 kB a second", sent=True)
-                since, at_least = now, size + _SLOWEST * 60
-    except BaseException:
-        part.write(*held)
-        raise
-    await aside(part.write, *held)
+    """Write what comes; a connection that drips is given up, so that the next may be better."""
+    since, at_least = time.monotonic(), part.size + _SLOWEST * 60
+    while True:
+        try:
+            async with asyncio.timeout(60):
+                piece = await anext(pieces, None)
+        except TimeoutError:
+            raise Unreached("the file's server fell silent for a minute", sent=True) from None
+        if piece is None:
+            return
+        if len(piece) < _HOP:
+            part.write(piece)
+        else:
+            await aside(part.write, piece)  # what comes meanwhile is the next piece
+        if part.size > LARGEST:
+            raise _Trouble("the file does not end within 2 GB", hopeless=True)
+        if time.monotonic() - since > 60:
+            if part.size < at_least:
+                raise Unreached("the file comes at less than 1 kB a second", sent=True)
+            since, at_least = time.monotonic(), part.size + _SLOWEST * 60
 
 
 def _failed(output: Output, message: str) -> Saved:

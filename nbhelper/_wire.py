@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-_HELD = 1 << 18
+_HELD = 1 << 19
 """Bytes that may wait for whoever reads; then the server has to."""
 
 
