@@ -29,9 +29,10 @@ from ._page import aside
 from ._past import Past
 from ._providers.reader import read_link
 from ._providers.templates import fill
-from ._save import ELSEWHERE, Place, Turns, save_bytes, save_link
+from ._save import ELSEWHERE, Place, save_bytes, save_link
 from ._session import Connection
 from ._text import clean
+from ._turns import Turns
 from ._values import Event, Mark, MarkWord, Miss, MissKind, Outcome, Output, Saved, SaveState, Seen, Snapshot, State
 
 if TYPE_CHECKING:
