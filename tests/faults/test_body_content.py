@@ -250,7 +250,7 @@ def test_d18_odd_progress(mill):
 
 
 @pytest.mark.parametrize("files", [None, [], "", [None, ""]], ids=str)
-def test_d19_success_without_outputs(mill, files):
+def test_d19_success_without_outputs(mill, files, bound):
     """The word stands, and the card says that there is no file in the reply."""
     from nbhelper._card import Scene, card
 
@@ -260,6 +260,7 @@ def test_d19_success_without_outputs(mill, files):
     assert history.outcome == "succeeded"
     assert history.outputs == ()
     assert "no file in the reply" in drawn
+    bound(len(mill.server.requests), 5)
 
 
 def test_d20_outputs_while_running(mill):

@@ -262,7 +262,7 @@ def test_g17_interrupt(kernel, factory, moment):
 
 
 @pytest.mark.kernel
-def test_g19_cell_run_twice(kernel, factory):
+def test_g19_cell_run_twice(kernel, factory, bound):
     """A cell run three times shows a card each time, and its task is looked at by one poller."""
     ref = factory.job(WORKING, ident="again")
     for _ in range(3):
@@ -272,7 +272,7 @@ def test_g19_cell_run_twice(kernel, factory):
     factory.jobs["again"][:] = [DONE]
 
     assert kernel.value("print(w.result(20).outcome)") == "succeeded"
-    assert min(factory.starts(ref)) >= FLOOR
+    bound(sum(gap < FLOOR for gap in factory.starts(ref)), 0, "looks below the floor, for three runs of the cell")
 
 
 @pytest.mark.kernel

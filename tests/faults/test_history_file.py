@@ -15,7 +15,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from support.mill import DONE, KEY, WORKING, png
+from support.mill import DONE, FLOOR, KEY, WORKING, png
 from support.raw_server import reply
 from support.scripts import start
 from support.waiting import until
@@ -184,7 +184,7 @@ def test_g06_flipped_bits(mill, book):
         _session.store().close()
 
 
-def test_g07_two_processes_one_task(mill, script):
+def test_g07_two_processes_one_task(mill, script, bound):
     """Two processes watch one task: both see its end, and no observation is kept twice."""
     mill.job(WORKING, ident="x")
     both = [script("print(watch('x').result(40)[0].outcome)") for _ in range(2)]
@@ -195,6 +195,7 @@ def test_g07_two_processes_one_task(mill, script):
     seqs = nbh.events()["seq"].tolist()
     assert seqs == list(range(1, len(seqs) + 1))
     rows_are_sound(1)
+    bound(sum(gap < FLOOR for gap in mill.starts("mill:x")), 0, "looks below the floor, both processes together")
 
 
 def test_g08_two_processes_many_tasks(mill, script):
