@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.mill import KEY, Mill, provider
-from support.promises import promised
+from support.promises import Kept, promised
 from support.wire import authority, library, names, serve, tls  # noqa: F401  # fixtures
 
 import nbhelper as nbh
@@ -64,9 +64,9 @@ def bound(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 @pytest.fixture(autouse=True)
-def _promised(isolated: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+def promises(isolated: Path, request: pytest.FixtureRequest) -> Iterator[Kept]:
     """What holds in every row: see `support.promises`."""
     with promised() as kept:
-        yield
+        yield kept
     request.node.user_properties.append(("promises", dict(kept.counts)))
     assert kept.broken == []

@@ -125,6 +125,7 @@ class RawServer:
         self._host = host
         self.port = port
         self._loop = asyncio.new_event_loop()
+        self._more: list[asyncio.Server] = []
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="raw-server", daemon=True)
         self._thread.start()
@@ -135,6 +136,12 @@ class RawServer:
         """`http://127.0.0.1:<port>`, or https with `localhost`, which a certificate can name."""
         return f"https://localhost:{self.port}" if self._tls else f"http://{self._host}:{self.port}"
 
+    def another(self) -> str:
+        """One more port with the same function behind it, which is another origin; its root."""
+        making = asyncio.start_server(self._connected, self._host, 0, limit=2**20)
+        self._more.append(asyncio.run_coroutine_threadsafe(making, self._loop).result(10))
+        return f"http://{self._host}:{self._more[-1].sockets[0].getsockname()[1]}"
+
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(
@@ -143,7 +150,8 @@ class RawServer:
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
-        server.close()
+        for one in (server, *self._more):
+            one.close()
         self._loop.run_until_complete(self._end())
         self._loop.close()
 
