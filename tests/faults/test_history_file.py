@@ -21,6 +21,7 @@ from support.scripts import start
 from support.waiting import until
 
 import nbhelper as nbh
+from nbhelper import _salvage
 
 SCRIPT = dedent("""
     import os, sys, time
@@ -281,6 +282,20 @@ def test_g11_not_ours(mill, book, stranger):
     assert history.succeeded
     assert nbh.tasks()["task_id"].tolist() == ["b1"]
     assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and "history" in str(p)) >= before
+
+
+def test_g11_no_history_is_told_soon(monkeypatch, bound):
+    """Looking for rows in what holds none takes a few steps a byte: a long text does not hold up whoever opens it."""
+    steps, varint, text = [0], _salvage._varint, b"shopping list\n" * 3000
+
+    def counted(*arguments):
+        steps[0] += 1
+        return varint(*arguments)
+
+    monkeypatch.setattr(_salvage, "_varint", counted)
+
+    assert _salvage.rows_of(text) == {}
+    bound(steps[0] // len(text), 20, "numbers read for each byte of it")
 
 
 @DAMAGE
