@@ -211,7 +211,7 @@ def test_interrupt_anywhere(mill, tmp_path):
     """)
     paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
     seen = []
-    for n, delay in enumerate((0.0, 0.03, 0.1, 0.15, 0.25, 0.4)):
+    for n, delay in enumerate((0.0, 0.05, 0.15, 0.3)):
         process = start(
             code, *["hard"] * (n % 2), cwd=tmp_path, MILL_ROOT=mill.root, MILL_API_KEY=KEY, PYTHONPATH=paths
         )
@@ -227,7 +227,7 @@ def test_interrupt_anywhere(mill, tmp_path):
 
     assert {code for code, _, _ in seen} <= {0, 130}
     assert {err for _, err, _ in seen} == {""}
-    assert max(seconds for *_, seconds in seen) < 4
+    assert max(seconds for *_, seconds in seen) < 10
     assert [len(h.files) for h in final] == [1] * 4
 
 

@@ -219,7 +219,7 @@ SHAPES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(SHAPES)
 def test_e_b6_any_shape(shape):
     """Wherever a link stands below `data`, it is found and named by its place; what is no link is not."""
