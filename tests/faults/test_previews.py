@@ -503,6 +503,6 @@ def test_closing_does_not_wait_for_a_worker_that_hangs(tmp_path, monkeypatch):
     begun = time.monotonic()
     worker.close()
 
-    assert time.monotonic() - begun < 5  # and not the ten that a picture has
-    asking.join(5)
+    assert time.monotonic() - begun < 8
+    asking.join(20)
     assert not asking.is_alive()

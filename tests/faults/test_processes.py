@@ -161,7 +161,7 @@ def test_g26_many_tasks(mill, script, bound):
     n, *outcomes, threads = said(process)[0].split()
     assert (n, outcomes) == ("400", ["{'succeeded'}"])
     assert int(threads) <= 15
-    bound(mill.server.connections, 20, "connections")
+    bound(mill.most, 20, "connections at a time")
     bound(len(mill.server.requests), 400)
 
 
