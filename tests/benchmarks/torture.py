@@ -8,6 +8,7 @@ their targets, and ends with code 1 when one is missed. `--only PART` runs one p
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -167,21 +168,20 @@ PARTS: dict[str, Callable[..., Iterator[Fact]]] = {
 }  # fmt: skip
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts; print a table, and write what was found where asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=PARTS, help="this part; may be given several times")
     parser.add_argument("--quick", action="store_true", help="a few of everything, in a few minutes")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the facts to FILE, too")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     target = asked.json.resolve() if asked.json else None
     clients = ", ".join(f"{name} {version(name)}" for name in ("httpx", "httpx2"))
     where = f"Python {platform.python_version()}, {clients}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}"
     print(f"{where}{', quick' if asked.quick else ''}\n\n| | fact | target | found |\n|---|---|---|---|", flush=True)
     facts: list[Fact] = []
     seconds: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as work:
-        os.chdir(work)
+    with tempfile.TemporaryDirectory() as work, contextlib.chdir(work):
         for name in asked.only or PARTS:
             begun = time.monotonic()
             for fact in PARTS[name](quick=asked.quick):
@@ -189,7 +189,6 @@ def main() -> int:
                 mark = "ok" if fact.kept else "MISSED"
                 print(f"| {mark} | {fact.name} | {fact.target} | {fact.found} |", flush=True)
             seconds[name] = round(time.monotonic() - begun, 1)
-        os.chdir("/")
     missed = [fact for fact in facts if not fact.kept]
     print(f"\n{len(facts) - len(missed)} of {len(facts)} facts hold; seconds: {seconds}")
     for fact in missed:
