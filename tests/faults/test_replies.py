@@ -189,7 +189,7 @@ def test_b07_endless_body(mill):
 # Redirects
 
 
-def test_b08_redirect_to_the_same_origin(mill):
+def test_b08_redirect_to_the_same_origin(mill, bound):
     """Three hops within the origin are one look, with the key on each, whatever the redirect's status."""
     statuses = (301, 302, 303, 307, 308)
     for status in statuses:
@@ -205,10 +205,11 @@ def test_b08_redirect_to_the_same_origin(mill):
     assert sound(histories, mill)
     assert [(h.succeeded, h.facts.polls) for h in histories] == [(True, 1)] * 5
     assert [len(mill.asked(f"/{status}/")) for status in statuses] == [3] * 5
+    bound(max(len(mill.asked(f"/{status}/")) for status in statuses), 3, "hops of a look")
     assert {asked.header("authorization") for asked in mill.server.requests} == {f"Bearer {KEY}"}
 
 
-def test_b09_redirect_to_another_origin(mill, serve):
+def test_b09_redirect_to_another_origin(mill, serve, bound):
     """Another port, host or scheme is not followed: the watch is lost and says whither, the other side sees nothing."""
     other = serve(always(reply(DONE)))
     targets = [
@@ -226,7 +227,7 @@ def test_b09_redirect_to_another_origin(mill, serve):
     assert [h.outcome for h in histories] == ["lost"] * 5
     assert all("where the key is not sent" in h.error for h in histories)
     assert {len(times) for times in mill.looks.values()} == {2}
-    assert other.connections == 0
+    bound(other.connections, 0, "connections to the other side")
     assert KEY not in "".join(h.error for h in histories)
 
 
@@ -257,7 +258,7 @@ def test_b11_http_to_https(mill_at, serve, tls):
         nbh.connect("mill", base_url="http://api.mill.example")
 
 
-def test_b12_redirect_loop(mill):
+def test_b12_redirect_loop(mill, bound):
     """Three hops are followed, the fourth is a miss of the network, which ends nothing."""
     mill.paths["/loop"] = [reply(b"", 302, {"location": "/loop"})]
 
@@ -267,6 +268,7 @@ def test_b12_redirect_loop(mill):
     assert history.succeeded
     assert [m.message for m in looks(history)[:1]] == ["more than 3 redirects"]
     assert len(mill.asked("/loop")) == 3
+    bound(len(mill.asked("/loop")), 3, "hops of a look")
 
 
 def test_b12_empty_location(mill):

@@ -125,6 +125,7 @@ class RawServer:
         self._host = host
         self.port = port
         self._loop = asyncio.new_event_loop()
+        self._more: list[asyncio.Server] = []
         self._ready = threading.Event()
         self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self._thread = threading.Thread(target=self._serve, name="raw-server", daemon=True)
@@ -136,6 +137,12 @@ class RawServer:
         """`http://127.0.0.1:<port>`, or https with `localhost`, which a certificate can name."""
         return f"https://localhost:{self.port}" if self._tls else f"http://{self._host}:{self.port}"
 
+    def another(self) -> str:
+        """One more port with the same function behind it, which is another origin; its root."""
+        making = asyncio.start_server(self._connected, self._host, 0, limit=2**20)
+        self._more.append(asyncio.run_coroutine_threadsafe(making, self._loop).result(10))
+        return f"http://{self._host}:{self._more[-1].sockets[0].getsockname()[1]}"
+
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(
@@ -144,15 +151,16 @@ class RawServer:
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
-        self._loop.run_until_complete(self._end(server))
+        self._loop.run_until_complete(self._end(server, *self._more))
         self._loop.close()
 
-    async def _end(self, server: asyncio.Server) -> None:
+    async def _end(self, *servers: asyncio.Server) -> None:
         """Cancel what goes on, and close what was accepted just now: a task that never began closes nothing."""
-        for sock in server.sockets:
+        for sock in (sock for server in servers for sock in server.sockets):
             self._loop.remove_reader(sock)
         await asyncio.sleep(0)  # a server that has closed loses what it accepted a moment before
-        server.close()
+        for server in servers:
+            server.close()
         while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
             for task in tasks:
                 task.cancel()
