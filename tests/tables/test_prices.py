@@ -119,11 +119,11 @@ def test_many_rows_at_once():
     asked = [{"hd": True}, {"hd": 1}, {"hd": "true"}, {"a": {"hd": "true"}, "b": {"hd": 1}}, {"duration": 5}, None]
     numbers = [None, 0, 1, True, 1.5]
     rows = [
-        row("mill", outcome, model=model, params=params, credits=credits, n_outputs=credits)
+        row("mill", outcome, model=model, params=params, credits=number, n_outputs=number)
         for outcome in ("succeeded", "failed", None)
         for model in ("token", "film", "big", None)
         for params in asked
-        for credits in numbers
+        for number in numbers
     ]
 
     assert costs(rows, OWN) == [cost_of(one, OWN) for one in rows]
