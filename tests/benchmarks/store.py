@@ -6,7 +6,7 @@ Each figure is a ratio within this one run, each side the median of three turns 
   there before against the size of the frame (`memory_usage(deep=True)`);
 * opening that store: from `Store(folder)` to the first history read;
 * recording looks against bare sqlite3 writing the same rows at the same commits, into a copy of the file as it was
-  before the first of them, with the same settings. Both do the same work for the disk: the ratio is what the store adds.
+  before the first of them, with the same settings: the same work for the disk. The ratio is what the store adds.
   `as they come`: looks at 100 tasks come in one by one, 500 a second, as from 1,000 tasks looked at every two seconds;
   the store commits when it likes, bare sqlite3 at the same moments. What is compared is the time in which either is at
   work, from BEGIN to the end of COMMIT, for the store also the calls that hand a look over. The pauses between commits,
