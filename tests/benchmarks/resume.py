@@ -1,5 +1,4 @@
-"""A kernel killed at 20 points of a real run, each time resumed: `python tests/benchmarks/resume.py [20]
-[--json FILE]`.
+"""A kernel killed at 20 points of a real run, each time resumed: `python tests/benchmarks/resume.py [20]`.
 
 The emulator runs in this process, a real Jupyter kernel in another. A first run without a kill tells how long it takes;
 then the kernel is killed at evenly spaced moments of it, started again, and `nbhelper.resume()` watches on. A point
