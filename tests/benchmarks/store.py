@@ -170,7 +170,7 @@ def high():
 def now():
     return int([l for l in open("/proc/self/status") if l.startswith("VmRSS")][0].split()[1]) * 1024
 nbh.set_store(sys.argv[1])
-nbh.tasks(provider="none")
+nbh.tasks(outcome="cancelled")  # there are none, and all modules are loaded
 open("/proc/self/clear_refs", "w").write("5")
 before = now()
 frame = nbh.tasks()
