@@ -91,12 +91,12 @@ def redact(value: Any, secrets: Iterable[str] = (), shorten: Callable[[str], str
     Returns:
         A new value of the same shape.
     """
-    hidden = tuple(s for s in secrets if s)
+    hidden = tuple(filter(None, secrets))
 
     def words(text: str) -> str:
         for secret in hidden:
             text = text.replace(secret, "[key removed]")
-        return storable(without_queries(text))
+        return storable(without_queries(text) if "/" in text else text)
 
     def walk(node: Any) -> Any:
         kind = type(node)  # exact types first: this runs over every reply

@@ -18,7 +18,9 @@ def without_secrets(text: str, secrets: tuple[str, ...]) -> str:
 
 def showable(text: object, secrets: tuple[str, ...], limit: int = EXCERPT) -> str:
     """A server's words fit to show: cleaned first, so that no escape inside a key hides it from `redact`."""
-    return clean(redact(clean(text, 4 * EXCERPT), secrets), limit)
+    words = clean(text, 4 * EXCERPT)
+    kept = redact(words, secrets)
+    return kept if kept is words and len(words) <= limit else clean(kept, limit)
 
 
 def keepable(body: Any, secrets: tuple[str, ...]) -> Any:
