@@ -235,9 +235,9 @@ def _fields(value: Any) -> dict[str, Any]:
             found[name] = {"code": item.code, "message": item.message}
         elif name == "outputs":
             found[name] = [_fields(output) for output in item]
-        elif isinstance(item, Mapping):
+        elif isinstance(item, MappingProxyType):
             if item:
-                found[name] = plain(item)
+                found[name] = item.copy()
         else:
             found[name] = item
     return found
