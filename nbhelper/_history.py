@@ -6,6 +6,7 @@ reading `state` or `outcome` costs the same for three events and for three thous
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -341,11 +342,10 @@ def _shared(new: Any, old: Any) -> Any:
     if isinstance(new, dict):
         if new.keys() != old.keys():
             return new
-        made, same = {}, True
-        for key, value in old.items():
-            made[key] = item = new[key] if new[key] is value else _shared(new[key], value)
-            same = same and item is value
-        return old if same else made
+        made = {key: new[key] if new[key] is value else _shared(new[key], value) for key, value in old.items()}
+        if all(map(operator.is_, made.values(), old.values())):
+            return old
+        return new if all(map(operator.is_, map(new.get, made), made.values())) else made
     if isinstance(new, list):
         if len(new) != len(old):
             return new

@@ -409,7 +409,9 @@ class Poller:
 
     async def _look(self) -> Snapshot | Miss:
         try:
-            return await self._looks.at(self.history.task, self._fly, first=self.history.facts.polls == 0)
+            return await self._looks.at(
+                self.history.task, self._fly, first=self.history.facts.polls == 0, last=self.history.facts.latest
+            )
         finally:
             self._replied = time.monotonic()
 

@@ -23,9 +23,9 @@ def showable(text: object, secrets: tuple[str, ...], limit: int = EXCERPT) -> st
     return kept if kept is words and len(words) <= limit else clean(kept, limit)
 
 
-def keepable(body: Any, secrets: tuple[str, ...]) -> Any:
-    """The reply fit to keep: redacted, and long base64 as digest and size."""
-    return redact(body, secrets, _shortened)
+def keepable(body: Any, secrets: tuple[str, ...], last: Any = None) -> Any:
+    """The reply fit to keep: redacted, and long base64 as digest and size; `last` itself when nothing is new in it."""
+    return redact(body, secrets, _shortened, last=last)
 
 
 def _shortened(text: str) -> str:

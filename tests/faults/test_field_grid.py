@@ -98,4 +98,4 @@ def test_d02_not_an_object_at_any_api(provider, status, raw):
     assert isinstance(read(spec, reply), Miss)
     assert isinstance(read_created(spec, next(iter(spec.creates.values())), reply), Miss)
     if spec.batch:
-        assert isinstance(read_batch(spec, reply, ["a", "b"]), Miss)
+        assert isinstance(read_batch(spec, reply, {"a": None, "b": None}), Miss)
