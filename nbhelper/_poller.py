@@ -353,7 +353,8 @@ class Poller:
         Raises:
             Held: Another process has taken over.
         """
-        await asyncio.sleep(self._not_before - time.monotonic())
+        if (early := self._not_before - time.monotonic()) > 0:
+            await asyncio.sleep(early)
         await self._looks.due(due(), self._soonest())
         if not await self._leases.holds(self.history.uid):
             raise Held

@@ -43,6 +43,8 @@ def outputs_of(
     names: set[str] = set()
     for spec in provider.results:
         for name, value in _leaves(find(spec.path, body), spec.name, spec):
+            if spec.form != "ref" and not isinstance(value, str):
+                continue
             if len(seen) >= MOST_OUTPUTS:
                 return
             output = _output(provider, spec, name, value, secrets)
@@ -81,9 +83,9 @@ def _output(provider: Provider, spec: Outputs, name: str, value: Any, secrets: t
         if not text or text == "0":
             return None
         return Output(name=showable(name, secrets, 120), ref=text, kind=spec.kind or "file")
-    if not isinstance(value, str) or not value.strip():
-        return None
     text = value.strip()
+    if not text:
+        return None
     inline, link = text[:5].casefold() == "data:", _LINK.match(text)
     if spec.form != "data" and not link:
         return None

@@ -12,6 +12,7 @@ import jmespath.functions
 
 from .strict_json import NotJson, loads
 
+_NESTED = (dict, list)
 _KEYS = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
 _PLAIN = re.compile(rf"{_KEYS}(?:\s*\|\|\s*{_KEYS})*")
 
@@ -73,9 +74,9 @@ def compiled(path: str) -> Any:
 
 def find(path: str, body: Any) -> Any:
     """What stands at a path; None where nothing does, or where the reply's types do not fit the path."""
-    expression = compiled(path)
-    if expression is None or not isinstance(body, dict | list):
+    if not path or not isinstance(body, _NESTED):
         return None
+    expression = compiled(path)
     try:
         return expression.search(body, _OPTIONS)
     except (jmespath.exceptions.JMESPathError, TypeError, ValueError, AttributeError, KeyError, RecursionError):
