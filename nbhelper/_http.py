@@ -378,15 +378,16 @@ class _Sent:
         return 300 <= self.status < 400 and self.response is None
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        if event.endswith(("connect_tcp.started", "start_tls.started")):
-            self.fresh = True
-        elif event.endswith("send_request_headers.started"):
-            self.flag = True
-        elif event.endswith("receive_response_headers.complete"):
-            self.status = info["return_value"][1]
-        elif event.endswith("receive_response_body.complete") and self.response and _more(self.response):
-            # While the connection is still ours: kept, it would give the rest as the answer to somebody else's look.
-            await self.response.extensions["network_stream"].aclose()
+        match event.partition(".")[2]:
+            case "connect_tcp.started" | "start_tls.started":
+                self.fresh = True
+            case "send_request_headers.started":
+                self.flag = True
+            case "receive_response_headers.complete":
+                self.status = info["return_value"][1]
+            case "receive_response_body.complete" if self.response and _more(self.response):
+                # While the connection is still ours: kept, it would give the rest as the answer to another look.
+                await self.response.extensions["network_stream"].aclose()
 
 
 def _more(response: httpx.Response) -> bool:

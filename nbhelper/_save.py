@@ -24,7 +24,7 @@ from ._http import Forbidden, Http, Unreached
 from ._page import aside
 from ._parts import Part, is_strong
 from ._providers.contract import HttpReply
-from ._providers.reader import retry_after
+from ._providers.scalars import retry_after
 from ._session import Connection, origin_of
 from ._sniff import pixels, sniff
 from ._text import clean, slug, without_query
