@@ -24,9 +24,11 @@ from ._terminal import (
     over,
     seconds,
     size,
+    start_known,
     state_of,
     time_left,
     trouble,
+    watched,
     word_of,
 )
 from ._text import clean
@@ -172,17 +174,14 @@ def _facts(history: History, scene: Scene) -> str:
 
 def _spent(history: History, now: datetime) -> str:
     """How long it took, or takes; where nobody knows its start, how long we have watched."""
-    facts = history.facts
+    if not start_known(history):
+        return watched(history, now)
     span = elapsed(history, now)
-    if facts.created or facts.submitted_at or facts.submitting_at:
-        if span is None or over(history):
-            return "" if span is None else seconds(span)
-        return f"{seconds(span)} elapsed" if history.outcome is None else f"last seen after {seconds(span)}"
-    if facts.first_look_at is None:
+    if span is None:
         return ""
-    until = facts.final_at or (facts.last_look_at if history.outcome else None) or now
-    watched = (until - facts.first_look_at).total_seconds()
-    return f"watched for {seconds(watched)}" if watched > 0 else ""
+    if history.outcome is None:
+        return f"{seconds(span)} elapsed"
+    return seconds(span) if over(history) else f"last seen after {seconds(span)}"
 
 
 def _whole(value: float) -> str:

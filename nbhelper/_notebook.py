@@ -29,7 +29,7 @@ from ._engine import engine
 from ._history import History
 from ._page import in_page
 from ._preview import Thumbnail, can_preview, previewer
-from ._terminal import detail, elapsed, seconds, state_of, word_of
+from ._terminal import detail, state_of, took, word_of
 from ._text import clean
 from ._values import SaveState
 
@@ -166,12 +166,10 @@ def text_of(histories: Sequence[History]) -> str:
     now = datetime.now(UTC)
     lines: list[str] = []
     for history in histories[:50]:
-        spent = elapsed(history, now)
-        after = f" after {seconds(spent)}" if spent is not None and history.outcome else ""
         more = detail(history, now)
         name = f" ({clean(history.task.label, 60)})" if history.task.label else ""
         task = clean(history.task, 100) if history.created else history.task.provider
-        lines.append(f"{task}{name}: {word_of(history)}{after}{f', {more}' if more else ''}")
+        lines.append(f"{task}{name}: {word_of(history)}{took(history, now)}{f', {more}' if more else ''}")
     if (rest := len(histories) - 50) > 0:
         lines.append(f"and {rest} more")
     return "\n".join(lines)

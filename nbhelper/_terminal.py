@@ -150,6 +150,31 @@ def elapsed(history: History, now: datetime) -> float | None:
     return max(0.0, (end - begin).total_seconds()) if begin and end else None
 
 
+def start_known(history: History) -> bool:
+    """Whether anybody knows when the task began: the server says it, or we created it."""
+    facts = history.facts
+    return (facts.created or facts.submitted_at or facts.submitting_at) is not None
+
+
+def watched(history: History, now: datetime) -> str:
+    """`watched for 8.2 s`, from the first look to the last: what is told of a task whose start nobody knows."""
+    facts = history.facts
+    until = facts.final_at or (facts.last_look_at if history.outcome else now)
+    if facts.first_look_at is None or until is None or until <= facts.first_look_at:
+        return ""
+    return f"watched for {seconds((until - facts.first_look_at).total_seconds())}"
+
+
+def took(history: History, now: datetime) -> str:
+    """What stands behind the word for an end: ` after 8.2 s`, `, watched for 8.2 s`, or nothing."""
+    if history.outcome is None:
+        return ""
+    if not start_known(history):
+        return f", {words}" if (words := watched(history, now)) else ""
+    span = elapsed(history, now)
+    return f" after {seconds(span)}" if span is not None else ""
+
+
 def detail(history: History, now: datetime) -> str:
     """What there is to say about a task besides its state."""
     facts, latest = history.facts, history.snapshot
@@ -228,10 +253,8 @@ class Lines:
             if seen is not None and not history.settled and (now - seen).total_seconds() < self._MOMENT and not last:
                 continue
             self._said[key] = state
-            spent = elapsed(history, now)
-            after = f" after {seconds(spent)}" if spent is not None and history.outcome else ""
             more = detail(history, now)
-            line = f"{now:%H:%M:%S}Z {_name(history)} {state[0]}{after}{f': {more}' if more else ''}"
+            line = f"{now:%H:%M:%S}Z {_name(history)} {state[0]}{took(history, now)}{f': {more}' if more else ''}"
             if self._write is not None:
                 self._write(line)
             else:

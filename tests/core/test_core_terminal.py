@@ -364,4 +364,4 @@ def test_the_line_view_writes_to_the_output_of_the_moment(monkeypatch, capsys):
         watch.histories = [watch.histories[0].add(state("succeeded"), now())]
 
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[2] for line in lines] == ["running", "succeeded:"]
+    assert [line.split()[2] for line in lines] == ["running", "succeeded,"]

@@ -125,7 +125,7 @@ def test_the_saved_file_holds_only_html_and_text(story):
         html = "".join(output["data"]["text/html"])
         assert "<script" not in html
         assert "http" not in html.replace("http-equiv", "")
-        assert "succeeded after" in "".join(output["data"]["text/plain"])
+        assert ": succeeded" in "".join(output["data"]["text/plain"])
 
 
 def test_the_frozen_card_is_legible_and_steady(story):

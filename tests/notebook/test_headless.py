@@ -85,7 +85,7 @@ class Pictures(HTMLParser):
 
 def test_the_cell_waits_and_leaves_one_html_output(book):
     """Each watching cell has exactly one output: HTML and text of the end, with the picture in it."""
-    for index, words in ((1, "succeeded after"), (2, "failed after"), (4, "failed after")):
+    for index, words in ((1, ": succeeded"), (2, ": failed"), (4, ": failed")):
         outputs = book.cells[index].outputs
         assert [o.output_type for o in outputs] == ["display_data"]
         assert set(outputs[0].data) == {"text/html", "text/plain"}
