@@ -54,7 +54,7 @@ def test_drawn_again_in_a_later_cell_live_and_frozen(kernel, factory):
     assert len({m["content"]["transient"]["display_id"] for m in updates}) == 2
     for message in (*updates, *later):
         assert set(message["content"]["data"]) == {"text/html", "text/plain"}
-        assert message["content"]["data"]["text/plain"].startswith("mill:once: succeeded, watched for ")
+        assert message["content"]["data"]["text/plain"].startswith("mill:once: succeeded")
         assert "✓" in message["content"]["data"]["text/html"]
 
 
