@@ -197,7 +197,10 @@ def carried_out(slow: Path, fast: Path, run: Run, only: Sequence[str], target: P
         begun = time.perf_counter()
         found = act()
         took = time.perf_counter() - begun
-        facts.append({"fact": name, "met": found.met, "s": round(took, 1), **asdict(found)})
+        fact = {"fact": name, "target": found.TARGET, "found": words(found), "met": found.met, "s": round(took, 1)}
+        facts.append(fact | asdict(found))
+        if target is not None:  # each time, so that an hour's work is not lost with its last minute
+            target.write_text(json.dumps({"run": asdict(run), "facts": facts}, indent=1, default=str) + "\n")
         verdict = "met" if found.met else "NOT MET"
         print(f"{name:<41} {found.done:>7,} {took:>5.0f}  {verdict:<7}  {words(found)}", flush=True)
         bad = found.wrong if isinstance(found, Tally) else [*found.unnoticed, *found.behind]
@@ -212,8 +215,6 @@ def carried_out(slow: Path, fast: Path, run: Run, only: Sequence[str], target: P
         f"{done - each:,} kills at random moments, {each:,} within a change to the disk: {lost:,} acknowledged rows"
         f" lost, {corrupt:,} corrupt. {'Every fact is met.' if met else 'NOT EVERY FACT IS MET.'}"
     )
-    if target is not None:
-        target.write_text(json.dumps({"run": asdict(run), "met": met, "facts": facts}, indent=1, default=str) + "\n")
     return met
 
 

@@ -25,7 +25,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from support.chaos.disk import SOURCE, compiler
 from support.torture import ORIGIN, Found, everything
@@ -51,6 +51,7 @@ class Tally:
         wrong: Anything else that must not be, in words.
     """
 
+    TARGET: ClassVar[str] = "no acknowledged row lost, no store corrupt"
     done: int = 0
     rows: int = 0
     lost: int = 0

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import nbhelper
 from nbhelper import StoreError
@@ -45,6 +45,7 @@ class Tally:
         present: Those of them that were read.
     """
 
+    TARGET: ClassVar[str] = "none unnoticed, all salvaged that SQLite reads"
     done: int = 0
     unnoticed: list[Any] = field(default_factory=list)
     aside: int = 0
