@@ -53,6 +53,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     chosen = parser.parse_args()
     os.environ["PYTHONPATH"] = str(ROOT)
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; a load above the cores makes every figure longer")
     found = {}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         runs = [run(path) for _ in range(chosen.runs)]

@@ -13,7 +13,7 @@ import pytest
 from front_end import THEMES, change_theme
 from PIL import Image, ImageOps
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]  # whole notebooks, on a busy machine too
 
 SCALE = 2
 """Drawn at twice the size at which the README shows them, to be sharp."""
