@@ -5,44 +5,21 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any
 
-from ._codec import digest_of, dumps, instant, loads
-from ._errors import BadInput
+from ._codec import digest_of, dumps, loads
+from ._filter import Filter
 from ._history import History
 from ._rows import Row, Rows
 from ._schema import SUMMARY, summary
-from ._text import clean, nearest, storable
-from ._values import Outcome, SaveState
-
-
-class Wanted(TypedDict, total=False):
-    """Which rows: everything that is named must hold.
-
-    Attributes:
-        since: The task was submitted, or first seen, no earlier: a time, ISO text, or an age such as `"2h"`.
-        until: The same, no later.
-        provider: A name, or several.
-        experiment: The same.
-        outcome: An outcome, or several; `"pending"` for those without one.
-        uids: Rows by name.
-    """
-
-    since: datetime | timedelta | str | None
-    until: datetime | timedelta | str | None
-    provider: str | Iterable[str] | None
-    experiment: str | Iterable[str] | None
-    outcome: str | Iterable[str] | None
-    uids: Iterable[str] | None
-
+from ._values import SaveState
 
 Found = tuple[Any, ...]
 
 
-def summaries(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[Found]:
+def summaries(db: sqlite3.Connection | None, wanted: Filter) -> list[Found]:
     """The stored summaries, newest task last, as `told` and `columns` take them: `uid` and the columns of `SUMMARY`."""
-    return _select(rows, db, _SUMMARIES, wanted)
+    return _select(db, _SUMMARIES, wanted)
 
 
 def told(rows: Rows, found: list[Found], again: Callable[[str], Row | None]) -> list[Row]:
@@ -88,13 +65,13 @@ def _parsed(texts: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         yield from (value if isinstance(value, dict) else {} for value in values)
 
 
-def histories(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[History]:
+def histories(rows: Rows, db: sqlite3.Connection | None, wanted: Filter) -> list[History]:
     """The histories of `summaries`, but for creates that have no id yet."""
-    found = [rows.listed(db, uid) for (uid,) in _select(rows, db, _UIDS, wanted) if db]
+    found = [rows.listed(db, uid) for (uid,) in _select(db, _UIDS, wanted) if db]
     return [rows.load(db, row) for row in found if db and row and row["id"]]
 
 
-def events(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[Row]:
+def events(rows: Rows, db: sqlite3.Connection | None, wanted: Filter) -> list[Row]:
     """Every observation of `summaries`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
     listed: list[Row] = []
     for uid, task, last, found in _observed(rows, db, _EVENTS, wanted):
@@ -109,7 +86,7 @@ def events(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[Ro
     return listed
 
 
-def outputs(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[Row]:
+def outputs(rows: Rows, db: sqlite3.Connection | None, wanted: Filter) -> list[Row]:
     """Every saved file of `summaries`, by the newest word about it, its path as the store keeps it."""
     listed: list[Row] = []
     for uid, task, count, found in _observed(rows, db, _SAVED, wanted):
@@ -123,18 +100,12 @@ def outputs(rows: Rows, db: sqlite3.Connection | None, wanted: Wanted) -> list[R
 
 
 def _observed(
-    rows: Rows, db: sqlite3.Connection | None, columns: str, wanted: Wanted
+    rows: Rows, db: sqlite3.Connection | None, columns: str, wanted: Filter
 ) -> Iterator[tuple[str, str | None, int, list[Found]]]:
     """For each task: its row's name, its text, a number of its summary, and the rows of its events."""
-    for (uid, number), group in itertools.groupby(_select(rows, db, columns, wanted), lambda row: row[:2]):
+    for (uid, number), group in itertools.groupby(_select(db, columns, wanted), lambda row: row[:2]):
         text = rows.text(db, uid) if db else None
         yield uid, text, number if isinstance(number, int) else 0, [row[2:] for row in group if row[2] is not None]
-
-
-def submitted(db: sqlite3.Connection, provider: str, origin: str, request_digest: str) -> str | None:
-    """The newest task of an identical request that is under way or succeeded."""
-    found = db.execute(_SUBMITTED, (request_digest, provider, origin)).fetchone()
-    return found[0] if found else None
 
 
 def recent(rows: Rows, db: sqlite3.Connection, provider: str, origin: str, most: int) -> list[Row]:
@@ -154,11 +125,10 @@ def providers(db: sqlite3.Connection) -> set[str]:
     return {name for (name,) in db.execute("SELECT DISTINCT provider FROM tasks").fetchall()}
 
 
-def _select(rows: Rows, db: sqlite3.Connection | None, columns: str, wanted: Wanted) -> list[tuple[Any, ...]]:
-    asked = _asked(wanted, rows.clock())  # also where nothing is kept yet: a wrong filter is told at once
+def _select(db: sqlite3.Connection | None, columns: str, wanted: Filter) -> list[tuple[Any, ...]]:
     if db is None:
         return []
-    lenient = db.text_factory
+    asked, lenient = wanted.parameters(), db.text_factory
     try:
         db.text_factory = str  # four times as quick, and refuses what is no text
         return db.execute(columns + _WANTED, asked).fetchall()
@@ -171,36 +141,6 @@ def _select(rows: Rows, db: sqlite3.Connection | None, columns: str, wanted: Wan
         db.text_factory = lenient
 
 
-def _asked(wanted: Wanted, now: datetime) -> Row:
-    outcomes = _names(wanted, "outcome")
-    known = [*Outcome, "pending"]
-    for word in outcomes or ():
-        if word not in known:
-            raise BadInput(
-                f'No outcome is called "{clean(word, 40)}".{nearest(word, known)} There are {", ".join(known)}.'
-            )
-    asked: Row = {name: _names(wanted, name) for name in ("provider", "experiment", "uids")}
-    asked |= {name: instant(wanted.get(name), now, name) for name in ("since", "until")}
-    return {
-        name: value if value is None or isinstance(value, str) else dumps(value)
-        for name, value in {**asked, "outcome": outcomes}.items()
-    }
-
-
-def _names(wanted: Mapping[str, Any], name: str) -> list[str] | None:
-    value = wanted.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, Iterable):
-        raise BadInput(f"{name} is a name or a list of names, not {type(value).__name__}.")
-    return [storable(str(v)) for v in ([value] if isinstance(value, str) else value)]
-
-
-_SUBMITTED = (
-    "SELECT t.uid FROM intents i JOIN tasks t ON t.uid = i.uid LEFT JOIN summaries s ON s.uid = i.uid"
-    " WHERE i.request_digest = ? AND i.state = 'created' AND t.provider = ? AND t.origin = ?"
-    " AND coalesce(s.outcome, '') NOT IN ('failed', 'cancelled', 'expired') ORDER BY t.uid DESC LIMIT 1"
-)
 _OF_TASKS = " FROM tasks t LEFT JOIN summaries s ON s.uid = t.uid"
 _UIDS = f"SELECT t.uid {_OF_TASKS}"
 _SUMMARIES = f"SELECT t.uid, {', '.join(f's.{name}' for name in (*SUMMARY, 'digest'))}{_OF_TASKS}"

@@ -27,10 +27,12 @@ from ._looks import Looks
 from ._pace import JITTER, pause
 from ._page import aside
 from ._past import Past
-from ._providers.reader import fill, read_link
-from ._save import ELSEWHERE, Place, Turns, save_bytes, save_link
+from ._providers.reader import read_link
+from ._providers.templates import fill
+from ._save import ELSEWHERE, Place, save_bytes, save_link
 from ._session import Connection
 from ._text import clean
+from ._turns import Turns
 from ._values import Event, Mark, MarkWord, Miss, MissKind, Outcome, Output, Saved, SaveState, Seen, Snapshot, State
 
 if TYPE_CHECKING:
@@ -134,6 +136,11 @@ class Poller:
         if self.over or self._following or self.history.outcome is not None or not looked:
             return None
         return datetime.now(UTC) + timedelta(seconds=self._due())
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another process looks at the task, and this one shows what that has written."""
+        return self._following and not self.over
 
     # Whoever watches
 
@@ -352,7 +359,8 @@ class Poller:
         Raises:
             Held: Another process has taken over.
         """
-        await asyncio.sleep(self._not_before - time.monotonic())
+        if (early := self._not_before - time.monotonic()) > 0:
+            await asyncio.sleep(early)
         await self._looks.due(due(), self._soonest())
         if not await self._leases.holds(self.history.uid):
             raise Held
@@ -408,7 +416,9 @@ class Poller:
 
     async def _look(self) -> Snapshot | Miss:
         try:
-            return await self._looks.at(self.history.task, self._fly, first=self.history.facts.polls == 0)
+            return await self._looks.at(
+                self.history.task, self._fly, first=self.history.facts.polls == 0, last=self.history.facts.latest
+            )
         finally:
             self._replied = time.monotonic()
 

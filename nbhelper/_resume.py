@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import _session
 from ._codec import dumps, instant
 from ._errors import BadInput, MissingAPIKey
+from ._filter import Filter
 from ._history import History
 from ._providers import names
 from ._references import tasks_of
@@ -52,15 +53,11 @@ class _Left:
         return tuple(f"{_tasks(n)} of {name} left pending: {why}" for (name, why), n in self.reasons.items())
 
 
-def pending_rows(book: Store, **wanted: Any) -> list[Row]:
-    """The rows of `Store.rows(**wanted)` that are unfinished or in doubt, each with its reason as `pending`."""
-    with book.reading() as db:
-        doubtful = {uid for (uid,) in db.execute(_DOUBTFUL).fetchall()} if db else set()
-    found = ((row, _why(book, row, doubtful)) for row in book.rows(**wanted))
+def pending_rows(book: Store, wanted: Filter) -> list[Row]:
+    """The rows of `Store.rows(wanted)` that are unfinished or in doubt, each with its reason as `pending`."""
+    doubtful = book.doubtful()
+    found = ((row, _why(book, row, doubtful)) for row in book.rows(wanted))
     return [{**row, "pending": why} for row, why in found if why is not None]
-
-
-_DOUBTFUL = "SELECT uid FROM intents WHERE state IN ('sent', 'in_doubt')"
 
 
 def _why(book: Store, row: Row, doubtful: Container[str]) -> Why | None:
@@ -85,11 +82,11 @@ def _why(book: Store, row: Row, doubtful: Container[str]) -> Why | None:
 def everything(book: Store, max_age: Any) -> Plan:
     """All that is unfinished and not older than `max_age`."""
     since = instant(max_age, datetime.now(UTC), "max_age")
-    rows = pending_rows(book, since=since)
+    rows = pending_rows(book, Filter(since=since))
     doubtful = [row for row in rows if row["pending"] == "in doubt"]
     older = 0
     if since is not None:
-        left = book.rows(until=since, outcome=["pending", "lost", "stopped"])
+        left = book.rows(Filter(until=since, outcome=("pending", "lost", "stopped")))
         older = sum(row["task_id"] is not None for row in left)
     plan = _reachable([(_task(row), row["origin"]) for row in rows if row["pending"] != "in doubt"])
     lines = (*plan.lines, *_in_doubt(doubtful))
@@ -139,7 +136,7 @@ def _stored(book: Store, frame: Any) -> dict[tuple[Any, Any, Any], Row]:
     sql = "SELECT uid FROM tasks WHERE id IN (SELECT value FROM json_each(?))"
     with book.reading() as db:
         uids = [uid for (uid,) in db.execute(sql, (dumps(idents),)).fetchall()] if db else []
-    rows = [((row["provider"], row["task_id"], row["origin"]), row) for row in book.rows(uids=uids)]
+    rows = [((row["provider"], row["task_id"], row["origin"]), row) for row in book.rows(Filter(uids=tuple(uids)))]
     often = Counter(key for key, _ in rows)
     return {key: row for key, row in rows if often[key] == 1}
 

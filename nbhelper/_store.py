@@ -18,14 +18,14 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar
 
 from . import _creates, _listing
 from ._codec import dumps, iso, loads
 from ._database import FOLDER, Database
 from ._errors import StoreError
+from ._filter import EVERYTHING, Filter
 from ._history import History
-from ._listing import Wanted
 from ._price_list import PRICES
 from ._prices import Price, as_row, from_row, place_of
 from ._rows import Row, Rows, notes_of, uid_of
@@ -103,7 +103,10 @@ class Store:
 
     def _read_salt(self) -> bytes | None:
         with self._database.reading() as db:
-            return None if db is None else salt_of(db)
+            salt = salt_of(db) if db else None
+            if db and salt is None and db.execute("SELECT 1 FROM meta").fetchone():
+                self._rows.note_damage()
+            return salt
 
     # Writing
 
@@ -242,13 +245,17 @@ class Store:
     def find_submitted(self, provider: str, origin: str, request_digest: str) -> History | None:
         """The newest task of an identical request that is under way or succeeded."""
         with self._database.reading() as db:
-            uid = _listing.submitted(db, provider, origin, request_digest) if db else None
-            return self._rows.history(db, uid) if db and uid else None
+            return _creates.submitted(self._rows, db, provider, origin, request_digest) if db else None
 
     def creates(self, experiment: str) -> list[_creates.Create]:
         """Every create of an experiment, oldest first."""
         with self._database.reading() as db:
             return _creates.of_experiment(self._rows, db, experiment) if db else []
+
+    def doubtful(self) -> set[str]:
+        """The rows of creates that may have been sent and have no id."""
+        with self._database.reading() as db:
+            return _creates.doubtful(self._rows, db) if db else set()
 
     def link(self, uid: str, name: str) -> str | None:
         """The live link of an output that is not saved yet."""
@@ -260,18 +267,18 @@ class Store:
         with self._database.reading() as db:
             return _listing.providers(db) if db else set()
 
-    def rows(self, **wanted: Unpack[Wanted]) -> list[Row]:
-        """What `tasks()` shows, one row per task, newest last; the keywords are those of `Wanted`."""
+    def rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
+        """What `tasks()` shows, one row per task, newest last."""
         with self._database.reading() as db:
-            return _listing.told(self._rows, _listing.summaries(self._rows, db, wanted), self._again)
+            return _listing.told(self._rows, _listing.summaries(db, wanted), self._again)
 
-    def columns(self, **wanted: Unpack[Wanted]) -> Iterator[_listing.Batch]:
+    def columns(self, wanted: Filter = EVERYTHING) -> Iterator[_listing.Batch]:
         """The same some thousand rows at a time, as columns: 100,000 tasks take little memory and time.
 
         All of them are of one moment, that of the call.
         """
         with self._database.reading() as db:
-            found = _listing.summaries(self._rows, db, wanted)
+            found = _listing.summaries(db, wanted)
         return _listing.columns(self._rows, found, self._again)
 
     def _again(self, uid: str) -> Row | None:
@@ -288,18 +295,18 @@ class Store:
         with self._database.reading() as db:
             return _listing.models(db, uids) if db else {}
 
-    def histories(self, **wanted: Unpack[Wanted]) -> list[History]:
-        """The histories of `rows(**wanted)`, but for creates that have no id yet."""
+    def histories(self, wanted: Filter = EVERYTHING) -> list[History]:
+        """The histories of `rows(wanted)`, but for creates that have no id yet."""
         with self._database.reading() as db:
             return _listing.histories(self._rows, db, wanted)
 
-    def event_rows(self, **wanted: Unpack[Wanted]) -> list[Row]:
-        """Every observation of `rows(**wanted)`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
+    def event_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
+        """Every observation of `rows(wanted)`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
         with self._database.reading() as db:
             return _listing.events(self._rows, db, wanted)
 
-    def output_rows(self, **wanted: Unpack[Wanted]) -> list[Row]:
-        """Every saved file of `rows(**wanted)`, by the newest word about it, its path as the store keeps it."""
+    def output_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
+        """Every saved file of `rows(wanted)`, by the newest word about it, its path as the store keeps it."""
         with self._database.reading() as db:
             return _listing.outputs(self._rows, db, wanted)
 

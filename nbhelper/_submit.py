@@ -17,7 +17,9 @@ from ._engine import Engine, engine
 from ._errors import BadInput, NbhelperError, StoreError, SubmitFailed, SubmitUnknown
 from ._http import CREATE_DEADLINE, Forbidden, Unreached, Upload
 from ._providers.contract import Endpoint, HttpReply, HttpRequest, Provider
-from ._providers.reader import fill, find, read_created
+from ._providers.paths import find
+from ._providers.reader import read_created
+from ._providers.templates import fill
 from ._session import Connection, connection, fingerprint, store
 from ._text import clean, kind_of, nearest
 from ._uploads import uploads_of
@@ -228,7 +230,8 @@ def find_endpoint(provider: Provider, wanted: object) -> tuple[str, Endpoint]:
             raise BadInput(f'"{provider.name}" has no endpoints to create with; give it some when you register it.')
         raise BadInput(f"{provider.name} has several endpoints; name one: endpoint=… of {known}.")
     if not isinstance(wanted, str) or not wanted.strip():
-        raise BadInput(f"endpoint is a short name or a path, not {kind_of(wanted)}. {provider.name} has {known}.")
+        shown = "an empty text" if isinstance(wanted, str) else kind_of(wanted)
+        raise BadInput(f"endpoint is a short name or a path, not {shown}. {provider.name} has {known}.")
     text = wanted.strip()
     if text in provider.creates:
         return text, provider.creates[text]

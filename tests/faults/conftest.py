@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.mill import KEY, Mill, provider
+from support.promises import Kept, promised
 from support.wire import authority, library, names, serve, tls  # noqa: F401  # fixtures
 
 import nbhelper as nbh
@@ -49,3 +50,23 @@ def hasty_looks(monkeypatch: pytest.MonkeyPatch) -> float:
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Note what was measured, for the table of rows."""
     return lambda text: request.node.user_properties.append(("figure", text))
+
+
+@pytest.fixture
+def bound(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Check that so many requests, or whatever is counted, stay within a bound, and note both for the table of rows."""
+
+    def check(n: float, most: float, what: str = "requests") -> None:
+        request.node.user_properties.append(("bound", (round(n, 3), most, what)))
+        assert n <= most, f"{n:g} {what}, at most {most:g}"
+
+    return check
+
+
+@pytest.fixture(autouse=True)
+def promises(isolated: Path, request: pytest.FixtureRequest) -> Iterator[Kept]:
+    """What holds in every row: see `support.promises`."""
+    with promised() as kept:
+        yield kept
+    request.node.user_properties.append(("promises", dict(kept.counts)))
+    assert kept.broken == []

@@ -37,27 +37,31 @@ def looks(history):
     return [e.seen for e in history.events if isinstance(e.seen, Snapshot | Miss)]
 
 
-@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
-def test_d01_invalid_json(mill, body):
+def test_d01_invalid_json(mill):
     """What is not JSON is a miss with its excerpt kept; the next good reply counts."""
-    history = ended(mill.job(reply(body), WORKING, reply(body), DONE))
+    refs = [mill.job(reply(body), WORKING, reply(body), DONE) for body in BROKEN.values()]
 
-    first, _, second, _ = looks(history)
-    assert history.succeeded
-    assert [first.kind, second.kind] == ["garbled", "garbled"]
-    assert first.excerpt == "".join(body.decode().replace("\x00", " ").split("\r\n")).strip()
+    histories = nbh.watch(refs, display=False).result()
+
+    for body, history in zip(BROKEN.values(), histories, strict=True):
+        first, _, second, _ = looks(history)
+        assert history.succeeded
+        assert [first.kind, second.kind] == ["garbled", "garbled"]
+        assert first.excerpt == "".join(body.decode().replace("\x00", " ").split("\r\n")).strip()
 
 
-@pytest.mark.parametrize("body", ["[]", '["done"]', '"done"', "17", "null", "true"])
-def test_d02_not_an_object(mill, hasty, body):
+def test_d02_not_an_object(mill, hasty):
     """JSON that is no object is a miss; where nothing else comes for ten minutes the watch is lost, never failed."""
-    once = ended(mill.job(reply(body.encode()), DONE))
-    always = ended(mill.job(reply(body.encode())))
+    bodies = [body.encode() for body in ("[]", '["done"]', '"done"', "17", "null", "true")]
+    refs = [mill.job(reply(b), DONE) for b in bodies] + [mill.job(reply(b)) for b in bodies]
 
-    assert once.succeeded
-    assert (always.outcome, always.state) == ("lost", None)
-    assert always.facts.misses >= 4
-    assert "unreadable replies" in always.error
+    histories = nbh.watch(refs, display=False).result()
+
+    assert [str(h.outcome) for h in histories] == ["succeeded"] * 6 + ["lost"] * 6
+    for always in histories[6:]:
+        assert always.state is None
+        assert always.facts.misses >= 2
+        assert "unreadable replies" in always.error
 
 
 def test_d03_json_with_comments(mill):
@@ -250,7 +254,7 @@ def test_d18_odd_progress(mill):
 
 
 @pytest.mark.parametrize("files", [None, [], "", [None, ""]], ids=str)
-def test_d19_success_without_outputs(mill, files):
+def test_d19_success_without_outputs(mill, files, bound):
     """The word stands, and the card says that there is no file in the reply."""
     from nbhelper._card import Scene, card
 
@@ -260,6 +264,7 @@ def test_d19_success_without_outputs(mill, files):
     assert history.outcome == "succeeded"
     assert history.outputs == ()
     assert "no file in the reply" in drawn
+    bound(len(mill.server.requests), 5)
 
 
 def test_d20_outputs_while_running(mill):

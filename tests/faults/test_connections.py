@@ -203,7 +203,7 @@ def test_a06_captive_portal(mill_at, fresh_engine):
     until(lambda: misses(handle[0]))
     handle.stop()
 
-    history = handle.result(5)
+    history = handle.result(30)
 
     assert sound(history)
     assert "set SSL_CERT_FILE" in looks(history)[0].message
@@ -237,7 +237,7 @@ def test_a07_connect_hangs(mill_at, monkeypatch, fresh_engine):
     assert sound(history, mill)
     assert history.succeeded
     assert set(misses(history)) == {"network"}
-    assert 0.5 < spent < 6
+    assert 0.5 < spent < 10
 
 
 # A reply that does not come, or not in time
@@ -260,12 +260,17 @@ async def early_hints(conn, _asked):
 
 def too_late(mill, act, deadline):
     """A look that takes for ever is cut at its whole time, and the next one finds the end."""
-    history = through(mill, act)
+
+    async def first(conn, asked):
+        _http.Http.api.__kwdefaults__["deadline"] = 30.0  # the next look has all its time again
+        await act(conn, asked)
+
+    history = through(mill, first)
 
     begin, end = mill.looks["job-1"]
     assert misses(history) == ["network"]
     assert looks(history)[0].message == f"no whole reply within {deadline:g} s"
-    assert deadline * 0.9 < end - begin < deadline + 3
+    assert deadline * 0.9 < end - begin < 15
     return True
 
 
@@ -301,9 +306,10 @@ def once(mill, act, kind="network"):
     return True
 
 
-def test_a12_reset_before_any_byte(library, mill):
+def test_a12_reset_before_any_byte(library, mill, bound):
     """On a fresh connection a reset is a miss, and the pace decides when to look again."""
     assert once(mill, reset)
+    bound(len(mill.looks["job-1"]), 2, "looks")
 
 
 def test_a13_reset_in_the_headers(library, mill):
@@ -390,7 +396,7 @@ def test_a19_long_header_line(library, mill):
 
 
 @pytest.mark.parametrize("orderly", [False, True], ids=["reset", "closed"])
-def test_a20_stale_connection(library, mill, orderly):
+def test_a20_stale_connection(library, mill, orderly, bound):
     """A kept connection that died while idle costs nothing: the request goes out once more, without a miss."""
     deaths = []
 
@@ -409,6 +415,7 @@ def test_a20_stale_connection(library, mill, orderly):
     assert misses(history) == []
     assert len(deaths) >= 1
     assert history.facts.polls == 5
+    bound(len(mill.asked("/jobs")), history.facts.polls + len(deaths))
 
 
 @pytest.mark.parametrize("pause", [0, 0.01], ids=["in one piece", "a little later"])
@@ -468,7 +475,7 @@ def test_a23_proxies(mill_at, serve, monkeypatch, tls, authority, fresh_engine, 
 # The network goes and comes
 
 
-def test_a24_network_vanishes(isolated, fresh_engine, logged):
+def test_a24_network_vanishes(isolated, fresh_engine, logged, bound):
     """While nothing is reached there is one probe at a time; when it is back, every watch goes on where it was."""
     with nbh.Emulator(speed=1000, faults=()) as emulator:
         body = {"model": "google/nano-banana", "input": {"prompt": "x"}}
@@ -485,7 +492,7 @@ def test_a24_network_vanishes(isolated, fresh_engine, logged):
     assert [h.outcome for h in histories] == ["succeeded"] * 30
     assert all(marks(h) == ["submitting", "submitted", "watching"] for h in histories)
     assert all(h.files for h in histories)
-    assert gone <= _gate.IN_FLIGHT + 6  # those that were under way when it went, and a probe or two
+    bound(gone, _gate.IN_FLIGHT + 6)  # those that were under way when it went, and a probe or two
     assert sum(len(t.polls) for t in ledger.tasks) == 30
     assert "Traceback" not in logged.text
 
@@ -497,7 +504,7 @@ def hour_of_outage(faults):
     async def main():
         gate, at = Gate(), []
         while clock[0] < faults:
-            clock[0] = max(clock[0], gate._not_before, gate._next)
+            clock[0] = max(clock[0], gate.outage.until, gate._next)
             async with gate.passing():
                 at.append(clock[0])
                 gate.fault()
@@ -506,7 +513,7 @@ def hour_of_outage(faults):
     return clock, main
 
 
-def test_a24_probes_of_a_long_outage(monkeypatch):
+def test_a24_probes_of_a_long_outage(monkeypatch, bound):
     """In an outage of an hour there is, after the first two minutes, one probe a minute for all tasks together."""
     clock, main = hour_of_outage(3600)
     monkeypatch.setattr(_gate, "time", SimpleNamespace(monotonic=lambda: clock[0]))
@@ -516,9 +523,10 @@ def test_a24_probes_of_a_long_outage(monkeypatch):
     later = [t for t in at if t > 130]
     assert min(b - a for a, b in pairwise(later)) > 59.9
     assert len(later) >= 57
+    bound(len(later), 58, "probes in the 58 minutes behind the first two")
 
 
-def test_a25_half_of_all_requests_lost(mill, monkeypatch):
+def test_a25_half_of_all_requests_lost(mill, monkeypatch, bound):
     """A hundred tasks over a line that tears every other reply off: all end, after four requests each on average."""
     monkeypatch.setattr(_gate, "_PROBE_CAP", 0.1)
     dice = random.Random(7)
@@ -530,6 +538,6 @@ def test_a25_half_of_all_requests_lost(mill, monkeypatch):
 
     assert sound(histories)
     assert [h.outcome for h in histories] == ["succeeded"] * 100
-    assert len(mill.asked("/jobs")) <= 400
+    bound(len(mill.asked("/jobs")), 400)
     # A kept connection that dies under a request is worth one silent repetition, and no more.
     assert len(mill.asked("/jobs")) <= 2 * sum(h.facts.polls for h in histories)

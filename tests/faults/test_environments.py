@@ -1,6 +1,7 @@
 """Where people run it: scripts, loops, threads, terminals, notebooks, each as a real process with the same result."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,15 +31,15 @@ SETUP = dedent("""
 
     def tell(found):
         h = found[0] if isinstance(found, (list, nbh.Watch)) else found
-        print("result", h.outcome, len(h.files), hashlib.sha256(h.files[0].read_bytes()).hexdigest())
+        print("result", h.task.id, h.outcome, len(h.files), hashlib.sha256(h.files[0].read_bytes()).hexdigest())
 """)
+PLAIN = 'tell(nbh.watch("mill:x"))'
 ASYNC = """
 async def main():
     tell(await nbh.watch("mill:x"))
 asyncio.run(main())
 """
-SCRIPTS = {
-    "plain script": 'tell(nbh.watch("mill:x"))',
+IN_ONE_PROCESS = {
     "asyncio.run": ASYNC,
     "blocking inside a loop": 'async def main():\n    tell(nbh.watch("mill:x", block=True))\nasyncio.run(main())',
     "thread": 't = threading.Thread(target=lambda: tell(nbh.watch("mill:x")))\nt.start()\nt.join()',
@@ -53,7 +54,17 @@ both = [threading.Thread(target=go) for _ in range(2)]
     "run_sync": 'async def main():\n    return await nbh.watch("mill:x")\ntell(nbh.run_sync(main()))',
     "as_completed": 'tell(list(nbh.watch("mill:x", block=False, display=False).as_completed()))',
 }
+"""One after the other in one process, as in a long session, each with a task of its own."""
 PATCHED = "import nest_asyncio; nest_asyncio.apply()\n"
+
+
+def _id(place):
+    return re.sub(r"\W+", "-", place)
+
+
+def _of(place, code):
+    """The code with a task whose id says where it is watched."""
+    return code.replace("mill:x", f"mill:{_id(place)}")
 
 
 def _script(code):
@@ -79,67 +90,85 @@ def _book(code, *command):
     return make
 
 
-PLACES = {
-    **{name: _script(SETUP + code) for name, code in SCRIPTS.items()},
-    "nest_asyncio applied before the import": _script(PATCHED + SETUP + ASYNC),
-    "nest_asyncio applied after the import": _script(SETUP + PATCHED + ASYNC),
-    "IPython in a terminal": _file(
-        "x.ipy", SETUP + SCRIPTS["plain script"], "-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor"
+PROCESSES = {
+    "script": (["plain script"], _script(SETUP + _of("plain script", PLAIN))),
+    "session": (list(IN_ONE_PROCESS), _script(SETUP + "\n".join(_of(n, code) for n, code in IN_ONE_PROCESS.items()))),
+    "patched": (["patched, import"], _script(PATCHED + SETUP + _of("patched, import", ASYNC))),
+    "to be patched": (["import, patched"], _script(SETUP + PATCHED + _of("import, patched", ASYNC))),
+    "terminal": (
+        ["IPython"],
+        _file(
+            "x.ipy", SETUP + _of("IPython", PLAIN), "-m", "IPython", "--simple-prompt", "--no-banner",
+            "--colors=NoColor",
+        ),
     ),
-    "IPython in a terminal, await": _file(
-        "x.ipy", f'{SETUP}tell(await nbh.watch("mill:x", display="text"))', "-m", "IPython", "--simple-prompt"
+    "terminal, await": (
+        ["IPython, await"],
+        _file(
+            "x.ipy", f'{SETUP}{_of("IPython, await", """tell(await nbh.watch("mill:x", display="text"))""")}',
+            "-m", "IPython", "--simple-prompt",
+        ),
     ),
-    "pytest": _file(
-        "test_x.py", f"{SETUP}\ndef test_x():\n    {SCRIPTS['plain script']}\n",
-        "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider",
+    "tests": (
+        ["pytest"],
+        _file(
+            "test_x.py", f"{SETUP}\ndef test_x():\n    {_of('pytest', PLAIN)}\n",
+            "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider",
+        ),
     ),
-    "nbconvert": _book(
-        SCRIPTS["plain script"], "nbconvert", "--execute", "--to", "markdown", "--stdout", "book.ipynb"
+    "nbconvert": (
+        ["nbconvert"],
+        _book(_of("nbconvert", PLAIN), "nbconvert", "--execute", "--to", "markdown", "--stdout", "book.ipynb"),
     ),
-    "papermill": _book(
-        SCRIPTS["plain script"], "papermill", "book.ipynb", "-", "--no-progress-bar", "--log-output"
+    "papermill": (
+        ["papermill"],
+        _book(_of("papermill", PLAIN), "papermill", "book.ipynb", "-", "--no-progress-bar", "--log-output"),
     ),
 }  # fmt: skip
+"""By name: the places that one process is, and its command."""
+PLACES = {place: process for process, (places, _) in PROCESSES.items() for place in places}
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
-    """What every place printed, run side by side; each has a mill of its own and an empty folder."""
+def processes(tmp_path_factory):
+    """What every process printed, run side by side; each has a mill of its own and an empty folder."""
 
     def go(name):
-        folder = tmp_path_factory.mktemp(name.replace(" ", "-"))
+        folder, (places, command) = tmp_path_factory.mktemp(name.replace(" ", "-")), PROCESSES[name]
         mill = Mill()
-        mill.job(WORKING, {**DONE, "files": [mill.file(reply(PICTURE))]}, ident="x")
+        for place in places:
+            mill.job(WORKING, {**DONE, "files": [mill.file(reply(PICTURE))]}, ident=_id(place))
         more = {"MILL_ROOT": mill.root, "MILL_API_KEY": KEY, "COLUMNS": "200"}
         try:
             done = subprocess.run(
-                PLACES[name](folder), cwd=folder, env={**variables(folder), **more}, capture_output=True, text=True,
+                command(folder), cwd=folder, env={**variables(folder), **more}, capture_output=True, text=True,
                 timeout=240, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         finally:
             mill.close()
-        return done, len(mill.asked("/jobs/x"))
+        return done, {ident: len(looks) for ident, looks in mill.looks.items()}
 
     with ThreadPoolExecutor(3) as pool:
-        return dict(zip(PLACES, pool.map(go, PLACES), strict=True))
+        return dict(zip(PROCESSES, pool.map(go, PROCESSES), strict=True))
 
 
 @pytest.mark.kernel
 @pytest.mark.timeout(300)  # the first of them waits for all
 @pytest.mark.parametrize("place", PLACES)
-def test_g23_everywhere_the_same(places, place):
+def test_g23_everywhere_the_same(processes, place, bound):
     """The same task has the same outcome, file and number of looks; where there is no front end, progress is text."""
-    done, looks = places[place]
+    done, looks = processes[PLACES[place]]
+    ident = _id(place)
 
-    told = {line.strip() for line in done.stdout.splitlines() + done.stderr.splitlines() if "result succeeded" in line}
+    wanted = f"result {ident} succeeded 1 {sha256(PICTURE)}"
+    told = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if f"result {ident} " in line]
     assert done.returncode == 0, done.stderr[-2000:]
-    assert {line[line.index("result") :].split("\\n")[0].rstrip('",') for line in told} == {
-        f"result succeeded 1 {sha256(PICTURE)}"
-    }
-    assert looks == 2
+    assert told
+    assert all(wanted in line for line in told)
+    bound(looks[ident], 2, "looks")
     if place not in {"nbconvert", "papermill", "as_completed"}:
-        assert "mill:x succeeded after" in done.stdout
-    if place in SCRIPTS:
+        assert f"mill:{ident} succeeded after" in done.stdout
+    if PLACES[place] in {"script", "session"}:
         assert done.stderr == ""
 
 
@@ -182,7 +211,7 @@ def test_interrupt_anywhere(mill, tmp_path):
     """)
     paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
     seen = []
-    for n, delay in enumerate((0.0, 0.03, 0.1, 0.15, 0.25, 0.4)):
+    for n, delay in enumerate((0.0, 0.05, 0.15, 0.3)):
         process = start(
             code, *["hard"] * (n % 2), cwd=tmp_path, MILL_ROOT=mill.root, MILL_API_KEY=KEY, PYTHONPATH=paths
         )
@@ -198,19 +227,11 @@ def test_interrupt_anywhere(mill, tmp_path):
 
     assert {code for code, _, _ in seen} <= {0, 130}
     assert {err for _, err, _ in seen} == {""}
-    assert max(seconds for *_, seconds in seen) < 4
+    assert max(seconds for *_, seconds in seen) < 10
     assert [len(h.files) for h in final] == [1] * 4
 
 
 # A kernel
-
-
-@pytest.fixture(scope="module")
-def factory():
-    made = Mill()
-    yield made
-    made.close()
-    assert made.server.faults == []
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +282,7 @@ def test_g17_interrupt(kernel, factory, moment):
         kernel.manager.interrupt_kernel()
     sent = kernel.finish(asked)
 
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10
     # Interrupted while it shows the first one, IPython itself writes the word and no traceback.
     assert raised(sent) == ["KeyboardInterrupt"] or printed(sent).endswith("KeyboardInterrupt")
     lines = [line for line in printed(sent).splitlines() if line not in {"", "ready", "KeyboardInterrupt"}]
@@ -270,7 +291,7 @@ def test_g17_interrupt(kernel, factory, moment):
 
 
 @pytest.mark.kernel
-def test_g19_cell_run_twice(kernel, factory):
+def test_g19_cell_run_twice(kernel, factory, bound):
     """A cell run three times shows a card each time, and its task is looked at by one poller."""
     ref = factory.job(WORKING, ident="again")
     for _ in range(3):
@@ -280,7 +301,7 @@ def test_g19_cell_run_twice(kernel, factory):
     factory.jobs["again"][:] = [DONE]
 
     assert kernel.value("print(w.result(20).outcome)") == "succeeded"
-    assert min(factory.starts(ref)) >= FLOOR
+    bound(sum(gap < FLOOR for gap in factory.starts(ref)), 0, "looks below the floor, for three runs of the cell")
 
 
 @pytest.mark.kernel

@@ -1,9 +1,10 @@
 """Every field of ordinary replies as every JSON type: a reading each time, never an invented end."""
 
 import json
+from itertools import product
 
 import pytest
-from provider_samples import changed, ended_rightly, places, representatives
+from provider_samples import NAMES, changed, ended_rightly, places, representatives
 
 from nbhelper._providers import get
 from nbhelper._providers.contract import HttpReply
@@ -30,18 +31,17 @@ VALUES = {
     "list": '[null, 1, "a", ["https://x.example/a.png"]]',
     "nested": '{"a": {"b": [{"c": null}]}}',
     "60-levels": "[" * 60 + "]" * 60,
-    "100000-levels": "[" * 100_000 + "]" * 100_000,
+    "3000-levels": "[" * 3_000 + "]" * 3_000,  # beyond Python's own limit; a hundred thousand are row D6's
 }
 # Values that stand for the parsed body where the oracle reads it; the rest are no words.
 PARSED = {"zero": 0, "minus-one": -1, "fraction": 0.5, "empty-text": "", "text": "text"}
 
 
-@pytest.mark.parametrize("value", VALUES, ids=str)
 @pytest.mark.parametrize(("provider", "body"), representatives())
-def test_d11_field_of_another_type(provider, body, value):
+def test_d11_field_of_another_type(provider, body):
     """Whatever one field becomes, there is a reading, and its end is one that the state word said."""
     spec = get(provider)
-    for path in places(body):
+    for path, value in product(places(body), VALUES):
         text = json.dumps(changed(body, path, _MARK), ensure_ascii=False).replace(f'"{_MARK}"', VALUES[value])
         known = changed(body, path, PARSED.get(value))
 
@@ -49,7 +49,7 @@ def test_d11_field_of_another_type(provider, body, value):
 
         assert isinstance(seen, Snapshot | Miss)
         if isinstance(seen, Snapshot) and seen.state.final:
-            assert ended_rightly(provider, str(seen.state), seen.word, known), path
+            assert ended_rightly(provider, str(seen.state), seen.word, known), (path, value)
 
 
 @pytest.mark.parametrize(("provider", "body"), representatives())
@@ -88,14 +88,15 @@ def test_d04_duplicate_keys_anywhere(provider, body):
         assert read(get(provider), HttpReply(200, {}, twice.encode())).kind == "garbled"
 
 
-@pytest.mark.parametrize("raw", ["", " \n", "null", "true", "1", '"text"', "[]", "<html>", "{}", "\x00", "{'a': 1}"])
 @pytest.mark.parametrize("status", [200, 204, 302, 400, 404, 429, 500, 530])
-@pytest.mark.parametrize("provider", ["ailab-legacy", "ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie"])
-def test_d02_not_an_object_at_any_api(provider, status, raw):
+@pytest.mark.parametrize("provider", NAMES)
+def test_d02_not_an_object_at_any_api(provider, status):
     """Anything but the API's own object is a Miss, for a look, a batch and a create alike."""
-    spec, reply = get(provider), HttpReply(status, {}, raw.encode())
+    spec = get(provider)
+    for raw in (b"", b" \n", b"null", b"true", b"1", b'"text"', b"[]", b"<html>", b"{}", b"\x00", b"{'a': 1}"):
+        reply = HttpReply(status, {}, raw)
 
-    assert isinstance(read(spec, reply), Miss)
-    assert isinstance(read_created(spec, next(iter(spec.creates.values())), reply), Miss)
-    if spec.batch:
-        assert isinstance(read_batch(spec, reply, ["a", "b"]), Miss)
+        assert isinstance(read(spec, reply), Miss), raw
+        assert isinstance(read_created(spec, next(iter(spec.creates.values())), reply), Miss), raw
+        if spec.batch:
+            assert isinstance(read_batch(spec, reply, {"a": None, "b": None}), Miss), raw

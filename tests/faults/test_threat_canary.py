@@ -19,6 +19,7 @@ from urllib.parse import quote
 import nbformat
 import pytest
 from kernels import variables
+from nbconvert import HTMLExporter
 from provider_samples import NAMES, changed, corpus, places
 from support.mill import WORKING, Mill, png, reset
 from support.quick import LOOKS, quick
@@ -175,7 +176,9 @@ def looked_at(mill, other):
         "moved": reply(b"", 307, {"location": f"{other.root}/jobs/x?k={KEY}"}),
         "refused": reply({"message": KEY, "errcode": KEY}, 401),
     }
-    watches += [nbh.watch(mill.job(a, ident=n), display="text", block=False, timeout=2) for n, a in answers.items()]
+    for name, answer in answers.items():
+        patience = 2 if name == "unknown" else 60  # the others end by themselves
+        watches.append(nbh.watch(mill.job(answer, ident=name), display="text", block=False, timeout=patience))
     return [watch.result(30) for watch in watches]
 
 
@@ -227,11 +230,12 @@ def written(work):
     return [text for t in tables for text in (t.to_csv(), t.to_json(date_format="iso"), t.to_html())]
 
 
-def test_threat_canary(mill, tmp_path, monkeypatch, logs, caught, capsys):
+def test_threat_canary(mill, tmp_path, monkeypatch, logs, caught, capsys, promises, bound):
     """After looks, saves, creates, errors, tables and pages of seven providers at DEBUG, the key is found nowhere."""
     monkeypatch.setattr(_save, "_LAG", 0.5)
     monkeypatch.setattr(_pace, "SLOW", 0.1)
     monkeypatch.setenv("MILL_API_KEY", KEY)
+    promises.expected.append("'NoneType' object is not callable")  # see `spoil`
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -248,13 +252,16 @@ def test_threat_canary(mill, tmp_path, monkeypatch, logs, caught, capsys):
     asked = [r for r in mill.server.requests if not r.path.startswith(("/files", "/none"))]
     fetched = [r for r in mill.server.requests if r not in asked]
     assert all(leaks(r.raw) for r in asked)  # the key was really in use, at its own origin
-    assert not [r for r in (*fetched, *other.requests) if leaks(r.raw)]
+    elsewhere = [r for r in (*fetched, *other.requests) if leaks(r.raw)]
     assert len(histories[-1].files) == 4
     assert [str(h.outcome) for h in histories[-5:]] == ["failed", "stopped", "lost", "lost", "succeeded"]
     assert len(caught.shown) >= 8 * 5
     assert "TypeError: 'NoneType'" in logs.read_text()
-    assert [text for text in (*shown, *caught.shown, *printed, logs.read_text()) if leaks(text)] == []
-    assert files(work) == {}
+    texts = (*shown, *caught.shown, *printed, logs.read_text())
+    hits = [*elsewhere, *(text for text in texts if leaks(text)), *files(work)]
+    searched = len(texts) + len(fetched) + len(other.requests) + sum(p.is_file() for p in work.rglob("*"))
+    assert hits == []
+    bound(len(hits), 0, f"hits in {searched} texts, requests and files")
     assert SIGNED not in logs.read_text()
     assert not [p for p in work.rglob("*") if p.is_file() and SIGNED.encode() in p.read_bytes()]
 
@@ -280,7 +287,7 @@ nbh.register(provider(os.environ["MILL_ROOT"]))
 
 
 @pytest.mark.kernel
-def test_threat_canary_in_a_notebook(tmp_path):
+def test_threat_canary_in_a_notebook(tmp_path, bound):
     """A notebook run and saved with its widgets, verbose tracebacks and a log at DEBUG holds no key."""
     mill = Mill()
     link = mill.file(reply(png(3000)))
@@ -295,15 +302,13 @@ def test_threat_canary_in_a_notebook(tmp_path):
     work.mkdir()
     nbformat.write(book, work / "book.ipynb")
 
-    for command in (
-        ["-c", "from nbclient.cli import main; main()", "book.ipynb", "--inplace", "--allow-errors"],
-        ["-m", "nbconvert", "--to", "html", "book.ipynb"],
-    ):
-        done = subprocess.run(
-            [sys.executable, *command], cwd=work, capture_output=True, text=True, timeout=100,
-            env={**variables(tmp_path), "MILL_API_KEY": KEY, "MILL_ROOT": mill.root},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
+    done = subprocess.run(
+        [sys.executable, "-c", "from nbclient.cli import main; main()", "book.ipynb", "--inplace", "--allow-errors"],
+        cwd=work, capture_output=True, text=True, timeout=100,
+        env={**variables(tmp_path), "MILL_API_KEY": KEY, "MILL_ROOT": mill.root},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    (work / "book.html").write_text(HTMLExporter().from_filename(str(work / "book.ipynb"))[0], "utf-8")
     mill.close()
 
     ran = nbformat.read(work / "book.ipynb", as_version=4)
@@ -312,4 +317,5 @@ def test_threat_canary_in_a_notebook(tmp_path):
     assert (work / "book.html").stat().st_size > 100_000
     assert (work / "debug.log").exists()
     assert files(work) == {}
+    bound(len(files(work)), 0, f"hits in {sum(p.is_file() for p in work.rglob('*'))} files of a notebook's run")
     assert os.environ.get("MILL_API_KEY") is None

@@ -1,10 +1,9 @@
 """Every test of resuming runs in a process without keys, proxies or a store, and reads often what others write."""
 
-from textwrap import dedent
-
 import pytest
 from support.mill import KEY
-from support.scripts import start
+from support.scripts import starting
+from support.waiting import end
 
 from nbhelper import _engine, _leases
 
@@ -48,18 +47,9 @@ def hasty(monkeypatch):
 @pytest.fixture
 def notebook(mill, tmp_path, request):
     """Begin a process that has the mill registered and runs some code, as another notebook would."""
-    begun = []
     pace = "hasty" if "hasty" in request.fixturenames else "usual"
-
-    def begin(code):
-        process = start(NOTEBOOK + dedent(code), mill.root, pace, cwd=tmp_path, MILL_API_KEY=KEY)
-        begun.append(process)
-        return process
-
-    yield begin
-    for process in begun:
-        process.kill()
-        process.communicate()
+    with starting(NOTEBOOK, mill.root, pace, cwd=tmp_path, MILL_API_KEY=KEY) as begin:
+        yield begin
 
 
 @pytest.fixture
@@ -68,6 +58,6 @@ def restart():
 
     def again():
         if _engine._engine is not None:
-            _engine._engine.close()
+            end(_engine._engine)
 
     return again

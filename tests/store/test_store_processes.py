@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from nbhelper import StoreError
+from nbhelper._filter import Filter
 from nbhelper._store import FOLDER, Store
 from nbhelper._values import Mark, MarkWord, Task
 
@@ -70,7 +71,7 @@ def test_busy_neighbours_starve_nobody(python, tmp_path):
             neighbour.kill()
             neighbour.communicate()
 
-    assert len(store.rows(provider="kie")) == 24
+    assert len(store.rows(Filter(provider=("kie",)))) == 24
     store.close()
 
 
@@ -197,7 +198,7 @@ def test_many_threads_share_a_store(tmp_path):
             longer = history.add(Mark(word=MarkWord.WATCHING), datetime.now(UTC))
             store.append(history.uid, longer.events, summary=longer).result()
             assert len(store.load(history.uid).events) == 1
-            assert len(store.rows(provider="kie")) >= n
+            assert len(store.rows(Filter(provider=("kie",)))) >= n
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
@@ -216,7 +217,7 @@ def test_a_stopped_interpreter_refuses_in_words(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", no_thread)
         with pytest.raises(StoreError, match="thread"):
-            store.open_task(Task("kie", "1"), ORIGIN).result(5)
+            store.open_task(Task("kie", "1"), ORIGIN).result(30)
 
     assert store.open_task(Task("kie", "2"), ORIGIN).result(30).task.id == "2"
     store.close()

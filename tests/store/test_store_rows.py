@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+import nbhelper as nbh
 from nbhelper import BadInput, StoreError
 from nbhelper._codec import row_of
+from nbhelper._filter import Filter
 from nbhelper._history import History
 from nbhelper._store import Store
 from nbhelper._values import (
@@ -349,7 +351,7 @@ def test_a_create_that_was_refused(store):
     """The row's outcome is failed, with the API's code and words."""
     uid = begun(store)
     store.intent_refused(uid, "402", "no credit left").result()
-    row = store.rows(outcome="failed")[0]
+    row = store.rows(Filter(outcome=("failed",)))[0]
 
     assert (row["uid"], row["outcome"], row["error_code"], row["error_message"]) == (
         uid,
@@ -366,7 +368,7 @@ def test_a_create_in_doubt(store):
     uid = begun(store)
     store.intent_sent(uid).result()
     store.intent_in_doubt(uid, "connection reset").result()
-    row = store.rows(outcome="lost")[0]
+    row = store.rows(Filter(outcome=("lost",)))[0]
 
     assert (row["task_id"], row["error_message"]) == (None, "connection reset")
     assert intent(store, uid) == ("in_doubt", None, "connection reset")
@@ -408,6 +410,8 @@ def test_an_unknown_intent(store):
 
 # Filters
 
+NOW = datetime(2026, 11, 21, 16, tzinfo=UTC)
+
 
 @pytest.fixture
 def five(store):
@@ -443,28 +447,43 @@ def five(store):
         ({"since": "2026-11-21T14:00:00+00:00"}, "234"),
         ({"until": datetime(2026, 11, 21, 13, tzinfo=UTC)}, "01"),
         ({"since": "2026-11-21T13:00Z", "until": "2026-11-21T15:00Z", "provider": "tripo"}, "13"),
-        ({"uids": []}, ""),
+        ({"since": "90min", "until": "20m"}, "3"),
+        ({"provider": []}, ""),
     ],
     ids=str,
 )
 def test_filters(five, wanted, expected):
     """Every filter must hold; rows come newest last, and all four tables choose alike."""
-    assert "".join(row["task_id"][1:] for row in five.rows(**wanted)) == expected
-    assert "".join(h.task.id[1:] for h in five.histories(**wanted)) == expected
-    assert [row["task"][-1] for row in five.event_rows(**wanted)] == [n for n in expected for _ in range(2)]
+    chosen = Filter.of(NOW, **wanted)
+
+    assert "".join(row["task_id"][1:] for row in five.rows(chosen)) == expected
+    assert "".join(h.task.id[1:] for h in five.histories(chosen)) == expected
+    assert [row["task"][-1] for row in five.event_rows(chosen)] == [n for n in expected for _ in range(2)]
 
 
 def test_chosen_rows(five):
     """Rows can be asked for by name."""
     uids = [row["uid"] for row in five.rows()]
 
-    assert [row["uid"] for row in five.rows(uids=uids[1:3])] == uids[1:3]
+    assert [row["uid"] for row in five.rows(Filter(uids=tuple(uids[1:3])))] == uids[1:3]
 
 
-def test_an_unknown_outcome(five):
+def test_an_unknown_outcome():
     """A misspelt outcome is refused, with the nearest one."""
     with pytest.raises(BadInput, match='Did you mean "succeeded"'):
-        five.rows(outcome="success")
+        Filter.of(NOW, outcome="success")
+
+
+@pytest.mark.parametrize("table", [nbh.tasks, nbh.events, nbh.outputs, nbh.pending], ids=lambda table: table.__name__)
+def test_a_wrong_filter_is_told_before_a_file_is_opened(table, tmp_path):
+    """What cannot be is said of the call, before the store finds out what its file is."""
+    (tmp_path / "data" / "history.db").mkdir(parents=True)
+    nbh.set_store(tmp_path / "data")
+
+    with pytest.raises(BadInput, match="since takes a time"):
+        table(since="lately")
+    with pytest.warns(UserWarning, match="history.db is a folder"):
+        table(since="2h")
 
 
 def test_output_rows(store):

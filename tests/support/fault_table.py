@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,8 @@ FOLDER = Path(__file__).parents[1] / "faults"
 _ROW = re.compile(r"^\| (?P<row>[A-H]\d+|[A-E]-E\d+) \| (?P<fault>.+?) \| .+ \|$", re.MULTILINE)
 _EXCUSED = re.compile(r"^- \*\*(?P<row>[A-H]\d+|[A-E]-E\d+)\*\*: (?P<reason>.{20,})", re.MULTILINE)
 _TEST = re.compile(r"^test_(?:(?P<part>[a-dfgh])(?P<n>\d\d)|e_(?P<api>[a-e])(?P<trap>\d+))_\w+$")
+COUNTED = ("watches", "without an outcome", "false failures", "lost results", "uncaught")
+"""How many tasks were watched, and what must be none of them; `support.promises` counts."""
 _WORST = ("failed", "skipped", "passed")
 
 
@@ -33,6 +38,10 @@ def row_of(test: str) -> str | None:
     return f"{m['part'].upper()}{int(m['n'])}" if m["part"] else f"{m['api'].upper()}-E{int(m['trap'])}"
 
 
+THREAT = "T"
+"""Stands for the row in front of tests of the threats, which have none."""
+
+
 def covered() -> set[str]:
     """The rows that have a test, by the names of the test functions."""
     trees = [ast.parse(path.read_text("utf-8")) for path in FOLDER.glob("test_*.py")]
@@ -47,11 +56,22 @@ class _Run:
     results: list[str] = field(default_factory=list)
     seconds: float = 0.0
     figures: list[str] = field(default_factory=list)
+    bounds: list[tuple[float, float, str]] = field(default_factory=list)
+    """Counted, at most, and of what."""
 
     @property
     def result(self) -> str:
         worst = next(word for word in _WORST if word in self.results)
         return worst if len(self.results) == 1 else f"{worst} ({len(self.results)} cases)"
+
+    @property
+    def measured(self) -> str:
+        """The figures, and of each bound the case that came nearest to it."""
+        nearest: dict[tuple[float, str], float] = {}
+        for n, most, what in self.bounds:
+            nearest[most, what] = max(n, nearest.get((most, what), 0))
+        told = [f"{n:g} of at most {most:g} {what}" for (most, what), n in nearest.items()]
+        return "; ".join([*told, *self.figures])
 
 
 def table(runs: dict[tuple[str, str], _Run]) -> list[str]:
@@ -60,7 +80,7 @@ def table(runs: dict[tuple[str, str], _Run]) -> list[str]:
     lines = ["| Row | Test | Result | Seconds | Measured |", "|---|---|---|---|---|"]
     for row, test in sorted(runs, key=lambda key: (known.index(key[0]) if key[0] in known else len(known), key[1])):
         run = runs[row, test]
-        lines.append(f"| {row} | {test} | {run.result} | {run.seconds:.2f} | {'; '.join(run.figures)} |")
+        lines.append(f"| {row} | {test} | {run.result} | {run.seconds:.2f} | {run.measured} |")
     return lines
 
 
@@ -70,41 +90,78 @@ class FaultTable:
     def __init__(self, target: str | None) -> None:
         self._target = target
         self._runs: dict[tuple[str, str], _Run] = {}
+        self._promises: Counter[str] = Counter()
+        """What the watches of all tests in the folder came to, see `support.promises`."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note one phase of one test."""
         path, _, test = report.nodeid.partition("::")
+        if Path(path).parent.name != FOLDER.name:
+            return
+        noted = report.user_properties if report.when == "teardown" else []
+        for counts in (value for name, value in noted if name == "promises"):
+            self._promises.update(counts)
         test = test.rpartition("::")[2].partition("[")[0]
-        if Path(path).parent.name != FOLDER.name or (row := row_of(test)) is None:
+        if (row := row_of(test) or (THREAT if test.startswith("test_threat_") else None)) is None:
             return
         run = self._runs.setdefault((row, test), _Run())
         run.seconds += report.duration
-        if report.when == "call":
-            run.figures += [str(value) for name, value in report.user_properties if name == "figure"]
+        run.figures += [str(value) for name, value in noted if name == "figure"]
+        run.bounds += [tuple(value) for name, value in noted if name == "bound"]
         if report.when == "call" or not report.passed:
             run.results.append(report.outcome)
+
+    def summary(self) -> dict[str, Any]:
+        """What all rows came to."""
+        ran = {key: run for key, run in self._runs.items() if key[0] != THREAT}
+        bounded = {row: run.bounds for (row, _), run in ran.items() if run.bounds}
+        return {
+            "rows": len(rows()),
+            "run": len({row for row, _ in ran}),
+            "not run": excused(),
+            "failed": sorted({row for (row, _), run in ran.items() if "failed" in run.results}),
+            "skipped": sorted({row for (row, _), run in ran.items() if run.result.startswith("skipped")}),
+            **{name: self._promises[name] for name in COUNTED},
+            "bounded": len(bounded),
+            "beyond": sorted(row for row, bounds in bounded.items() if any(n > most for n, most, _ in bounds)),
+        }
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table when a row was run, and write it where asked to."""
         if not self._runs:
             return
-        lines = table(self._runs)
-        covered = {row for row, _ in self._runs}
-        bad = sorted({row for (row, _), run in self._runs.items() if "failed" in run.results})
+        lines, s = table(self._runs), self.summary()
         terminalreporter.section("faults")
         for line in lines:
             terminalreporter.write_line(line)
+        failed = f"{len(s['failed'])} failed{': ' if s['failed'] else ''}{', '.join(s['failed'])}"
         terminalreporter.write_line(
-            f"{len(covered)} of {len(rows())} rows run, {len(bad)} failed{': ' if bad else ''}{', '.join(bad)}; "
-            f"{len(excused())} replaced or not to be run here, see tests/faults/README.md"
+            f"{s['run']} of {s['rows']} rows run, {failed}; {len(s['not run'])} replaced or not to be run here, see "
+            f"tests/faults/README.md"
+        )
+        terminalreporter.write_line(
+            ", ".join(f"{s[name]} {name}" for name in COUNTED)
+            + f"; {s['bounded']} rows with a bound, beyond it: {', '.join(s['beyond']) or 'none'}"
         )
         if self._target is not None:
-            Path(self._target).write_text("\n".join(lines) + "\n", "utf-8")
+            told = {**s, "table": [_record(key, run) for key, run in self._runs.items()]}
+            text = json.dumps(told, indent=1) if self._target.endswith(".json") else "\n".join(lines)
+            Path(self._target).write_text(f"{text}\n", "utf-8")
+
+
+def _record(key: tuple[str, str], run: _Run) -> dict[str, Any]:
+    row, test = key
+    seconds = round(run.seconds, 2)
+    return {"row": row, "test": test, "result": run.result, "seconds": seconds, "measured": run.measured}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where the table goes besides the terminal."""
-    parser.addoption("--faults-table", metavar="FILE", help="write the table of fault rows and results to FILE")
+    parser.addoption(
+        "--faults-table",
+        metavar="FILE",
+        help="write the table of fault rows and results to FILE (.md, or .json with its sums)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

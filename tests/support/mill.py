@@ -70,7 +70,7 @@ class Mill:
     """Jobs with scripted answers, files, and a record of every look.
 
     `mill.job(...)` takes the answers to the looks at one job: a dict is JSON, bytes are sent as they are, a function
-    does what it likes with the connection. The last one is repeated.
+    does what it likes with the connection. The last one is repeated. `mill.most` is how many were connected at a time.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -81,6 +81,7 @@ class Mill:
         self.paths: dict[str, list[Answer]] = {}
         self.looks: dict[str, list[float]] = {}
         self.replied: dict[str, list[float]] = {}
+        self._open = self.most = 0
 
     @property
     def root(self) -> str:
@@ -115,6 +116,14 @@ class Mill:
         return [b - a for a, b in pairwise(self.looks[ref.partition(":")[2]])]
 
     async def _play(self, conn: Conn) -> None:
+        self._open += 1
+        self.most = max(self.most, self._open)
+        try:
+            await self._talk(conn)
+        finally:
+            self._open -= 1
+
+    async def _talk(self, conn: Conn) -> None:
         while (asked := await conn.request()) is not None:
             parts = asked.path.strip("/").split("/")
             ident = parts[1] if parts[0] == "jobs" and len(parts) == 2 else None

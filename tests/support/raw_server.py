@@ -125,15 +125,23 @@ class RawServer:
         self._host = host
         self.port = port
         self._loop = asyncio.new_event_loop()
+        self._more: list[asyncio.Server] = []
         self._ready = threading.Event()
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self._thread = threading.Thread(target=self._serve, name="raw-server", daemon=True)
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(30)
 
     @property
     def root(self) -> str:
         """`http://127.0.0.1:<port>`, or https with `localhost`, which a certificate can name."""
         return f"https://localhost:{self.port}" if self._tls else f"http://{self._host}:{self.port}"
+
+    def another(self) -> str:
+        """One more port with the same function behind it, which is another origin; its root."""
+        making = asyncio.start_server(self._connected, self._host, 0, limit=2**20)
+        self._more.append(asyncio.run_coroutine_threadsafe(making, self._loop).result(10))
+        return f"http://{self._host}:{self._more[-1].sockets[0].getsockname()[1]}"
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -143,23 +151,32 @@ class RawServer:
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
-        server.close()
-        self._loop.run_until_complete(self._end())
+        self._loop.run_until_complete(self._end(server, *self._more))
         self._loop.close()
 
-    async def _end(self) -> None:
-        """Cancel what goes on; a connection accepted just now begins only here, and would leave its socket open."""
-        await asyncio.sleep(0)
+    async def _end(self, *servers: asyncio.Server) -> None:
+        """Cancel what goes on, and close what was accepted just now: a task that never began closes nothing."""
+        for sock in (sock for server in servers for sock in server.sockets):
+            self._loop.remove_reader(sock)
+        await asyncio.sleep(0)  # a server that has closed loses what it accepted a moment before
+        for server in servers:
+            server.close()
         while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for writer in self._open:
+                writer.transport.abort()
             await asyncio.sleep(0)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        n, self.connections = self.connections, self.connections + 1
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conn = Conn(self, self.connections, reader, writer)
+        self.connections += 1
+        self._open[writer] = self._loop.create_task(self._talk(conn, writer))
+
+    async def _talk(self, conn: Conn, writer: asyncio.StreamWriter) -> None:
         try:
-            await self._play(Conn(self, n, reader, writer))
+            await self._play(conn)
         except asyncio.CancelledError:
             writer.transport.abort()  # TLS would wait for the client to take its leave
         except Exception as error:
@@ -168,6 +185,7 @@ class RawServer:
             writer.close()
             with contextlib.suppress(Exception, asyncio.CancelledError):
                 await writer.wait_closed()
+            del self._open[writer]
 
     def close(self) -> None:
         """End it and its connections."""

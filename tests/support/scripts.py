@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 
@@ -28,6 +30,21 @@ def start(code: str, *arguments: str, cwd: Path, **variables: str) -> subprocess
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@contextmanager
+def starting(head: str, *given: str, cwd: Path, **variables: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start scripts that go on from `head`, each with the arguments `given` first; whatever still runs is killed."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin(code: str, *arguments: str) -> subprocess.Popen[str]:
+        begun.append(start(head + dedent(code), *given, *arguments, cwd=cwd, **variables))
+        return begun[-1]
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
 
 
 def run(

@@ -1,4 +1,4 @@
-"""The n-th request of a run is answered by a broken connection, for every n and every way to break it.
+"""The n-th connection of a run breaks as it is made, or the n-th request is answered by a broken one: every n and way.
 
 A run creates a task, looks at it to its end, and fetches two files. Afterwards everything is there, and nothing was
 created twice.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from support.chaos.watching import scaled, uncaught
@@ -46,6 +47,29 @@ WAYS: dict[str, Answer] = {
 }
 
 
+async def _refused(conn: Conn) -> None:
+    """Tear it off unread."""
+    await conn.reset()
+
+
+async def _hung_up(conn: Conn) -> None:
+    """End it unread."""
+    conn._writer.close()
+
+
+async def _greeted(conn: Conn) -> None:
+    """Speak first, and no HTTP."""
+    await conn.send(b"220 mail.example ESMTP\r\n")
+    conn._writer.close()
+
+
+GREETINGS: dict[str, Callable[[Conn], Awaitable[None]]] = {
+    "refused": _refused,
+    "hung up": _hung_up,
+    "another protocol": _greeted,
+}
+
+
 @dataclass
 class Figures:
     """What the runs came to.
@@ -53,27 +77,36 @@ class Figures:
     Attributes:
         runs: How many.
         requests: Of one run without a fault; n goes up to it.
+        connections: Likewise.
         created: How the creates ended.
         faults: What must not be.
     """
 
     runs: int = 0
     requests: int = 0
+    connections: int = 0
     created: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
 
 
 class _Breaking(Mill):
-    """A mill whose n-th request, of whatever kind, goes wrong."""
+    """A mill whose n-th request, of whatever kind, or whose n-th connection goes wrong."""
 
-    def __init__(self, nth: int, way: Answer) -> None:
+    def __init__(self, nth: int, way: str) -> None:
         super().__init__()
-        self._nth, self._way = nth, way
+        self.first = nth == 1
+        self._nth = nth if way in WAYS else 0
+        self._way = WAYS.get(way, b"")
+        self._nth_connection = nth if way in GREETINGS else 0
+        self._greeting = GREETINGS.get(way, _refused)
         self.creates[:] = [{"id": "t"}]
         self.links = [self.file(reply(p)) for p in PICTURES]
         self.job(WORKING, {"state": "working"}, {"state": "done", "files": self.links}, ident="t")
 
     async def _play(self, conn: Conn) -> None:
+        if conn.n + 1 == self._nth_connection:
+            await self._greeting(conn)
+            return
         before = conn.request
 
         async def request() -> Asked | None:
@@ -92,17 +125,17 @@ def run(every: int = 1) -> Figures:
     """Break every `every`-th request in every way, all runs side by side."""
     figures = Figures()
     with scaled(20), uncaught() as said:
-        plain = _Breaking(0, b"")
-        _go(figures, {"plain": plain}, set())
-        figures.requests = len(plain.server.requests)
+        plain = _Breaking(0, "")
+        _go(figures, {"plain": plain})
+        figures.requests, figures.connections = len(plain.server.requests), plain.server.connections
         cases = [(n, way) for n in range(1, figures.requests + 1) for way in WAYS]
-        mills = {f"n-{n}-{k}": _Breaking(n, WAYS[way]) for k, (n, way) in enumerate(cases[::every])}
-        _go(figures, mills, {name for name, mill in mills.items() if mill._nth == 1})
+        cases += [(n, way) for n in range(1, figures.connections + 1) for way in GREETINGS]
+        _go(figures, {f"n-{n}-{k}": _Breaking(n, way) for k, (n, way) in enumerate(cases[::every])})
     figures.faults += said
     return figures
 
 
-def _go(figures: Figures, mills: dict[str, _Breaking], unlucky: set[str]) -> None:
+def _go(figures: Figures, mills: dict[str, _Breaking]) -> None:
     for name, mill in mills.items():
         nbh.register(provider(mill.root, name, key_variable="MILL_API_KEY"))
         figures.runs += 1
@@ -110,7 +143,7 @@ def _go(figures: Figures, mills: dict[str, _Breaking], unlucky: set[str]) -> Non
             nbh.submit(name, {"prompt": "an owl"}, endpoint="image")
         except (nbh.SubmitUnknown, nbh.SubmitFailed) as error:
             figures.created[type(error).__name__] += 1
-            if name not in unlucky or KEY in str(error):
+            if not mill.first or KEY in str(error):
                 figures.faults.append(f"{name}: {error}")
         else:
             figures.created["Task"] += 1
@@ -119,8 +152,9 @@ def _go(figures: Figures, mills: dict[str, _Breaking], unlucky: set[str]) -> Non
         files = sorted(sha256(f.read_bytes()) for f in history.files)
         if history.outcome != "succeeded" or files != sorted(map(sha256, PICTURES)):
             figures.faults.append(f"{name}: {history!r} {dict(history.saves)}")
-        if sum(r.method == "POST" for r in mill.server.requests) != 1:
-            figures.faults.append(f"{name}: created more than once")
+        creates = sum(r.method == "POST" for r in mill.server.requests)
+        if creates > 1 or (creates == 0 and not mill.first):
+            figures.faults.append(f"{name}: created {creates} times")
         if len(mill.server.requests) > 6 + 3:
             figures.faults.append(f"{name}: {len(mill.server.requests)} requests")
         mill.close()

@@ -1,8 +1,8 @@
 """The n-th write to the disk fails, for every n of a run: real system calls of Python and SQLite, failed from within.
 
 A small library is preloaded into a process, which forks once for each n: the child watches two tasks with files to
-their end while its n-th write fails, alone or with all after it. Then the disk is well again, and another process takes
-up what is left.
+their end while its n-th write fails, alone or with all after it. A few of them at a time, as each mostly waits. Then
+the disk is well again, and another process takes up what is left.
 """
 
 from __future__ import annotations
@@ -58,20 +58,30 @@ def run(n, forever):
     return told
 
 
+def ended(running):
+    child, code = os.wait()
+    read, n, forever = running.pop(child)
+    with os.fdopen(read, "rb") as pipe:
+        said = pipe.read()  # a few lines, which the pipe holds
+    silent = {"n": n, "forever": forever, "uncaught": f"ended with {code} and no word"}
+    print(said.decode() or json.dumps(silent), flush=True)
+
+
+running = {}
 for n, forever in jobs:
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what the library logs of a failing disk is not the point here
         told = run(n, forever)
-        os.write(write, json.dumps(told).encode())
+        os.write(write, json.dumps(told).encode()[:60_000])
         sys.exit(0)
     os.close(write)
-    with os.fdopen(read, "rb") as pipe:
-        said = pipe.read()
-    code = os.waitpid(child, 0)[1]
-    silent = {"n": n, "forever": forever, "uncaught": f"ended with {code} and no word"}
-    print(said.decode() or json.dumps(silent), flush=True)
+    running[child] = read, n, forever
+    if len(running) == 4:
+        ended(running)
+while running:
+    ended(running)
 """
 
 _AFTER = """

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
+import subprocess
+import sys
+import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
+from typing import Self
 
 from support.chaos.watching import scaled, uncaught
-from support.mill import FLOOR, Answer, Mill, later, png, provider, reset, sha256
+from support.mill import FLOOR, KEY, Answer, Mill, later, png, provider, reset, sha256
 from support.raw_server import Asked, Conn, reply
+from support.scripts import ROOT, environment
 
 import nbhelper as nbh
 
@@ -103,6 +111,7 @@ class Figures:
         looks: Looks over all of them.
         most: The most looks at one task beyond its schedule.
         closest: The least seconds between two looks at one task.
+        without_outcome: Tasks whose watch ended in none.
         lost_results: Files that could be had and are not there, byte for byte.
         false_failures: Tasks that are called failed though the server did not say so.
         uncaught: What was logged as an error.
@@ -114,10 +123,23 @@ class Figures:
     looks: int = 0
     most: int = 0
     closest: float = 1e9
+    without_outcome: int = 0
     lost_results: int = 0
     false_failures: int = 0
     uncaught: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+
+    def add(self, other: Self) -> None:
+        """Take in what other runs came to."""
+        self.most = max(self.most, other.most)
+        self.closest = min(self.closest, other.closest)
+        self.runs, self.looks = self.runs + other.runs, self.looks + other.looks
+        self.outcomes.update(other.outcomes)
+        self.without_outcome += other.without_outcome
+        self.lost_results += other.lost_results
+        self.false_failures += other.false_failures
+        self.uncaught += other.uncaught
+        self.wrong += other.wrong
 
 
 def draw(mill: Mill, ident: str, rng: random.Random) -> Plan:
@@ -167,8 +189,8 @@ def _torn(data: bytes) -> Answer:
     return act
 
 
-def run(n: int = 10_000, *, seed: int = 0, wave: int = 500) -> Figures:
-    """Watch so many tasks, a wave at a time.
+def run(n: int = 5_000, *, seed: int = 0, wave: int = 500) -> Figures:
+    """Watch so many tasks, a wave at a time: one server, one engine and one store for all, ten tasks to an origin.
 
     Args:
         n: Tasks.
@@ -178,25 +200,48 @@ def run(n: int = 10_000, *, seed: int = 0, wave: int = 500) -> Figures:
     figures, rng = Figures(), random.Random(seed)
     with scaled(SCALE), uncaught() as said:
         for begin in range(0, n, wave):
-            mills = [Mill() for _ in range(min(wave, n - begin) // 10 or 1)]
-            for at, mill in enumerate(mills):
-                nbh.register(provider(mill.root, f"torn-{at}", looks_per_second=2000, key_variable="MILL_API_KEY"))
-            plans = {}
+            mill, plans = Mill(), {}
             for k in range(begin, min(begin + wave, n)):
-                at = k % len(mills)
-                plan = draw(mills[at], f"s{seed}-{k}", rng)
-                mills[at].jobs[plan.ident] = list(plan.answers)
-                plans[f"torn-{at}:{plan.ident}"] = plan
+                name = f"torn-{(k - begin) // 10}"
+                if k % 10 == 0:
+                    root = mill.server.another()
+                    nbh.register(provider(root, name, looks_per_second=2000, key_variable="MILL_API_KEY"))
+                plan = draw(mill, f"s{seed}-{k}", rng)
+                mill.jobs[plan.ident] = list(plan.answers)
+                plans[f"{name}:{plan.ident}"] = plan
             # Those that never end do so with the watch's timeout, the others long before theirs.
             endless = nbh.watch(_those(plans, "stopped"), block=False, display=False, timeout=4)
             others = nbh.watch(_those(plans), block=False, display=False, timeout=240, interval=FLOOR)
             for history in (*endless.result(60), *others.result(300)):
-                at = int(history.task.provider.removeprefix("torn-"))
-                _judge(figures, mills[at], plans[str(history.task)], history)
-            for mill in mills:
-                mill.close()
-                figures.uncaught += [repr(fault) for fault in mill.server.faults]
+                _judge(figures, mill, plans[str(history.task)], history)
+            mill.close()
+            figures.uncaught += [repr(fault) for fault in mill.server.faults]
     figures.uncaught += said
+    return figures
+
+
+def with_each(n: int, clients: Sequence[str] = ("httpx", "httpx2"), *, seed: int = 0) -> Figures:
+    """So many tasks, shared by the HTTP clients: a process for each, side by side."""
+    code = """
+import json, sys
+from dataclasses import asdict
+from support.chaos.schedules import run
+print(json.dumps(asdict(run(int(sys.argv[1]), seed=int(sys.argv[2])))))
+"""
+    paths, figures = f"{ROOT}{os.pathsep}{ROOT / 'tests'}", Figures()
+    with tempfile.TemporaryDirectory() as where:
+        started = []
+        for at, client in enumerate(clients):
+            work = Path(where, client)
+            work.mkdir()
+            variables = environment(PYTHONPATH=paths, MILL_API_KEY=KEY, NBHELPER_HTTP=client)
+            command = [sys.executable, "-c", code, str(n // len(clients)), str(seed + at)]
+            started.append(subprocess.Popen(command, cwd=work, env=variables, stdout=subprocess.PIPE, text=True))
+        for process in started:
+            told = process.communicate()[0]
+            assert process.returncode == 0, told
+            found = json.loads(told.splitlines()[-1])
+            figures.add(Figures(**{**found, "outcomes": Counter(found["outcomes"])}))
     return figures
 
 
@@ -208,6 +253,7 @@ def _judge(figures: Figures, mill: Mill, plan: Plan, history: nbh.History) -> No
     looks = mill.looks.get(plan.ident, [])  # none, when an outage of its origin took all its time
     figures.runs += 1
     figures.outcomes[str(history.outcome)] += 1
+    figures.without_outcome += history.outcome is None
     figures.looks += len(looks)
     # A request on a connection that was torn off, or left with bytes on it, is sent once more at once; no other one is.
     torn = {id(a) for a in (reset, _closed, _half, _no_length, FAULTS["garbage"], FAULTS["lying length"])}

@@ -1,0 +1,93 @@
+"""Which tasks a table is about: one value, checked when it is made, before any file is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from ._codec import dumps, instant
+from ._errors import BadInput
+from ._text import clean, nearest, storable
+from ._values import Outcome
+
+Names = tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Everything that is named must hold; None is no condition.
+
+    Attributes:
+        since: The task was submitted, or first seen, no earlier; as `iso` writes it.
+        until: The same, no later.
+        provider: One of these.
+        experiment: The same.
+        outcome: The same; `"pending"` stands for those without one.
+        uids: Rows by name.
+    """
+
+    since: str | None = None
+    until: str | None = None
+    provider: Names = None
+    experiment: Names = None
+    outcome: Names = None
+    uids: Names = None
+
+    @classmethod
+    def of(
+        cls,
+        now: datetime,
+        *,
+        since: Any = None,
+        until: Any = None,
+        provider: Any = None,
+        experiment: Any = None,
+        outcome: Any = None,
+    ) -> Self:
+        """The filter that a person gives: times, their ISO text or ages; a name or several.
+
+        Raises:
+            BadInput: Something in it cannot be.
+        """
+        outcomes = _names(outcome, "outcome")
+        known = [*Outcome, "pending"]
+        for word in outcomes or ():
+            if word not in known:
+                raise BadInput(
+                    f'No outcome is called "{clean(word, 40)}".{nearest(word, known)} There are {", ".join(known)}.'
+                )
+        return cls(
+            instant(since, now, "since"),
+            instant(until, now, "until"),
+            _names(provider, "provider"),
+            _names(experiment, "experiment"),
+            outcomes,
+        )
+
+    def parameters(self) -> dict[str, str | None]:
+        """What an SQL statement is given by name: text, or a JSON list of names."""
+        return {
+            "since": self.since,
+            "until": self.until,
+            "provider": _listed(self.provider),
+            "experiment": _listed(self.experiment),
+            "outcome": _listed(self.outcome),
+            "uids": _listed(self.uids),
+        }
+
+
+EVERYTHING = Filter()
+
+
+def _names(value: Any, name: str) -> Names:
+    if value is None:
+        return None
+    if not isinstance(value, Iterable):
+        raise BadInput(f"{name} is a name or a list of names, not {type(value).__name__}.")
+    return tuple(storable(str(v)) for v in ([value] if isinstance(value, str) else value))
+
+
+def _listed(names: Names) -> str | None:
+    return None if names is None else dumps(names)

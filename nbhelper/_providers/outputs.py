@@ -1,0 +1,129 @@
+"""The outputs that a reply names: links, base64 and references, each once and under a name of its own."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from typing import Any
+from urllib.parse import urlsplit
+
+from .._text import storable
+from .._values import Output
+from .contract import Outputs, Provider
+from .paths import find
+from .safe import showable, without_secrets
+from .scalars import as_word
+
+MOST_OUTPUTS = 256
+"""Outputs of one task that are saved; the raw reply keeps the rest."""
+_LINK = re.compile(r"\s*(?:(?:https?|ftp|file|javascript):|data:[\w/+.-]+[;,])", re.IGNORECASE)
+_SUFFIX_KINDS = {
+    "image": {"png", "jpg", "jpeg", "webp", "gif", "avif", "bmp", "tif", "tiff", "heic", "svg"},
+    "video": {"mp4", "webm", "mov", "m4v", "mkv"},
+    "model": {"glb", "gltf", "fbx", "obj", "usdz", "usd", "stl", "3mf", "ply", "blend"},
+    "audio": {"mp3", "wav", "ogg", "flac", "m4a", "aac"},
+}
+_NAME_KINDS = (
+    ("video", ("video",)),
+    ("audio", ("audio", "sound", "music")),
+    ("image", ("image", "picture", "photo", "thumb", "mask", "frame", "view", "render", "poster", "texture", "cover")),
+    ("model", ("model", "mesh", "glb")),
+)
+
+
+def outputs_of(
+    provider: Provider, body: Any, size: tuple[int | None, int | None], secrets: tuple[str, ...]
+) -> Iterator[Output]:
+    seen: set[str] = set()
+    names: set[str] = set()
+    for spec in provider.results:
+        for name, value in _leaves(find(spec.path, body), spec.name, spec):
+            if spec.form != "ref" and not isinstance(value, str):
+                continue
+            if len(seen) >= MOST_OUTPUTS:
+                return
+            output = _output(provider, spec, name, value, secrets)
+            if output is None:
+                continue
+            # A link that holds the key would carry it to wherever it leads; without it, it leads nowhere.
+            url = output.url and without_secrets(output.url, secrets)
+            ref = output.ref and without_secrets(output.ref, secrets)
+            output = replace(output, url=url, ref=ref)
+            same = output.url or output.ref or hashlib.sha256(output.data or b"").hexdigest()
+            if same in seen:
+                continue
+            seen.add(same)
+            # Names are what files and saves are known by, so two outputs never share one.
+            free = next(n for i in count(1) if (n := output.name if i == 1 else f"{output.name} ({i})") not in names)
+            names.add(free)
+            yield replace(output, name=free, width=size[0], height=size[1])
+
+
+def _leaves(node: Any, name: str, spec: Outputs) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key not in spec.skip:
+                yield from _leaves(value, f"{name}.{key}" if name else key, spec)
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _leaves(value, f"{name}[{index}]", spec)
+    elif node is not None and not isinstance(node, bool):
+        yield name or spec.form, node
+
+
+def _output(provider: Provider, spec: Outputs, name: str, value: Any, secrets: tuple[str, ...]) -> Output | None:
+    lifetime = spec.lifetime if spec.lifetime is not None else provider.lifetime
+    if spec.form == "ref":
+        text = as_word(value)
+        if not text or text == "0":
+            return None
+        return Output(name=showable(name, secrets, 120), ref=text, kind=spec.kind or "file")
+    text = value.strip()
+    if not text:
+        return None
+    inline, link = text[:5].casefold() == "data:", _LINK.match(text)
+    if spec.form != "data" and not link:
+        return None
+    name = showable(name, secrets, 120)
+    if spec.form == "data" and not (link and not inline):
+        data = _decode(text)
+        return Output(name=name, data=data, kind=spec.kind or kind_of(name, "")) if data else None
+    if inline:
+        data = _decode(text)
+        return Output(name=name, data=data, kind=spec.kind or kind_of(name, text[5:30])) if data else None
+    if len(text) > 16_384:
+        return None
+    return Output(name=name, url=storable(text), kind=spec.kind or kind_of(name, text), lifetime=lifetime)
+
+
+def _decode(text: str) -> bytes | None:
+    """Base64 as servers write it: a data-URL prefix, line breaks, either alphabet, missing padding."""
+    if text[:5].casefold() == "data:":
+        text = text.partition(",")[2]
+    packed = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True) or None
+    except (binascii.Error, ValueError):
+        return None
+
+
+def kind_of(name: str, link: str) -> str:
+    """`image`, `video`, `model`, `audio` or `file`, by the link's suffix, then by the keys of its name."""
+    try:
+        path = urlsplit(link).path
+    except ValueError:
+        path = ""
+    suffix = path.rpartition(".")[2].casefold() if "." in path else ""
+    for kind, suffixes in _SUFFIX_KINDS.items():
+        if suffix in suffixes or link.startswith(kind + "/"):
+            return kind
+    for key in reversed(name.casefold().split(".")):  # the last key that says something: `rendered_image.url`
+        for kind, parts in _NAME_KINDS:
+            if any(part in key for part in parts):
+                return kind
+    return "file"

@@ -1,0 +1,132 @@
+"""Words, numbers, times and waits as servers write them: None for whatever is none."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import Any
+
+from .._text import EXCERPT
+from .contract import HttpReply, Provider
+
+LONGEST_WAIT = 600.0
+"""Seconds beyond which a server's Retry-After is not believed."""
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+_NUMBERS = (int, float)
+
+
+def as_word(value: Any) -> str | None:
+    """A state word, code or id as text: 2, 2.0 and "2" are the same, true is none of them."""
+    if isinstance(value, str):
+        return value.strip()
+    number = as_number(value) if isinstance(value, _NUMBERS) else None
+    if number is None:
+        return None
+    return str(int(value)) if isinstance(value, int) or number.is_integer() else str(value)
+
+
+def as_text(value: Any) -> str | None:
+    if isinstance(value, dict | list):
+        try:
+            return json.dumps(value, ensure_ascii=False)[: EXCERPT * 2] if value else None
+        except (ValueError, RecursionError):
+            return None
+    return as_word(value) or None
+
+
+def as_number(value: Any) -> float | None:
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        text = value.strip().removesuffix("%").strip()
+        if not re.fullmatch(r"[+-]?\d{1,30}(\.\d{1,30})?", text):
+            return None
+        return float(text)
+    if not isinstance(value, _NUMBERS):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def as_positive(value: Any) -> float | None:
+    number = as_number(value)
+    return number if number is not None and number >= 0 else None
+
+
+def as_count(value: Any) -> int | None:
+    number = as_positive(value)
+    return int(number) if number is not None and number < 1e12 else None
+
+
+def as_progress(provider: Provider, value: Any) -> float | None:
+    number = as_number(value)
+    if number is None:
+        return None
+    full = 100.0 if isinstance(value, str) and value.strip().endswith("%") else provider.progress_max
+    return min(1.0, max(0.0, number / full))
+
+
+def as_time(provider: Provider, value: Any) -> tuple[datetime | None, float | None]:
+    """A server's time in UTC and how fine it is; None for zero dates and for numbers that are no time."""
+    number = as_number(value)
+    if number is not None:
+        seconds, fine = (number / 1000, 0.001) if number > 1e11 else (number, 1.0 if number.is_integer() else 0.001)
+        if not _EARLIEST.timestamp() <= seconds <= _LATEST.timestamp():
+            return None, None
+        return datetime.fromtimestamp(seconds, UTC), fine
+    if not isinstance(value, str):
+        return None, None
+    try:
+        when = datetime.fromisoformat(value.strip()[:40])
+    except ValueError:
+        return None, None
+    if when.tzinfo is None:
+        if provider.utc_offset is None:
+            return None, None
+        when = when.replace(tzinfo=timezone(timedelta(hours=provider.utc_offset)))
+    try:
+        when = when.astimezone(UTC)
+    except (OverflowError, ValueError):
+        return None, None
+    return (when, 0.001 if "." in value else 1.0) if _EARLIEST <= when <= _LATEST else (None, None)
+
+
+def date_of(reply: HttpReply) -> datetime | None:
+    return _http_date(reply.headers.get("date", ""))
+
+
+@lru_cache(maxsize=64)  # all replies of one second have the same
+def _http_date(text: str) -> datetime | None:
+    try:
+        when = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def retry_after(reply: HttpReply, told: float | None = None) -> float | None:
+    """Seconds that the server asked to wait, at most 10 minutes; a date counts from the reply's own `Date`."""
+    header = reply.headers.get("retry-after", "").strip()
+    first = header.split(",")[0].strip()  # two headers arrive as one; a date has a comma of its own
+    wait = told
+    if re.fullmatch(r"\d{1,400}(\.\d{1,20})?", first):
+        wait = float(first[:12]) if len(first) <= 12 else LONGEST_WAIT
+    elif header:
+        try:
+            when = parsedate_to_datetime(header)
+            base = date_of(reply)
+            if base is not None:
+                wait = (when.replace(tzinfo=when.tzinfo or UTC) - base).total_seconds()
+        except (ValueError, TypeError, IndexError, OverflowError):
+            pass  # nonsense is as good as no header
+    if wait is None or not math.isfinite(wait) or wait <= 0:
+        return None
+    return min(wait, LONGEST_WAIT)

@@ -1,0 +1,92 @@
+"""What must hold of every watch that a test begins, whatever goes wrong on the way; counted, and asserted.
+
+The library is heard and not trusted: an end must be named by a reply's words as the corpus of sample replies has them,
+a saved file must lie there, and what nobody caught is what was logged with a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from provider_samples import NAMES, ended_rightly
+from support.chaos.watching import uncaught
+from support.waiting import until
+
+import nbhelper as nbh
+from nbhelper import _engine, _watch
+from nbhelper.types import Outcome, SaveState, Snapshot
+
+
+@dataclass
+class Kept:
+    """What the watches of one test came to."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+    """Words of faults that a test puts into the library itself."""
+
+    def judge(self, watches: list[nbh.Watch], said: list[str]) -> None:
+        """Take in how these watches ended, and what was logged meanwhile."""
+        for watch in watches:
+            for history in {h.uid: h for h in watch}.values():
+                self.counts["watches"] += 1
+                if history.outcome is None:
+                    self._bad("without an outcome", history)
+                if history.outcome is Outcome.FAILED and not _named(history):
+                    self._bad("false failures", history)
+                for _ in range(_lost(watch, history)):
+                    self._bad("lost results", history)
+        for line in said:
+            if not any(words in line for words in self.expected):
+                self._bad("uncaught", line)
+
+    def _bad(self, what: str, where: object) -> None:
+        self.counts[what] += 1
+        self.broken.append(f"{what}: {where!r}"[:2000])
+
+
+def _named(history: nbh.History) -> bool:
+    """Whether a reply named this failure, by words that are written down beside the sample replies."""
+    name = history.task.provider.removeprefix("quick-")
+    ends = [e.seen for e in history.events if isinstance(e.seen, Snapshot) and e.seen.state == "failed"]
+    if name in NAMES:
+        return any(ended_rightly(name, "failed", s.word, s.raw) for s in ends)
+    return any(s.raw.get("state", "") in {"error", " error ", "broken"} for s in ends)  # the tests' own APIs
+
+
+def _lost(watch: nbh.Watch, history: nbh.History) -> int:
+    """Results that were named and neither lie there nor have a reason."""
+    saves = history.saves.values()
+    gone = [s for s in saves if s.state is SaveState.SAVED and not (s.file and Path(s.file).is_file())]
+    silent = [s for s in saves if s.state is not SaveState.SAVED and not s.message]
+    wanted = watch.done and watch._saving and history.outcome is not Outcome.STOPPED
+    forgotten = {o.name for o in history.outputs} - set(history.saves) if wanted else ()
+    return len(gone) + len(silent) + len(forgotten)
+
+
+@contextlib.contextmanager
+def promised() -> Iterator[Kept]:
+    """Hears of every watch that begins inside; in the end they are stopped, and each must have its outcome."""
+    kept, watches, start = Kept(), [], _watch.Watch._start
+
+    def heard(watch: nbh.Watch, *arguments: object) -> None:
+        watches.append(watch)
+        start(watch, *arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch, uncaught() as said:
+        patch.setattr(_watch.Watch, "_start", heard)
+        yield kept
+        alive = _engine._engine is not None and _engine._engine.alive
+        for watch in watches:
+            if alive and not watch.done:
+                watch.stop()
+        for watch in watches:
+            with contextlib.suppress(AssertionError):  # counted below
+                until(lambda watch=watch: not alive or all(h.outcome for h in watch), 8)
+        kept.judge([w for w in watches if alive or w.done], said)
