@@ -23,7 +23,7 @@ from typing import Any
 HERE = Path(__file__).parent
 TOPICS = {
     "history": ("store.py", "truth.py 500", "resume.py 20", "store_torture.py"),
-    "experiment": ("experiment.py",),
+    "experiment": ("experiment.py", "examples.py"),
     "scale": ("import_time.py", "pace.py", "live.py", "scale.py", "many_tasks.py"),
     "faults": ("torture.py", "outage.py"),
     "notebook": ("notebook.py", "card.py"),
