@@ -23,7 +23,7 @@ from typing import Any
 HERE = Path(__file__).parent
 TOPICS = {
     "history": ("store.py", "truth.py 500", "resume.py 20", "store_torture.py"),
-    "experiment": ("experiment.py",),
+    "experiment": ("experiment.py", "examples.py"),
     "scale": ("import_time.py", "pace.py", "live.py", "scale.py", "many_tasks.py"),
     "faults": ("torture.py", "outage.py"),
     "notebook": ("notebook.py", "card.py"),
@@ -54,6 +54,9 @@ def verdicts(node: Any) -> Iterator[dict[str, Any]]:
     if isinstance(node, dict):
         told = {name: next((node[word] for word in words if word in node), None) for name, words in NAMES.items()}
         if isinstance(told["met"], bool) and told["fact"] is not None:
+            if told["found"] is None:  # its figures stand beside it
+                rest = {name: value for name, value in node.items() if type(value) in {int, float}}
+                told["found"] = ", ".join(f"{name} {value:,}" for name, value in rest.items())
             yield {**told, "target": node.get("target", "")}
             return
     for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
@@ -82,7 +85,9 @@ def main() -> int:
     for done in runs:
         for one in done["verdicts"]:
             mark = "met    " if one["met"] else "NOT MET"
-            print(f"{mark}  {done['command']}: {one['fact']}: {one['found']} ({one['target']})")
+            print(
+                f"{mark}  {done['command']}: {one['fact']}: {one['found']}", f"({one['target']})" * bool(one["target"])
+            )
     print(f"written to {file}")
     return 0 if all(one["met"] for done in runs for one in done["verdicts"]) else 1
 
