@@ -14,14 +14,13 @@ import contextlib
 import contextvars
 import os
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ._errors import StoreError
-from ._gate import Gate, Outage
+from ._gate import Gate
 from ._history import History
 from ._http import Http
 from ._leases import Leases, holder
@@ -64,7 +63,6 @@ class Engine:
         self.pollers: dict[Identity, Poller] = {}
         self.senders: set[Sender] = set()
         self._gates: dict[tuple[str, int], Gate] = {}
-        self._outages: defaultdict[str, Outage] = defaultdict(Outage)
         self._leases: dict[Store, Leases] = {}
         self._name = holder()
         self._looks: dict[tuple[str, str, int], Looks] = {}
@@ -91,7 +89,7 @@ class Engine:
 
         self._loop = asyncio.get_running_loop()
         self._http = PageHttp()
-        self._turns = Turns(outages=self._outages)
+        self._turns = Turns()
 
     def _main(self) -> None:
         # Free-threaded Python hands its starter's context to a thread, so it is emptied once more in here.
@@ -104,7 +102,7 @@ class Engine:
             # Its own threads for files and names: few of them, and known to be there before `_at_the_end` is asked.
             self._loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="nbhelper"))
             self._http = Http()
-            self._turns = Turns(outages=self._outages)
+            self._turns = Turns()
         except BaseException as error:  # noqa: BLE001  # told to whoever asked for the engine
             self._fault = error
             self._loop.close()
@@ -217,7 +215,7 @@ class Engine:
         """The gate of one key at one origin."""
         key = (connection.origin, hash(connection.key))
         if key not in self._gates:
-            self._gates[key] = Gate(connection.provider.looks_per_second, outage=self._outages[connection.origin])
+            self._gates[key] = Gate(connection.provider.looks_per_second)
         return self._gates[key]
 
     def leases(self, store: Store) -> Leases:

@@ -2,9 +2,8 @@
 
 It is a token bucket that lets a few requests fly at once. It waits when the server says "too many" (and goes slower for
 a while where the server does not say how long), and turns an outage of the whole origin into single probes instead of
-a storm; what is known of an outage is shared with whoever else asks that origin, such as downloads. Whoever waits goes
-first come first served, except that a first look, or a create, goes before the next look of tasks that were seen
-already: a thousand old tasks do not starve a new one.
+a storm. Whoever waits goes first come first served, except that a first look, or a create, goes before the next look of
+tasks that were seen already: a thousand old tasks do not starve a new one.
 """
 
 from __future__ import annotations
@@ -34,7 +33,11 @@ _RECOVERY = 0.98
 
 
 class Outage:
-    """Whether an origin answers, as all who ask it have found: looks with any key, and files."""
+    """Whether a server answers, as all who ask it in the same way have found.
+
+    Looks with a key have one, and so have the files of a host. They share none even at the same origin: a broken store
+    of files says nothing of the API before it, and must not slow down creates and looks.
+    """
 
     def __init__(self) -> None:
         self._faults = 0
@@ -106,8 +109,8 @@ class Outage:
 class Gate:
     """Passed by every request that carries a key."""
 
-    def __init__(self, rate: float | None = None, in_flight: int = IN_FLIGHT, outage: Outage | None = None) -> None:
-        self.outage = outage or Outage()
+    def __init__(self, rate: float | None = None, in_flight: int = IN_FLIGHT) -> None:
+        self.outage = Outage()
         self.outage.tell(self._pump)
         self._in_flight = in_flight
         self._usual = self._spacing = 1.0 / (rate or RATE)

@@ -73,9 +73,9 @@ class Turns:
     when it answers. Meanwhile the others have the turns.
     """
 
-    def __init__(self, slots: int = AT_ONCE, outages: defaultdict[str, Outage] | None = None) -> None:
+    def __init__(self, slots: int = AT_ONCE) -> None:
         self._free = slots
-        self._outages = defaultdict(Outage) if outages is None else outages
+        self._outages: defaultdict[str, Outage] = defaultdict(Outage)
         self._hosts: dict[str, _Host] = {}
         self._count = itertools.count()
         self._timer: asyncio.TimerHandle | None = None

@@ -4,14 +4,13 @@ import asyncio
 import time
 
 import pytest
-from support.mill import png, provider, sha256
-from support.raw_server import reply
+from support.mill import png, provider, reset, sha256
+from support.raw_server import always, reply
 from support.waiting import until
 from support.watched import sound, watch
 
 import nbhelper as nbh
-from nbhelper import _gate, _http, _save
-from nbhelper._gate import Outage
+from nbhelper import _gate, _http, _save, _session
 from nbhelper._turns import AT_ONCE, Trouble, Turns
 
 DATA = png(20_000)
@@ -114,6 +113,22 @@ def test_f02_a_link_dies_while_its_host_is_down(mill, serve):
     assert {len(mill.looks[ref.partition(":")[2]]) for ref in refs} == {2}
 
 
+def test_f02_a_broken_store_does_not_slow_down_its_api(mill, monkeypatch):
+    """Files that are broken off at the API's own origin leave looks at the tasks as they were."""
+    monkeypatch.setattr(_gate, "_PROBE_CAP", 60.0)
+    broken = [mill.job({"state": "done", "files": [mill.file(reset)]}) for _ in range(20)]
+    handle = watch(broken)
+    until(lambda: len(mill.asked("/files")) >= 5)  # that is an outage
+
+    others = watch([mill.job() for _ in range(60)]).result(30)  # at one a second it would be a minute
+    tries = len(mill.asked("/files"))
+    handle.stop()
+
+    assert [h.outcome for h in others] == ["succeeded"] * 60
+    assert others[-1].facts.polls == 1
+    assert tries < 60
+
+
 # Turns
 
 
@@ -147,10 +162,9 @@ def test_who_waited_long_for_a_host_gives_up():
     """A host that stays down keeps nobody for longer than its patience, and nobody before."""
 
     async def main():
-        outage = Outage()
+        turns = Turns()
         for _ in range(5):
-            outage.fault()
-        turns = Turns(outages={"https://cdn.example": outage})
+            turns._outages["https://cdn.example"].fault()
         begun = time.monotonic()
 
         async def wait(seconds):
@@ -167,3 +181,30 @@ def test_who_waited_long_for_a_host_gives_up():
     assert probed == "refused"
     assert {message for message, _ in others} == {"the file's host does not answer"}
     assert all(0.5 <= spent < 5 for _, spent in others)
+
+
+# What comes out of a connection
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_file_comes_in_large_pieces(serve, tls, library, scheme):
+    """Over TLS too, and with both clients, a piece is what has come, and not 16 or 64 kB of it."""
+    whole = png(8_000_000)
+    server = serve(always(reply(whole)), tls=tls if scheme == "https" else None)
+    nbh.register(provider(server.root))
+    pieces = []
+
+    async def main():
+        client = _http.Http()
+        try:
+            async with client.download(f"{server.root}/a.png", _session.connection("mill"), {}) as (head, coming):
+                async for piece in coming:
+                    pieces.append(piece)
+                    await asyncio.sleep(0.005)  # while it is written, more comes
+                return head.status
+        finally:
+            await client.close()
+
+    assert asyncio.run(main()) == 200
+    assert sha256(b"".join(pieces)) == sha256(whole)
+    assert sorted(map(len, pieces))[len(pieces) // 2] > 100_000
