@@ -345,7 +345,7 @@ PARTS: dict[str, Callable[[], Any]] = {
             a[0], 400, together=False, pools=a[1:]
         )
         for library in ("httpx", "httpx2")
-        for pools, width in ((1, 5), (2, 5), (4, 3), (4, 5), (5, 4), (2, 10), (1, 20))
+        for pools, width in ((2, 5), (4, 3), (4, 5), (2, 10), (1, 20))
     },
     "memory": memory,
     "finished": finished,
