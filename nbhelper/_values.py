@@ -34,7 +34,11 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _LONGEST_ID = 1024
 
 
-class State(StrEnum):
+class _Word(StrEnum):
+    __hash__ = str.__hash__  # an enumeration hashes by its names, slowly, although its members equal their texts
+
+
+class State(_Word):
     """What a task is doing, in one vocabulary for all APIs.
 
     `unknown` is a word that nobody declared: it is shown, recorded and looked at again, never taken for an end.
@@ -57,7 +61,7 @@ class State(StrEnum):
 _FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
 
 
-class Outcome(StrEnum):
+class Outcome(_Word):
     """How a watch ended: the first four are the server's word, the last two are ours and can be resumed."""
 
     SUCCEEDED = "succeeded"
@@ -70,7 +74,7 @@ class Outcome(StrEnum):
     """We stopped looking (timeout, interrupt, `stop()`); the task goes on and may be billed."""
 
 
-class MissKind(StrEnum):
+class MissKind(_Word):
     """Why a look gave no snapshot. None of these says anything about the task itself."""
 
     NETWORK = "network"
@@ -83,7 +87,7 @@ class MissKind(StrEnum):
     BAD_REQUEST = "bad_request"
 
 
-class SaveState(StrEnum):
+class SaveState(_Word):
     """What became of one output's file."""
 
     SAVED = "saved"
@@ -92,7 +96,7 @@ class SaveState(StrEnum):
     FAILED = "failed"
 
 
-class MarkWord(StrEnum):
+class MarkWord(_Word):
     """What we did with a task, as opposed to what we saw of it."""
 
     SUBMITTING = "submitting"

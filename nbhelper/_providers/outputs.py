@@ -22,6 +22,7 @@ from .scalars import as_word
 MOST_OUTPUTS = 256
 """Outputs of one task that are saved; the raw reply keeps the rest."""
 _LINK = re.compile(r"\s*(?:(?:https?|ftp|file|javascript):|data:[\w/+.-]+[;,])", re.IGNORECASE)
+_NESTED = (dict, list)
 _SUFFIX_KINDS = {
     "image": {"png", "jpg", "jpeg", "webp", "gif", "avif", "bmp", "tif", "tiff", "heic", "svg"},
     "video": {"mp4", "webm", "mov", "m4v", "mkv"},
@@ -43,8 +44,6 @@ def outputs_of(
     names: set[str] = set()
     for spec in provider.results:
         for name, value in _leaves(find(spec.path, body), spec.name, spec):
-            if spec.form != "ref" and not isinstance(value, str):
-                continue
             if len(seen) >= MOST_OUTPUTS:
                 return
             output = _output(provider, spec, name, value, secrets)
@@ -65,15 +64,22 @@ def outputs_of(
 
 
 def _leaves(node: Any, name: str, spec: Outputs) -> Iterator[tuple[str, Any]]:
+    """Whatever may be an output, with its key path; most of what stands in a reply is none."""
     if isinstance(node, dict):
         for key, value in node.items():
-            if key not in spec.skip:
+            if key not in spec.skip and (isinstance(value, _NESTED) or _promising(value, spec)):
                 yield from _leaves(value, f"{name}.{key}" if name else key, spec)
     elif isinstance(node, list):
         for index, value in enumerate(node):
             yield from _leaves(value, f"{name}[{index}]", spec)
-    elif node is not None and not isinstance(node, bool):
+    elif _promising(node, spec):
         yield name or spec.form, node
+
+
+def _promising(value: Any, spec: Outputs) -> bool:
+    if isinstance(value, str):
+        return spec.form != "url" or ":" in value
+    return spec.form == "ref" and value is not None and not isinstance(value, bool)
 
 
 def _output(provider: Provider, spec: Outputs, name: str, value: Any, secrets: tuple[str, ...]) -> Output | None:

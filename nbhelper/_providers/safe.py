@@ -18,6 +18,8 @@ def without_secrets(text: str, secrets: tuple[str, ...]) -> str:
 
 def showable(text: object, secrets: tuple[str, ...], limit: int = EXCERPT) -> str:
     """A server's words fit to show: cleaned first, so that no escape inside a key hides it from `redact`."""
+    if text == "":
+        return ""
     words = clean(text, 4 * EXCERPT)
     kept = redact(words, secrets)
     return kept if kept is words and len(words) <= limit else clean(kept, limit)

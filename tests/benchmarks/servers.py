@@ -96,8 +96,8 @@ def _told(task: Any) -> dict[str, Any]:
 class Bare(Served):
     """Answers looks and batch looks from memory.
 
-    `ask("looks")` counts the ids looked at. After `ask("finish")` every task has succeeded with a file of 2 MB at this
-    server; `ask("files")` tells when each was asked for.
+    `ask("looks")` counts the ids looked at. After `ask("still")` no progress changes any more. After `ask("finish")`
+    every task has succeeded with a file of 2 MB at this server; `ask("files")` tells when each was asked for.
     """
 
     def __init__(self) -> None:
@@ -116,15 +116,16 @@ _FILE = b"glTF\x02\x00\x00\x00" + bytes(range(256)) * 8000
 
 class _Protocol(asyncio.Protocol):
     looks = 0
+    still = False
     finished = False
     files: list[float] = []  # noqa: RUF012  # one for all connections
     root = ""
 
     @classmethod
     def detail(cls, ident: str) -> dict[str, Any]:
-        """A task; its progress changes now and then, as it does in reality."""
+        """A task; its progress changes with each look, but for `still` ones."""
         if not cls.finished:
-            return {**_REPLY, "task_id": ident, "progress": cls.looks // 50 % 99}
+            return {**_REPLY, "task_id": ident, "progress": 40 if cls.still else cls.looks // 50 % 99}
         return {**_REPLY, "task_id": ident, "status": "success", "output": {"model": f"{cls.root}/file/{ident}.glb"}}
 
     def connection_made(self, transport: Any) -> None:
@@ -167,6 +168,7 @@ def _bare(pipe: Connection) -> None:
         pipe.send({"root": _Protocol.root})
         while (word := await loop.run_in_executor(None, pipe.recv)) != "end":
             _Protocol.finished |= word == "finish"
+            _Protocol.still |= word == "still"
             pipe.send(_Protocol.files if word == "files" else _Protocol.looks)
 
     asyncio.run(main())
