@@ -17,27 +17,21 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from ._api import (
-        connect,
+    from ._analysis import (
         events,
         gallery,
         outputs,
         pending,
         plot,
         prices,
-        providers,
         read_csv,
-        register,
-        resume,
         set_price,
-        set_store,
-        submit,
         summary,
         tasks,
         to_csv,
         to_frame,
-        watch,
     )
+    from ._api import connect, providers, register, resume, set_store, submit, watch
     from ._emulated import Emulator
     from ._errors import (
         BadInput,
@@ -58,10 +52,11 @@ if TYPE_CHECKING:
     from ._watch import Watch
 
 _WHERE = {
-    "_api": (
-        "connect", "events", "gallery", "outputs", "pending", "plot", "prices", "providers", "read_csv", "register",
-        "resume", "set_price", "set_store", "submit", "summary", "tasks", "to_csv", "to_frame", "watch",
+    "_analysis": (
+        "events", "gallery", "outputs", "pending", "plot", "prices", "read_csv", "set_price", "summary", "tasks",
+        "to_csv", "to_frame",
     ),
+    "_api": ("connect", "providers", "register", "resume", "set_store", "submit", "watch"),
     "_emulated": ("Emulator",),
     "_errors": (
         "BadInput", "EmulatorError", "MissingAPIKey", "NbhelperError", "StoreError", "SubmitFailed", "SubmitUnknown",

@@ -154,7 +154,7 @@ def begin(handle: Watch, chosen: Choices, store: Store, folder: Path | None) -> 
 
 def _say(handle: Watch, kind: str) -> None:
     """Tell what a card would: printed beside the text view, a warning where nothing is shown."""
-    lines = handle.notes if len(handle) else ("Nothing to resume.", *handle.notes)
+    lines = handle.notes if len(handle) else (handle.nothing, *handle.notes)
     if kind == "text":
         for line in lines:
             print(line)  # noqa: T201  # this is the view

@@ -133,7 +133,7 @@ class Limits:
             whose = unknown[0].what.partition(" ")
             model = f', model="{whose[2]}"' if whose[2] else ""
             raise BadInput(
-                f"max_cost cannot be kept: {len(unknown):,} of {len(estimates):,} tasks have no known price "
+                f"max_cost cannot be kept: there is no known price for {len(unknown):,} of {len(estimates):,} tasks "
                 f'({_names(unknown)}). Say it with nbhelper.set_price("{whose[0]}", usd_per_task=…{model}), '
                 "or limit by max_tasks= instead.",
             )

@@ -9,12 +9,26 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
+from datetime import datetime
 
 from ._card_scene import CLASSES, Money, Scene, class_of, cut, escaped, middled, name_of
 from ._card_style import CARD
 from ._card_tiles import tiles
 from ._history import History
-from ._terminal import GLYPHS, detail, elapsed, over, seconds, size, state_of, time_left, trouble, word_of
+from ._terminal import (
+    GLYPHS,
+    begun,
+    detail,
+    elapsed,
+    ends_in,
+    over,
+    seconds,
+    size,
+    state_of,
+    time_left,
+    trouble,
+    word_of,
+)
 from ._text import clean
 from ._values import MissKind, Outcome, SaveState, State
 
@@ -27,6 +41,7 @@ _WORDS = {
     Outcome.STOPPED: "stopped watching",
 }
 _DOT = '<span class="dim"> · </span>'
+_ELSEWHERE = "looked at by another notebook"
 _PART = "nbh-part mathjax_ignore tex2jax_ignore"
 """Classes of each piece of markup; the last two keep "$5 and $6" in a prompt from being typeset as a formula."""
 
@@ -69,7 +84,7 @@ def final_words(histories: Sequence[History]) -> str:
 
 def _body(histories: Sequence[History], scene: Scene) -> str:
     if not histories:
-        drawn = '<div class="line">Nothing to resume.</div>'
+        drawn = f'<div class="line">{escaped(scene.nothing, 400)}</div>'
     else:
         drawn = _single(histories[0], scene) if len(histories) == 1 else _batch(histories, scene)
     notes = "".join(f'<div class="why warn">▲ {cut(note, 220)}</div>' for note in scene.notes)
@@ -136,9 +151,8 @@ def _bar(history: History, klass: str) -> str:
 def _facts(history: History, scene: Scene) -> str:
     parts: list[str] = []
     latest = history.snapshot
-    spent = elapsed(history, scene.now)
-    if spent is not None:
-        parts.append(f"{seconds(spent)}{' elapsed' if history.outcome is None else ''}")
+    if spent := _spent(history, scene.now):
+        parts.append(spent)
     if history.outcome is None and latest is not None:
         if latest.queue_position is not None:
             ahead = latest.queue_position
@@ -149,9 +163,26 @@ def _facts(history: History, scene: Scene) -> str:
             parts.append(left)
     parts += _money(scene.money)
     parts += [escaped(w, 90) for w in _files(history)]
-    if history.outcome is None and history.facts.trouble is None and scene.live and scene.next_look is not None:
+    if scene.live and history.uid in scene.elsewhere:
+        parts.append(f'<span class="dim">{_ELSEWHERE}</span>')
+    elif history.outcome is None and history.facts.trouble is None and scene.live and scene.next_look is not None:
         parts.append(f'<span class="dim">next look in {_whole(scene.next_look)}</span>')
     return _DOT.join(parts)
+
+
+def _spent(history: History, now: datetime) -> str:
+    """How long it took, or takes; where nobody knows its start, how long we have watched."""
+    facts = history.facts
+    span = elapsed(history, now)
+    if facts.created or facts.submitted_at or facts.submitting_at:
+        if span is None or over(history):
+            return "" if span is None else seconds(span)
+        return f"{seconds(span)} elapsed" if history.outcome is None else f"last seen after {seconds(span)}"
+    if facts.first_look_at is None:
+        return ""
+    until = facts.final_at or (facts.last_look_at if history.outcome else None) or now
+    watched = (until - facts.first_look_at).total_seconds()
+    return f"watched for {seconds(watched)}" if watched > 0 else ""
 
 
 def _whole(value: float) -> str:
@@ -262,8 +293,7 @@ def _batch(histories: Sequence[History], scene: Scene) -> str:
         f'<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="{n}" aria-valuenow="{ended}" '
         f'aria-valuetext="{word}" aria-label="all tasks">{bars}</div>'
     )
-    begins = [h.facts.created or h.facts.submitting_at or h.facts.first_look_at for h in histories]
-    known = [b for b in begins if b is not None]
+    known = [begin for h in histories if (begin := begun(h)) is not None]
     ends = [h.facts.final_at or h.facts.last_look_at or scene.now for h in histories]
     parts = []
     if known:
@@ -273,8 +303,24 @@ def _batch(histories: Sequence[History], scene: Scene) -> str:
     files = [s for h in histories for s in h.saves.values() if s.state is SaveState.SAVED]
     if files:
         parts.append(f"{len(files):,} file{'s' * (len(files) != 1)}, {size(sum(s.n_bytes or 0 for s in files))}")
+    if scene.live and (others := sum(h.uid in scene.elsewhere for h in histories)):
+        parts.append(f'<span class="dim">{f"{others:,} " if others < n else ""}{_ELSEWHERE}</span>')
     facts = f'<div class="counts">{counts}</div><div class="line">{_DOT.join(parts)}</div>'
-    return top + bar + facts + _rows(histories, scene)
+    return top + bar + facts + _going_on(histories) + _rows(histories, scene)
+
+
+def _going_on(histories: Sequence[History]) -> str:
+    """That tasks which nobody looks at any more go on, and how to look again."""
+    ends = [h.outcome for h in histories if h.created and h.outcome in {Outcome.STOPPED, Outcome.LOST}]
+    if not ends:
+        return ""
+    kinds = " or ".join(sorted(set(map(str, ends)), reverse=True))
+    one, every = len(ends) == 1, len(ends) == len(histories)
+    which = "The tasks" if every else f"The {kinds} task" if one else f"The {len(ends):,} {kinds} tasks"
+    goes = f"{'goes' if one else 'go'} on and may be billed"
+    does = goes if set(ends) == {Outcome.STOPPED} else "may still finish and be billed"
+    again = f'<span class="mono">nbhelper.resume()</span> looks at {"it" if one else "them"} again.'
+    return f'<div class="why">{which} {does}; {again}</div>'
 
 
 def _class_of(word: str) -> str:
@@ -327,8 +373,7 @@ def _row(history: History, scene: Scene, *, prefix: bool) -> str:
     name = name_of(history)
     title = f"{name} ({history.task})" if name != history.task.id and history.created else name
     provider = history.task.provider
-    told = not prefix or name.casefold().endswith(provider.casefold())  # as the names of a grid over APIs do
-    origin = "" if told else f'<span class="dim">{escaped(provider)} ·</span> '
+    origin = "" if not prefix or ends_in(name, provider) else f'<span class="dim">{escaped(provider)} ·</span> '
     ended = ' class="ended"' if _rank(history) == _ENDED_BADLY else ""
     return (
         f'<tr{ended}><td class="c1" title="{escaped(title, 2200)}">{middled(name, 90, origin)}</td>'

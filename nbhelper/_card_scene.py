@@ -51,8 +51,10 @@ class Scene:
         live: Whether the drawing will be replaced; a frozen one links and embeds files.
         emulated: Whether an emulator answers.
         next_look: Seconds until the next look at the task, for a single one.
+        elsewhere: The rows of the tasks that another notebook looks at.
         previews: Whether thumbnails are being made at all.
         notes: Trouble of our own, such as a full disk.
+        nothing: What is said where there is no task.
         stopping: Whether a person has asked to stop, and the engine has not yet.
     """
 
@@ -64,8 +66,10 @@ class Scene:
     live: bool = True
     emulated: bool = False
     next_look: float | None = None
+    elsewhere: frozenset[str] = frozenset()
     previews: bool = True
     notes: Sequence[str] = ()
+    nothing: str = "Nothing to resume."
     stopping: bool = False
 
 

@@ -18,7 +18,7 @@ from ._history import History
 from ._rows import TASK, Rows, notes_of, uid_of
 from ._schema import put
 from ._text import clean, storable
-from ._values import Mark, MarkWord, Task
+from ._values import Mark, MarkWord, Outcome, Task
 
 INTENT = ("uid", "at", "state", "request_digest", "body_digest", "request_id", "code", "note")
 
@@ -116,31 +116,68 @@ def of_experiment(rows: Rows, db: sqlite3.Connection, experiment: str) -> list[C
     """Every create of an experiment, oldest first.
 
     What decides whether something is sent again is never left out for damage: a create whose state cannot be trusted
-    counts as in doubt, and no index is asked, since a damaged one hides whole rows.
+    counts as in doubt, and no index is asked, since a damaged one hides whole rows. The cell is empty where it is not
+    known any more.
     """
-    columns = ", ".join(f"i.{name}" for name in INTENT)
-    sql = (
-        f"SELECT t.uid, t.origin, t.id, t.cell, t.repeat, t.fingerprint, {columns}, i.digest"  # noqa: S608
-        " FROM tasks t NOT INDEXED LEFT JOIN intents i ON i.uid = t.uid WHERE t.experiment = ? ORDER BY t.uid"
-    )
     found = []
-    for uid, origin, ident, cell, repeat, fingerprint, *intent in db.execute(sql, (storable(experiment),)).fetchall():
-        row = dict(zip(INTENT, intent, strict=False))
-        state: State = row["state"] if row["uid"] is not None and rows.whole(intent) else "in_doubt"
-        if ident is not None:
-            state = "created"
-        digest, request = row["request_digest"] or "", row["request_id"]
+    for values in db.execute(f"{_CREATES} WHERE t.experiment = ? ORDER BY t.uid", (storable(experiment),)).fetchall():
+        uid, intent = values[0], _trusted(rows, values[len(TASK) + 1 :])
+        told = rows.told(db, values[: len(TASK) + 1], uid)
+        row = dict(zip(TASK, told or [None] * len(TASK), strict=False))
+        state: State = "created" if row["id"] is not None else intent["state"] or "in_doubt"
         found.append(
-            Create(uid, origin, cell or "", repeat or 0, state, moment(row["at"]), digest, request, fingerprint)
+            Create(
+                uid=uid,
+                origin=row["origin"] or "",
+                cell=row["cell"] or "",
+                repeat=row["repeat"] or 0,
+                state=state,
+                at=moment(intent["at"]),
+                request_digest=intent["request_digest"] or "",
+                request_id=intent["request_id"],
+                fingerprint=row["fingerprint"],
+            )
         )
     return found
 
 
+def doubtful(rows: Rows, db: sqlite3.Connection) -> set[str]:
+    """Every create without an id that may have been sent, also where nothing that can be trusted says how far it is."""
+    found = db.execute(f"{_CREATES} WHERE t.id IS NULL").fetchall()
+    states = ((values[0], _trusted(rows, values[len(TASK) + 1 :])["state"]) for values in found)
+    return {uid for uid, state in states if state not in {"begun", "refused"}}
+
+
+def submitted(rows: Rows, db: sqlite3.Connection, provider: str, origin: str, request_digest: str) -> History | None:
+    """The newest task of an identical request that is under way or succeeded."""
+    found = db.execute("SELECT uid FROM intents WHERE request_digest = ? ORDER BY uid DESC", (request_digest,))
+    for (uid,) in found.fetchall():
+        history = rows.history(db, uid)
+        if history is None or (history.task.provider, history.origin) != (provider, origin):
+            continue
+        if rows.must(db, uid)["id"] is not None and history.outcome not in _OVER:
+            return history
+    return None
+
+
+_OVER = {Outcome.FAILED, Outcome.CANCELLED, Outcome.EXPIRED}
+_COLUMNS = ", ".join([*(f"t.{name}" for name in (*TASK, "digest")), *(f"i.{name}" for name in (*INTENT, "digest"))])
+_CREATES = f"SELECT {_COLUMNS} FROM tasks t NOT INDEXED LEFT JOIN intents i ON i.uid = t.uid"  # noqa: S608
+
+
+def _trusted(rows: Rows, intent: Sequence[Any]) -> dict[str, Any]:
+    """The columns of `INTENT`; all of them None where there is no row that can be trusted."""
+    whole = intent[0] is not None and rows.whole(intent)
+    return dict(zip(INTENT, intent if whole else [None] * len(INTENT), strict=False))
+
+
 def _intent(rows: Rows, db: sqlite3.Connection, uid: str) -> dict[str, Any]:
-    found = db.execute(f"SELECT {', '.join(INTENT)} FROM intents WHERE uid = ?", (uid,)).fetchone()  # noqa: S608
+    found = db.execute(f"SELECT {', '.join(INTENT)}, digest FROM intents WHERE uid = ?", (uid,)).fetchone()  # noqa: S608
     if found is None:
         raise StoreError(f'{rows.path} has no create "{clean(uid, 60)}".')
-    return dict(zip(INTENT, found, strict=True))
+    if not rows.whole(found, uid):  # written anew, it would be believed
+        return dict.fromkeys(INTENT) | {"uid": uid, "at": iso(rows.clock()), "request_digest": ""}
+    return dict(zip(INTENT, found, strict=False))
 
 
 def _join(rows: Rows, db: sqlite3.Connection, uid: str, there: str) -> None:

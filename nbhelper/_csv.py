@@ -252,7 +252,8 @@ def _target(path: str | Path, *, exists: bool = False) -> Path:
         if not target.parent.is_dir():
             raise BadInput(f"There is no folder {target.parent}. Make it first.")
     except (OSError, RuntimeError) as error:  # a loop of links, or a name that is too long
-        raise BadInput(f"{clean(path, 120)} cannot be a file: {clean(error, 100)}.") from None
+        why = clean(getattr(error, "strerror", None) or error, 100).rstrip(".")
+        raise BadInput(f"{clean(path, 120)} cannot be a file: {why}.") from None
     return target
 
 

@@ -16,7 +16,18 @@ from pathlib import Path
 from ._errors import StoreError
 from ._page import in_page
 from ._salvage import salvage
-from ._schema import APPLICATION, STEPS, VERSION, create, expected_schema, header, migrate, schema_of, transaction
+from ._schema import (
+    APPLICATION,
+    LOOKED_UP,
+    STEPS,
+    VERSION,
+    create,
+    expected_schema,
+    header,
+    migrate,
+    schema_of,
+    transaction,
+)
 from ._text import clean
 
 FOLDER = "nbhelper-data"
@@ -164,12 +175,10 @@ class Database:
             raise StoreError(f"{folder.parent} does not exist. Make it first, or name another folder.") from None
         if not ours:
             return
-        with contextlib.suppress(
-            PermissionError, FileExistsError
-        ):  # somebody else's: usable, perhaps, but not ours to change
+        with contextlib.suppress(PermissionError):  # somebody else's: usable, perhaps, but not ours to change
             if folder.stat().st_mode & 0o777 != 0o700:
                 folder.chmod(0o700)
-            make_file(folder / ".gitignore", b"*\n")
+            _ignore(folder / ".gitignore")
 
     def _examine(self) -> None:
         if self._problem() or self._older:
@@ -211,8 +220,7 @@ class Database:
                 # Reading a large file through takes seconds. Its header and schema are known by now, each row has a
                 # digest, and what SQLite finds broken later is moved aside just the same: so the rest can wait.
                 self._unchecked = self.path.stat().st_size > SMALL and not (self._thorough or self._older or in_page())
-                check = "integrity_check" if self._thorough else "quick_check"
-                if not self._unchecked and db.execute(f"PRAGMA {check}(1)").fetchone()[0] != "ok":
+                if not self._unchecked and not _sound(db, thorough=self._thorough):
                     return _DAMAGED
                 self._thorough = False
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
@@ -229,7 +237,8 @@ class Database:
                 for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
                     if self._shut or self._known is None or time.monotonic() - begun > CHECKING:
                         return
-                    if db.execute(f"PRAGMA quick_check({table})").fetchone()[0] != "ok":
+                    check = "integrity_check" if table in LOOKED_UP else "quick_check"
+                    if not _passes(db, f"{check}({table})"):
                         raise sqlite3.DatabaseError(_DAMAGED)
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             if self._known == looked_at and not isinstance(error, sqlite3.OperationalError | OSError):
@@ -237,15 +246,15 @@ class Database:
 
     def _migrate(self) -> None:
         """Bring an older file to this version. A copy of it is kept, and the file itself changes at once or not."""
-        kept = self._beside(f"v{self._older}")
+        kept, new = self._beside(f"v{self._older}"), self._new()
         try:
             with contextlib.closing(self._open()) as db, transaction(db):
                 if header(db)[1] not in STEPS:
                     return
-                make_file(kept)
                 # By a second connection: SQLite copies nothing from one that writes.
-                with contextlib.closing(self._open()) as old, contextlib.closing(sqlite3.connect(kept)) as copy:
+                with contextlib.closing(self._open()) as old, contextlib.closing(sqlite3.connect(new)) as copy:
                     old.backup(copy)
+                new.rename(kept)  # a process that dies leaves no half copy under this name
                 migrate(db)
         except BaseException as error:
             kept.unlink(missing_ok=True)
@@ -254,7 +263,16 @@ class Database:
             self._set_aside(_DAMAGED)  # its tables are not those of its version
             self._problem()
             return
+        finally:
+            new.unlink(missing_ok=True)
         self._note(f"{self.path} was brought to the present format. The old file was kept as {kept.name}.")
+
+    def _new(self) -> Path:
+        """An empty file that takes another one's place when it is done; one that was left behind is begun again."""
+        new = self.path.with_name(f"{FILE}.new")
+        new.unlink(missing_ok=True)
+        make_file(new)
+        return new
 
     def _beside(self, what: str) -> Path:
         return self.path.with_name(f"{FILE}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}.{what}")
@@ -269,7 +287,7 @@ class Database:
         else:
             # Closing the file would drop the locks that SQLite holds on it for this process: it is closed last.
             with self.path.open("rb") as file, self._held():
-                new = self.path.with_name(f"{FILE}.new")
+                new = self._new()
                 told = self._salvage(file.fileno(), new)
                 self._move_companions(aside)
                 try:
@@ -287,8 +305,6 @@ class Database:
 
     def _salvage(self, damaged: int, new: Path) -> str:
         """Make a new history of what can be read of a damaged one; says what that was."""
-        new.unlink(missing_ok=True)
-        make_file(new)
         with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
             db.execute("PRAGMA synchronous = FULL")
             create(db)
@@ -387,18 +403,44 @@ class Database:
                 self._idle.pop().close()
 
 
+def _sound(db: sqlite3.Connection, *, thorough: bool) -> bool:
+    """Whether SQLite finds nothing wrong.
+
+    The quick check holds no index against its table. That is done where a row that its index hides would be taken for
+    none; the events of a task are numbered, and counted when they are read.
+    """
+    if thorough:
+        return _passes(db, "integrity_check(1)")
+    return _passes(db, "quick_check(1)") and all(_passes(db, f"integrity_check({table})") for table in LOOKED_UP)
+
+
+def _passes(db: sqlite3.Connection, check: str) -> bool:
+    return bool(db.execute(f"PRAGMA {check}").fetchone()[0] == "ok")
+
+
 LEAKED: list[sqlite3.Connection] = []
 
 
-def make_file(path: Path, content: bytes = b"") -> None:
+def make_file(path: Path) -> None:
     """A file for its owner alone, whatever the umask; one that exists stays as it is."""
     with contextlib.suppress(FileExistsError):
         made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             os.fchmod(made, 0o600)
-            os.write(made, content)
         finally:
             os.close(made)
+
+
+def _ignore(path: Path) -> None:
+    """A `.gitignore` for the whole folder, all of it or none; one that exists stays as it is."""
+    if path.exists():
+        return
+    new = path.with_name(f"{path.name}.new")
+    make_file(new)
+    with contextlib.suppress(FileNotFoundError):  # another process was quicker, and wrote the same
+        with new.open("r+b") as file:
+            file.write(b"*\n")
+        new.replace(path)
 
 
 def nap() -> float:

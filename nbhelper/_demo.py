@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _api
+from . import _analysis, _api
 from ._emulated import Emulator
 from ._environment import place
 from ._terminal import seconds, size
@@ -59,9 +59,9 @@ def run(folder: Path, *, as_json: bool) -> int:
         since = _now()
         tasks = _submit_all(emulator)
         watched = _api.watch(tasks, display=False if as_json else "text", block=True, timeout=120)
-        frame = _api.tasks(since=since)
+        frame = _analysis.tasks(since=since)
         checks = _check(emulator, frame, store)
-        csv = _api.to_csv(frame, folder / "timings.csv")
+        csv = _analysis.to_csv(frame, folder / "timings.csv")
         spent = time.monotonic() - begun
         if as_json:
             print(json.dumps(_as_json(frame, checks, folder, csv, spent), indent=2))
@@ -161,7 +161,7 @@ def _tables(frame: pd.DataFrame) -> None:
     console = Console(file=sys.stdout, highlight=False, width=None if place() == "terminal" else 160)
     console.print()
     console.print(_table(frame, _that_fit(console.width), "Tasks (seconds)"))
-    summary = _api.summary(frame, by="provider")
+    summary = _analysis.summary(frame, by="provider")
     title = "Summary (success rate with its 95 % interval, times in seconds)"
     console.print(_table(summary, _that_fit(console.width, _SUMMARY), title))
 
@@ -222,7 +222,7 @@ def _as_json(frame: pd.DataFrame, checks: dict[str, Any], folder: Path, csv: Pat
     rows = json.loads(frame.to_json(orient="records", date_format="iso"))
     return {
         "tasks": rows,
-        "summary": json.loads(_api.summary(frame, by="provider").to_json(orient="records")),
+        "summary": json.loads(_analysis.summary(frame, by="provider").to_json(orient="records")),
         "agrees_with_ledger": not checks["wrong"],
         "wrong": checks["wrong"],
         "files": checks["files"],

@@ -36,6 +36,12 @@ def server(**choices: Any) -> Any:
 class Emulator:
     """All seven APIs on 127.0.0.1, ready when the constructor returns. No key, no cost, no internet.
 
+    Example:
+        with nbh.Emulator(speed=500) as emu:
+            w = nbh.watch(nbh.submit("kie", {"model": "nano-banana-pro", "input": {"prompt": "an owl"}}))
+            w.result()
+            emu.ledger().tasks[0].polls    # what the server saw
+
     While it is open, `submit` and `watch` talk to it under the usual names, and histories and files go to a store of
     its own (`nbhelper-emulated/…` in the working directory, or what `set_store` says meanwhile), never among real rows.
     `close()`, leaving the `with` block, or the end of the process restores what was.
@@ -50,7 +56,12 @@ class Emulator:
     Raises:
         EmulatorError: Another one is open, real tasks are being watched, or the `demo` extra is missing.
 
-    Faults are a profile by name, or a script of `nbhelper.testing.Fault` values:
+    A request may ask for trouble of the API's own by a word anywhere in its text, such as the prompt
+    `"an owl emu:policy"`: `policy`, `fail`, `cancelled` and `expired` end the task so, `policy-now` and `no-credit`
+    refuse its create, `stuck` never ends, `seconds=90` is how long it runs (before `speed`), `late=5` hides its id for
+    5 s, `rate-limit=3` and `server-error=3` spoil its first looks, `dead-link` its links, `no-output` gives no result.
+
+    Faults on the way are a profile by name, or a script of `nbhelper.testing.Fault` values:
 
     - `"flaky"`: a third of all looks and files meet resets, cut or broken replies, gateway errors, rate limits.
     - `"outage"`: after 5 s nothing is reached for 20 s.
@@ -123,11 +134,21 @@ class Emulator:
         return key
 
     def ledger(self) -> Any:
-        """What really happened: tasks, creates, polls and downloads with their times, and every file's sha256."""
+        """What really happened, up to now: `tasks`, `creates`, `faults` and how many `requests` there were.
+
+        Each of the tasks has `created`, `started`, `finished` (UTC, the server's clock), `credits`, `billed`, `polls`,
+        `downloads` and `files` with their `sha256`; `ledger().task("kie", id)` finds one.
+        """
         return self._server.ledger()
 
     def script(self, name: str, word: str, times: int = 1) -> None:
-        """Let the next creates at one API go wrong in a way of its own, such as `"policy"` or `"no-credit"`."""
+        """Let the next creates at one API go wrong in a way of its own.
+
+        Args:
+            name: A provider's name.
+            word: A word as in a prompt, without `emu:`, such as `"policy"`, `"no-credit"` or `"late=5"`.
+            times: How many creates.
+        """
         self._server.script(name, word, times=times)
 
     def fail(self, *faults: Fault) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import html
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _api, _begin, _budget, _session, _submit
+from . import _analysis, _begin, _budget, _session, _submit
 from ._budget import Estimate, Limits
 from ._cells import Cell, Place, cells_of, check_grid, places_of, shuffled
 from ._creates import Create as Row
@@ -87,15 +88,6 @@ class Slot:
 class Experiment:
     """A grid of parameters, submitted as tasks: compare prompts, models, settings and APIs side by side.
 
-        def request(prompt, resolution):
-            return nbh.Request("kie", {"model": "google/nano-banana", "input": {"prompt": prompt, …}})
-
-        grid = {"prompt": ["an owl", "a fox"], "resolution": ["1K", "2K"]}
-        exp = nbh.Experiment("owls", request, grid=grid, repeats=3)
-        exp.plan()                 # what would be sent, at what price
-        w = exp.run()              # returns at once; submitting goes on in the background
-        exp.summary()
-
     A task belongs to its name, its parameters and its repetition: running again, in this process or after a restart,
     submits only what is missing. What was refused was not made and is sent again; what may have been made is in doubt,
     is listed, and is not sent again by itself.
@@ -107,6 +99,7 @@ class Experiment:
         repeats: How often each combination is submitted.
         concurrency: Tasks that are alive at once, over all APIs.
         max_cost: Money that all tasks of the experiment may cost together, earlier runs included, by the price list.
+            A request whose price nobody knows is refused then: see `nbhelper.set_price`.
         currency: Of `max_cost`; prices in another one are never added up.
         max_credits: The same in credits of one account.
         max_tasks: The same as a number of tasks.
@@ -115,6 +108,17 @@ class Experiment:
 
     Raises:
         BadInput: Anything that cannot work, before anything is submitted.
+
+    Example:
+        def request(prompt, resolution):
+            given = {"prompt": prompt, "resolution": resolution}
+            return nbh.Request("kie", {"model": "nano-banana-pro", "input": given})
+
+        grid = {"prompt": ["an owl", "a fox"], "resolution": ["1K", "2K"]}
+        exp = nbh.Experiment("owls", request, grid=grid, repeats=2, max_tasks=8)
+        exp.plan()                         # what would be sent, at what price
+        w = exp.run()                      # returns at once in a notebook; submitting goes on in the background
+        exp.summary()                      # waits for the end
     """
 
     def __init__(
@@ -202,10 +206,17 @@ class Experiment:
         prices = _known_prices()
         checked = {key: _with_price(made, prices) for key, made in self._checked.items()}
         rows: dict[tuple[str, int], Row] = {}
-        for row in store.creates(self.name):
+        found = store.creates(self.name)
+        for row in filter(_placed, found):
             known = rows.get((row.cell, row.repeat))
             if known is None or _RANK[row.state] >= _RANK[known.state]:
                 rows[row.cell, row.repeat] = row
+        cells: dict[str, list[str]] = {}
+        for key, made in checked.items():
+            cells.setdefault(made.digest, []).append(key)
+        for row in sorted(itertools.filterfalse(_placed, found), key=lambda row: -_RANK[row.state]):
+            free = [key for key in cells.get(row.request_digest, ()) if (key, row.repeat) not in rows]
+            rows[free[0] if free else "", row.repeat] = row
         return [Slot(place, checked[place.cell.key], rows.get(place.key)) for place in self._places]
 
     def _allowed(self, slots: Sequence[Slot], *, retry_in_doubt: bool, safe: Sequence[Slot] = ()) -> list[Slot]:
@@ -408,9 +419,9 @@ class Experiment:
         frame = self.to_frame()
         if by is None:
             names = [f"param_{key}" for key in self._varying if f"param_{key}" in frame.columns]
-            return _api.summary(frame, by=names or ["provider", "model"])
+            return _analysis.summary(frame, by=names or ["provider", "model"])
         wanted = [by] if isinstance(by, str) else list(by)
-        return _api.summary(frame, by=[column_of(frame, name, "by") or name for name in wanted])
+        return _analysis.summary(frame, by=[column_of(frame, name, "by") or name for name in wanted])
 
     def gallery(self, row: str | None = None, col: str | None = None, size: int = 256) -> Gallery:
         """The pictures in a grid by up to two parameters, as `nbhelper.gallery`.
@@ -422,7 +433,7 @@ class Experiment:
         """
         if row is None and col is None:
             row, col = (*self._varying, None, None)[:2]
-        return _api.gallery(self.to_frame(), row, col, size)
+        return _analysis.gallery(self.to_frame(), row, col, size)
 
     def export(self, path: str | Path) -> Path:
         """Write everything into one ZIP file: `tasks.csv`, the results, and `gallery.html`.
@@ -489,6 +500,11 @@ def _with_price(checked: Checked, prices: Sequence[Any]) -> Checked:
 
 
 # Once and only once
+
+
+def _placed(row: Row) -> bool:
+    """Whether a create knows its cell; one whose row was damaged is placed by its request."""
+    return row.cell != ""
 
 
 def _repeatable(slot: Slot, where: Connection, fingerprint: str) -> bool:

@@ -32,10 +32,12 @@ class Gallery:
     Attributes:
         body: The markup, thumbnails included; no script and no address outside.
         pictures: How many there are.
+        title: What the saved page is called: the experiment, or the model, and what the pictures are arranged by.
     """
 
     body: str
     pictures: int
+    title: str = "Gallery"
 
     def _repr_html_(self) -> str:
         return self.body
@@ -53,7 +55,8 @@ class Gallery:
             raise BadInput('save() takes a file, such as "gallery.html".')
         target = Path(path).expanduser().absolute()
         page = (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Gallery</title>'
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            f"<title>{html.escape(self.title)}</title>"
             '<meta name="viewport" content="width=device-width"><style>:root{color-scheme:light dark}'
             f"body{{margin:16px}}</style></head><body>{self.body}</body></html>\n"
         )
@@ -98,7 +101,20 @@ def gallery(frame: pd.DataFrame, folder: Path | None, *, row: str | None, col: s
     return Gallery(
         f'{GALLERY}<div class="nbhg mathjax_ignore tex2jax_ignore" style="--size:{size}px">{inside}{note}</div>',
         pictures,
+        _title(rows, edges),
     )
+
+
+def _title(rows: Sequence[dict[Any, Any]], edges: Sequence[str]) -> str:
+    """What all the pictures share, the experiment before the model, and the parameters they are arranged by."""
+    shared = "Gallery"
+    for column in ("experiment", "model", "provider"):
+        found = {_value(record, column) for record in rows if column in record}
+        if len(found) == 1 and "(none)" not in found and column not in edges:
+            shared = found.pop()
+            break
+    axes = " / ".join(name.removeprefix("param_") for name in edges)
+    return clean(f"{shared}: {axes}" if axes else shared, 120)
 
 
 def _column(frame: pd.DataFrame, name: str | None, what: str) -> str | None:

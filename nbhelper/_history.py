@@ -195,7 +195,7 @@ class History:
     events: tuple[Event, ...] = ()
     origin: str = ""
     uid: str = ""
-    facts: Facts = field(default=_EMPTY, repr=False, compare=False)
+    facts: Facts = field(default_factory=lambda: _EMPTY, repr=False, compare=False)  # short in `help()`
 
     @classmethod
     def of(cls, task: Task, events: Iterable[Event], *, origin: str = "", uid: str = "") -> History:

@@ -103,12 +103,6 @@ def _observed(
         yield uid, text, number if isinstance(number, int) else 0, [row[2:] for row in group if row[2] is not None]
 
 
-def submitted(db: sqlite3.Connection, provider: str, origin: str, request_digest: str) -> str | None:
-    """The newest task of an identical request that is under way or succeeded."""
-    found = db.execute(_SUBMITTED, (request_digest, provider, origin)).fetchone()
-    return found[0] if found else None
-
-
 def recent(rows: Rows, db: sqlite3.Connection, provider: str, origin: str, most: int) -> list[Row]:
     """The newest tasks of one API, oldest first, each with the time of its last good look."""
     found = db.execute(_RECENT, (provider, origin, most)).fetchall()
@@ -142,11 +136,6 @@ def _select(db: sqlite3.Connection | None, columns: str, wanted: Filter) -> list
         db.text_factory = lenient
 
 
-_SUBMITTED = (
-    "SELECT t.uid FROM intents i JOIN tasks t ON t.uid = i.uid LEFT JOIN summaries s ON s.uid = i.uid"
-    " WHERE i.request_digest = ? AND i.state = 'created' AND t.provider = ? AND t.origin = ?"
-    " AND coalesce(s.outcome, '') NOT IN ('failed', 'cancelled', 'expired') ORDER BY t.uid DESC LIMIT 1"
-)
 _OF_TASKS = " FROM tasks t LEFT JOIN summaries s ON s.uid = t.uid"
 _UIDS = f"SELECT t.uid {_OF_TASKS}"
 _SUMMARIES = f"SELECT t.uid, {', '.join(f's.{name}' for name in (*SUMMARY, 'digest'))}{_OF_TASKS}"

@@ -105,8 +105,10 @@ class Painter:
             live=live,
             emulated=watch.emulated,
             next_look=watch.next_look,
+            elsewhere=watch.elsewhere,
             previews=self.side is not None,
             notes=(*watch.notes, *notes),
+            nothing="" if histories else watch.nothing,
             stopping=self.stopping,
         )
 
@@ -142,7 +144,7 @@ class Painter:
     def bundle(self, watch: Watch, *, live: bool, notes: Sequence[str] = ()) -> dict[str, str]:
         """The whole card as HTML and as text."""
         histories = histories_of(watch)
-        text = "\n".join((text_of(histories), *notes))
+        text = "\n".join((text_of(histories) or watch.nothing, *notes))
         return {"text/html": card(histories, self.scene(watch, histories, live=live, notes=notes)), "text/plain": text}
 
     def missing(self, watch: Watch) -> list[Path]:
@@ -160,9 +162,9 @@ class Painter:
 
 
 def text_of(histories: Sequence[History]) -> str:
-    """The card in plain text: what a saved notebook says where no HTML is shown."""
+    """The card in plain text: what a saved notebook says where no HTML is shown; nothing of no task."""
     now = datetime.now(UTC)
-    lines = [] if histories else ["Nothing to resume."]
+    lines: list[str] = []
     for history in histories[:50]:
         spent = elapsed(history, now)
         after = f" after {seconds(spent)}" if spent is not None and history.outcome else ""
@@ -417,7 +419,7 @@ class LiveCard:
         self._draw(watch)
         if self.box is not None:
             await asyncio.sleep(_SPOKEN)
-        frozen = {"text/plain": text_of(histories_of(watch))}
+        frozen = {"text/plain": text_of(histories_of(watch)) or watch.nothing}
         with self._bearing():
             frozen = self._painter.bundle(watch, live=False)
         self._frozen = frozen

@@ -136,6 +136,11 @@ class Poller:
             return None
         return datetime.now(UTC) + timedelta(seconds=self._due())
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another process looks at the task, and this one shows what that has written."""
+        return self._following and not self.over
+
     # Whoever watches
 
     def join(self, listener: Listener) -> None:

@@ -94,7 +94,7 @@ def _from_reply(reply: Mapping[str, Any], spec: Provider | None) -> Task:
         raise BadInput(f"That mapping is not the reply to a create{whose}: no task id was found in it. {_EXAMPLE}")
     if len({(t.provider, t.id) for t in found}) == 1:
         return Task(found[0].provider, found[0].id)  # which of its kinds it is, the reply does not say
-    whose = ", ".join(dict.fromkeys(t.provider for t in found))
+    whose = " or ".join(dict.fromkeys(t.provider for t in found))
     raise BadInput(f"That reply could be of {whose}. Say whose it is: watch(reply, provider=…).")
 
 

@@ -55,13 +55,9 @@ class _Left:
 
 def pending_rows(book: Store, wanted: Filter) -> list[Row]:
     """The rows of `Store.rows(wanted)` that are unfinished or in doubt, each with its reason as `pending`."""
-    with book.reading() as db:
-        doubtful = {uid for (uid,) in db.execute(_DOUBTFUL).fetchall()} if db else set()
+    doubtful = book.doubtful()
     found = ((row, _why(book, row, doubtful)) for row in book.rows(wanted))
     return [{**row, "pending": why} for row, why in found if why is not None]
-
-
-_DOUBTFUL = "SELECT uid FROM intents WHERE state IN ('sent', 'in_doubt')"
 
 
 def _why(book: Store, row: Row, doubtful: Container[str]) -> Why | None:

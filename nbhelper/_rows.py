@@ -14,7 +14,7 @@ from typing import Any
 from ._codec import decode, digest_of, dumps, encode, iso, loads, moment, plain, row_digest, row_of
 from ._errors import BadInput, StoreError
 from ._history import Facts, History
-from ._schema import SUMMARY, body_of, put, summary
+from ._schema import SUMMARY, body_of, put, summary, task_of
 from ._text import clean, storable
 from ._values import NO_ID, Event, Mark, Saved, Task
 
@@ -66,23 +66,37 @@ class Rows:
             self.notes.append(line)
 
     def task(self, db: sqlite3.Connection, uid: str) -> Row | None:
-        """The row of a task, with its `Task`; None when there is none that can be trusted."""
+        """The row of a task, with its `Task`; None when there is none that can be trusted.
+
+        One that is damaged is told by the row that sums it up: what is forgotten may be paid for again.
+        """
         found = db.execute(_ONE_TASK, (uid,)).fetchone()
         known = self._tasks.get(uid)
         if known is not None and known[0] == found:  # each look asks for it, and it hardly ever changes
             return dict(known[1])
-        if found is None or not self.whole(found, uid):
+        if found is None:
             return None
-        row = dict(zip(TASK, found, strict=False))
+        values = self.told(db, found, uid)
+        if values is None:
+            return None
+        row = dict(zip(TASK, values, strict=False))
         try:
             extra, params = loads(row["extra"]), loads(row["params"])
             row["task"] = Task(row["provider"], row["id"] or NO_ID, row["label"], params, extra)
         except BadInput:
             return None
-        if len(self._tasks) > 4000:
-            self._tasks.clear()
-        self._tasks[uid] = found, dict(row)
+        if values is found:
+            if len(self._tasks) > 4000:
+                self._tasks.clear()
+            self._tasks[uid] = tuple(found), dict(row)
         return row
+
+    def told(self, db: sqlite3.Connection, found: tuple[Any, ...], uid: str) -> Sequence[Any] | None:
+        """The values of `TASK` by a row of it, or by the one that sums it up; None when neither can be trusted."""
+        if self.whole(found, uid):
+            return found
+        summed = db.execute(_ONE_SUMMARY, (uid,)).fetchone()
+        return task_of(summed) if summed and self.whole(summed, uid) else None
 
     def _same_task(self, db: sqlite3.Connection, uid: str) -> Row | None:
         """The row of a task that is known already, where its digest is still the same: each look asks for it."""
@@ -98,16 +112,9 @@ class Rows:
         return row
 
     def text(self, db: sqlite3.Connection, uid: str) -> str | None:
-        """A task's text; where its row is damaged, by the one that sums it up. None for a create without an id yet."""
+        """A task's text; None for a create without an id yet, and for one that nothing tells any more."""
         row = self.listed(db, uid)
-        if row is not None:
-            return str(row["task"]) if row["id"] else None
-        found = db.execute(_ONE_SUMMARY, (uid,)).fetchone()
-        body = self.summary(uid, found) if found else None
-        try:
-            return str(Task(body["provider"], body["task_id"], extra=body["extra"])) if body else None
-        except BadInput:
-            return None
+        return str(row["task"]) if row and row["id"] else None
 
     def open(self, db: sqlite3.Connection, task: Task, origin: str, known: Sequence[Any]) -> History:
         """The stored history of a task, or an empty one with a row of its own; `known` fills in what was not."""
@@ -249,7 +256,7 @@ class Rows:
     def fill_in(self, db: sqlite3.Connection, uid: str, known: Sequence[Any]) -> None:
         row = self.must(db, uid)
         new = {n: v for n, v in zip(_NOTES, known, strict=True) if v not in {None, "{}"} and row[n] in {None, "{}"}}
-        if new:
+        if new or self._same_task(db, uid) is None:  # the row is damaged, and was told by another one
             put(db, "tasks", TASK, [{**row, **new}[name] for name in TASK])
 
     def new_uid(self) -> str:

@@ -13,12 +13,12 @@ import re
 import sqlite3
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from mmap import mmap
 from typing import Any
 
 from ._codec import row_digest
-from ._schema import SUMMARY, from_json, put_all
+from ._schema import SUMMARY, from_json, put_all, task_of
 
 Bytes = bytes | mmap
 Cells = Sequence[Any]
@@ -45,7 +45,7 @@ def salvage(data: Bytes, db: sqlite3.Connection) -> tuple[int, int]:
             found["summaries"].setdefault((new[0],), (*new, row_digest(*new)))
     for (uid,), row in found["summaries"].items():
         if (uid,) not in found["tasks"]:
-            task = _task_of(dict(zip(SUMMARY, row, strict=False)))
+            task = task_of(row)
             found["tasks"][uid,] = (*task, row_digest(*task))
     if found["meta"]:
         db.execute("DELETE FROM meta")
@@ -54,26 +54,25 @@ def salvage(data: Bytes, db: sqlite3.Connection) -> tuple[int, int]:
     return len(found["tasks"]), len(found["events"])
 
 
-def _task_of(row: Mapping[str, Any]) -> list[Any]:
-    """A task's own row from the one that sums it up, which has all of it but `cell` and `fingerprint`."""
-    names = ("uid", "provider", "origin", "task_id", "extra", "label", "params", "endpoint", "model", "experiment")
-    return [*(row[name] for name in names), row["repeat"], None, None]
-
-
 def rows_of(data: Bytes) -> Found:
     """Every row whose digest holds."""
     said = int.from_bytes(data[16:18], "big")
     first = 65536 if said == 1 else said
-    for size in dict.fromkeys((first, *_SIZES) if first in _SIZES else _SIZES):
-        found: Found = defaultdict(dict)
-        for page in range((len(data) + size - 1) // size):
-            for cells in _cells(data, size, page):
-                if (kind := _table(cells)) is not None:
-                    table, key = kind
-                    found[table].setdefault(tuple(cells[n] for n in range(key)), cells)
-        if found:
-            return found
-    return defaultdict(dict)
+    if first in _SIZES and (found := _rows_by(data, first)):
+        return found
+    # Some pages of a smaller size begin where one of a larger size would: a few rows are found by a wrong size, too.
+    return max((_rows_by(data, size) for size in _SIZES), key=lambda found: sum(map(len, found.values())))
+
+
+def _rows_by(data: Bytes, size: int) -> Found:
+    """The same, for pages of this size."""
+    found: Found = defaultdict(dict)
+    for page in range((len(data) + size - 1) // size):
+        for cells in _cells(data, size, page):
+            if (kind := _table(cells)) is not None:
+                table, key = kind
+                found[table].setdefault(tuple(cells[n] for n in range(key)), cells)
+    return found
 
 
 def _table(cells: Cells) -> tuple[str, int] | None:

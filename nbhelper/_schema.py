@@ -27,6 +27,9 @@ SUMMARY = (
 """The row of a task in `summaries`; every column but `begun` is one of `row_of`."""
 _AS_JSON: dict[str, type[list[Any] | dict[str, Any]]] = {"files": list, "params": dict, "extra": dict}
 
+LOOKED_UP = ("tasks", "intents", "links")
+"""Tables whose rows are found by an index, one by one, to decide what is watched or paid for again."""
+
 _SUMMARIES = """
 CREATE TABLE summaries (
     uid TEXT PRIMARY KEY, begun TEXT NOT NULL, seq INTEGER NOT NULL, provider TEXT NOT NULL, task_id TEXT, label TEXT,
@@ -217,6 +220,13 @@ def body_of(values: Sequence[Any]) -> dict[str, Any] | None:
         if type(value) is not kind:
             return None
     return body
+
+
+def task_of(values: Sequence[Any]) -> list[Any]:
+    """A task's own row from the one that sums it up, which has all of it but `cell` and `fingerprint`."""
+    row = dict(zip(SUMMARY, values, strict=False))
+    names = ("uid", "provider", "origin", "task_id", "extra", "label", "params", "endpoint", "model", "experiment")
+    return [*(row[name] for name in names), row["repeat"], None, None]
 
 
 def salt_of(db: sqlite3.Connection) -> bytes | None:

@@ -162,8 +162,10 @@ def checked_url(url: object, *, private: bool = False) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise BadInput(f'base_url "{shown}" is no address.') from None
-    if parts.scheme not in {"https", "http"} or not host or not url.strip().isprintable() or " " in text or port == 0:
+    if parts.scheme not in {"https", "http"} or not host:
         raise BadInput(f'base_url "{shown}" must begin with https:// and a host.')
+    if not url.strip().isprintable() or " " in text or port == 0:
+        raise BadInput(f'base_url "{shown}" is no address.')
     if parts.username is not None or parts.password is not None:
         raise BadInput("base_url must not hold a user name or password; the key goes to api_key=.")
     if not _is_host(host) or not re.fullmatch(r"(\[[^\[\]]+\]|[^\[\]:]+)(:[0-9]+)?", parts.netloc):

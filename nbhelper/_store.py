@@ -103,7 +103,10 @@ class Store:
 
     def _read_salt(self) -> bytes | None:
         with self._database.reading() as db:
-            return None if db is None else salt_of(db)
+            salt = salt_of(db) if db else None
+            if db and salt is None and db.execute("SELECT 1 FROM meta").fetchone():
+                self._rows.note_damage()
+            return salt
 
     # Writing
 
@@ -242,13 +245,17 @@ class Store:
     def find_submitted(self, provider: str, origin: str, request_digest: str) -> History | None:
         """The newest task of an identical request that is under way or succeeded."""
         with self._database.reading() as db:
-            uid = _listing.submitted(db, provider, origin, request_digest) if db else None
-            return self._rows.history(db, uid) if db and uid else None
+            return _creates.submitted(self._rows, db, provider, origin, request_digest) if db else None
 
     def creates(self, experiment: str) -> list[_creates.Create]:
         """Every create of an experiment, oldest first."""
         with self._database.reading() as db:
             return _creates.of_experiment(self._rows, db, experiment) if db else []
+
+    def doubtful(self) -> set[str]:
+        """The rows of creates that may have been sent and have no id."""
+        with self._database.reading() as db:
+            return _creates.doubtful(self._rows, db) if db else set()
 
     def link(self, uid: str, name: str) -> str | None:
         """The live link of an output that is not saved yet."""

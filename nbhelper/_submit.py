@@ -230,7 +230,8 @@ def find_endpoint(provider: Provider, wanted: object) -> tuple[str, Endpoint]:
             raise BadInput(f'"{provider.name}" has no endpoints to create with; give it some when you register it.')
         raise BadInput(f"{provider.name} has several endpoints; name one: endpoint=… of {known}.")
     if not isinstance(wanted, str) or not wanted.strip():
-        raise BadInput(f"endpoint is a short name or a path, not {kind_of(wanted)}. {provider.name} has {known}.")
+        shown = "an empty text" if isinstance(wanted, str) else kind_of(wanted)
+        raise BadInput(f"endpoint is a short name or a path, not {shown}. {provider.name} has {known}.")
     text = wanted.strip()
     if text in provider.creates:
         return text, provider.creates[text]

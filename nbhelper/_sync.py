@@ -31,6 +31,14 @@ def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
 
     Raises:
         BadInput: That is no coroutine.
+
+    Example:
+        async def first(w):
+            async for history in w.as_completed():
+                return history
+
+        w = nbh.watch(nbh.submit("kie", {"model": "nano-banana-pro", "input": {"prompt": "an owl"}}), block=False)
+        nbh.run_sync(first(w))
     """
     _check(coroutine, nested)
     if nested:

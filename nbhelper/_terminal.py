@@ -5,16 +5,18 @@ It is drawn by whoever waits, from the histories alone; drawing it twice changes
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ._environment import place
 from ._history import too_new
 from ._text import clean
+from ._timing import timing
 from ._values import Outcome, SaveState, Snapshot, State
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ _WRONG = 1
 ROWS = 20
 """Tasks that the live block shows; the rest is counted below them."""
 _DRAW = 0.25
+_TAIL = 14
+"""Characters at a long name's end that stay in sight."""
+_REPEAT = re.compile(r" #\d+$")
 _OVERDUE = 10.0
 """Seconds behind the server's own estimate after which a task is said to take longer than usual."""
 
@@ -128,14 +133,21 @@ def _overdue(history: History, now: datetime) -> bool:
     return late > max(_OVERDUE, ((elapsed(history, now) or 0.0) - late) / 2)
 
 
-def elapsed(history: History, now: datetime) -> float | None:
-    """Seconds since the task began, as far as we know; up to its end once that is seen."""
+def begun(history: History) -> datetime | None:
+    """When the task began, else when it was first looked at; on our clock."""
     facts = history.facts
-    begin = facts.created or facts.submitting_at or facts.first_look_at
-    if begin is None:
-        return None
-    end = facts.finished or facts.final_at or (facts.last_look_at if history.outcome else now)
-    return max(0.0, ((end or now) - begin).total_seconds())
+    if facts.created is not None:
+        return facts.created - timedelta(seconds=facts.skew_s or 0.0)
+    return facts.submitted_at or facts.submitting_at or facts.first_look_at
+
+
+def elapsed(history: History, now: datetime) -> float | None:
+    """Seconds since the task began, up to the last look where we stopped; once its end is seen, what the tables say."""
+    facts = history.facts
+    if facts.final_at is not None:
+        return timing(history).total_s
+    begin, end = begun(history), facts.last_look_at if history.outcome else now
+    return max(0.0, (end - begin).total_seconds()) if begin and end else None
 
 
 def detail(history: History, now: datetime) -> str:
@@ -233,7 +245,7 @@ def _encoding() -> str:
 
 
 def _name(history: History, limit: int = 60) -> str:
-    label = clean(history.task.label, 28) if history.task.label else ""
+    label = _middled(clean(history.task.label, 1000), 28) if history.task.label else ""
     text = clean(history.task, limit)
     return f"{text} ({label})" if label else text
 
@@ -269,13 +281,14 @@ def block(histories: Sequence[History], console: Console | None = None) -> Rende
     now = datetime.now(UTC)
     width = console.width if console is not None else 120
     narrow, tiny = width < 90, width < 56
+    named = 12 if tiny else 22 if narrow else 32
     unique = list({h.uid or str(h.task): h for h in histories}.values())
     rows = sorted(unique, key=_rank)
     shown = _shown(rows)
     # Widths are fixed but for the last, which takes what is left: nothing jumps, and long words never push others out.
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(width=1)
-    table.add_column(no_wrap=True, overflow="ellipsis", width=12 if tiny else 22 if narrow else 32)
+    table.add_column(no_wrap=True, overflow="ellipsis", width=named)
     table.add_column(no_wrap=True, overflow="ellipsis", width=9)
     if not tiny:
         table.add_column(width=8 if narrow else 12)
@@ -293,7 +306,7 @@ def block(histories: Sequence[History], console: Console | None = None) -> Rende
             bar = ProgressBar(total=1.0, completed=1.0)
         table.add_row(
             Text(GLYPHS.get(state, "◌"), style),
-            Text(_short(history)),
+            Text(_middled(_short(history), named)),
             Text(word_of(history), style),
             *([] if tiny else [bar]),
             Text("" if spent is None else seconds(spent), "dim"),
@@ -309,9 +322,28 @@ def block(histories: Sequence[History], console: Console | None = None) -> Rende
 
 
 def _short(history: History) -> str:
-    if history.task.label:
-        return f"{history.task.provider} {clean(history.task.label, 40)}"
-    return clean(history.task, 60) if history.created else history.task.provider
+    provider, label = history.task.provider, clean(history.task.label or "", 1000)
+    if label:
+        return label if ends_in(label, provider) else f"{provider} {label}"
+    return clean(history.task, 1100) if history.created else provider
+
+
+def ends_in(name: str, provider: str) -> bool:
+    """Whether a name says its provider, as those of a grid over APIs do: `an owl, kie`, `an owl, kie #2`."""
+    return _REPEAT.sub("", name.casefold()).endswith(provider.casefold())
+
+
+def _middled(name: str, width: int) -> str:
+    """A name that gives way in its middle where it has no room: at their ends the names of a grid differ."""
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(name) <= width:
+        return name
+    most = min(_TAIL, width // 2)
+    tail = name[-most:]
+    while cell_len(tail) > most:  # some letters take two cells
+        tail = tail[1:]
+    return f"{set_cell_size(name, width - 1 - cell_len(tail)).rstrip()}…{tail}"
 
 
 def _rank(history: History) -> int:

@@ -140,7 +140,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     # Substring first: "tripo3d" and "ailabtools" are what people type.
     names = sorted(known)
     low = word.casefold()
-    close = difflib.get_close_matches(low, names, 1, 0.5)
-    if not close and low:
+    close = difflib.get_close_matches(low, names, 1)
+    if not close and len(low) > 1:
         close = [n for n in names if low in n or (len(n) > 2 and n in low)][:1]
     return f' Did you mean "{close[0]}"?' if close else ""

@@ -63,7 +63,7 @@ def _upload(field: str, value: object, spec: Endpoint) -> Upload:
         content = bytes(value)
     elif _is_picture(value):
         content = _png(shown, value)
-    elif _is_array(value):
+    elif hasattr(value, "__array__") and not hasattr(value, "columns"):
         content = _png(shown, _picture_of(shown, value))
     else:
         raise BadInput(f"{shown} is a path, bytes, a Pillow picture or an array, not {kind_of(value)}.")
@@ -78,13 +78,14 @@ def _read(shown: str, value: str | Path) -> bytes:
     try:
         path = Path(value).expanduser()
         if not path.is_file():
-            raise BadInput(f"{shown} does not exist: {clean(path, 120)}.")
+            what = "is a folder" if path.is_dir() else "is no ordinary file" if path.exists() else "does not exist"
+            raise BadInput(f"{shown} {what}: {clean(path, 120)}.")
         _check_size(shown, path.stat().st_size)
         return path.read_bytes()
     except (RuntimeError, ValueError) as error:  # "~nobody", a NUL
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"{shown} cannot be found: {clean(error, 120)}.") from None
+        raise BadInput(f"{shown} cannot be found: {clean(error, 120).rstrip('.')}.") from None
     except OSError as error:
         raise BadInput(f"{shown} cannot be read: {error.strerror}.") from None
 

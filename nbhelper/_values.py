@@ -218,8 +218,8 @@ def _task_id(ident: object) -> str:
         raise BadInput("The task id is empty. Copy it from the reply to the create call.")
     if _odd(text):
         raise BadInput("The task id holds control characters or line breaks. Copy it again from the create's reply.")
-    if len(text.encode("utf-8", "surrogatepass")) > _LONGEST_ID:
-        raise BadInput(f"The task id has {len(text):,} characters; none has more than 1 kB. Is it a whole reply?")
+    if (size := len(text.encode("utf-8", "surrogatepass"))) > _LONGEST_ID:
+        raise BadInput(f"The task id has {size:,} bytes; none has more than 1 kB. Is it a whole reply?")
     if looks_like_key(text):
         raise BadInput("That looks like an API key, not a task id. Pass keys to nbhelper.connect(provider, api_key=…).")
     return text
@@ -444,6 +444,9 @@ class Request:
         body: The parameters, as the API documents them.
         endpoint: Short name or path; required where the API has several.
         files: Field name to path, bytes or picture, for uploads.
+
+    Raises:
+        BadInput: A part of another type. Names, endpoint and parameters are checked when the experiment is made.
     """
 
     provider: str

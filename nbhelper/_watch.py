@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._database import FILE
 from ._engine import Engine
 from ._errors import BadInput, StoreError, WatchTimeout
 from ._filter import Filter
@@ -21,6 +22,7 @@ from ._history import History
 from ._page import alarm, need_a_thread
 from ._poller import Identity, Poller, identity
 from ._session import Connection
+from ._text import clean
 from ._values import Event, Mark, MarkWord, Miss, Outcome, Seen, Snapshot, State, Task
 from ._waiting import Bell, undisturbed
 
@@ -78,6 +80,8 @@ class _Entry:
     over: bool = False
     next_at: datetime | None = None
     note: str = ""
+    elsewhere: bool = False
+    """Whether another process looks at it."""
     parting: bool = False
     """Whether this handle has asked to hear no more of it."""
 
@@ -166,6 +170,7 @@ class Watch:
             entry.history = poller.history
             entry.over = entry.over or poller.over
             entry.note = poller.note
+            entry.elsewhere = poller.elsewhere
             if len(self._entries) == 1:
                 entry.next_at = poller.next_at
             self._part_after_look(key)
@@ -200,9 +205,23 @@ class Watch:
         return self._store.folder if self._store is not None else None
 
     @property
+    def nothing(self) -> str:
+        """What is told of a watch without tasks: where unfinished ones were looked for."""
+        if self._store is None:
+            return "Nothing to resume."
+        folder = clean(self._store.folder, 300)
+        there = (self._store.folder / FILE).exists()
+        return f"Nothing to resume in {folder}." if there else f"Nothing to resume: {folder} holds no history yet."
+
+    @property
     def emulated(self) -> bool:
         """Whether an emulator answers."""
         return any(entry.connection.emulated for entry in self._entries.values())
+
+    @property
+    def elsewhere(self) -> frozenset[str]:
+        """The rows of the tasks that another notebook looks at; this watch shows what that one sees."""
+        return frozenset(e.history.uid for e in self._entries.values() if e.elsewhere and not e.over)
 
     @property
     def next_look(self) -> float | None:
@@ -445,23 +464,23 @@ class Watch:
         Args:
             wait: Wait for the end first, so that "Run All" gives the same table as running cell by cell.
         """
-        from . import _api
+        from . import _analysis
 
         if wait:
             self.result()
-        return _api.to_frame(list(self._unique()))
+        return _analysis.to_frame(list(self._unique()))
 
     def summary(self, by: str | Sequence[str] = ("provider", "model"), *, wait: bool = True) -> pd.DataFrame:
         """Counts, success rate, times and cost per group, as `nbhelper.summary`."""
-        from . import _api
+        from . import _analysis
 
-        return _api.summary(self.to_frame(wait=wait), by=by)
+        return _analysis.summary(self.to_frame(wait=wait), by=by)
 
     def gallery(self, row: str | None = None, col: str | None = None, size: int = 256, *, wait: bool = True) -> Gallery:
         """The saved pictures in a grid, as `nbhelper.gallery`."""
-        from . import _api
+        from . import _analysis
 
-        return _api.gallery(self.to_frame(wait=wait), row, col, size)
+        return _analysis.gallery(self.to_frame(wait=wait), row, col, size)
 
     def _unique(self) -> Iterator[History]:
         return (entry.history for entry in self._entries.values())

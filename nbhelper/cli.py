@@ -156,10 +156,10 @@ def _told(handle: Watch) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from . import _api, _session
+    from . import _analysis, _session
 
-    frame = _api.tasks(options.since, options.until, options.provider, options.experiment, options.outcome)
-    path = _api.to_csv(frame, options.file)
+    frame = _analysis.tasks(options.since, options.until, options.provider, options.experiment, options.outcome)
+    path = _analysis.to_csv(frame, options.file)
     print(f"{len(frame)} task{'s' * (len(frame) != 1)} of {_session.store().folder} in {path}")
     return 0
 

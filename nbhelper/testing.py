@@ -42,6 +42,12 @@ def read(
 
     Raises:
         BadInput: An unknown provider, or a body or status of another type.
+
+    Example:
+        from nbhelper.testing import read
+
+        read("tripo", {"code": 0, "data": {"task_id": "1", "status": "running", "progress": 40}}).progress   # 0.4
+        read("tripo", "<html>bad gateway</html>", status=502).kind                                        # "server"
     """
     spec = provider if isinstance(provider, Provider) else get(provider)
     if isinstance(status, bool) or not isinstance(status, int):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -11,10 +12,18 @@ from pathlib import Path
 import pytest
 from support.fault_table import pytest_addoption, pytest_configure  # noqa: F401  # pytest takes them as its hooks
 from support.mill import KEY, Mill, provider
+from support.waiting import end
 
 import nbhelper as nbh
 
+LONG = ("browser", "conformance", "kernel", "slow")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no worker is left alone with one of them at the end."""
+    long = {item.path for item in items if any(item.get_closest_marker(name) for name in LONG)}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture
@@ -31,8 +40,10 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(_begin, "_warned", set())
     yield tmp_path
     running = _engine._engine
-    if running is not None and running.pollers:
-        running.close()  # what a test left under way ends here
+    if running is not None and running.alive:
+        running.run(asyncio.sleep(0)).result(30)  # what was asked for last has begun
+        if running.pollers or running.senders:
+            end(running)  # what a test left under way ends here
     for store in _session._state.stores.values():
         store.close()
 
@@ -43,10 +54,10 @@ def fresh_engine(isolated: Path) -> Iterator[None]:
     from nbhelper import _engine
 
     if _engine._engine is not None:
-        _engine._engine.close()
+        end(_engine._engine)
     yield
     if _engine._engine is not None:
-        _engine._engine.close()
+        end(_engine._engine)
 
 
 @pytest.fixture

@@ -42,7 +42,9 @@ class Fault:
     """One thing that goes wrong, and which requests it strikes. Of several faults the first that applies is taken.
 
     Attributes:
-        what: A word of `KINDS`, or an HTTP status from 400 to 599.
+        what: An HTTP status from 400 to 599, or how the request goes wrong: `reset`, `lost` (done, its reply torn
+            off), `silence`, `slow`, `drip`, `cut`, `garble`, `empty`, `page` (HTML to sign in), `gzip`, `gzip-cut`,
+            `bomb`, `large`, `endless`, `hints`, `header`, `lengths`, `twice`, `not-http`, `redirect`, `loop`.
         on: `look` (whatever neither creates nor fetches a file), `create`, `file` or `any`.
         task: Only requests that name this task's id.
         nth: Which requests for the same task, create or file, counted from 1: a number, several, or a range.

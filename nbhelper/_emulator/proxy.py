@@ -262,13 +262,21 @@ ACTS: Mapping[str, Callable[[_Exchange], Awaitable[None]]] = {
 }
 
 
+async def accept_no_more(sock: socket.socket) -> None:
+    """Let what was accepted just now begin: asyncio drops it, its socket open, when the listener closes before."""
+    with contextlib.suppress(NotImplementedError):  # another loop than Unix has
+        asyncio.get_running_loop().remove_reader(sock)
+    await asyncio.sleep(0)
+
+
 class Proxy:
     """Listens in the server's place; used inside the server's loop alone."""
 
     def __init__(self, script: Script, world: World) -> None:
         self._script, self._world = script, world
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self._listening: asyncio.Server | None = None
+        self._socket: socket.socket | None = None
         self._port = 0
 
     def play(self, faults: tuple[Fault, ...]) -> None:
@@ -277,25 +285,29 @@ class Proxy:
 
     async def listen(self, sock: socket.socket, port: int) -> None:
         """Begin: what comes to the socket goes on to the port of the real server."""
-        self._port = port
+        self._port, self._socket = port, sock
         self._listening = await asyncio.start_server(self._connected, sock=sock, limit=_HEAD)
 
     async def close(self) -> None:
         """End it and its connections."""
-        if self._listening is not None:
+        if self._listening is not None and self._socket is not None:
+            await accept_no_more(self._socket)
             self._listening.close()
         await asyncio.sleep(0)
-        while self._tasks:  # a connection accepted just now may begin only while the others end
-            going = tuple(self._tasks)
-            for task in going:
+        while self._open:  # a connection accepted just now may begin only while the others end
+            going = dict(self._open)
+            for task in going.values():
                 task.cancel()
-            await asyncio.gather(*going, return_exceptions=True)
+            await asyncio.gather(*going.values(), return_exceptions=True)
+            for writer in going:
+                writer.transport.abort()  # a task that never began closed nothing
+                self._open.pop(writer, None)
             await asyncio.sleep(0)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open[writer] = asyncio.get_running_loop().create_task(self._talk(reader, writer))
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while (asked := await _request(reader)) is not None:
                 await self._answer(asked, reader, writer)
@@ -304,10 +316,10 @@ class Proxy:
         except (_Gone, OSError, EOFError, ValueError, asyncio.LimitOverrunError):
             pass  # the client has gone, or sent what is no request
         finally:
-            self._tasks.discard(task)
             writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
+            self._open.pop(writer, None)
 
     async def _answer(self, asked: _Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         at = self._world.clock.now()

@@ -33,7 +33,7 @@ from nbhelper._emulator.kie import Kie
 from nbhelper._emulator.ledger import Ledger
 from nbhelper._emulator.minimax import Minimax
 from nbhelper._emulator.plan import DIRECTIVES, read_wish, unknown_words
-from nbhelper._emulator.proxy import Proxy
+from nbhelper._emulator.proxy import Proxy, accept_no_more
 from nbhelper._emulator.tripo import Tripo
 from nbhelper._emulator.tripo_v3 import TripoV3
 from nbhelper._emulator.vault import Vault
@@ -99,6 +99,11 @@ class _Uvicorn(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for sock in sockets or ():
+            await accept_no_more(sock)
+        await super().shutdown(sockets)
 
 
 class Server:

@@ -15,7 +15,9 @@ PROVIDER = Provider(
     key_variable="AIGPTIMAGE_API_KEY",
     docs="https://aigptimage.com",
     # Every plan's limit of looks (free: 2/s and 60/min, one active task; … enterprise: 500/s, 300 tasks) is kept by the
-    # floor alone, so there is no `looks_per_second`. How long a link lives is not documented.
+    # floor alone, so there is no `looks_per_second`. Creates are limited by plan, too (free: 1/s and 10/min, one active
+    # task; … enterprise: 100/s, 300 tasks), and no reply says which plan a key has before it refuses: so there is no
+    # `create_limit`, and the wait that a refusal names is kept. How long a link lives is not documented.
     floor=2,
     poll="GET /api/v1/jobs/recordInfo?taskId={id}",
     reply_id="data.taskId",

@@ -3,26 +3,6 @@
 A provider never sees a key, a clock, a client or a widget. It names requests, and where in a reply each fact stands, as
 JMESPath expressions (https://jmespath.org) with one function added: `from_json(text)` reads JSON inside a string and
 gives null for anything that is not JSON. `reader.py` does the reading, in the same way for all.
-
-A complete provider of your own takes one cell:
-
-    import nbhelper as nbh
-
-    nbh.register(nbh.Provider(
-        name="pixelmill",
-        base_url="https://api.pixelmill.example",
-        key_variable="PIXELMILL_API_KEY",
-        poll="GET /v1/jobs/{id}",
-        state="job.status",
-        words={"waiting": "queued", "working": "running", "done": "succeeded", "error": "failed"},
-        outputs="job.images",
-        progress="job.percent",
-        credits="job.credits_used",
-        error_message="job.reason",
-        endpoints={"image": "POST /v1/jobs"},
-        create_id="job.id",
-    ))
-    task = nbh.submit("pixelmill", {"prompt": "an owl"})
 """
 
 from __future__ import annotations
@@ -208,9 +188,28 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Provider:
-    """An API as data; see the module's example for the least that one takes.
+    """An API as data: one of your own takes a cell.
 
-    Every path is a JMESPath into the JSON of a reply; an empty one means that the API does not say.
+    Every path is a JMESPath (https://jmespath.org) into the JSON of a reply, where `from_json(text)` reads JSON inside
+    a string; an empty one means that the API does not say. The types of the parts, such as `Endpoint`, `Outputs` and
+    `ErrorRule`, are in `nbhelper.types`.
+
+    Example:
+        nbh.register(nbh.Provider(
+            name="pixelmill",
+            base_url="https://api.pixelmill.example",
+            key_variable="PIXELMILL_API_KEY",
+            poll="GET /v1/jobs/{id}",
+            state="job.status",
+            words={"waiting": "queued", "working": "running", "done": "succeeded", "error": "failed"},
+            outputs="job.images",
+            progress="job.percent",
+            credits="job.credits_used",
+            error_message="job.reason",
+            endpoints={"image": "POST /v1/jobs"},
+            create_id="job.id",
+        ))
+        task = nbh.Task("pixelmill", "an id")  # or nbh.submit("pixelmill", {"prompt": "an owl"}), with a key
 
     Attributes:
         name: What references start with: lower-case letters, digits, `-`.
@@ -344,7 +343,9 @@ class Provider:
         if not all(isinstance(name, str) and name for name in self.endpoints):
             raise BadInput(f'endpoints of "{self.name}" must be named by text, such as "image".')
         if not self.words or not any(_several(self.state)):
-            raise BadInput(f'"{self.name}" must say where the state stands (state=) and what its words mean (words=).')
+            raise BadInput(
+                f'The provider "{self.name}" must say where the state stands (state=) and what its words mean (words=).'
+            )
         if isinstance(self.floor, bool) or not 0.1 <= self.floor <= 3600:
             raise BadInput(f'floor of "{self.name}" must be seconds between 0.1 and 3600.')
         if isinstance(self.progress_max, bool) or not 0 < self.progress_max < 1e12:

@@ -61,7 +61,7 @@ def compiled(path: str) -> Any:
     try:
         return jmespath.compile(path)
     except jmespath.exceptions.JMESPathError as error:
-        raise ValueError(str(error).splitlines()[0]) from None
+        raise ValueError(str(error).splitlines()[0].removesuffix(", for expression:")) from None
 
 
 def find(path: str, body: Any) -> Any:

@@ -28,6 +28,7 @@ class Watched:
     folder = Path("nbhelper-data").absolute()
     emulated = False
     next_look = 3.0
+    elsewhere = frozenset()
     notes = ()
 
     def __init__(self, n: int) -> None:

@@ -1,97 +1,220 @@
-"""What a store survives: `python tests/benchmarks/store_torture.py [--kills 1000] [--step 1] [--json FILE]`.
+"""What a store survives: `python tests/benchmarks/store_torture.py [--quick] [--jobs 2] [--json FILE]`.
 
-Prints a line for each: writers killed by `kill -9` at random moments; a small store cut off at every byte, and with one
-bit turned over in every byte (another bit from byte to byte); eight processes that write at once. With `--step 7` only
-every seventh byte is hurt.
+Writers are killed by `kill -9`: a thousand at random moments, then one within each change to the disk while a store is
+made, written to, brought to this version, salvaged or moved aside. A store of 20 kB is cut off at every byte, and has a
+bit turned over in every byte, alone and beside the journal of a writer that died. Prints a row for each fact, and ends
+with code 1 when one is not met. In full it takes about a quarter of an hour on one core; `--quick` takes some seconds,
+and is part of the tests. Named facts run alone: `… store_torture.py salvage flips`.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
+import random
+import sqlite3
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-sys.path.insert(0, str(Path(__file__).parents[1]))
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
-from support import torture
+from support import killing, torture  # noqa: E402
+from support.killing import Child, Scene, Tally  # noqa: E402
 
-from nbhelper._store import Store
+OLD = TESTS / "store" / "corpus" / "v1-tasks.db.gz"
+FAST = Path("/dev/shm")
+"""Where files that are hurt lie: no disk's sync is part of what they show."""
+RANDOM, EACH = "killed", "killed in each change:"
+Found = Tally | torture.Tally
 
 
-def together(folder: Path, processes: int, rows: int) -> dict[str, Any]:
-    """Processes that write to one store at once; every row must be there."""
-    begun = time.perf_counter()
-    children = [torture.start(torture.WRITER, folder, f"p{n}", (rows + 2) // 3) for n in range(processes)]
-    errors = [child.communicate()[1] for child in children]
-    taken = time.perf_counter() - begun
-    store = Store(folder)
-    found = sum(len(history.events) for history in store.histories())
-    store.close()
-    wanted = processes * 3 * ((rows + 2) // 3)
+@dataclass(frozen=True)
+class Run:
+    """How much is done.
+
+    Attributes:
+        kills: At random moments, all kinds together.
+        every: Only each so-manieth change to the disk.
+        step: Only each so-manieth byte.
+        rows: That each of eight processes writes.
+        jobs: Processes that hurt files at once.
+        seed: Of all chance.
+    """
+
+    kills: int = 1000
+    every: int = 1
+    step: int = 1
+    rows: int = 1000
+    jobs: int = 1
+    seed: int = 0
+
+
+QUICK = Run(kills=20, every=41, step=757, rows=9)
+
+
+# Killed
+
+
+def scenes(base: Path) -> dict[str, Scene]:
+    """Folders to be opened, each in the state that a kind of opening begins with."""
+    folder = base / "scene" / "nbhelper-data"
+    small = torture.small(base / "small")
+    other = base / "other.db"
+    with closing(sqlite3.connect(other)) as db:
+        db.execute("CREATE TABLE bookmarks (url)")
+        db.execute("INSERT INTO bookmarks VALUES ('https://other.example')")
+        db.commit()
+    old, foreign = gzip.decompress(OLD.read_bytes()), other.read_bytes()
+    broken = bytes(100) + small.data[100:]
+    torn = {"history.db": small.torn, "history.db-journal": small.journal}
+    aside = r"history\.db\.\w+\.aside"
     return {
-        "processes": processes,
-        "rows": wanted,
-        "lost": wanted - found,
-        "errors": len([*filter(None, errors)]),
-        "s": taken,
+        "a new store": Scene(folder, {}),
+        "a store": Scene(folder, {"history.db": small.data}),
+        "a torn store": Scene(folder, torn),
+        "migration": Scene(folder, {"history.db": old}, "present format", (r"history\.db\.\w+\.v1", old_and_whole)),
+        "salvage": Scene(folder, {"history.db": broken}, "is damaged", (aside, broken.__eq__)),
+        "another program's": Scene(folder, {"history.db": foreign}, "another program", (aside, foreign.__eq__)),
     }
 
 
+def old_and_whole(data: bytes) -> bool:
+    """Whether a copy of the old file has all that the old file has."""
+    with tempfile.NamedTemporaryFile(suffix=".db") as file, closing(sqlite3.connect(file.name)) as db:
+        Path(file.name).write_bytes(data)
+        try:
+            asked = ("PRAGMA integrity_check", "PRAGMA user_version", "SELECT count(*) FROM events")
+            return [db.execute(sql).fetchone()[0] for sql in asked] == ["ok", 1, 35]
+        except sqlite3.DatabaseError:
+            return False
+
+
+def killed(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Found]]]:
+    """Each kind of kill by name."""
+    chance = random.Random(run.seed)
+    writing = {
+        "amid writing": (killing.amid_writing, 0.4),
+        "at a commit": (killing.at_a_commit, 0.2),
+        "beside others": (killing.beside_others, 0.2),
+    }
+    for name, (kind, share) in writing.items():
+        yield f"{RANDOM} {name}", partial(kind, base / name, round(share * run.kills), chance)
+    opened = scenes(base)
+    for name in ("a new store", "a store", "migration", "salvage"):
+        yield f"{RANDOM} opening: {name}", partial(killing.at_random, opened[name], round(0.05 * run.kills), chance)
+    for name, scene in opened.items():
+        yield f"{EACH} {name}", partial(killing.at_every_change, scene, run.every)
+
+
+# Hurt
+
+
+def hurt(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Found]]]:
+    """Each kind of hurt by name."""
+    small = torture.small(base / "sizes")
+
+    def bits(size: int) -> list[tuple[int, int]]:
+        return [(place, (place * 5 + run.seed) % 8) for place in range(0, size, run.step)]
+
+    kinds: dict[str, tuple[Any, Sequence[Any]]] = {
+        # A file of one byte is an empty one for SQLite, and a new history for us.
+        "cuts": (torture.cuts, range(2, len(small.data), run.step)),
+        "flips": (torture.flips, bits(len(small.data))),
+        "torn: cuts": (torture.torn_cuts, range(2, len(small.torn) + 1, run.step)),
+        "torn: cuts of the journal": (torture.journal_cuts, range(0, len(small.journal) + 1, run.step)),
+        "torn: flips in the journal": (torture.journal_flips, bits(len(small.journal))),
+    }
+    for name, (act, places) in kinds.items():
+        yield name, partial(shared, act, base / name.replace(" ", "-"), places, run.jobs)
+
+
+def shared(act: Callable[[torture.Small, Sequence[Any]], torture.Tally], base: Path, places: Any, jobs: int) -> Found:
+    """Several processes, each with a small store of its own and its share of the places."""
+
+    def work(number: int, say: killing.Say) -> None:
+        say(json.dumps(asdict(act(torture.small(base / str(number)), places[number::jobs]))))
+
+    children = [Child(partial(work, number)) for number in range(jobs)]
+    tallies = [json.loads(child.end()[0][-1]) for child in children]
+    sums: dict[str, Any] = {}
+    for field in fields(torture.Tally):
+        first, *rest = (tally[field.name] for tally in tallies)
+        sums[field.name] = sum(rest, first)
+    return torture.Tally(**sums)
+
+
+# Told
+
+
+def words(found: Found) -> str:
+    """The figures of one fact."""
+    match found:
+        case Tally():
+            more = f", {found.torn:,} left a transaction unfinished"
+            return f"{found.rows:,} acknowledged rows, {found.lost:,} lost, {found.corrupt:,} corrupt" + more
+        case _:
+            more = f", {len(found.behind):,} where SQLite reads more" if found.aside else ""
+            more += f", {found.present / (found.rows or 1):.1%} of the rows read"
+            return f"{len(found.unnoticed):,} unnoticed, {found.aside:,} set aside, {found.salvaged:,} salvaged{more}"
+
+
 def main() -> None:
-    """Hurt, compare and print."""
+    """Kill, hurt, compare and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--step", type=int, default=1)
-    parser.add_argument("--rows", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("only", nargs="*", help="parts of the facts' names")
+    parser.add_argument("--quick", action="store_true")
+    for field in fields(Run):
+        parser.add_argument(f"--{field.name}", type=int)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    found: dict[str, Any] = {"seed": chosen.seed}
-    with tempfile.TemporaryDirectory() as base:
-        found["together"] = t = together(Path(base) / "together", 8, chosen.rows)
-        print(
-            f"8 processes: {t['rows']:,} rows in {t['s']:.0f} s, {t['lost']} lost, {t['errors']} with an error",
-            flush=True,
-        )
+    given = {field.name: value for field in fields(Run) if (value := getattr(chosen, field.name)) is not None}
+    killing.preload()
+    run = Run(**(asdict(QUICK if chosen.quick else Run()) | given))
+    with (
+        tempfile.TemporaryDirectory() as slow,
+        tempfile.TemporaryDirectory(dir=FAST if FAST.is_dir() else None) as fast,
+    ):
+        sys.exit(not carried_out(Path(slow).resolve(), Path(fast).resolve(), run, chosen.only, chosen.json))
 
+
+def carried_out(slow: Path, fast: Path, run: Run, only: Sequence[str], target: Path | None) -> bool:
+    """Run the facts and print a row for each; whether all of them are met."""
+    facts: list[dict[str, Any]] = []
+    together = ("8 processes write at once", partial(killing.together, slow / "together", 8, run.rows))
+    print(f"{'':<41} {'done':>7} {'s':>5}  ", flush=True)
+    for name, act in (together, *killed(slow, run), *hurt(fast, run)):
+        if only and not any(part in name for part in only):
+            continue
         begun = time.perf_counter()
-        tally = torture.kills(Path(base) / "kills", chosen.kills, chosen.seed)
-        found["kills"] = asdict(tally)
-        print(
-            f"{tally.done:,} kills -9 in {time.perf_counter() - begun:.0f} s: {tally.rows:,} acknowledged rows,"
-            f" {tally.lost} lost, {tally.corrupt} corrupt; {tally.torn} left an unfinished transaction behind",
-            flush=True,
-        )
-
-        folder = Path(base) / "small"
-        whole = torture.small(folder)
-        data = (folder / "history.db").read_bytes()
-        # A file of one byte is an empty one for SQLite, and a new history for us.
-        cut = torture.cuts(folder, data, whole, range(2, len(data), chosen.step))
-        found["cuts"] = asdict(cut)
-        print(
-            f"{cut.done:,} cuts of {len(data):,} bytes: {len(cut.unnoticed)} unnoticed, {cut.salvaged:,} salvaged",
-            flush=True,
-        )
-        flips = ((place, (place * 5 + chosen.seed) % 8) for place in range(0, len(data), chosen.step))
-        turned = torture.flips(folder, data, whole, flips)
-        found["flips"] = asdict(turned)
-        print(
-            f"{turned.done:,} flips: {len(turned.unnoticed)} unnoticed; {turned.present:,} of {turned.rows:,}"
-            f" observations still read ({turned.present / turned.rows:.2%})"
-        )
-        for what in (*cut.unnoticed, *turned.unnoticed):
-            print("unnoticed:", what)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    if found["together"]["lost"] or tally.lost or tally.corrupt or cut.unnoticed or turned.unnoticed:
-        sys.exit(1)
+        found = act()
+        took = time.perf_counter() - begun
+        facts.append({"fact": name, "met": found.met, "s": round(took, 1), **asdict(found)})
+        verdict = "met" if found.met else "NOT MET"
+        print(f"{name:<41} {found.done:>7,} {took:>5.0f}  {verdict:<7}  {words(found)}", flush=True)
+        bad = found.wrong if isinstance(found, Tally) else [*found.unnoticed, *found.behind]
+        for what in bad[:20]:
+            print("    ", what, flush=True)
+    kills = [fact for fact in facts if fact["fact"].startswith(RANDOM)]
+    done = sum(fact["done"] for fact in kills)
+    each = sum(fact["done"] for fact in kills if fact["fact"].startswith(EACH))
+    lost, corrupt = (sum(fact[name] for fact in kills) for name in ("lost", "corrupt"))
+    met = bool(facts) and all(fact["met"] for fact in facts)
+    print(
+        f"{done - each:,} kills at random moments, {each:,} within a change to the disk: {lost:,} acknowledged rows"
+        f" lost, {corrupt:,} corrupt. {'Every fact is met.' if met else 'NOT EVERY FACT IS MET.'}"
+    )
+    if target is not None:
+        target.write_text(json.dumps({"run": asdict(run), "met": met, "facts": facts}, indent=1, default=str) + "\n")
+    return met
 
 
 if __name__ == "__main__":

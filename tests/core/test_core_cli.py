@@ -170,7 +170,7 @@ def test_emulate_serves_until_it_is_interrupted(tmp_path):
         url, key = table["kie"]
         answer = httpx.get(f"{url}/api/v1/chat/credit", headers={"authorization": f"Bearer {key}"}, trust_env=False)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=30)
     finally:
         process.kill()
 

@@ -73,7 +73,7 @@ def test_not_while_real_tasks_are_watched(mill):
         nbh.Emulator()
     assert _session.connection("mill").base_url == mill.root
     handle.stop()
-    handle.result(5)
+    handle.result(30)
     until(lambda: not _engine.watched_real())
 
     nbh.Emulator(speed=1000).close()
@@ -114,7 +114,7 @@ def test_closing_ends_what_is_watched_there():
         until(lambda: handle[0].state)
         assert emulator.ledger().tasks
 
-    history = handle.result(5)
+    history = handle.result(30)
 
     assert history.outcome is Outcome.STOPPED
     assert history.error == "the emulator was closed"
@@ -128,7 +128,7 @@ def test_closing_gives_up_downloads(monkeypatch):
     release = threading.Event()
 
     async def never(*args, **kwargs):
-        await asyncio.to_thread(release.wait, 10)
+        await asyncio.to_thread(release.wait, 60)
 
     monkeypatch.setattr(_save, "_attempt", never)
     with nbh.Emulator(speed=1000) as emulator:
@@ -136,7 +136,7 @@ def test_closing_gives_up_downloads(monkeypatch):
         until(lambda: handle[0].succeeded)
     release.set()
 
-    assert handle.result(5).succeeded
+    assert handle.result(30).succeeded
     assert handle.files == ()
 
 

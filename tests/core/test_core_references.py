@@ -112,7 +112,7 @@ def test_a_frame_of_ids_alone_takes_a_provider():
 @pytest.mark.parametrize("reply", [TRIPO, KIE], ids=["tripo", "kie"])
 def test_a_reply_that_two_apis_give_asks_whose_it_is(reply):
     """Nothing is guessed: the candidates are named."""
-    with pytest.raises(nbh.BadInput, match=r"could be of \w.*, .*provider=…"):
+    with pytest.raises(nbh.BadInput, match=r"could be of \w.* or \w.*provider=…"):
         tasks_of(reply)
 
 
@@ -355,13 +355,15 @@ def test_asking_for_tables_makes_no_store():
 
 
 def test_providers_are_listed_without_a_key_or_a_store(monkeypatch):
-    """Name, variable, where the key was found, address, endpoints, docs; never the key."""
+    """Name, variable, where the key was found, address, endpoints, limits, docs; never the key."""
     monkeypatch.setenv("KIE_API_KEY", KEY)
 
     frame = nbh.providers()
 
     assert list(frame["provider"])[:7] == ["ailab-legacy", "ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie"]
     assert frame.set_index("provider").loc["kie", "key_found"] == "environment KIE_API_KEY"
+    assert frame.set_index("provider").loc["kie", "create_limit"] == "20 in 10 s"
+    assert frame.set_index("provider").loc[["aigptimage", "ailab"], "create_limit"].isna().all()  # unknown is not none
     assert KEY not in frame.to_csv()
     assert list(Path.cwd().iterdir()) == []
 

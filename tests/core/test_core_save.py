@@ -64,7 +64,7 @@ def test_two_tasks_with_one_label_have_two_folders(mill):
         for n in range(2)
     ]
 
-    found = watch(tasks).result(5)
+    found = watch(tasks).result(30)
 
     folders = {h.files[0].parent.name for h in found}
     assert len(folders) == 2
@@ -82,7 +82,7 @@ def test_a_full_disk_is_the_outputs_trouble_alone(mill, monkeypatch, tmp_path):
 
     link = mill.file(reply(DATA))
     changed(monkeypatch, _parts, os, write=full)
-    history = watch(mill.job({"state": "done", "files": [link]})).result(10)
+    history = watch(mill.job({"state": "done", "files": [link]})).result(30)
 
     found = history.saves["files[0]"]
     assert history.succeeded
@@ -99,7 +99,7 @@ def test_bytes_that_cannot_be_written_stay_in_memory(mill, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     changed(monkeypatch, _parts, os, write=full)
-    history = watch(mill.job({"state": "done", "b64": base64.b64encode(data).decode()})).result(5)
+    history = watch(mill.job({"state": "done", "b64": base64.b64encode(data).decode()})).result(30)
 
     assert history.save_state("b64") is SaveState.FAILED
     assert history.outputs[0].data == data
@@ -118,7 +118,7 @@ def test_bytes_in_a_reply_are_on_disk_before_their_row(mill, monkeypatch):
         return real(uid, events, summary=summary, **more)
 
     monkeypatch.setattr(store, "append", append)
-    history = watch(mill.job({"state": "done", "b64": base64.b64encode(data).decode()})).result(5)
+    history = watch(mill.job({"state": "done", "b64": base64.b64encode(data).decode()})).result(30)
 
     assert seen == [("Mark", []), ("Snapshot", [True]), ("Saved", [True])]
     assert history.outputs[0].data is None
@@ -226,7 +226,7 @@ def test_a_watch_is_not_over_before_its_files_are(mill):
     handle = watch(mill.job(WORKING, {"state": "done", "files": [mill.file(reply(b"", 503), reply(DATA))]}, DONE))
     until(lambda: handle[0].succeeded)
 
-    history = handle.result(10)
+    history = handle.result(30)
 
     assert history.settled
     assert history.files

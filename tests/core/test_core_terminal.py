@@ -5,11 +5,13 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from nbhelper import _terminal
 from nbhelper._history import History
 from nbhelper._terminal import Lines, block, detail, elapsed, seconds, size, time_left
+from nbhelper._timing import timing
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, Task, TaskError
 
 EVIL = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\n\u202e[bold]x[/bold] :smile: \ud800\x00"
@@ -134,6 +136,38 @@ def test_time_runs_until_the_end():
     assert time_left(ended, now()) == ""
 
 
+BEGUN = datetime(2026, 11, 21, 12, tzinfo=UTC)
+END, LATER = BEGUN + timedelta(seconds=7), BEGUN + timedelta(hours=3)
+AHEAD = {"replied_at": LATER}
+ENDED = {
+    "both by the server": [state("running", created_at=BEGUN), state("succeeded", finished_at=END)],
+    "an end seen between two looks": [Mark(word=MarkWord.SUBMITTED), state("running"), state("succeeded")],
+    "an end seen at the first look": [Mark(word=MarkWord.SUBMITTING), Mark(word=MarkWord.SUBMITTED), state("failed")],
+    "a server hours ahead": [state("running", created_at=LATER, **AHEAD), state("succeeded", **AHEAD)],
+    "a start that nobody knows": [state("running"), state("succeeded")],
+    "refused": [Mark(word=MarkWord.SUBMITTING), Mark(word=MarkWord.REFUSED)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seen", ENDED.values(), ids=ENDED)
+def test_an_end_has_one_duration(seen):
+    """Card, text and table tell one number of a task that is over, whenever they are drawn, or all three none."""
+    history = History(Task("mill", "x"))
+    for place, item in enumerate(seen):
+        history = history.add(item, BEGUN + timedelta(seconds=10 * place))
+
+    assert elapsed(history, now()) == timing(history).total_s
+    assert elapsed(history, now() + timedelta(hours=1)) == timing(history).total_s
+
+
+def test_a_running_task_of_a_server_hours_ahead():
+    """What has passed is counted on our clock, by the difference that the server's replies show."""
+    history = History(Task("mill", "x"))
+    history = history.add(state("running", created_at=LATER, **AHEAD), BEGUN)
+
+    assert elapsed(history, BEGUN + timedelta(seconds=20)) == pytest.approx(20, abs=0.6)
+
+
 # Lines
 
 
@@ -247,6 +281,30 @@ def test_a_hundred_tasks_take_twenty_rows_and_failures_are_among_them():
     assert lines[-1].strip() == "and 80 more"
 
 
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize(
+    "name",
+    ["an owl in a very old oak tree at night, {}", "夜のとても古い樫の木にいる一羽の梟、ある一羽の梟、{}"],
+    ids=["latin", "wide"],
+)
+def test_long_names_give_way_in_their_middle(name, width):
+    """The names of a grid differ at their ends, which stay in sight, in a terminal and in a log."""
+    histories = [grown(state("running"), ident=n, label=name.format(n)) for n in ("1K", "2K")]
+    said = []
+    Lines(said.append).print(histories)
+
+    for lines in (drawn(histories, width=width).splitlines()[1:], said):
+        assert [line.partition("…")[2].split("K")[0][-1:] + "K" for line in lines] == ["1K", "2K"]
+    assert all(cell_len(line) <= width for line in drawn(histories, width=width).splitlines())
+
+
+def test_a_provider_is_not_said_twice():
+    """A label that ends in its provider's name stands without it, as on the card."""
+    rows = drawn([grown(state("running"), ident=label, label=label) for label in ("an owl, Mill", "an owl, mill #2")])
+
+    assert [row.split()[1:4] for row in rows.splitlines()[1:]] == [["an", "owl,", "Mill"], ["an", "owl,", "mill"]]
+
+
 def test_duplicates_are_one_row():
     """The same task twice in a list is drawn once."""
     history = grown(state("running"))
@@ -306,4 +364,4 @@ def test_the_line_view_writes_to_the_output_of_the_moment(monkeypatch, capsys):
         watch.histories = [watch.histories[0].add(state("succeeded"), now())]
 
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[2] for line in lines] == ["running", "succeeded"]
+    assert [line.split()[2] for line in lines] == ["running", "succeeded:"]

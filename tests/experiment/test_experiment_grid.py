@@ -54,7 +54,7 @@ BAD = {
     "no request": ({"request": wrong, "grid": {"prompt": ["owl"]}}, "gave a dict; it must return a request"),
     "unknown provider": ({"request": unknown, "grid": {"prompt": ["owl"]}}, 'Did you mean "kie"'),
     "no such file": ({"request": missing, "grid": {"prompt": ["owl"]}}, "/nowhere/a.png"),
-    "unreadable file": ({"request": unread, "grid": {"path": ["/"]}}, "does not exist"),
+    "unreadable file": ({"request": unread, "grid": {"path": ["/"]}}, "is a folder: /"),
     "too large a picture": ({"request": hair, "grid": {"size": [2100]}}, "the API takes at most 1999 on a side"),
     "repeats 0": ({"repeats": 0}, "repeats is a whole number from 1"),
     "repeats of text": ({"repeats": "3"}, "repeats is a whole number"),
@@ -204,7 +204,7 @@ def test_limits_count_what_earlier_runs_took(limits, spent, wanted, n):
 
 
 UNKEPT = {
-    "a missing price": (Limits(cost=5), paid(1, None), r"1 of 2 tasks have no known price \(kie banana\).*set_price"),
+    "a missing price": (Limits(cost=5), paid(1, None), r"no known price for 1 of 2 tasks \(kie banana\).*set_price"),
     "another currency": (Limits(cost=5, currency="EUR"), paid(1), "max_cost is in EUR, but some prices are in USD"),
     "below one task": (Limits(cost=0.5), paid(1), r"max_cost=0.5 is below the price of one task \(\$1.00\)"),
     "unknown credits": (Limits(credits=5), paid(1), "nobody says how many 1 of 1 tasks take"),

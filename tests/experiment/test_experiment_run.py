@@ -102,7 +102,7 @@ def test_what_waits_is_shown_as_unsent(experiment, factory):
     assert frame["param_prompt"].notna().all()
     assert frame["outcome"].isna().all()
     watch.stop()
-    watch.result(timeout=10)
+    watch.result(timeout=30)
 
 
 def test_stop_also_stops_submitting(experiment, factory):
@@ -113,7 +113,7 @@ def test_stop_also_stops_submitting(experiment, factory):
     until(lambda: watch.alive == 2)
 
     watch.stop()
-    watch.result(timeout=10)
+    watch.result(timeout=30)
 
     assert len(factory.creates) == 2
     assert [str(h.outcome) for h in watch] == ["stopped"] * 4
@@ -129,7 +129,7 @@ def test_a_stopped_experiment_goes_on(experiment, factory, run):
     watch = experiment(concurrency=2).run(display=False, block=False)
     until(lambda: watch.alive == 2)
     watch.stop()
-    watch.result(timeout=10)
+    watch.result(timeout=30)
 
     factory.job = {"state": "done"}
     for answers in factory.jobs.values():
@@ -150,7 +150,7 @@ def test_running_twice_at_once_takes_over(experiment, factory, run):
 
     assert sorted(sent(factory)) == sorted(TASKS)
     assert [str(h.outcome) for h in second] == ["succeeded"] * 4
-    first.result(timeout=10)
+    first.result(timeout=30)
     assert any("not submitted: run again" in (h.error or "") for h in first)
 
 
@@ -197,7 +197,7 @@ def test_while_an_api_asks_to_wait_the_watch_says_so(experiment, factory):
     assert note[0].startswith("mill asks to wait")
     assert "to be submitted there" in note[0]
     watch.stop()
-    watch.result(timeout=10)
+    watch.result(timeout=30)
     assert all("not submitted" in h.error for h in watch)
 
 
@@ -216,19 +216,20 @@ def test_other_apis_go_on_while_one_waits(experiment, factory, emulator, run):
 
     assert len(factory.creates) == 1
     watch.stop()
-    watch.result(timeout=10)
+    watch.result(timeout=30)
 
 
 def test_an_api_s_create_limit_is_kept(experiment, factory, mill, run):
     """Where an API declares one, it is not even tried."""
     from support.mill import provider
 
-    nbh.register(provider(mill.root, create_limit=(2, 1.0)))
+    nbh.register(provider(mill.root, create_limit=(2, 2.0)))
     run(experiment(concurrency=4))
     arrivals = [asked.at for asked in factory.server.requests if asked.method == "POST"]
 
-    assert arrivals[2] - arrivals[0] >= 0.95
-    assert arrivals[3] - arrivals[1] >= 0.95
+    # A busy machine may be late to take the first of each pair.
+    assert arrivals[2] - arrivals[0] >= 1.5
+    assert arrivals[3] - arrivals[1] >= 1.5
 
 
 def test_a_lost_answer_leaves_one_in_doubt(experiment, factory, run):
@@ -462,7 +463,7 @@ def test_no_emulator_opens_while_real_tasks_wait_to_be_submitted(experiment, fac
         nbh.Emulator()
 
     watch.stop()
-    watch.result(timeout=10)
+    watch.result(timeout=30)
     nbh.Emulator().close()
 
 
@@ -543,8 +544,8 @@ def test_a_create_that_is_cut_off_is_in_doubt(experiment, factory):
     until(lambda: factory.creates)
     (sender,) = engine().senders
 
-    engine().run(sender.finish("the process ended", 0.1)).result(10)
-    watch.result(timeout=10)
+    engine().run(sender.finish("the process ended", 0.1)).result(30)
+    watch.result(timeout=30)
 
     assert [str(h.outcome) for h in watch] == ["lost", "stopped", "stopped", "stopped"]
     assert [row.state for row in _session.store().creates("owls")] == ["sent"]
@@ -563,7 +564,7 @@ def test_stop_calls_back_what_only_waits_for_its_turn(experiment, factory, mill)
     until(lambda: [row.state for row in _session.store().creates("owls")] == ["begun", "begun"])
 
     watch.stop()
-    watch.result(timeout=10)
+    watch.result(timeout=30)
 
     assert factory.creates == []
     assert all("not submitted: stopped by hand" in h.error for h in watch)
@@ -599,3 +600,19 @@ def test_an_export_to_nowhere_is_refused(experiment, factory, run, path, words):
         exp.export(path)
     with pytest.raises(nbh.BadInput, match="cannot be written"):
         exp.export("/nowhere/at/all.zip")
+
+
+def test_a_create_whose_task_is_damaged_is_not_sent_again(experiment, factory, run):
+    """A row that cannot be trusted names no cell; the create is found by its request all the same."""
+    import sqlite3
+
+    grid = {"prompt": ["owl"], "note": ["a", "b"]}  # two cells with equal requests
+    exp = experiment(grid, request=lambda prompt, note: ask(prompt), repeats=2)
+    run(exp)
+    _session.store().close()
+    with sqlite3.connect(_session.store().folder / "history.db") as db:
+        db.execute("UPDATE tasks SET cell = 'x'")
+
+    assert repr(exp).endswith("4 sent>")
+    assert [str(h.outcome) for h in run(exp)] == ["succeeded"] * 4
+    assert len(factory.creates) == 4

@@ -87,6 +87,19 @@ def test_what_is_no_picture_is_refused(mill, value, words):
     assert mill.server.connections == 0
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(np.zeros(3), r"an array of shape \(3,\)"), (".", r"is a folder: \."), ("a.png", "does not exist: a.png")],
+    ids=["one dimension", "folder", "nothing there"],
+)
+def test_what_is_named_as_a_file_and_is_none(mill, value, words):
+    """The line says what was found."""
+    with pytest.raises(nbh.BadInput, match=words):
+        nbh.submit("mill", {}, endpoint="form", files={"image": value})
+
+    assert mill.server.connections == 0
+
+
 def test_a_picture_above_the_api_s_limit_is_refused(emulator):
     """Size and pixels are those of the API's docs; the text says what to do."""
     noise = Image.effect_noise((1900, 1900), 90)

@@ -282,7 +282,7 @@ def test_g17_interrupt(kernel, factory, moment):
         kernel.manager.interrupt_kernel()
     sent = kernel.finish(asked)
 
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10
     # Interrupted while it shows the first one, IPython itself writes the word and no traceback.
     assert raised(sent) == ["KeyboardInterrupt"] or printed(sent).endswith("KeyboardInterrupt")
     lines = [line for line in printed(sent).splitlines() if line not in {"", "ready", "KeyboardInterrupt"}]

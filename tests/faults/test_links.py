@@ -213,7 +213,7 @@ def test_f27_name_server_that_does_not_answer(public, monkeypatch):
     begun = time.monotonic()
 
     assert isinstance(fetch(public, "https://cdn.example/a"), Unreached)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
 
 
 def own(server):

@@ -118,7 +118,7 @@ def test_a_pipe_is_no_file(refused):
     """Reading it would wait for ever."""
     os.mkfifo("pipe")
 
-    with refused(words="does not exist"):
+    with refused(words="is no ordinary file"):
         nbh.submit("mill", {"prompt": "owl"}, endpoint="form", files={"image": "pipe"})
 
 

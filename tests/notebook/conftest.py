@@ -28,8 +28,8 @@ def jupyter(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium."""
+def browser(request):
+    """Headless Chromium, each pixel of a page `SCALE` of the screen's, if the module has that name."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -41,7 +41,8 @@ def browser():
         _missing("there is no Chromium on the path")
     with sync_playwright() as play:
         found = play.chromium.launch(executable_path=path, args=list(ARGUMENTS))
-        yield found.new_context()  # one for all pages, so that Jupyter's scripts are fetched once
+        scale = getattr(request.module, "SCALE", 1)
+        yield found.new_context(device_scale_factor=scale)  # one for all pages: Jupyter's scripts are fetched once
         found.close()
 
 

@@ -104,11 +104,11 @@ class Server:
             time.sleep(0.1)
             return False
 
-    def write(self, name: str, *cells: str) -> Path:
-        """A notebook in a folder of its own."""
+    def write(self, name: str, *cells: str | nbformat.NotebookNode) -> Path:
+        """A notebook in a folder of its own; a text is a cell of code."""
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         book = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-        book.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+        book.cells = [nbformat.v4.new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells]
         path = self.root / name / f"{name}.ipynb"
         path.parent.mkdir()
         nbformat.write(book, path)

@@ -1,5 +1,6 @@
 """The card as a pure drawing of histories: what it says, what it leaves out, and that words stay words."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +14,7 @@ from nbhelper._card import ROWS, card, final_words, live_below, live_body
 from nbhelper._card_scene import Money, Scene
 from nbhelper._card_tiles import EMBED, PICTURES
 from nbhelper._preview import Thumbnail
+from nbhelper._values import NO_ID
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -106,6 +108,18 @@ def test_success_without_a_file_says_so():
     assert "no file in the reply" in Page(card([done()], scene())).text
 
 
+def test_a_start_that_nobody_knows_gives_no_duration():
+    """Of a task that was found running the card says how long it was watched, which is not how long it took."""
+    found = Page(card([history(running(), running(), succeeded())], scene()))
+    sent = Page(card([history(Mark(word=MarkWord.SUBMITTED), running(), succeeded())], scene()))
+    left = Page(card([history(Mark(word=MarkWord.SUBMITTED), running(), Mark(word=MarkWord.STOPPED))], scene()))
+
+    assert "watched for 2.0 s" in found.text
+    assert "1.5 s" in sent.text
+    assert "watched" not in sent.text
+    assert "last seen after 1.0 s" in left.text
+
+
 @pytest.mark.parametrize(
     ("mark", "words"),
     [
@@ -123,6 +137,34 @@ def test_ends_that_are_ours(mark, words):
     assert "nbhelper.watch()" in page.text
 
 
+GONE = {
+    "all stopped": ("ss", "The tasks go on and may be billed; nbhelper.resume() looks at them again."),
+    "one stopped": ("sd", "The stopped task goes on and may be billed; nbhelper.resume() looks at it again."),
+    "some stopped": ("ssdr", "The 2 stopped tasks go on and may be billed; nbhelper.resume() looks at them again."),
+    "one lost": ("lr", "The lost task may still finish and be billed; nbhelper.resume() looks at it again."),
+    "both": ("lsd", "The 2 stopped or lost tasks may still finish and be billed; nbhelper.resume() looks at them"),
+    "none": ("rd", None),
+    "never sent": ("nd", None),
+}
+
+
+@pytest.mark.parametrize(("kinds", "words"), GONE.values(), ids=GONE)
+def test_ends_that_are_ours_among_many(kinds, words):
+    """A card of many says once that what was stopped or lost goes on, and how to look again."""
+    ends = {
+        "s": (running(), Mark(word=MarkWord.STOPPED)),
+        "l": (running(), Mark(word=MarkWord.LOST)),
+        "d": (succeeded(),),
+        "r": (running(),),
+        "n": (Mark(word=MarkWord.STOPPED),),
+    }
+    histories = [history(*ends[kind], ident=NO_ID if kind == "n" else f"t-{n}") for n, kind in enumerate(kinds)]
+    page = Page(card(histories, scene()))
+
+    assert page.text.count("be billed") == (words is not None)
+    assert (words or "") in page.text
+
+
 def test_the_last_trouble_takes_one_line():
     """The message, when the next look is, how many misses; whole in the title."""
     miss = Miss(kind=MissKind.SERVER, status=502, message="bad gateway " * 30)
@@ -133,6 +175,28 @@ def test_the_last_trouble_takes_one_line():
     assert "HTTP 502: bad gateway" in page.text
     assert ", trying again in 4 s, 3 misses" in page.text
     assert max(map(len, page.values("title"))) > 300
+
+
+def test_who_looks_is_told_while_it_is_somebody_else():
+    """A live card says that another notebook looks, of one task or of how many; a frozen one does not."""
+    one, two = history(running(), ident="t-1"), history(running(), ident="t-2")
+    theirs = {"live": True, "elsewhere": frozenset({"t-1"})}
+    texts = [
+        Page(live_body(histories, scene(**options))).text
+        for histories, options in (
+            ([one], theirs),
+            ([one, two], theirs),
+            ([one, two], {"live": True, "elsewhere": frozenset({"t-1", "t-2"})}),
+            ([one], {**theirs, "live": False}),
+        )
+    ]
+
+    assert [re.findall(r"[\d,]* ?looked at by another notebook", text) for text in texts] == [
+        [" looked at by another notebook"],
+        ["1 looked at by another notebook"],
+        [" looked at by another notebook"],
+        [],
+    ]
 
 
 def test_an_id_that_is_not_known_yet():

@@ -48,7 +48,7 @@ def test_the_cell_returns_at_once_and_the_card_shows_what_waits(kernel, factory)
     begun = time.monotonic()
     sent = kernel.run("exp = nbh.Experiment('e', ask, {'n': range(4)}, concurrency=1); w = exp.run()", cell="a")
 
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 20
     assert len(of(sent, "display_data")) == 1
     kernel.until(lambda m: "3 unsent" in str(m["content"]))
     assert "3 unsent" in kernel.value("print(w)")

@@ -91,3 +91,24 @@ def test_a_grid_says_each_value_once(frame, tmp_path):
         f"✗ failed {FAILED}",
         "◌ pending",
     ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "edges", "title"),
+    [
+        ({"experiment": "owls & <b>", "model": "one"}, ("prompt", "model"), "owls & <b>: prompt / model"),
+        ({"experiment": "owls"}, (None, None), "owls"),
+        ({"experiment": ["owls", "owls", None, None], "model": "one"}, ("prompt", None), "one: prompt"),
+        ({"provider": "kie"}, (None, None), "kie"),
+        ({}, ("prompt", None), "Gallery: prompt"),
+        ({}, (None, None), "Gallery"),
+    ],
+    ids=["experiment and grid", "experiment", "model", "provider", "grid", "nothing shared"],
+)
+def test_a_saved_gallery_is_named(frame, tmp_path, columns, edges, title):
+    """The page's title says what the pictures share and what they are arranged by, as text."""
+    made = gallery(frame.assign(**columns), tmp_path, row=edges[0], col=edges[1], size=64)
+
+    page = made.save(tmp_path / "gallery.html").read_text("utf-8")
+
+    assert f"<title>{html.escape(title)}</title>" in page

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from kernels import variables
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(240)]  # the first of them waits for all
 
 CELLS = (
     "import nbhelper as nbh\nemu = nbh.Emulator(speed=1000)",
@@ -29,6 +29,8 @@ RUNNERS = {
     "nbconvert": ["-m", "nbconvert", "--execute", "--to", "notebook", "--output", "book", "book.ipynb"],
     "papermill": ["-m", "papermill", "book.ipynb", "book.ipynb", "--no-progress-bar"],
 }
+CASES = [*((name, False) for name in RUNNERS), ("nbclient", True)]
+"""A runner, and whether nest_asyncio is applied: that is the kernel's, whichever runner asks it."""
 
 
 def write(path, cells):
@@ -40,7 +42,7 @@ def write(path, cells):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Every runner with and without nest_asyncio applied, side by side: the notebooks they leave."""
+    """Every runner, and one with nest_asyncio applied in its kernel, side by side: the notebooks they leave."""
 
     def run(name, first):
         folder = tmp_path_factory.mktemp(name)
@@ -51,19 +53,19 @@ def runs(tmp_path_factory):
             env=variables(folder),
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=220,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return nbformat.read(folder / "book.ipynb", as_version=4)
 
     nested = "import nest_asyncio; nest_asyncio.apply()\n"
-    jobs = {(name, bool(first)): (name, first) for name in RUNNERS for first in ("", nested)}
+    jobs = {(name, nest): (name, nested * nest) for name, nest in CASES}
     with ThreadPoolExecutor(3) as pool:
         futures = {key: pool.submit(run, *job) for key, job in jobs.items()}
     return {key: future.result() for key, future in futures.items()}
 
 
-@pytest.fixture(params=[(n, p) for n in RUNNERS for p in (False, True)], ids=lambda p: p[0] + " nested" * p[1])
+@pytest.fixture(params=CASES, ids=lambda p: p[0] + " nested" * p[1])
 def book(request, runs):
     """One of the notebooks."""
     return runs[request.param]

@@ -1,14 +1,10 @@
 """How cards, galleries and one-line values look in JupyterLab, with pictures of them for people.
 
-The pictures are kept with pytest's temporary files, or in the folder that `NBHELPER_SCREENSHOTS` names. The two of them
-that the README shows are copied from there.
+The pictures are kept with pytest's temporary files, or in the folder that `NBHELPER_SCREENSHOTS` names.
 """
-
-import io
 
 import pytest
 from front_end import CONTRAST, THEMES, WIDTHS, change_theme
-from PIL import Image
 
 pytestmark = pytest.mark.browser
 
@@ -50,8 +46,6 @@ from IPython.display import display
 display(grid[0].task, grid[0], grid[6], emu)""",
 }
 NAMES = list(CELLS)
-LARGEST = 150_000
-"""Bytes of a picture for the README."""
 
 
 @pytest.fixture(scope="module")
@@ -84,18 +78,3 @@ def test_every_kind_of_card_is_legible(looks, theme, width, shots):
     assert len(found) > 100
     assert min(found)[0] >= 4.5, min(found)
     assert looks.js("[...document.querySelectorAll('.nbh')].every(n => n.scrollWidth <= n.clientWidth + 1)")
-
-
-@pytest.mark.parametrize(("cell", "part", "file"), [("batch", ".nbh", "live-card"), ("gallery", "table", "gallery")])
-def test_pictures_for_the_readme(looks, shots, cell, part, file):
-    """A live card and a gallery, drawn larger to be sharp, and small enough to stand in the README."""
-    looks.page.set_viewport_size({"width": 1700, "height": 5600})
-    change_theme(looks, THEMES[0])
-    output = looks.cell(NAMES.index(cell)).locator(".jp-OutputArea-output").first
-    output.evaluate("node => node.style.zoom = 1.75")
-    taken = Image.open(io.BytesIO(output.locator(part).first.screenshot()))
-    output.evaluate("node => node.style.zoom = 1")
-    taken.convert("RGB").quantize(256, kmeans=2).save(shots / f"{file}.png", optimize=True)
-
-    assert taken.width > 1000
-    assert (shots / f"{file}.png").stat().st_size < LARGEST

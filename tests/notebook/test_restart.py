@@ -85,8 +85,8 @@ def test_with_nothing_to_resume_one_still_card_says_so(kernel, factory):
     for messages in (sent, later):
         shown = of(messages, "display_data", "execute_result")
         assert [set(m["content"]["data"]) for m in shown] == [{"text/html", "text/plain"}]
-        assert shown[0]["content"]["data"]["text/plain"] == "Nothing to resume."
-        assert "Nothing to resume." in shown[0]["content"]["data"]["text/html"]
+        assert shown[0]["content"]["data"]["text/plain"].startswith("Nothing to resume in /")
+        assert "Nothing to resume in /" in shown[0]["content"]["data"]["text/html"]
 
 
 def test_the_card_says_what_is_in_doubt(kernel, factory):

@@ -55,13 +55,16 @@ def test_the_requirements_are_all_that_the_notebooks_need():
     assert needed == {name_of(r) for r in REQUIREMENTS}
 
 
-def test_the_link_opens_the_first_notebook():
-    """The address in the README names a notebook that is there."""
+def test_the_badge_opens_the_first_notebook():
+    """The address behind the README's badge names a notebook that is there."""
     readme = (ROOT / "README.md").read_text("utf-8")
-    targets = re.findall(r"mybinder\.org/v2/[^)\s]*urlpath=lab/tree/([\w./-]+)", readme)
+    badge = r"\[!\[Binder\]\(https://mybinder\.org/badge_logo\.svg\)\]"
+    targets = re.findall(
+        badge + r"\(https://mybinder\.org/v2/gh/[^/]+/[^/]+/HEAD\?urlpath=lab/tree/([\w./-]+)\)", readme
+    )
 
-    assert targets
-    assert all((ROOT / target).is_file() for target in targets)
+    assert targets == ["notebooks/01-watch-a-task.ipynb"]
+    assert (ROOT / targets[0]).is_file()
 
 
 @pytest.fixture(scope="module")

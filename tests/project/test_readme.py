@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from PIL import Image
+
 import nbhelper
 
 ROOT = Path(__file__).parents[2]
@@ -23,18 +26,33 @@ def test_the_first_forty_lines():
     assert BLOCKS[0] in head + "\n"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_the_python_blocks_run_in_order(tmp_path):
     """Pasted one after the other into one script, they run on the emulator and save files."""
     script = tmp_path / "readme.py"
     script.write_text("\n".join(BLOCKS), "utf-8")
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=110
+        [sys.executable, "-W", "error", str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=220
     )
 
     assert done.returncode == 0, done.stderr
     assert "succeeded" in done.stdout
     assert list(tmp_path.rglob("*.glb"))
     assert (tmp_path / "owls.zip").is_file()
+
+
+def test_every_picture_is_there_in_both_themes():
+    """The README shows all pictures of the folder, each in a dark variant too, at half their size to be sharp."""
+    light = dict(re.findall(r'<img src="([^"]+)" width="(\d+)" alt="[^"]{20,}">', README))
+    dark = re.findall(r'<source media="\(prefers-color-scheme: dark\)" srcset="([^"]+)">', README)
+    folder = ROOT / "tests" / "notebook" / "pictures"
+
+    assert dark == [f"{path.removesuffix('.webp')}-dark.webp" for path in light]
+    assert {ROOT / path for path in (*light, *dark)} == set(folder.iterdir())
+    for path, width in light.items():
+        with Image.open(ROOT / path) as picture:
+            assert abs(picture.width - 2 * int(width)) <= 2 * 24
 
 
 def test_the_gate_runs_the_readme_s_test_command():

@@ -1,5 +1,6 @@
 """A provider of your own: the documented example works, and each mistake is one clear line."""
 
+import inspect
 import re
 import textwrap
 from dataclasses import replace
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from nbhelper import BadInput, Provider
-from nbhelper._providers import contract, get, names, register
+from nbhelper._providers import get, names, register
 from nbhelper._providers.reader import read as read_reply
 from nbhelper.testing import read
 from nbhelper.types import Batch, Endpoint, ErrorRule, HttpReply, HttpRequest, Outputs, Snapshot
@@ -23,20 +24,20 @@ LEAST = {
 }
 
 
+PRINTED = inspect.getdoc(Provider).partition("Example:\n")[2].partition("    task = ")[0]
+
+
 @pytest.fixture
 def example():
-    """The provider of the contract's docstring, made by running it as it is printed."""
-    printed = contract.__doc__.partition("takes one cell:\n")[2]
-    cell, _, after = textwrap.dedent(printed).partition("task = ")
-    assert after.startswith("nbh.submit(")
+    """The provider of the class's docstring, made by running it as it is printed."""
     added = []
     nbh = SimpleNamespace(register=added.append, Provider=Provider)
-    exec(compile(cell.replace("import nbhelper as nbh\n", ""), "contract.py", "exec"), {"nbh": nbh})
+    exec(compile(textwrap.dedent(PRINTED), "contract.py", "exec"), {"nbh": nbh})
     return added[0]
 
 
 def test_the_documented_example_reads_its_own_replies(example):
-    """The cell in the contract's docstring makes a provider whose replies are read whole."""
+    """The cell in the docstring makes a provider whose replies are read whole."""
     running = read(example, {"job": {"id": "1", "status": "working", "percent": 40}})
     done = read(
         example,
@@ -52,9 +53,7 @@ def test_the_documented_example_reads_its_own_replies(example):
 
 def test_the_documented_example_is_short(example):
     """A new API takes one cell of about 15 lines."""
-    printed = contract.__doc__.partition("takes one cell:\n")[2].strip().splitlines()
-
-    assert len([line for line in printed if line.strip()]) <= 18
+    assert len(PRINTED.splitlines()) <= 15
     assert example.creates["image"] == Endpoint(path="/v1/jobs")
 
 

@@ -3,6 +3,7 @@
 import pytest
 from support.mill import KEY
 from support.scripts import starting
+from support.waiting import end
 
 from nbhelper import _engine, _leases
 
@@ -57,6 +58,6 @@ def restart():
 
     def again():
         if _engine._engine is not None:
-            _engine._engine.close()
+            end(_engine._engine)
 
     return again

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from support.mill import DONE, KEY, WORKING, png, provider, sha256, silence
@@ -68,10 +69,10 @@ def test_each_reason_is_told(mill, restart, tmp_path):
     mill.job({**DONE, "files": [mill.file(reply(PNG))]}, ident="unwanted")
     mill.creates[:] = [reply(b"", 500)]
     handle = watch(["mill:unfinished", "mill:missing"])
-    watch("mill:stopped", timeout=0.3).result(10)
-    watch("mill:lost").result(10)
-    watch("mill:over").result(10)
-    watch("mill:unwanted", save=False).result(10)
+    watch("mill:stopped", timeout=0.3).result(30)
+    watch("mill:lost").result(30)
+    watch("mill:over").result(30)
+    watch("mill:unwanted", save=False).result(30)
     with pytest.raises(nbh.SubmitUnknown):
         nbh.submit("mill", {"a": 1}, endpoint="image")
     until(lambda: handle[0].state and handle[1].succeeded)
@@ -106,7 +107,7 @@ def test_the_same_history_goes_on(mill, unfinished):
     """Earlier events stay, the mark says resumed, and the results come."""
     mill.jobs["x"][:] = [{**DONE, "files": [mill.file(reply(PNG))]}]
 
-    found = resume().result(10)
+    found = resume().result(30)
 
     assert [h.task.id for h in found] == ["x"]
     assert found[0].events[: len(unfinished.events)] == unfinished.events
@@ -124,10 +125,10 @@ ENDS = {
 @pytest.mark.parametrize(("answer", "options"), ENDS.values(), ids=ENDS)
 def test_what_was_given_up_is_taken_up_again(mill, answer, options):
     """`stopped` and `lost` are our own ends: the task is looked at again, and its own end replaces them."""
-    watch(mill.job(answer, ident="x"), **options).result(10)
+    watch(mill.job(answer, ident="x"), **options).result(30)
     mill.jobs["x"][:] = [DONE]
 
-    found = resume().result(10)
+    found = resume().result(30)
 
     assert [str(h.outcome) for h in found] == ["succeeded"]
     assert words(found[0])[-1] == "resumed"
@@ -141,7 +142,7 @@ def test_missing_results_come_by_the_links_that_were_kept(mill, restart):
     restart()
     assert handle[0].files == ()
 
-    found = resume().result(10)[0]
+    found = resume().result(30)[0]
 
     assert sha256(found.files[0].read_bytes()) == sha256(PNG)
     assert len(mill.looks["x"]) == 1
@@ -156,7 +157,7 @@ def test_dead_links_are_looked_up_once(mill, restart):
     restart()
     assert handle[0].succeeded
 
-    found = resume().result(10)[0]
+    found = resume().result(30)[0]
 
     assert sha256(found.files[0].read_bytes()) == sha256(PNG)
     assert len(mill.looks["x"]) == 2
@@ -169,16 +170,16 @@ def test_what_could_not_be_saved_is_tried_again(mill, monkeypatch):
     ref = mill.job({**DONE, "files": [mill.file(reply(PNG))]}, ident="x")
     with monkeypatch.context() as full:
         full.setattr(_save, "LARGEST", 1000)
-        assert watch(ref).result(10).save_state("files[0]") is SaveState.FAILED
+        assert watch(ref).result(30).save_state("files[0]") is SaveState.FAILED
 
     assert why() == {"x": "results missing"}
     assert watch(ref).done
-    assert [f.stat().st_size for f in resume().result(10)[0].files] == [len(PNG)]
+    assert [f.stat().st_size for f in resume().result(30)[0].files] == [len(PNG)]
 
 
 def test_expired_results_are_over(mill):
     """What no look brings back is not pending for ever."""
-    watch(mill.job({**DONE, "files": [mill.file(reply(b"", 403))]}, ident="x")).result(10)
+    watch(mill.job({**DONE, "files": [mill.file(reply(b"", 403))]}, ident="x")).result(30)
 
     assert why() == {}
     assert len(resume()) == 0
@@ -198,7 +199,7 @@ def test_resume_takes_what_watch_takes(mill, unfinished, what):
     mill.jobs["x"][:] = [DONE]
 
     handle = resume(what)
-    found = handle.result(10)
+    found = handle.result(30)
 
     assert len(handle) == 1
     assert (found if isinstance(found, nbh.History) else found[0]).succeeded
@@ -214,7 +215,7 @@ def test_a_frame_of_pending_is_resumed_without_what_is_in_doubt(mill, unfinished
     with pytest.warns(UserWarning, match="1 create is in doubt"):
         handle = resume(nbh.pending())
 
-    assert [str(h.outcome) for h in handle.result(10)] == ["succeeded"]
+    assert [str(h.outcome) for h in handle.result(30)] == ["succeeded"]
     assert len(mill.asked("/jobs")) == len([*mill.looks["x"]]) + 1
 
 
@@ -227,7 +228,7 @@ def test_a_frame_knows_what_its_columns_do_not_say(mill, restart):
     restart()
     mill.jobs["x"][:] = [DONE]
 
-    found = resume(nbh.pending()).result(10)
+    found = resume(nbh.pending()).result(30)
 
     assert [dict(h.task.extra) for h in found] == [{"type": "HD"}]
     assert found[0].succeeded
@@ -276,11 +277,19 @@ def test_an_empty_choice_is_nothing_to_resume(what):
 
 def test_the_text_view_says_that_there_is_nothing(mill, capsys):
     """In a terminal one line says so; what is finished is nothing to resume."""
-    watch(mill.job(DONE)).result(10)
+    watch(mill.job(DONE)).result(30)
 
     nbh.resume(display="text", block=True)
 
-    assert capsys.readouterr().out == "Nothing to resume.\n"
+    assert capsys.readouterr().out == f"Nothing to resume in {_session.store().folder}.\n"
+
+
+def test_where_nothing_was_kept_yet_is_told(mill, capsys):
+    """Begun in another folder than before, a notebook finds no history, says where it looked, and makes none."""
+    nbh.resume(display="text", block=True)
+
+    assert capsys.readouterr().out == f"Nothing to resume: {Path.cwd() / 'nbhelper-data'} holds no history yet.\n"
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_only_what_is_young_enough(mill, unfinished):
@@ -291,7 +300,7 @@ def test_only_what_is_young_enough(mill, unfinished):
         handle = resume(max_age=age)
         assert len(handle) == 1
         handle.stop()
-        handle.result(10)
+        handle.result(30)
 
 
 @pytest.mark.parametrize("age", ["yesterday", 5, [], "24 hours"], ids=str)
@@ -379,7 +388,7 @@ def test_what_cannot_be_reached_is_left_and_the_rest_goes_on(mill, restart, monk
     mill.jobs["y"][:] = [DONE]
 
     with pytest.warns(UserWarning, match="1 task of mill left pending") as warned:
-        found = resume().result(10)
+        found = resume().result(30)
 
     assert [str(h.task) for h in found] == ["other:y"]
     assert found[0].succeeded
@@ -396,7 +405,7 @@ def test_another_key_is_told_before_any_request(mill, unfinished, monkeypatch):
     with pytest.warns(UserWarning, match="1 task of mill watched with another key before") as warned:
         handle = resume()
 
-    assert handle.result(10)[0].succeeded
+    assert handle.result(30)[0].succeeded
     assert handle.notes[0].startswith("1 task of mill watched with another key")
     assert "mill-another" not in str(warned[0].message)
     assert KEY not in str(warned[0].message)
@@ -409,7 +418,7 @@ def test_watch_says_the_same_on_its_card_alone(mill, unfinished, monkeypatch):
 
     handle = watch("mill:x")
 
-    assert handle.result(10).succeeded
+    assert handle.result(30).succeeded
     assert handle.notes[0].startswith("1 task of mill watched with another key")
 
 
@@ -417,7 +426,7 @@ def test_the_same_key_is_found_by_its_fingerprint(mill, unfinished, recwarn):
     """With the key of before nothing is said."""
     mill.jobs["x"][:] = [DONE]
 
-    assert resume().result(10)[0].succeeded
+    assert resume().result(30)[0].succeeded
     assert list(recwarn) == []
 
 
@@ -432,9 +441,9 @@ def test_an_open_emulator_has_a_store_of_its_own(mill, unfinished):
 
 def test_a_resumed_watch_ends_like_any_other(mill, unfinished):
     """Its own timeout stops it, and then it can be resumed once more."""
-    first = resume(timeout=0.3).result(10)[0]
+    first = resume(timeout=0.3).result(30)[0]
     mill.jobs["x"][:] = [DONE]
-    second = resume().result(10)[0]
+    second = resume().result(30)[0]
 
     assert str(first.outcome) == "stopped"
     assert second.succeeded

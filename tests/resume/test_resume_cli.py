@@ -1,5 +1,7 @@
 """`nbhelper resume`: the same from a terminal."""
 
+from pathlib import Path
+
 import pytest
 from support.mill import DONE, WORKING, png
 from support.raw_server import reply
@@ -42,7 +44,7 @@ def test_nothing_to_resume_is_code_nought(mill, unfinished, capsys):
 
     out, err = capsys.readouterr()
     assert (code, err) == (0, "")
-    assert out.splitlines()[0] == "Nothing to resume."
+    assert out.splitlines()[0] == f"Nothing to resume in {Path.cwd() / 'nbhelper-data'}."
     assert "1 task older than 0s left pending" in out
 
 

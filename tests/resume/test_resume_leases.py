@@ -115,7 +115,7 @@ def test_another_process_takes_over_from_one_that_was_killed(mill, other):
     handle = watch("mill:x")
     until(lambda: handle[0].facts.polls >= 3)
     other.kill()
-    other.wait(10)
+    other.wait(30)
     finish(mill)
 
     mine = handle.result(20)  # less than a lease's term
@@ -123,6 +123,22 @@ def test_another_process_takes_over_from_one_that_was_killed(mill, other):
     assert words(mine) == ["watching", "resumed"]
     assert mine.facts.polls in {len(mill.looks["x"]), len(mill.looks["x"]) - 1}  # the last look may have died with it
     assert sha256(mine.files[0].read_bytes()) == sha256(PNG)
+
+
+def test_a_watch_says_that_another_notebook_looks(mill, other):
+    """Whose looks these are is told while it is so: no more once this process has taken over, and not at the end."""
+    handle = watch("mill:x")
+    until(lambda: handle[0].facts.polls >= 2)
+    followed, next_look = handle.elsewhere, handle.next_look
+    other.kill()
+    other.wait(10)
+    until(lambda: words(handle[0])[-1] == "resumed" and not handle.elsewhere)
+    until(lambda: handle.next_look is not None)
+    finish(mill)
+
+    assert handle.result(20).succeeded
+    assert (followed, next_look) == ({handle[0].uid}, None)
+    assert not handle.elsewhere
 
 
 def test_the_floor_holds_for_a_look_that_died_with_its_process(mill, notebook):
@@ -134,7 +150,7 @@ def test_the_floor_holds_for_a_look_that_died_with_its_process(mill, notebook):
     handle = watch("mill:x")
     until(lambda: len(mill.looks["x"]) == 2)
     process.kill()
-    process.wait(10)
+    process.wait(30)
     killed = time.monotonic()
 
     until(lambda: len(mill.looks["x"]) == 3)
@@ -218,7 +234,7 @@ def test_one_that_only_follows_stops_alone(mill, other):
     until(lambda: handle[0].facts.polls >= 3)
     handle.stop()
 
-    assert str(handle.result(10).outcome) == "stopped"
+    assert str(handle.result(30).outcome) == "stopped"
     assert nbh.tasks()["outcome"].isna().all()
     finish(mill)
     assert shown(other)[-1] == "succeeded ['files-0.png']"

@@ -314,7 +314,7 @@ def test_a_download_outlives_the_process_that_began_it(mill, notebook, tmp_path,
     if asks:
         until(lambda: _noted(tmp_path) > 0)
     process.kill()
-    process.wait(10)
+    process.wait(30)
 
     history = nbh.resume(block=False, display=False).result(20)[0]
 
@@ -344,7 +344,7 @@ def test_half_a_file_in_a_broken_connection_is_noted_at_once(mill, notebook, tmp
     """)
     until(lambda: _noted(tmp_path) == HALF)
     process.kill()
-    process.wait(10)
+    process.wait(30)
     kept = time.monotonic()
 
     history = nbh.resume(block=False, display=False).result(20)[0]

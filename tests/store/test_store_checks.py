@@ -13,6 +13,7 @@ from support.waiting import until
 
 import nbhelper as nbh
 from nbhelper import StoreError, _database, _writer
+from nbhelper._schema import LOOKED_UP
 from nbhelper._store import FOLDER, Store
 from nbhelper._values import Mark, MarkWord, Snapshot, State, Task
 from nbhelper._watch import Watch
@@ -102,7 +103,9 @@ def test_a_large_whole_file_is_checked_once(tmp_path, monkeypatch):
     until(lambda: [sql for sql in said if "quick_check(prices)" in sql])
     until(lambda: store._database._active == 0)
 
-    assert len([sql for sql in said if "quick_check" in sql]) == 9
+    checked = [sql for sql in said if "_check" in sql]
+    assert len(checked) == len(set(checked)) == 9
+    assert {sql for sql in checked if "integrity" in sql} == {f"PRAGMA integrity_check({t})" for t in LOOKED_UP}
     assert store.notes == []
     assert store.open_task(Task("kie", "new"), ORIGIN).result().events == ()
     store.close()

@@ -111,6 +111,32 @@ def test_an_open_folder_is_closed_to_others(tmp_path):
     assert mode(tmp_path / FOLDER) == 0o700
 
 
+def test_a_kill_leaves_no_empty_gitignore(python, tmp_path):
+    """A process that is killed while it writes `.gitignore` leaves none, and the next one writes it."""
+    script = """
+import os, sys
+from nbhelper._store import Store
+
+def kill(event, arguments):
+    global near
+    before, near = near, event == "open" and ".gitignore" in str(arguments[0])
+    if before:
+        os.kill(os.getpid(), 9)
+
+near = False
+sys.addaudithook(kill)
+Store(sys.argv[1]).fingerprint("a key")
+"""
+    child = python(script, tmp_path / FOLDER)
+    child.communicate(timeout=60)
+    assert child.returncode == -9
+    assert not (tmp_path / FOLDER / ".gitignore").exists()
+    filled(tmp_path / FOLDER)
+
+    assert (tmp_path / FOLDER / ".gitignore").read_text() == "*\n"
+    assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == [".gitignore", "history.db"]
+
+
 def test_a_users_own_folder_is_left_alone(tmp_path):
     """A folder that the user named and that holds other things keeps its mode and gets no `.gitignore`."""
     (tmp_path / "project").mkdir(mode=0o755)

@@ -52,7 +52,7 @@ def test_there_is_a_corpus_of_every_older_version():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name.removesuffix(".db.gz"))
 def test_old_files_are_read_as_they_were(tmp_path, file):
-    """Every public read of an old file gives what the version that wrote it gave."""
+    """Every public read of an old file gives what the version that wrote it gave; of a damaged one, no less."""
     folder = unpacked(tmp_path, file)
     store = Store(folder)
     found, wanted = as_read(store), expected(file)
@@ -61,7 +61,8 @@ def test_old_files_are_read_as_they_were(tmp_path, file):
 
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
-        assert found[name] == value, name
+        more = "damaged" in file.name and isinstance(value, list | dict)
+        assert found[name] == value or (more and all(one in found[name] for one in value)), name
     assert [note for note in store.notes if "brought to the present format" in note] == store.notes[:old]
     assert not list(folder.glob("*.aside"))
 
@@ -106,6 +107,33 @@ def test_a_copy_of_the_old_file_is_kept(tmp_path):
     assert second.notes == []
     assert as_read(third)["rows"] == expected(file)["rows"]
     third.close()
+
+
+def test_a_kill_leaves_no_half_copy(python, tmp_path):
+    """A process that is killed while it copies the old file leaves nothing that could be taken for the whole of it."""
+    script = """
+import os, sys
+from nbhelper._store import Store
+
+def kill(event, arguments):
+    if event == "sqlite3.connect" and not str(arguments[0]).endswith(("history.db?mode=rw", ":memory:")):
+        os.kill(os.getpid(), 9)  # the copy is there, and empty
+
+sys.addaudithook(kill)
+Store(sys.argv[1]).rows()
+"""
+    file = CORPUS / "v1-tasks.db.gz"
+    folder = unpacked(tmp_path, file)
+    child = python(script, folder)
+    child.communicate(timeout=60)
+    store = Store(folder)
+
+    assert child.returncode == -9
+    assert as_read(store)["rows"] == expected(file)["rows"]
+    (copy,) = copies(folder)
+    with closing(sqlite3.connect(folder / copy)) as db:
+        assert db.execute("SELECT count(*) FROM events").fetchone()[0] == 35
+    store.close()
 
 
 def test_a_step_that_fails_changes_nothing(tmp_path, monkeypatch):

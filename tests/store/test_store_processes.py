@@ -217,7 +217,7 @@ def test_a_stopped_interpreter_refuses_in_words(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", no_thread)
         with pytest.raises(StoreError, match="thread"):
-            store.open_task(Task("kie", "1"), ORIGIN).result(5)
+            store.open_task(Task("kie", "1"), ORIGIN).result(30)
 
     assert store.open_task(Task("kie", "2"), ORIGIN).result(30).task.id == "2"
     store.close()

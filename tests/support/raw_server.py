@@ -127,9 +127,10 @@ class RawServer:
         self._loop = asyncio.new_event_loop()
         self._more: list[asyncio.Server] = []
         self._ready = threading.Event()
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self._thread = threading.Thread(target=self._serve, name="raw-server", daemon=True)
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(30)
 
     @property
     def root(self) -> str:
@@ -150,24 +151,32 @@ class RawServer:
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
-        for one in (server, *self._more):
-            one.close()
-        self._loop.run_until_complete(self._end())
+        self._loop.run_until_complete(self._end(server, *self._more))
         self._loop.close()
 
-    async def _end(self) -> None:
-        """Cancel what goes on; a connection accepted just now begins only here, and would leave its socket open."""
-        await asyncio.sleep(0)
+    async def _end(self, *servers: asyncio.Server) -> None:
+        """Cancel what goes on, and close what was accepted just now: a task that never began closes nothing."""
+        for sock in (sock for server in servers for sock in server.sockets):
+            self._loop.remove_reader(sock)
+        await asyncio.sleep(0)  # a server that has closed loses what it accepted a moment before
+        for server in servers:
+            server.close()
         while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for writer in self._open:
+                writer.transport.abort()
             await asyncio.sleep(0)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        n, self.connections = self.connections, self.connections + 1
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conn = Conn(self, self.connections, reader, writer)
+        self.connections += 1
+        self._open[writer] = self._loop.create_task(self._talk(conn, writer))
+
+    async def _talk(self, conn: Conn, writer: asyncio.StreamWriter) -> None:
         try:
-            await self._play(Conn(self, n, reader, writer))
+            await self._play(conn)
         except asyncio.CancelledError:
             writer.transport.abort()  # TLS would wait for the client to take its leave
         except Exception as error:
@@ -176,6 +185,7 @@ class RawServer:
             writer.close()
             with contextlib.suppress(Exception, asyncio.CancelledError):
                 await writer.wait_closed()
+            del self._open[writer]
 
     def close(self) -> None:
         """End it and its connections."""

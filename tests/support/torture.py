@@ -1,15 +1,10 @@
-"""Ways to hurt a store, and what must be true afterwards; the tests take a few of each, the script takes all."""
+"""A small store that is hurt at every byte, and what must be true of what is read then; the tests take a few places."""
 
 from __future__ import annotations
 
-import os
-import random
-import signal
 import sqlite3
-import subprocess
-import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -18,116 +13,94 @@ from typing import Any
 
 import nbhelper
 from nbhelper import StoreError
+from nbhelper._codec import row_digest
+from nbhelper._creates import Create
+from nbhelper._filter import EVERYTHING
+from nbhelper._prices import Price
+from nbhelper._resume import pending_rows
+from nbhelper._rows import EVENT, Rows, notes_of
 from nbhelper._store import Store
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, Snapshot, State, TaskError
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ORIGIN = "https://api.example"
-PAGE = 1024
+PAGE = 512
 """Bytes of a page in the small store: with SQLite's usual 4096 its empty tables alone are 100 kB."""
 
-
-def start(script: str, *arguments: object) -> subprocess.Popen[str]:
-    """A script in a Python process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", script, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(Path(nbhelper.__file__).parents[1])},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-# kill -9
-
-WRITER = """
-import os, sys, threading
-from datetime import UTC, datetime
-from nbhelper._store import Store
-from nbhelper._values import Mark, MarkWord, Snapshot, State, Task
-
-folder, name, limit = sys.argv[1:]
-store = Store(folder)
-histories = [store.open_task(Task("kie", f"{name}-{n}"), "https://api.example").result() for n in range(3)]
-for number in range(int(limit)):
-    asked = []
-    for n, history in enumerate(histories):
-        seen = Mark(word=MarkWord.WATCHING, note=f"{number}") if number % 2 else Snapshot(
-            state=State.RUNNING, word=f"{number}", raw={"number": number, "padding": "x" * (number * 37 % 3000)})
-        histories[n] = longer = history.add(seen, datetime.now(UTC))
-        asked.append(store.append(longer.uid, longer.events[-1:], summary=longer))
-    for future in asked:
-        future.result()
-    os.write(1, b"%d\\n" % number)  # whole or not at all, also when killed
-"""
+Found = dict[str, dict[Any, Any]]
+"""What the public reads give, each row under its key."""
 
 
 @dataclass
 class Tally:
-    """What was done, and what was found."""
+    """What was done, and what was found.
+
+    Attributes:
+        done: Hurt files that were read.
+        unnoticed: Places where something else was read than was written, or less of it and nothing said.
+        aside: Files that were set aside.
+        salvaged: Files of which rows were read again.
+        behind: Places where SQLite itself reads more of the file than was salvaged.
+        rows: Observations written.
+        present: Those of them that were read.
+    """
 
     done: int = 0
-    rows: int = 0
-    lost: int = 0
-    corrupt: int = 0
-    torn: int = 0
     unnoticed: list[Any] = field(default_factory=list)
+    aside: int = 0
     salvaged: int = 0
+    behind: list[Any] = field(default_factory=list)
+    rows: int = 0
     present: int = 0
 
-
-def kill(folder: Path, name: str, after: float, tally: Tally) -> None:
-    """Kill a writer so many seconds after its first acknowledged rows, and compare what it was promised."""
-    child = start(WRITER, folder, name, 1_000_000)
-    assert child.stdout is not None
-    child.stdout.readline()
-    try:
-        child.wait(after)
-    except subprocess.TimeoutExpired:
-        child.send_signal(signal.SIGKILL)
-    out, err = child.communicate(timeout=60)
-    assert err == "", err
-    promised = [0, *map(int, out.split("\n")[:-1])][-1] + 1
-    journal = folder / "history.db-journal"
-    tally.torn += journal.exists() and journal.stat().st_size > 0
-    store = Store(folder)
-    found = {h.task.id: h for h in store.histories() if h.task.id.startswith(f"{name}-")}
-    for n in range(3):
-        events = found[f"{name}-{n}"].events if f"{name}-{n}" in found else ()
-        numbers = [int(getattr(e.seen, "note", "") or getattr(e.seen, "word", "")) for e in events]
-        tally.rows += promised
-        tally.lost += len(set(range(promised)) - set(numbers))
-    tally.corrupt += bool(store.notes)
-    tally.done += 1
-    store.close()
+    @property
+    def met(self) -> bool:
+        """Whether nothing was unnoticed or left behind."""
+        return self.done > 0 and not (self.unnoticed or self.behind)
 
 
-def kills(folder: Path, count: int, seed: int = 0) -> Tally:
-    """`kill` at random moments; the store is begun anew now and then, so that reading it stays quick."""
-    chance, tally = random.Random(seed), Tally()
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        kill(folder / f"store-{number // 25}", f"k{number}", chance.expovariate(1 / 0.05), tally)
-    return tally
+@dataclass(frozen=True)
+class Small:
+    """A closed store of about 20 kB with something of everything in it, and the same one in the middle of a write.
+
+    Attributes:
+        folder: The store's.
+        data: Its file.
+        whole: What is read from it.
+        torn: The file of a process that died while it wrote: some of the new pages are in it already.
+        journal: What takes them back.
+        longer: What would be read had that process lived.
+    """
+
+    folder: Path
+    data: bytes
+    whole: Found
+    torn: bytes
+    journal: bytes
+    longer: Found
 
 
-# Cuts and flips
-
-
-def small(folder: Path) -> dict[str, Any]:
-    """A closed store of about 30 kB, with something of everything in it; what is read from it."""
+def small(folder: Path) -> Small:
+    """Make one, and leave it closed."""
     folder.mkdir(parents=True)
-    with closing(sqlite3.connect(folder / "history.db")) as db:
+    path = folder / "history.db"
+    with closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA page_size = {PAGE}")
         db.execute("VACUUM")
     store = Store(folder, clock=lambda: NOON)
     link = "https://cdn.example/a.png?signature=x"
+    image, video = Output(name="a", url=link, kind="image"), Output(name="b", url=link, kind="video")
     ends = [
-        Snapshot(state=State.SUCCEEDED, word="ok", credits=4, outputs=(Output(name="a", url=link, kind="image"),)),
+        Snapshot(state=State.SUCCEEDED, word="ok", credits=4, outputs=(image, video)),
         Snapshot(state=State.FAILED, word="fail", error=TaskError("422", "content policy")),
         Miss(kind=MissKind.SERVER, status=502, message="bad gateway", excerpt="x" * 1500),
     ]
     for number, end in enumerate(ends):
         task = nbhelper.Task("kie", f"task-{number}", label=f"owl {number}", params={"prompt": f"an owl {number}"})
-        history = store.open_task(task, ORIGIN, experiment="owls", repeat=number).result()
+        if number == 0:
+            history = _created(store, "c", task)
+        else:
+            history = store.open_task(task, ORIGIN, experiment="owls", repeat=number).result()
         seen: list[Any] = [
             Mark(word=MarkWord.WATCHING),
             Snapshot(state=State.RUNNING, word="r", raw={"n": number}),
@@ -137,31 +110,79 @@ def small(folder: Path) -> dict[str, Any]:
             seen.append(Saved(name="a", file=str(folder / "results/a.png"), kind="image", n_bytes=5, sha256="ab" * 32))
         for n, one in enumerate(seen):
             history = history.add(one, NOON + timedelta(seconds=n))
-        store.append(history.uid, history.events, summary=history).result()
-    uid = store.begin_intent(provider="kie", origin=ORIGIN, request_digest="d", at=NOON).result()
-    store.intent_sent(uid).result()
-    found = everything(store)
+        store.append(history.uid, history.events, links={"b": link} if number == 0 else {}, summary=history).result()
+    store.intent_sent(_begun(store, "d")).result()
+    store.set_price(Price(provider="kie", per="credit", amount=0.005, source="invoice", date="2026-11-21")).result()
+    whole = everything(store)
     store.close()
-    return found
+    data = path.read_bytes()
+    torn, journal = _cut_off(path)
+    longer = everything(store)
+    store.close()
+    return Small(folder, data, whole, torn, journal, longer)
 
 
-def everything(store: Store) -> dict[str, Any]:
-    """What the public reads give."""
+def _begun(store: Store, digest: str) -> str:
+    uid: str = store.begin_intent(
+        provider="kie", origin=ORIGIN, request_digest=digest, experiment="owls", repeat=0, cell=digest, at=NOON
+    ).result()
+    return uid
+
+
+def _created(store: Store, digest: str, task: nbhelper.Task) -> nbhelper.History:
+    uid = _begun(store, digest)
+    store.intent_sent(uid).result()
+    return store.intent_created(uid, task, at=NOON).result()
+
+
+def _cut_off(path: Path) -> tuple[bytes, bytes]:
+    """Write more, by the store's own statements; the file and its journal as they are before the commit."""
+    rows = Rows(path, [], lambda: NOON)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA cache_size = 1")  # so that pages go into the file early
+        db.execute("BEGIN IMMEDIATE")
+        for number in range(4):
+            task = nbhelper.Task("kie", f"task-{number}")
+            history = rows.open(db, task, ORIGIN, notes_of(task))
+            miss = Miss(kind=MissKind.GARBLED, message="no JSON", excerpt="y" * 400 * number)
+            history = history.add(miss, NOON + timedelta(minutes=1))
+            rows.append(db, history.uid, history.events[-1:], {}, history)
+        torn, journal = path.read_bytes(), path.with_name("history.db-journal").read_bytes()
+        db.execute("COMMIT")
+    return torn, journal
+
+
+def everything(store: Store) -> Found:
+    """What the reads give: what the tables show, and what decides whether something is watched or paid for again."""
+    histories = store.histories()
+    tasks = [nbhelper.Task("kie", "task-0"), nbhelper.Task("kie", "task-3")]
+    submitted = ((digest, store.find_submitted("kie", ORIGIN, digest)) for digest in "cd")
     return {
         "rows": {row["uid"]: row for row in store.rows()},
-        "histories": {h.uid: (str(h.task), h.task.label, dict(h.task.params), h.events) for h in store.histories()},
+        "histories": {h.uid: (str(h.task), h.task.label, dict(h.task.params), h.events) for h in histories},
         "events": {(row["uid"], row["seq"]): row for row in store.event_rows()},
         "outputs": {(row["uid"], row["name"]): row for row in store.output_rows()},
+        "links": {h.uid: link for h in histories if (link := store.link(h.uid, "b")) is not None},
+        "pending": {row["uid"]: row["pending"] for row in pending_rows(store, EVERYTHING)},
+        "creates": {create.uid: create for create in store.creates("owls")},
+        "submitted": {digest: history.uid for digest, history in submitted if history is not None},
+        "tasks": {task.id: found.uid for task in tasks if (found := store.find(task, ORIGIN)) is not None},
+        "prices": {price.source: price for price in store.prices() if price.source == "invoice"},
+        "keys": {"a key": store.fingerprint("a key")},
     }
 
 
-def damaged(folder: Path, data: bytes, whole: dict[str, Any], what: object, tally: Tally) -> None:
-    """Read a store whose file is `data`, and compare: what is read is right, and what is missing is said."""
-    for path in folder.iterdir():
+# Hurt
+
+
+def hurt(small: Small, files: Mapping[str, bytes], what: object, tally: Tally) -> None:
+    """Read a store of these files, and compare: what is read is right, and what is missing is said."""
+    for path in small.folder.iterdir():
         path.unlink()
-    (folder / "history.db").write_bytes(data)
-    store = Store(folder, clock=lambda: NOON)
-    found: dict[str, Any] = {}
+    for name, data in files.items():
+        (small.folder / name).write_bytes(data)
+    store = Store(small.folder, clock=lambda: NOON)
+    found: Found = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for _ in range(3):  # damage that only comes to light in use is met by the next call
@@ -170,51 +191,126 @@ def damaged(folder: Path, data: bytes, whole: dict[str, Any], what: object, tall
                 break
             except StoreError:
                 continue
-    tally.done += 1
-    tally.rows += len(whole["events"])
-    tally.present += len(whole["events"].keys() & found.get("events", {}).keys())
-    tally.salvaged += any("could be read" in note for note in store.notes)
-    wrong = not found or any(
-        rows.get(key) != value and not (store.notes and _less(rows.get(key), value))
-        for name, rows in whole.items()
-        for key, value in found.get(name, {}).items()
-    )
-    if wrong or (found != whole and not store.notes):
-        tally.unnoticed.append(what)
     store.close()
+    tally.done += 1
+    tally.rows += len(small.whole["events"])
+    tally.present += len(small.whole["events"].keys() & found.get("events", {}).keys())
+    tally.salvaged += any("could be read and" in note for note in store.notes)
+    asides = [*small.folder.glob("*.aside")]
+    tally.aside += bool(asides)
+    faults = [*_faults(small, found, said=bool(store.notes), journaled=len(files) > 1)]
+    if bool(asides) != any("It was kept as" in note for note in store.notes):
+        faults.append("set aside without a word")
+    if len(files) == 1 and any(aside.read_bytes() != files["history.db"] for aside in asides):
+        faults.append("what was set aside is not what was there")
+    if faults:
+        tally.unnoticed.append((what, faults[:3], store.notes))
+    if asides:
+        with closing(sqlite3.connect(small.folder / "history.db")) as db:
+            there = set(db.execute("SELECT uid, seq, digest FROM events").fetchall())
+        if missing := readable(asides[0]) - there:
+            tally.behind.append((what, len(missing)))
+
+
+def _faults(small: Small, found: Found, *, said: bool, journaled: bool) -> Iterable[str]:
+    """What was read wrongly, or not at all and nothing said."""
+    if not found:
+        yield "nothing can be read"
+    for name, rows in found.items():
+        states = [small.whole[name], *([small.longer[name]] if journaled else [])]
+        if not said:
+            if rows not in states:
+                yield f"{name} are others, and nothing is said"
+            continue
+        for key, row in rows.items():
+            if name == "pending" and key in small.longer["rows"]:
+                continue  # what is not known to be done is asked for again
+            if not any(key in state and (row == state[key] or _less(state[key], row)) for state in states):
+                yield f"{name} of {key}: {row}"
 
 
 def _less(whole: Any, found: Any) -> bool:
-    """Whether a history, or the row made again from one, is the whole one without some of its events or replies."""
-    if whole is None:
-        return False
-    if isinstance(found, tuple):
-        events = {event.seq: event for event in whole[3]}
-        return found[:3] == whole[:3] and all(_fewer(events.get(event.seq), event) for event in found[3])
-    if "polls" in found:  # made again from what is left
-        return all(found[name] <= whole[name] for name in ("seq", "polls", "misses", "n_saved"))
-    return {**found, "task": None} == {**whole, "task": None} and found["task"] is None  # its task's row is damaged
+    """Whether it is the whole one without what was hit: some of a history's events or replies, a create's answer."""
+    match found:
+        case tuple():
+            events = {event.seq: event for event in whole[3]}
+            return found[:3] == whole[:3] and all(_fewer(events.get(event.seq), event) for event in found[3])
+        case {"polls": _}:  # made again from what is left
+            return all(found[name] <= whole[name] for name in ("seq", "polls", "misses", "n_saved"))
+        case {"task": None}:  # its task's row is damaged
+            return {**found, "task": None} == {**whole, "task": None}
+        case Create():
+            states = {whole.state, "created", "in_doubt"}
+            told = (name for name in Create.__slots__ if name != "state" and getattr(found, name) not in {None, ""})
+            return found.state in states and all(getattr(found, name) == getattr(whole, name) for name in told)
+    return isinstance(found, str)
 
 
 def _fewer(whole: Any, found: Any) -> bool:
     if whole is not None and getattr(found.seen, "raw", 0) is None:
-        return found == replace(whole, seen=replace(whole.seen, raw=None))
-    return found == whole
+        return bool(found == replace(whole, seen=replace(whole.seen, raw=None)))
+    return bool(found == whole)
 
 
-def cuts(folder: Path, data: bytes, whole: dict[str, Any], places: Iterable[int]) -> Tally:
+def readable(path: Path) -> set[tuple[Any, ...]]:
+    """The whole observations that SQLite itself still reads of a file that was set aside, in its mode for recovery."""
+    found = set()
+    with closing(sqlite3.connect(path)) as db:
+        try:
+            db.execute("PRAGMA writable_schema = ON")  # does not refuse a file for being shorter than it says
+            for row in db.execute(f"SELECT {', '.join(EVENT)}, digest FROM events NOT INDEXED"):
+                if row_digest(*row[:-1]) == row[-1]:
+                    found.add((row[0], row[1], row[-1]))
+        except (sqlite3.DatabaseError, UnicodeDecodeError, sqlite3.OperationalError):
+            pass  # so far, and no further
+    return found
+
+
+def cuts(small: Small, places: Iterable[int]) -> Tally:
     """The file cut off at each of these places."""
     tally = Tally()
     for place in places:
-        damaged(folder, data[:place], whole, ("cut", place), tally)
+        hurt(small, {"history.db": small.data[:place]}, ("cut", place), tally)
     return tally
 
 
-def flips(folder: Path, data: bytes, whole: dict[str, Any], places: Iterable[tuple[int, int]]) -> Tally:
+def torn_cuts(small: Small, places: Iterable[int]) -> Tally:
+    """The file of a writer that died, cut off, beside its journal."""
+    tally = Tally()
+    for place in places:
+        files = {"history.db": small.torn[:place], "history.db-journal": small.journal}
+        hurt(small, files, ("cut beside its journal", place), tally)
+    return tally
+
+
+def journal_cuts(small: Small, places: Iterable[int]) -> Tally:
+    """The journal of a writer that died before it changed the file, cut off: as far as it came."""
+    tally = Tally()
+    for place in places:
+        files = {"history.db": small.data, "history.db-journal": small.journal[:place]}
+        hurt(small, files, ("journal cut", place), tally)
+    return tally
+
+
+def flips(small: Small, places: Iterable[tuple[int, int]]) -> Tally:
     """One bit turned over, at each of these bytes and bits."""
     tally = Tally()
     for place, bit in places:
-        changed = bytearray(data)
-        changed[place] ^= 1 << bit
-        damaged(folder, bytes(changed), whole, ("flip", place, bit), tally)
+        hurt(small, {"history.db": flipped(small.data, place, bit)}, ("flip", place, bit), tally)
     return tally
+
+
+def journal_flips(small: Small, places: Iterable[tuple[int, int]]) -> Tally:
+    """The same in the journal of a writer that died."""
+    tally = Tally()
+    for place, bit in places:
+        files = {"history.db": small.torn, "history.db-journal": flipped(small.journal, place, bit)}
+        hurt(small, files, ("journal flip", place, bit), tally)
+    return tally
+
+
+def flipped(data: bytes, place: int, bit: int) -> bytes:
+    """The same bytes with one bit turned over."""
+    changed = bytearray(data)
+    changed[place] ^= 1 << bit
+    return bytes(changed)

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], deadline: float = 10.0) -> T:
+def until(condition: Callable[[], T], deadline: float = 30.0) -> T:
     """The condition's first true value.
 
     Raises:
@@ -20,6 +20,12 @@ def until(condition: Callable[[], T], deadline: float = 10.0) -> T:
         assert time.monotonic() < ends, f"still not true after {deadline:g} s"
         time.sleep(0.005)
     return value
+
+
+def end(engine):
+    """Close an engine, however long that takes: a person who leaves is not kept waiting, but what follows here is."""
+    engine.close()
+    until(lambda: not engine.alive)
 
 
 def finished(emulator, *tasks):

@@ -2,12 +2,15 @@
  *
  * What counts: bytes written, syncs, truncations, and files and folders that are made, linked or renamed. A write that
  * fails has written half of its bytes, so that what is left behind is torn.
+ *
+ * Armed to kill, the process ends by SIGKILL instead of its n-th change; what is taken away counts as well then.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,13 +20,14 @@
 #include <unistd.h>
 
 static char below[PATH_MAX];
-static int nth, forever, seen, failed;
+enum { ONCE, FOREVER, KILL };
+static int nth, how, seen, failed;
 static __thread int busy;
 
-void disk_arm(const char *folder, int n, int always) {
+void disk_arm(const char *folder, int n, int what) {
     strncpy(below, folder, sizeof below - 1);
     seen = failed = 0;
-    forever = always;
+    how = what;
     nth = n;
 }
 int disk_seen(void) { return seen; }
@@ -43,7 +47,7 @@ static int ours(int fd) {
 
 static int fails(void) {
     int at = __sync_add_and_fetch(&seen, 1);
-    if (nth && (at == nth || (forever && at > nth))) {
+    if (nth && (at == nth || (how == FOREVER && at > nth))) {
         __sync_add_and_fetch(&failed, 1);
         return 1;
     }
@@ -51,7 +55,7 @@ static int fails(void) {
 }
 
 #define REAL(name) ({ static __typeof__(&name) real; if (!real) real = dlsym(RTLD_NEXT, #name); real; })
-#define REFUSE(code) do { errno = code; return -1; } while (0)
+#define REFUSE(code) do { if (how == KILL) raise(SIGKILL); errno = code; return -1; } while (0)
 
 ssize_t write(int fd, const void *data, size_t n) {
     if (ours(fd) && fails()) {
@@ -105,6 +109,10 @@ int linkat(int a, const char *from, int b, const char *to, int flags) {
 int rename(const char *from, const char *to) {
     if (inside(to) && fails()) REFUSE(ENOSPC);
     return REAL(rename)(from, to);
+}
+int unlink(const char *path) {
+    if (how == KILL && inside(path) && fails()) REFUSE(EIO);
+    return REAL(unlink)(path);
 }
 static int creates(const char *path, int flags) { return inside(path) && (flags & O_CREAT) && access(path, F_OK) != 0; }
 #define OPEN(name)                                                    \

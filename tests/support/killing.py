@@ -1,0 +1,392 @@
+"""Children that use a store and are killed, and what must be true of what they leave behind.
+
+A child is a fork of a process that has the library loaded: a thousand of them take minutes, not an hour. With
+`chaos/failing_disk.c` preloaded a child is also killed within its n-th change to the disk, for every n there is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import random
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from support.chaos.disk import SOURCE, compiler
+from support.torture import ORIGIN, Found, everything
+
+from nbhelper._store import Store
+from nbhelper.types import Mark, MarkWord, Snapshot, State, Task
+
+Say = Callable[[object], None]
+KILL = 2
+"""What `disk_arm` takes for a process that ends within its n-th change to the disk."""
+
+
+@dataclass
+class Tally:
+    """What was done, and what was found.
+
+    Attributes:
+        done: Kills.
+        rows: Observations that children were promised.
+        lost: Promised, or there before, and not read afterwards.
+        corrupt: Stores that SQLite or the library called damaged without a reason.
+        torn: Kills that left an unfinished transaction behind.
+        wrong: Anything else that must not be, in words.
+    """
+
+    done: int = 0
+    rows: int = 0
+    lost: int = 0
+    corrupt: int = 0
+    torn: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def met(self) -> bool:
+        """Whether nothing was lost, broken or wrong."""
+        return self.done > 0 and not (self.lost or self.corrupt or self.wrong)
+
+
+class Child:
+    """A forked process that does one thing with a store, and tells what it was promised."""
+
+    def __init__(self, act: Callable[[Say], None]) -> None:
+        read, write = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # a thread that was joined may still be counted
+            self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                os.close(read)
+                act(lambda word: (os.write(write, f"{word}\n".encode()), None)[1])  # whole or not at all
+                code = 0
+            except BaseException:
+                os.write(write, f"! {traceback.format_exc()!r}\n".encode())
+            finally:
+                os._exit(code)
+        os.close(write)
+        self._pipe = os.fdopen(read, "rb")
+        self._told: list[str] = []
+
+    def until(self, word: str = "") -> None:
+        """Wait until the child says this word, or anything."""
+        for line in iter(self._pipe.readline, b""):
+            self._told.append(line.decode().strip())
+            if word in ("", self._told[-1]):
+                return
+
+    def kill(self) -> list[str]:
+        """End it as `kill -9` does; all that it has told."""
+        os.kill(self.pid, signal.SIGKILL)
+        return self.end()[0]
+
+    def end(self) -> tuple[list[str], bool]:
+        """Wait for its end; all that it has told, and whether it was killed."""
+        told = [*self._told, *(line.decode().strip() for line in self._pipe)]
+        self._pipe.close()
+        _, status = os.waitpid(self.pid, 0)
+        if faults := [line for line in told if line.startswith("!")]:
+            raise AssertionError(faults[0])
+        return told, os.WIFSIGNALED(status)
+
+
+# Writers
+
+
+def write(folder: Path, name: str, say: Say, *, small: bool = False, limit: int = 10**9) -> None:
+    """Append to three tasks for ever, and say the number of each round that is on the disk, and `commit` before it.
+
+    Args:
+        folder: The store's.
+        name: What its tasks are called.
+        say: Tells the parent.
+        small: Whether the cache holds so little that pages go into the file long before the commit.
+        limit: Rounds.
+    """
+    store = Store(folder)
+    histories = [store.open_task(Task("kie", f"{name}-{n}"), ORIGIN).result() for n in range(3)]
+    connect = store._database.connect
+
+    def heard(**how: bool) -> sqlite3.Connection:
+        db = connect(**how)
+        db.set_trace_callback(lambda sql: say("commit") if sql == "COMMIT" else None)
+        if small:
+            db.execute("PRAGMA cache_size = 1")
+        return db
+
+    store.close()
+    store._database.connect = heard  # type: ignore[method-assign]
+    for number in range(limit):
+        asked = []
+        for n, history in enumerate(histories):
+            seen: Any = Mark(word=MarkWord.WATCHING, note=f"{number}")
+            if number % 2 == 0:
+                raw = {"number": number, "padding": "x" * (number * 37 % 3000 + 6000 * small)}
+                seen = Snapshot(state=State.RUNNING, word=f"{number}", raw=raw)
+            histories[n] = longer = history.add(seen, datetime.now(UTC))
+            asked.append(store.append(longer.uid, longer.events[-1:], summary=longer))
+        for future in asked:
+            future.result()
+        say(number)
+
+
+def promised(told: Iterable[str]) -> int:
+    """How many rounds a writer was told are on the disk."""
+    return len([line for line in told if line.isdecimal()])
+
+
+def judge_writers(folder: Path, rounds: Mapping[str, int], tally: Tally) -> None:
+    """Every promised round of these writers is there, in order; at most one more, which was cut off before the word."""
+    journal = folder / "history.db-journal"
+    tally.torn += journal.exists() and journal.stat().st_size > 0
+    store = Store(folder)
+    found = {history.task.id: history for history in store.histories()}
+    for name, number in rounds.items():
+        for n in range(3):
+            history = found.get(f"{name}-{n}")
+            seen = [event.seen for event in history.events] if history else []
+            numbers = [int(getattr(one, "note", "") or getattr(one, "word", "")) for one in seen]
+            tally.rows += number
+            tally.lost += len({*range(number)} - {*numbers})
+            if numbers != [*range(len(numbers))] or len(numbers) > number + 1:
+                tally.wrong.append(f"{name}-{n}: {number} rounds promised, read {numbers}")
+    tally.corrupt += bool(store.notes) or not intact(folder)
+    store.open_task(Task("kie", "after"), ORIGIN).result()
+    store.close()
+
+
+def intact(folder: Path) -> bool:
+    """Whether SQLite finds nothing wrong, each index held against its table."""
+    with closing(sqlite3.connect(folder / "history.db", timeout=30)) as db:
+        found: str = db.execute("PRAGMA integrity_check").fetchone()[0]
+    return found == "ok"
+
+
+def amid_writing(base: Path, count: int, chance: random.Random) -> Tally:
+    """One writer, killed at a random moment after its first round; every second one with hardly any cache."""
+    tally = Tally()
+    for number in range(count):
+        folder = _of_many(base, number)
+        child = Child(lambda say: write(folder, f"w{number}", say, small=number % 2 == 1))  # noqa: B023 - forked now
+        child.until("0")
+        time.sleep(chance.expovariate(1 / 0.03))
+        judge_writers(folder, {f"w{number}": promised(child.kill())}, tally)
+        tally.done += 1
+    return tally
+
+
+def at_a_commit(base: Path, count: int, chance: random.Random) -> Tally:
+    """One writer, killed while it commits: the time from the statement to the word is what the moment is taken from."""
+    tally, usual = Tally(), 0.002
+    for number in range(count):
+        folder = _of_many(base, number)
+        child = Child(lambda say: write(folder, f"w{number}", say, small=number % 2 == 1))  # noqa: B023 - forked now
+        for _ in range(chance.randint(1, 4)):
+            child.until("commit")
+            begun = time.perf_counter()
+            child.until()
+            usual += (time.perf_counter() - begun - usual) / 8
+        child.until("commit")
+        time.sleep(chance.uniform(0, usual))
+        judge_writers(folder, {f"w{number}": promised(child.kill())}, tally)
+        tally.done += 1
+    return tally
+
+
+def beside_others(base: Path, count: int, chance: random.Random, width: int = 3) -> Tally:
+    """Several writers on one file: one after the other is killed and judged while the others go on, at last all."""
+    tally = Tally()
+    base.mkdir(parents=True)
+    for begun in range(0, count, 20):
+        folder, rounds, names = base / f"store-{begun}", dict[str, int](), map("w{}".format, itertools.count())
+        kills = min(20, count - begun)
+
+        def start(name: str, folder: Path = folder) -> Child:
+            return Child(lambda say: write(folder, name, say))
+
+        children = {name: start(name) for name in itertools.islice(names, min(width, kills))}
+        for left in reversed(range(kills)):
+            name = chance.choice([*children])
+            child = children.pop(name)
+            child.until("0")
+            time.sleep(chance.expovariate(1 / 0.02))
+            rounds[name] = promised(child.kill())
+            judge_writers(folder, {name: rounds[name]} if left else rounds, tally)
+            tally.done += 1
+            if left > len(children):
+                name = next(names)
+                children[name] = start(name)
+    return tally
+
+
+def together(base: Path, processes: int, rows: int) -> Tally:
+    """Processes that write to one store at once and come to their end."""
+    tally, rounds = Tally(), (rows + 2) // 3
+    names = [f"p{number}" for number in range(processes)]
+    children = [Child(lambda say, name=name: write(base, name, say, limit=rounds)) for name in names]
+    told = {name: promised(child.end()[0]) for name, child in zip(names, children, strict=True)}
+    tally.lost += 3 * (processes * rounds - sum(told.values()))
+    judge_writers(base, told, tally)
+    tally.done = processes
+    return tally
+
+
+def _of_many(base: Path, number: int) -> Path:
+    """The store is begun anew now and then, so that reading it stays quick."""
+    base.mkdir(parents=True, exist_ok=True)
+    return base / f"store-{number // 25}"
+
+
+# A store that is opened: made, brought to this version, salvaged, moved aside
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A folder before it is opened, and what may be found in it afterwards.
+
+    Attributes:
+        folder: Where; the paths of results are part of what is read, so it is the same one each time.
+        files: Its content by name.
+        notes: What the library may say of it.
+        kept: A pattern of names that are kept beside the history, and the bytes they must have; None for none.
+    """
+
+    folder: Path
+    files: Mapping[str, bytes]
+    notes: str = r"(?!)"
+    kept: tuple[str, Callable[[bytes], bool]] | None = None
+
+    def set(self) -> None:
+        """Put the folder into its first state."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.parent.mkdir(exist_ok=True)
+        if self.files:
+            self.folder.mkdir(mode=0o700)
+        for name, data in self.files.items():
+            (self.folder / name).write_bytes(data)
+
+    def read(self) -> Found:
+        """What is read when nobody is killed."""
+        self.set()
+        store = Store(self.folder)
+        found = everything(store)
+        store.close()
+        if not found["rows"]:
+            del found["keys"]  # by a salt that is made anew each time
+        return found
+
+
+def use(folder: Path, say: Say) -> None:
+    """Open a store, take up a task, keep an observation of it."""
+    store = Store(folder)
+    history = store.open_task(Task("kie", "new"), ORIGIN).result()
+    say("opened")
+    longer = history.add(Mark(word=MarkWord.WATCHING, note="kept"), datetime.now(UTC))
+    store.append(longer.uid, longer.events, summary=longer).result()
+    say("kept")
+
+
+def judge_scene(scene: Scene, told: list[str], expected: Found, tally: Tally) -> None:
+    """What was there is there, what was promised too; what is kept beside is whole, and nothing else lies about."""
+    folder = scene.folder
+    journal = folder / "history.db-journal"
+    tally.torn += journal.exists() and journal.stat().st_size > 0
+    store = Store(folder)
+    store.open_task(Task("kie", "after"), ORIGIN).result()
+    found = everything(store)
+    ours = {history.uid: history for history in store.histories() if history.task.id in {"new", "after"}}
+    new = [history for history in ours.values() if history.task.id == "new"]
+    tally.rows += len(told) + len(expected["events"])
+    tally.lost += "opened" in told and not new
+    tally.lost += "kept" in told and not (new and new[0].events)
+    for name, rows in expected.items():
+        rest = {key: row for key, row in found[name].items() if (key if isinstance(key, str) else key[0]) not in ours}
+        tally.lost += len(rows.keys() - rest.keys())
+        if rest != rows:
+            tally.wrong.append(f"{name} are others than without a kill")
+    tally.wrong += [note for note in store.notes if not re.search(scene.notes, note)]
+    store.close()
+    tally.corrupt += not intact(folder)
+    known = {"history.db", ".gitignore", ".lock"}
+    beside = {path.name: path for path in folder.iterdir() if path.name not in known}
+    if (folder / ".gitignore").read_bytes() != b"*\n":
+        tally.wrong.append(".gitignore does not say what it should")
+    pattern, whole = scene.kept or ("(?!)", lambda _: True)
+    tally.wrong += [f"{name} was left behind" for name in beside if not re.fullmatch(pattern, name)]
+    kept = [path.read_bytes() for name, path in beside.items() if re.fullmatch(pattern, name)]
+    tally.wrong += ["what was kept is not what was there"] * (not all(map(whole, kept)))
+    tally.wrong += ["the old file is gone"] * (scene.kept is not None and not kept)
+
+
+def at_random(scene: Scene, count: int, chance: random.Random) -> Tally:
+    """Kill a child at a random moment from its first one to its last."""
+    tally, expected, usual = Tally(), scene.read(), 0.03
+    for _ in range(count):
+        scene.set()
+        child = Child(lambda say: use(scene.folder, say))
+        begun = time.perf_counter()
+        time.sleep(chance.uniform(0, usual))
+        told = child.kill()
+        if "kept" in told:  # it was through before
+            usual += (time.perf_counter() - begun - usual) / 4
+        else:
+            usual *= 1.03
+        judge_scene(scene, told, expected, tally)
+        tally.done += 1
+    return tally
+
+
+def at_every_change(scene: Scene, every: int = 1) -> Tally:
+    """Kill a child within its n-th change to the disk, half of what it writes written, for every n up to its end."""
+    if not preloaded():
+        return Tally(wrong=["needs a C compiler"])
+    tally, expected = Tally(), scene.read()
+    disk = ctypes.CDLL(None)
+    for n in itertools.count(1, every):
+        scene.set()
+
+        def act(say: Say, n: int = n) -> None:
+            disk.disk_arm(str(scene.folder).encode(), n, KILL)
+            use(scene.folder, say)
+
+        told, killed = Child(act).end()
+        judge_scene(scene, told, expected, tally)
+        if not killed:
+            return tally
+        tally.done += 1
+    return tally
+
+
+def preloaded() -> bool:
+    """Whether changes to the disk are counted in this process."""
+    return hasattr(ctypes.CDLL(None), "disk_arm")
+
+
+def preload() -> None:
+    """Begin this process anew so that changes to the disk are counted, where there is a C compiler."""
+    if preloaded():
+        shutil.rmtree(Path(os.environ.pop("LD_PRELOAD")).parent)  # it is loaded, and no child needs it again
+    if preloaded() or compiler() is None:
+        return
+    library = Path(tempfile.mkdtemp()) / "failing_disk.so"
+    command = [str(compiler()), "-shared", "-fPIC", "-O1", "-w", "-o", str(library), str(SOURCE), "-ldl"]
+    subprocess.run(command, check=True, capture_output=True)
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "LD_PRELOAD": str(library)})
