@@ -106,6 +106,7 @@ class Http:
         self._tls: Any = None
         self._pools: dict[str, itertools.cycle[Send]] = {}
         self._open: list[httpx.AsyncClient | httpx.AsyncHTTPTransport] = []
+        self._kept: dict[str, list[httpx.AsyncClient | httpx.AsyncHTTPTransport]] = {}
         self._files: dict[bool, httpx.AsyncClient] = {}
 
     def _client(self, *, direct: bool, width: int, keep: int) -> httpx.AsyncClient:
@@ -129,6 +130,7 @@ class Http:
         if origin not in self._pools:
             proxied = not _direct(origin) and bool(getproxies())
             made = [self._proxied() if proxied else self._transport() for _ in range(_POOLS)]
+            self._kept[origin] = self._open[-_POOLS:]
             self._pools[origin] = itertools.cycle(made)
         return next(self._pools[origin])
 
@@ -145,6 +147,13 @@ class Http:
         )
         self._open.append(transport)
         return transport.handle_async_request
+
+    async def leave(self, origin: str) -> None:
+        """Close what was kept open to an API that has gone: a pool itself would do so at its next request only."""
+        self._pools.pop(origin, None)
+        for client in self._kept.pop(origin, []):
+            self._open.remove(client)
+            await client.aclose()
 
     async def close(self) -> None:
         """Close every connection."""
