@@ -224,9 +224,8 @@ def with_each(n: int, clients: Sequence[str] = ("httpx", "httpx2"), *, seed: int
     """So many tasks, shared by the HTTP clients: a process for each, side by side."""
     code = """
 import json, sys
-from dataclasses import asdict
 from support.chaos.schedules import run
-print(json.dumps(asdict(run(int(sys.argv[1]), seed=int(sys.argv[2])))))
+print(json.dumps(vars(run(int(sys.argv[1]), seed=int(sys.argv[2])))))
 """
     paths, figures = f"{ROOT}{os.pathsep}{ROOT / 'tests'}", Figures()
     with tempfile.TemporaryDirectory() as where:
