@@ -225,7 +225,7 @@ def _fields(value: Any) -> dict[str, Any]:
     for name, item, default in zip(names, values_of(value), defaults, strict=True):
         if item is None or item is default or item == default:
             continue
-        if isinstance(item, str | int | float):
+        if isinstance(item, _SCALARS):
             found[name] = item
         elif isinstance(item, bytes):
             found["data"] = digest(item)
@@ -235,12 +235,15 @@ def _fields(value: Any) -> dict[str, Any]:
             found[name] = {"code": item.code, "message": item.message}
         elif name == "outputs":
             found[name] = [_fields(output) for output in item]
-        elif isinstance(item, Mapping):
+        elif isinstance(item, MappingProxyType):
             if item:
-                found[name] = plain(item)
+                found[name] = item.copy()
         else:
             found[name] = item
     return found
+
+
+_SCALARS = (str, int, float)
 
 
 @functools.cache

@@ -14,13 +14,14 @@ import contextlib
 import contextvars
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ._errors import StoreError
-from ._gate import Gate
+from ._gate import Gate, Outage
 from ._history import History
 from ._http import Http
 from ._leases import Leases, holder
@@ -28,8 +29,8 @@ from ._looks import Looks
 from ._page import in_page
 from ._past import Past
 from ._poller import Identity, Listener, Poller, identity
-from ._save import Turns
 from ._session import Connection
+from ._turns import Turns
 
 if TYPE_CHECKING:
     from ._store import Store
@@ -63,6 +64,7 @@ class Engine:
         self.pollers: dict[Identity, Poller] = {}
         self.senders: set[Sender] = set()
         self._gates: dict[tuple[str, int], Gate] = {}
+        self._outages: defaultdict[str, Outage] = defaultdict(Outage)
         self._leases: dict[Store, Leases] = {}
         self._name = holder()
         self._looks: dict[tuple[str, str, int], Looks] = {}
@@ -89,7 +91,7 @@ class Engine:
 
         self._loop = asyncio.get_running_loop()
         self._http = PageHttp()
-        self._turns = Turns()
+        self._turns = Turns(outages=self._outages)
 
     def _main(self) -> None:
         # Free-threaded Python hands its starter's context to a thread, so it is emptied once more in here.
@@ -102,7 +104,7 @@ class Engine:
             # Its own threads for files and names: few of them, and known to be there before `_at_the_end` is asked.
             self._loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="nbhelper"))
             self._http = Http()
-            self._turns = Turns()
+            self._turns = Turns(outages=self._outages)
         except BaseException as error:  # noqa: BLE001  # told to whoever asked for the engine
             self._fault = error
             self._loop.close()
@@ -216,7 +218,7 @@ class Engine:
         """The gate of one key at one origin."""
         key = (connection.origin, hash(connection.key))
         if key not in self._gates:
-            self._gates[key] = Gate(connection.provider.looks_per_second)
+            self._gates[key] = Gate(connection.provider.looks_per_second, outage=self._outages[connection.origin])
         return self._gates[key]
 
     def leases(self, store: Store) -> Leases:

@@ -174,7 +174,8 @@ class Experiment:
 
         `cost` and `credits` are those of a task that succeeds, by the price list; missing where nobody says.
         """
-        from ._tables import PARAM, as_one, column, flat
+        from ._params import flat
+        from ._tables import PARAM, as_one, column
 
         slots = self._allowed(self._slots(_session.store()), retry_in_doubt=False)
         rows = [(slot, slot.checked, slot.checked.estimate) for slot in slots]

@@ -37,8 +37,8 @@ class PageHttp(Http):
     def _pool(self, origin: str) -> Send:  # noqa: ARG002  # pools and proxies are the browser's business
         return self._wire.handle_async_request
 
-    def _client(self, *, direct: bool, width: int, keep: int) -> httpx.AsyncClient:  # noqa: ARG002  # as above
-        return httpx.AsyncClient(transport=self._wire, timeout=None)  # noqa: S113  # deadlines are total ones
+    def _file_pool(self, url: str) -> Send:
+        return self._pool(url)
 
     async def _addresses(self, host: str, port: int) -> list[str]:  # noqa: ARG002  # there is no looking up
         if host.rpartition(".")[2][:1].isdigit():  # no top-level domain: a browser reads 127.1 as 127.0.0.1

@@ -2,8 +2,9 @@
 
 It is a token bucket that lets a few requests fly at once. It waits when the server says "too many" (and goes slower for
 a while where the server does not say how long), and turns an outage of the whole origin into single probes instead of
-a storm. Whoever waits goes first come first served, except that a first look, or a create, goes before the next look of
-tasks that were seen already: a thousand old tasks do not starve a new one.
+a storm; what is known of an outage is shared with whoever else asks that origin, such as downloads. Whoever waits goes
+first come first served, except that a first look, or a create, goes before the next look of tasks that were seen
+already: a thousand old tasks do not starve a new one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 
@@ -32,18 +33,87 @@ _RECOVERY = 0.98
 """Each good answer brings the pace between requests so much nearer to the usual one."""
 
 
+class Outage:
+    """Whether an origin answers, as all who ask it have found: looks with any key, and files."""
+
+    def __init__(self) -> None:
+        self._faults = 0
+        self._probes = 0
+        self._probing = 0
+        self._next_probe = 0.0
+        self._wished = 0.0
+        self._waiting: set[Callable[[], None]] = set()
+
+    @property
+    def down(self) -> bool:
+        """Whether there was nothing but faults lately."""
+        return self._faults >= _OUTAGE
+
+    @property
+    def free(self) -> bool:
+        """Whether one more may ask: in an outage, one at a time."""
+        return not (self.down and self._probing)
+
+    @property
+    def until(self) -> float:
+        """The time, of the monotonic clock, before which nobody asks."""
+        return max(self._next_probe, self._wished)
+
+    def tell(self, waiting: Callable[[], None]) -> None:
+        """Call this whenever more may ask than before."""
+        self._waiting.add(waiting)
+
+    def forget(self, waiting: Callable[[], None]) -> None:
+        """Call it no more."""
+        self._waiting.discard(waiting)
+
+    def begin(self) -> bool:
+        """A request goes out; whether it is a probe, which `end` has to be told."""
+        probe = self.down
+        self._probing += probe
+        return probe
+
+    def end(self, probe: bool) -> None:  # noqa: FBT001
+        """A request is over."""
+        self._probing -= probe
+        if probe:
+            self._wake()
+
+    def fault(self) -> None:
+        """A request met no server, or a broken one."""
+        self._faults += 1
+        # Twelve requests that were under way when the network went are one outage, not twelve failed probes.
+        if self.down and time.monotonic() >= self.until:
+            self._next_probe = time.monotonic() + min(_PROBE_CAP, 2.0 ** min(self._probes, 6))
+            self._probes += 1
+
+    def answered(self) -> None:
+        """A request was answered: an outage is over for everybody."""
+        over, self._faults, self._probes = self.down, 0, 0
+        if over:
+            self._next_probe = 0.0
+            self._wake()
+
+    def wish(self, seconds: float) -> None:
+        """The server asked all of us to wait."""
+        self._wished = max(self._wished, time.monotonic() + seconds)
+
+    def _wake(self) -> None:
+        for waiting in tuple(self._waiting):
+            waiting()
+
+
 class Gate:
     """Passed by every request that carries a key."""
 
-    def __init__(self, rate: float | None = None, in_flight: int = IN_FLIGHT) -> None:
+    def __init__(self, rate: float | None = None, in_flight: int = IN_FLIGHT, outage: Outage | None = None) -> None:
+        self.outage = outage or Outage()
+        self.outage.tell(self._pump)
         self._in_flight = in_flight
         self._usual = self._spacing = 1.0 / (rate or RATE)
         self._next = 0.0
         self._not_before = 0.0
-        self._faults = 0
-        self._probes = 0
         self._flying = 0
-        self._probing = 0
         self._queue: list[tuple[bool, int, asyncio.Future[bool]]] = []
         self._order = count()
         self._timer: asyncio.TimerHandle | None = None
@@ -51,7 +121,7 @@ class Gate:
     @property
     def down(self) -> bool:
         """Whether the origin counts as down: nothing but faults lately."""
-        return self._faults >= _OUTAGE
+        return self.outage.down
 
     @asynccontextmanager
     async def passing(self, *, urgent: bool = True) -> AsyncIterator[None]:
@@ -80,22 +150,20 @@ class Gate:
             raise
 
     def _free(self) -> bool:
-        return self._flying < self._in_flight and not (self.down and self._probing)
+        return self._flying < self._in_flight and self.outage.free
 
     def _wait(self) -> float:
-        return max(self._next, self._not_before) - time.monotonic()
+        return max(self._next, self._not_before, self.outage.until) - time.monotonic()
 
     def _take(self) -> bool:
         """One turn; True when it is a probe in an outage."""
-        probe = self.down
         self._flying += 1
-        self._probing += probe
         self._next = max(self._next, time.monotonic() - _BURST) + self._spacing
-        return probe
+        return self.outage.begin()
 
     def _give_back(self, probe: bool) -> None:  # noqa: FBT001
         self._flying -= 1
-        self._probing -= probe
+        self.outage.end(probe)
         self._pump()
 
     def _pump(self) -> None:
@@ -122,7 +190,7 @@ class Gate:
         elif seen.kind in {MissKind.NETWORK, MissKind.SERVER}:
             self.fault()
         elif seen.kind is MissKind.RATE_LIMITED:
-            self._answered()
+            self.outage.answered()
             if seen.retry_after is None:
                 self._spacing = min(_SLOWEST, max(self._spacing, self._usual) * 2)
             self.slow_down(seen.retry_after or floor)
@@ -135,19 +203,9 @@ class Gate:
 
     def fault(self) -> None:
         """A request met no server, or a broken one."""
-        self._faults += 1
-        # Twelve requests that were under way when the network went are one outage, not twelve failed probes.
-        if self.down and time.monotonic() >= self._not_before:
-            self.slow_down(min(_PROBE_CAP, 2.0 ** min(self._probes, 6)))
-            self._probes += 1
+        self.outage.fault()
 
     def fine(self) -> None:
-        """A request was answered: an outage is over for everybody."""
+        """A request was answered."""
         self._spacing = max(self._usual, self._spacing * _RECOVERY)
-        self._answered()
-
-    def _answered(self) -> None:
-        over, self._faults, self._probes = self.down, 0, 0
-        if over:
-            self._not_before = 0.0
-            self._pump()
+        self.outage.answered()

@@ -6,18 +6,20 @@ reading `state` or `outcome` costs the same for three events and for three thous
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._errors import TaskFailed
 from ._text import clean
 from ._values import (
     NO_ID,
+    NOTHING,
     Event,
     Mark,
     MarkWord,
@@ -31,7 +33,6 @@ from ._values import (
     Snapshot,
     State,
     Task,
-    nothing,
 )
 
 GRACE = timedelta(seconds=60)
@@ -43,9 +44,8 @@ UNSAVED = "results are not saved"
 """The note of a watch that wants no files: what it leaves is not missing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What the events so far add up to; `step` takes in one more."""
+class Facts(NamedTuple):
+    """What the events so far add up to; `step` takes in one more. A tuple, since each look makes one of the last."""
 
     latest: Snapshot | None = None
     """The newest snapshot, or the final one once there is one: the first final word stands."""
@@ -55,8 +55,8 @@ class Facts:
     """How the newest watch began."""
     trouble: Miss | None = None
     """The last look, when it was a miss."""
-    outputs: Mapping[str, Output] = field(default_factory=nothing)
-    saves: Mapping[str, Saved] = field(default_factory=nothing)
+    outputs: Mapping[str, Output] = NOTHING
+    saves: Mapping[str, Saved] = NOTHING
     polls: int = 0
     misses: int = 0
     rate_limited: int = 0
@@ -65,7 +65,7 @@ class Facts:
     """The furthest progress seen: servers step back now and then, a bar should not."""
     credits: float | None = None
     model: str | None = None
-    params: Mapping[str, Any] = field(default_factory=nothing)
+    params: Mapping[str, Any] = NOTHING
     """The newest that any reply said of these two: a final reply may be shorter than the ones before it."""
     submitting_at: datetime | None = None
     submitted_at: datetime | None = None
@@ -93,8 +93,7 @@ class Facts:
             case Snapshot():
                 return self._snapshot(at, seen)
             case Miss():
-                return replace(
-                    self,
+                return self._replace(
                     trouble=seen,
                     polls=self.polls + 1,
                     misses=self.misses + 1,
@@ -106,7 +105,7 @@ class Facts:
                 )
             case Saved():
                 saves = MappingProxyType({**self.saves, seen.name: seen})
-                return replace(self, saves=saves, saved_at=at if seen.state is SaveState.SAVED else self.saved_at)
+                return self._replace(saves=saves, saved_at=at if seen.state is SaveState.SAVED else self.saved_at)
             case Mark():
                 return self._mark(at, seen)
 
@@ -136,10 +135,9 @@ class Facts:
         }
         if self.latest is not None and self.latest.state.final:
             # Whatever a server says after its final word is recorded as an event and changes nothing but fresh links.
-            return replace(self, **looked)
+            return self._replace(**looked)
         running = seen.state is State.RUNNING and self.running_at is None
-        return replace(
-            self,
+        return self._replace(
             **looked,
             latest=seen,
             ended=None if seen.state.final else self.ended,
@@ -155,18 +153,18 @@ class Facts:
     def _mark(self, at: datetime, mark: Mark) -> Facts:
         match mark.word:
             case MarkWord.SUBMITTING:
-                return replace(self, submitting_at=self.submitting_at or at)
+                return self._replace(submitting_at=self.submitting_at or at)
             case MarkWord.SUBMITTED:
-                return replace(self, submitted_at=self.submitted_at or at, ended=None)
+                return self._replace(submitted_at=self.submitted_at or at, ended=None)
             case MarkWord.STOPPED | MarkWord.LOST | MarkWord.REFUSED:
                 final = self.latest is not None and self.latest.state.final
-                return self if final else replace(self, ended=mark)
+                return self if final else self._replace(ended=mark)
             case MarkWord.WATCHING:
-                return replace(self, ended=None, watching=mark)
+                return self._replace(ended=None, watching=mark)
             case MarkWord.RESUMED:
                 # What could not be saved is tried again: the disk may have room by now. Expired links do not come back.
                 tried = {n: s for n, s in self.saves.items() if s.state is not SaveState.FAILED}
-                return replace(self, ended=None, watching=mark, saves=MappingProxyType(tried))
+                return self._replace(ended=None, watching=mark, saves=MappingProxyType(tried))
 
 
 def _with(known: Mapping[str, Output], new: tuple[Output, ...]) -> Mapping[str, Output]:
@@ -215,7 +213,8 @@ class History:
         if isinstance(seen, Snapshot) and latest is not None:
             # What two replies have in common is kept once.
             raw, params = _shared(seen.raw, latest.raw), _shared(seen.params, latest.params)
-            seen = replace(seen, raw=raw, params=params)
+            if raw is not seen.raw or params is not seen.params:
+                seen = replace(seen, raw=raw, params=params)
         event = Event(self.events[-1].seq + 1 if self.events else 1, at, seen)
         return History(self.task, (*self.events, event), self.origin, self.uid, self.facts.step(at, seen))
 
@@ -343,8 +342,10 @@ def _shared(new: Any, old: Any) -> Any:
     if isinstance(new, dict):
         if new.keys() != old.keys():
             return new
-        made = {key: _shared(new[key], value) for key, value in old.items()}
-        return old if all(made[key] is value for key, value in old.items()) else made
+        made = {key: new[key] if new[key] is value else _shared(new[key], value) for key, value in old.items()}
+        if all(map(operator.is_, made.values(), old.values())):
+            return old
+        return new if all(map(operator.is_, map(new.get, made), made.values())) else made
     if isinstance(new, list):
         if len(new) != len(old):
             return new

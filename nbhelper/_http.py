@@ -16,7 +16,7 @@ import os
 import socket
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -27,6 +27,7 @@ from ._providers.contract import HttpReply, HttpRequest
 from ._session import Connection, is_loopback, is_private, origin_of
 from ._text import clean, without_query
 from ._version import __version__
+from ._wire import Wire
 
 if TYPE_CHECKING:
     import httpx
@@ -41,6 +42,7 @@ CONNECT_DEADLINE = 10.0
 MOST_REDIRECTS = 3
 _TIMEOUT = {"connect": CONNECT_DEADLINE, "read": None, "write": None, "pool": None}
 _HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": f"nbhelper/{__version__}"}
+_FILES = 16
 _WIDTH = 5
 _POOLS = 4
 """Several small pools for each API: httpx's slows down with its width (about 1,000 requests/s at 4-8 connections, 190
@@ -107,46 +109,53 @@ class Http:
         self._pools: dict[str, itertools.cycle[Send]] = {}
         self._open: list[httpx.AsyncClient | httpx.AsyncHTTPTransport] = []
         self._kept: dict[str, list[httpx.AsyncClient | httpx.AsyncHTTPTransport]] = {}
-        self._files: dict[bool, httpx.AsyncClient] = {}
-
-    def _client(self, *, direct: bool, width: int, keep: int) -> httpx.AsyncClient:
-        if self._tls is None:
-            self._tls = self.lib.create_ssl_context()
-        client: httpx.AsyncClient = self.lib.AsyncClient(
-            # A proxy is honoured for https and never for http: there it would read the key.
-            trust_env=not direct,
-            verify=self._tls,
-            follow_redirects=False,
-            timeout=self.lib.Timeout(None, connect=CONNECT_DEADLINE, pool=None),
-            limits=self.lib.Limits(max_connections=width, max_keepalive_connections=keep, keepalive_expiry=20),
-            cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),
-            headers={"accept-encoding": "identity", "user-agent": f"nbhelper/{__version__}"},
-        )
-        self._open.append(client)
-        return client
+        self._files: dict[bool, Send] = {}
 
     def _pool(self, origin: str) -> Send:
         """How to send the next request to an API: without a proxy straight into a pool, which saves a third."""
         if origin not in self._pools:
             proxied = not _direct(origin) and bool(getproxies())
-            made = [self._proxied() if proxied else self._transport() for _ in range(_POOLS)]
+            made = [self._proxied() if proxied else self._transport().handle_async_request for _ in range(_POOLS)]
             self._kept[origin] = self._open[-_POOLS:]
             self._pools[origin] = itertools.cycle(made)
         return next(self._pools[origin])
 
-    def _proxied(self) -> Send:
-        client = self._client(direct=False, width=_WIDTH, keep=_WIDTH)
+    def _proxied(self, width: int = _WIDTH, keep: int = _WIDTH) -> Send:
+        """A proxy is honoured for https and never for http: there it would read the key."""
+        client: httpx.AsyncClient = self.lib.AsyncClient(
+            trust_env=True,
+            follow_redirects=False,
+            timeout=self.lib.Timeout(None, connect=CONNECT_DEADLINE, pool=None),
+            cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),
+            headers={"accept-encoding": "identity", "user-agent": f"nbhelper/{__version__}"},
+            **self._ways(width, keep),
+        )
+        self._open.append(client)
         return lambda request: client.send(request, stream=True)
 
-    def _transport(self) -> Send:
+    def _transport(self, width: int = _WIDTH, keep: int = _WIDTH) -> httpx.AsyncHTTPTransport:
+        transport: httpx.AsyncHTTPTransport = self.lib.AsyncHTTPTransport(trust_env=False, **self._ways(width, keep))
+        self._open.append(transport)
+        return transport
+
+    def _ways(self, width: int, keep: int) -> dict[str, Any]:
         if self._tls is None:
             self._tls = self.lib.create_ssl_context()
-        limits = self.lib.Limits(max_connections=_WIDTH, max_keepalive_connections=_WIDTH, keepalive_expiry=20)
-        transport: httpx.AsyncHTTPTransport = self.lib.AsyncHTTPTransport(
-            verify=self._tls, trust_env=False, limits=limits
-        )
-        self._open.append(transport)
-        return transport.handle_async_request
+        limits = self.lib.Limits(max_connections=width, max_keepalive_connections=keep, keepalive_expiry=20)
+        return {"verify": self._tls, "limits": limits}
+
+    def _file_pool(self, url: str) -> Send:
+        """How to send a request for a file. No connection is kept: two hosts behind one address must not share one."""
+        proxied = not _direct(url) and bool(getproxies())
+        if proxied not in self._files:
+            if proxied:
+                self._files[proxied] = self._proxied(_FILES, 0)
+            else:
+                transport = self._transport(_FILES, 0)
+                pool: Any = transport._pool  # noqa: SLF001  # httpx has no argument for it
+                pool._network_backend = Wire(self.lib)  # noqa: SLF001
+                self._files[proxied] = transport.handle_async_request
+        return self._files[proxied]
 
     async def leave(self, origin: str) -> None:
         """Close what was kept open to an API that has gone: a pool itself would do so at its next request only."""
@@ -316,6 +325,8 @@ class Http:
 
     async def _addresses(self, host: str, port: int) -> list[str]:
         """Where a name leads."""
+        with suppress(ValueError):
+            return [str(ipaddress.ip_address(host))]
         try:
             async with asyncio.timeout(CONNECT_DEADLINE):
                 found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -328,23 +339,19 @@ class Http:
     async def _ask(self, url: str, addresses: list[str], headers: Mapping[str, str], sent: _Sent) -> httpx.Response:
         """The beginning of a file's reply, from the first of the checked addresses that can be connected to."""
         host = urlsplit(url).hostname or ""
-        direct = _direct(url)
-        if direct not in self._files:
-            # No connection is kept: two hosts behind one address must not share one.
-            self._files[direct] = self._client(direct=direct, width=16, keep=0)
-        client = self._files[direct]
+        send = self._file_pool(url)
         target = self.lib.URL(url)
         for position, address in enumerate(addresses):
-            request = client.build_request(
+            request = self.lib.Request(
                 "GET",
                 target.copy_with(host=address),
-                headers={**headers, "host": target.netloc.decode("ascii")},
-                extensions={"sni_hostname": host, "trace": sent.trace},
+                headers={**headers, **_HEADERS, "accept": "*/*", "host": target.netloc.decode("ascii")},
+                extensions={"sni_hostname": host, "trace": sent.trace, "timeout": _TIMEOUT},
             )
             sent.begin()
             try:
                 async with asyncio.timeout(LOOK_DEADLINE):
-                    return await client.send(request, stream=True)
+                    return await send(request)
             except (self.lib.ConnectError, self.lib.ConnectTimeout):
                 if position + 1 == len(addresses):
                     raise
@@ -380,15 +387,16 @@ class _Sent:
         return 300 <= self.status < 400 and self.response is None
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        if event.endswith(("connect_tcp.started", "start_tls.started")):
-            self.fresh = True
-        elif event.endswith("send_request_headers.started"):
-            self.flag = True
-        elif event.endswith("receive_response_headers.complete"):
-            self.status = info["return_value"][1]
-        elif event.endswith("receive_response_body.complete") and self.response and _more(self.response):
-            # While the connection is still ours: kept, it would give the rest as the answer to somebody else's look.
-            await self.response.extensions["network_stream"].aclose()
+        match event.partition(".")[2]:
+            case "connect_tcp.started" | "start_tls.started":
+                self.fresh = True
+            case "send_request_headers.started":
+                self.flag = True
+            case "receive_response_headers.complete":
+                self.status = info["return_value"][1]
+            case "receive_response_body.complete" if self.response and _more(self.response):
+                # While the connection is still ours: kept, it would give the rest as the answer to another look.
+                await self.response.extensions["network_stream"].aclose()
 
 
 def _more(response: httpx.Response) -> bool:

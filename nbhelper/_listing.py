@@ -28,36 +28,41 @@ def told(rows: Rows, found: list[Found], again: Callable[[str], Row | None]) -> 
     return [body for body in bodies if body is not None]
 
 
-Columns = dict[str, Sequence[Any]]
-"""Columns of `row_of` for some tasks: `files` and `extra` as JSON text, `params` as mappings."""
+Batch = tuple[Mapping[str, Sequence[Any]], Iterable[Mapping[str, Any] | None]]
+"""Some tasks: the columns of `row_of` (`files` and `extra` as JSON text), and their parameters, to be read once."""
+_FOUND = ("task", *SUMMARY)
 _AT_ONCE = 5_000
-"""Rows of which the parameters are held as mappings at a time: they take several times the memory of their text."""
+_PARSED = 250
+"""Texts that are parsed together: that takes a fraction of the time, and mappings take several times their memory."""
 
 
-def columns(rows: Rows, found: list[Found], again: Callable[[str], Row | None]) -> Iterator[Columns]:
+def columns(rows: Rows, found: list[Found], again: Callable[[str], Row | None]) -> Iterator[Batch]:
     """What `told` gives, some thousand rows at a time, each row's memory let go on the way: `found` is empty then."""
     found.reverse()
     while found:
         some, found[-_AT_ONCE:] = found[: -_AT_ONCE - 1 : -1], []
-        whole = [
-            row[1:-1] if row[0] == row[1] and digest_of(row[1:-1]) == row[-1] else _summed_up(rows, row, again)
+        whole = (
+            row if row[0] == row[1] and digest_of(row[1:-1]) == row[-1] else _summed_up(rows, row, again)
             for row in some
-        ]
-        cells = dict(zip(SUMMARY, zip(*filter(None, whole), strict=True), strict=True))
+        )
+        cells = dict(zip(_FOUND, zip(*filter(None, whole), strict=True), strict=False))
         if cells:
-            yield {**cells, "params": _parsed(cells["params"])}
+            yield cells, _parsed(cells["params"])
 
 
-def _summed_up(rows: Rows, row: Found, again: Callable[[str], Row | None]) -> Sequence[Any] | None:
+def _summed_up(rows: Rows, row: Found, again: Callable[[str], Row | None]) -> Found:
+    """A row in place of one that is damaged; an empty one where nothing can be said."""
     body = rows.summary(row[0], row[1:]) or again(row[0])  # which say what is damaged
-    return None if body is None else summary(body, "")
+    return () if body is None else (row[0], *summary(body, ""), None)
 
 
-def _parsed(texts: Sequence[str]) -> list[Mapping[str, Any]]:
-    values = loads(f"[{','.join(texts)}]")  # many at once take a fraction of the time
-    if not isinstance(values, list) or len(values) != len(texts):
-        values = list(map(loads, texts))
-    return [value if isinstance(value, dict) else {} for value in values]
+def _parsed(texts: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    for start in range(0, len(texts), _PARSED):
+        some = texts[start : start + _PARSED]
+        values = loads(f"[{','.join(some)}]")
+        if not isinstance(values, list) or len(values) != len(some):
+            values = list(map(loads, some))
+        yield from (value if isinstance(value, dict) else {} for value in values)
 
 
 def histories(rows: Rows, db: sqlite3.Connection | None, wanted: Filter) -> list[History]:

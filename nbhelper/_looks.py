@@ -42,6 +42,7 @@ class _Asked:
     task: Task
     sent: Callable[..., None]
     first: bool
+    last: Snapshot | None
     reply: asyncio.Future[Snapshot | Miss | None]
 
 
@@ -89,16 +90,19 @@ class Looks:
             timer.cancel()
             self._ready.pop(call, None)
 
-    async def at(self, task: Task, sent: Callable[..., None], *, first: bool) -> Snapshot | Miss:
+    async def at(
+        self, task: Task, sent: Callable[..., None], *, first: bool, last: Snapshot | None = None
+    ) -> Snapshot | Miss:
         """Look at a task.
 
         Args:
             task: Which.
             sent: Called with `flying=True` when the request goes out, and with `flying=False` when it is over.
             first: Whether nobody has seen this task yet.
+            last: What the last good look gave.
         """
         if self._batch is not None and not task.extra and task.id not in self._alone:
-            asked = _Asked(task, sent, first, asyncio.get_running_loop().create_future())
+            asked = _Asked(task, sent, first, last, asyncio.get_running_loop().create_future())
             self._asked.append(asked)
             self._open(first=first)
             try:
@@ -109,9 +113,11 @@ class Looks:
                 return seen
             # The batch failed, and may have counted as a look at each of its tasks.
             await asyncio.sleep(self.connection.provider.floor * 1.02)
-        return await self._single(task, sent, first=first)
+        return await self._single(task, sent, first=first, last=last)
 
-    async def _single(self, task: Task, sent: Callable[..., None], *, first: bool) -> Snapshot | Miss:
+    async def _single(
+        self, task: Task, sent: Callable[..., None], *, first: bool, last: Snapshot | None
+    ) -> Snapshot | Miss:
         provider = self.connection.provider
         async with self._gate.passing(urgent=first):
             sent(flying=True)
@@ -122,7 +128,7 @@ class Looks:
             except Forbidden as error:
                 seen = Miss(kind=MissKind.REFUSED, message=clean(error))
             else:
-                seen = read(provider, reply, ident=task.id, secrets=(self.connection.key.reveal(),))
+                seen = read(provider, reply, ident=task.id, secrets=(self.connection.key.reveal(),), last=last)
             finally:
                 sent(flying=False)
             self._gate.judge(seen, provider.floor)
@@ -165,7 +171,8 @@ class Looks:
         found: Mapping[str, Snapshot | Miss | None] = {}
         try:
             if len(asked) == 1:
-                found = {asked[0].task.id: await self._single(asked[0].task, asked[0].sent, first=asked[0].first)}
+                (one,) = asked
+                found = {one.task.id: await self._single(one.task, one.sent, first=one.first, last=one.last)}
             else:
                 found = await self._together(batch, [a for a in asked if not a.reply.done()])
         except Exception:  # a fault of ours must not leave anybody waiting
@@ -178,11 +185,12 @@ class Looks:
 
     async def _together(self, batch: Batch, asked: list[_Asked]) -> Mapping[str, Snapshot | Miss]:
         provider = self.connection.provider
-        idents = list(dict.fromkeys(a.task.id for a in asked))
+        last = {a.task.id: a.last for a in asked}
+        idents = list(last)
         async with self._gate.passing(urgent=any(a.first for a in asked)):
             for one in asked:
                 one.sent(flying=True)
-            found = await self._request(batch, idents)
+            found = await self._request(batch, last)
             self._gate.judge(found, provider.floor)
         self.shared = len(idents)
         if not isinstance(found, Miss):
@@ -194,17 +202,17 @@ class Looks:
         log.warning("%s: looking at tasks one by one, since a batch failed: %s", provider.name, found)
         return {}
 
-    async def _request(self, batch: Batch, idents: list[str]) -> dict[str, Snapshot | Miss] | Miss:
+    async def _request(self, batch: Batch, last: Mapping[str, Snapshot | None]) -> Mapping[str, Snapshot | Miss] | Miss:
         """What the reply says of each task, or what is wrong with all of it."""
         provider = self.connection.provider
-        cap = provider.max_reply * max(1, len(idents) // 4)
+        cap = provider.max_reply * max(1, len(last) // 4)
         try:
-            reply = await self._http.api(self.connection, fill(batch.request, {}, idents), cap=cap)
+            reply = await self._http.api(self.connection, fill(batch.request, {}, last), cap=cap)
         except Unreached as error:
             return Miss(kind=MissKind.NETWORK, message=clean(error))
         except Forbidden as error:
             return Miss(kind=MissKind.REFUSED, message=clean(error))
-        return read_batch(provider, reply, idents, (self.connection.key.reveal(),))
+        return read_batch(provider, reply, last, (self.connection.key.reveal(),))
 
 
 def _wake(call: asyncio.Future[None]) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import secrets
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ class Part:
         self.etag = ""
         self._source = ""
         self._noted = 0.0
+        self._busy = threading.Lock()  # another thread may still write when its download is cancelled
+        self._closed = False
         self._handle, self.path = _open(folder, stem)
         self._begin()
 
@@ -120,12 +123,15 @@ class Part:
 
     def write(self, data: bytes) -> None:
         """Add bytes."""
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._handle, view) :]
-        self._count(data)
-        if time.monotonic() - self._noted >= NOTE_EVERY:
-            self.note()
+        with self._busy:
+            if self._closed:  # whoever asked for it was cancelled before it began
+                return
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._handle, view) :]
+            self._count(data)
+            if time.monotonic() - self._noted >= NOTE_EVERY:
+                self.note()
 
     def _count(self, data: bytes) -> None:
         if len(self.head) < HEAD:
@@ -149,13 +155,15 @@ class Part:
 
     def close(self, *, keep: bool = False) -> None:
         """Let go of it; what did not become a whole file is removed, unless another process is to go on with it."""
-        with contextlib.suppress(OSError):
-            if keep and self.etag and self.size:
-                self.note()
-            else:
-                self._beside.unlink(missing_ok=True)
-                self.path.unlink(missing_ok=True)
-        os.close(self._handle)
+        with self._busy:
+            self._closed = True
+            with contextlib.suppress(OSError):
+                if keep and self.etag and self.size:
+                    self.note()
+                else:
+                    self._beside.unlink(missing_ok=True)
+                    self.path.unlink(missing_ok=True)
+            os.close(self._handle)
 
 
 def is_strong(etag: str) -> bool:

@@ -29,9 +29,10 @@ from ._page import aside
 from ._past import Past
 from ._providers.reader import read_link
 from ._providers.templates import fill
-from ._save import ELSEWHERE, Place, Turns, save_bytes, save_link
+from ._save import ELSEWHERE, Place, save_bytes, save_link
 from ._session import Connection
 from ._text import clean
+from ._turns import Turns
 from ._values import Event, Mark, MarkWord, Miss, MissKind, Outcome, Output, Saved, SaveState, Seen, Snapshot, State
 
 if TYPE_CHECKING:
@@ -358,7 +359,8 @@ class Poller:
         Raises:
             Held: Another process has taken over.
         """
-        await asyncio.sleep(self._not_before - time.monotonic())
+        if (early := self._not_before - time.monotonic()) > 0:
+            await asyncio.sleep(early)
         await self._looks.due(due(), self._soonest())
         if not await self._leases.holds(self.history.uid):
             raise Held
@@ -414,7 +416,9 @@ class Poller:
 
     async def _look(self) -> Snapshot | Miss:
         try:
-            return await self._looks.at(self.history.task, self._fly, first=self.history.facts.polls == 0)
+            return await self._looks.at(
+                self.history.task, self._fly, first=self.history.facts.polls == 0, last=self.history.facts.latest
+            )
         finally:
             self._replied = time.monotonic()
 

@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date as calendar_date
-from functools import cached_property
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from ._errors import BadInput
+from ._params import flat
 from ._text import clean, kind_of, nearest
 
 Per = Literal["task", "image", "second", "credit", "option"]
@@ -197,7 +198,8 @@ def expected(
         prices: From `Store.prices`.
         model: The model, where the body does not name it as `model`.
     """
-    task = _Task({"provider": provider, "endpoint": endpoint, "model": model, "params": params})
+    said = {name: _word(cell) for name, (cell,) in flat([params]).items() if cell is not None}
+    task = _Task(model, endpoint, said)
     known = [price for price in prices if price.provider == provider]
     taken, sources = _credits(task, [price for price in known if price.currency == CREDITS])
     money = _best(task, [price for price in known if price.currency != CREDITS])
@@ -215,39 +217,69 @@ def cost_of(row: Mapping[str, Any], prices: Iterable[Price]) -> Cost:
     them a task that did not succeed costs nothing only where a price says that such tasks are not billed.
 
     Args:
-        row: The columns of `PRICED` are read.
+        row: The columns of `PRICED`, and `params`.
         prices: From `Store.prices`, or the published ones.
     """
-    return costs_of([row], prices)[0]
+    return costs([row], prices)[0]
 
 
-PRICED = ("provider", "task_id", "model", "endpoint", "outcome", "credits", "n_outputs", "params")
-"""The columns that a cost follows from."""
+PRICED = ("provider", "task_id", "model", "endpoint", "outcome", "credits", "n_outputs")
+"""The columns that a cost follows from, besides the parameters."""
 
 
-def costs_of(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price]) -> list[Cost]:
-    """What each of many rows cost, as `cost_of`."""
+def costs(rows: Sequence[Mapping[str, Any]], prices: Iterable[Price]) -> list[Cost]:
+    """What each of some rows cost, as `cost_of`."""
+    columns = {name: [row.get(name) for row in rows] for name in PRICED}
+    return costs_of(columns, flat(row.get("params") for row in rows), prices)
+
+
+def costs_of(
+    columns: Mapping[str, Sequence[Any]], asked: Mapping[str, Sequence[Any]], prices: Iterable[Price]
+) -> list[Cost]:
+    """What each of many tasks cost, as `cost_of`; those that are alike in all that prices look at are priced once.
+
+    Args:
+        columns: Those of `PRICED`.
+        asked: Their parameters, from `flat`.
+        prices: From `Store.prices`, or the published ones.
+    """
     money: dict[Any, list[Price]] = {}
     taken: dict[Any, list[Price]] = {}
+    words = {"model", "duration", *_COUNTS}
     for price in prices:
         (taken if price.currency == CREDITS else money).setdefault(price.provider, []).append(price)
-    none: list[Price] = []
-    return [
-        _cost(row, money[name], taken.get(name, none)) if (name := row.get("provider")) in money else _UNKNOWN
-        for row in rows
-    ]
+        words.update(price.params)
+
+    read = [name for name in asked if any(name == word or name.endswith(f".{word}") for word in words)]
+    said = [[None if v is None else _word(v) for v in asked[name]] for name in read]
+    told = [columns[name] for name in ("provider", "model", "endpoint")]
+    numbers = [[None if v is None else _number(v) for v in columns[name]] for name in ("credits", "n_outputs")]
+    # What has no id yet is no task that could have cost anything.
+    ended = [o if i is not None else None for o, i in zip(columns["outcome"], columns["task_id"], strict=True)]
+
+    @cache
+    def cost(
+        provider: str, model: str, endpoint: str, stated: float, made: float, outcome: str, *words: str | None
+    ) -> Cost:
+        params = {name: word for name, word in zip(read, words, strict=True) if word is not None}
+        task = _Task(model, endpoint, params)
+        return _cost(task, outcome, stated, made, money.get(provider, ()), taken.get(provider, ()))
+
+    return list(map(cost, *told, *numbers, ended, *said))
 
 
-def _cost(row: Mapping[str, Any], money: Sequence[Price], taken: Sequence[Price]) -> Cost:
-    outcome = row.get("outcome")
-    if outcome not in _FINAL or row.get("task_id") is None:
-        return _UNKNOWN
-    task = _Task(row)
-    price = _best(task, money)
+def _cost(
+    task: _Task,
+    outcome: str | None,
+    stated: float | None,
+    made: float | None,
+    money: Sequence[Price],
+    taken: Sequence[Price],
+) -> Cost:
+    price = _best(task, money) if outcome in _FINAL else None
     if price is None:
         return _UNKNOWN
-    stated = _number(row.get("credits")) if price.per == "credit" else None
-    if stated is not None:
+    if price.per == "credit" and stated is not None:
         return round(stated * price.amount, 9), price.currency, "server"
     succeeded = outcome == "succeeded"
     billed = succeeded or price.failed_billed
@@ -259,7 +291,7 @@ def _cost(row: Mapping[str, Any], money: Sequence[Price], taken: Sequence[Price]
     elif price.per == "credit":
         count, _ = _credits(task, taken)
     elif price.per == "image" and succeeded:
-        count = _number(row.get("n_outputs"))
+        count = made
     else:
         count = task.asked(price.per)
     return _UNKNOWN if count is None else (round(count * price.amount, 9), price.currency, "price list")
@@ -268,28 +300,28 @@ def _cost(row: Mapping[str, Any], money: Sequence[Price], taken: Sequence[Price]
 # Which price holds
 
 
+@dataclass(frozen=True, slots=True)
 class _Task:
     """What prices look at: the names a model may go by, and each parameter as text under its dotted name."""
 
-    def __init__(self, row: Mapping[str, Any]) -> None:
-        self._row = row
+    model: str | None
+    endpoint: str | None
+    params: Mapping[str, str]
 
-    @cached_property
-    def params(self) -> Mapping[str, str]:
-        params = self._row.get("params")
-        return dict(_flat(params)) if isinstance(params, Mapping) else {}
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        endpoint = self._row.get("endpoint")
-        tail = endpoint.rpartition("/")[2] if isinstance(endpoint, str) else None
-        return frozenset(filter(None, (self._row.get("model"), endpoint, tail, self.params.get("model"))))
+    @property
+    def names(self) -> Iterator[str]:
+        tail = self.endpoint.rpartition("/")[2] if isinstance(self.endpoint, str) else None
+        return filter(None, (self.model, self.endpoint, tail, self.params.get("model")))
 
     def said(self, name: str) -> str | None:
-        """A parameter by its dotted name, or by the end of it: experiments name `resolution` what is sent deeper."""
+        """A parameter by its dotted name, or by the end of it: experiments name `resolution` what is sent deeper.
+
+        Of several with that end, the first one by name.
+        """
         if name in self.params:
             return self.params[name]
-        return next((value for full, value in self.params.items() if full.endswith(f".{name}")), None)
+        full = min((full for full in self.params if full.endswith(f".{name}")), default=None)
+        return None if full is None else self.params[full]
 
     def matches(self, price: Price) -> bool:
         """Whether a price holds for it."""
@@ -334,16 +366,10 @@ def _credits(task: _Task, prices: Sequence[Price]) -> tuple[float | None, list[s
     return round(total, 9), list(dict.fromkeys(price.source for price in (base, *on_top)))
 
 
-def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in params.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, str | int | float):
-            yield f"{prefix}{key}", _word(value)
-
-
 def _word(value: Any) -> str:
     """A parameter as JSON and forms write it: `true`, `1`, `2K`."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
@@ -363,6 +389,6 @@ def _counted(word: str | None) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         return None
     return float(value)

@@ -6,7 +6,6 @@ import operator
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -271,7 +270,7 @@ _SEEN = {
     "last_good_at", "skew_s",
 }  # fmt: skip
 """The facts that move with each look. While a task goes on, they change no column but those of `_MOVED`."""
-_steady_facts = operator.attrgetter(*(f.name for f in fields(Facts) if f.name not in _SEEN))
+_steady_facts = operator.attrgetter(*(name for name in Facts._fields if name not in _SEEN))
 
 
 def _source_of(row: Row, history: History) -> tuple[Any, ...]:

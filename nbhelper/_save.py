@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-import heapq
 import itertools
 import os
 import random
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,16 +23,20 @@ from urllib.parse import urlsplit
 from ._http import Forbidden, Http, Unreached
 from ._page import aside
 from ._parts import Part, is_strong
-from ._session import Connection
+from ._providers.contract import HttpReply
+from ._providers.scalars import retry_after
+from ._session import Connection, origin_of
 from ._sniff import pixels, sniff
 from ._text import clean, slug, without_query
+from ._turns import Trouble, Turns
 from ._values import Output, Saved, SaveState
 
-AT_ONCE = 16
 LARGEST = 2 * 1024**3
 """Bytes of one file."""
 ELSEWHERE = "another process saves it"
 """Why a download is cancelled whose part nobody will go on with."""
+_HOP = 1 << 16
+"""Bytes from which on another thread writes and hashes: fewer are done sooner than a thread is woken."""
 _SPARE = 64 * 1024**2
 """Bytes that are left free on the disk."""
 _PATIENCE = 3600.0
@@ -44,42 +47,6 @@ _LAG = 30.0
 """Seconds that "not found" may mean that the file is not everywhere yet."""
 _SLOWEST = 1024
 """Bytes per second over a minute, below which a connection is given up and taken up anew."""
-
-
-class Turns:
-    """At most `AT_ONCE` downloads; the most urgent of those who wait is next."""
-
-    def __init__(self, slots: int = AT_ONCE) -> None:
-        self._free = slots
-        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._count = itertools.count()
-
-    @asynccontextmanager
-    async def turn(self, deadline: float) -> AsyncIterator[None]:
-        """Hold a turn; `deadline` is when the link dies, on any clock that all callers share."""
-        if self._free > 0:
-            self._free -= 1
-        else:
-            ready = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting, (deadline, next(self._count), ready))
-            try:
-                await ready
-            except asyncio.CancelledError:
-                if ready.done() and not ready.cancelled():
-                    self._pass_on()
-                raise
-        try:
-            yield
-        finally:
-            self._pass_on()
-
-    def _pass_on(self) -> None:
-        while self._waiting:
-            ready = heapq.heappop(self._waiting)[2]
-            if not ready.done():
-                ready.set_result(None)
-                return
-        self._free += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +120,18 @@ def save_bytes(place: Place, output: Output) -> Saved:
         return _failed(output, f"cannot write the file: {error.strerror or error}")
 
 
+def _begin(place: Place, name: str, link: str) -> Part:
+    """The part that an output's bytes go to, with what an earlier process left in it."""
+    place.make()
+    part = Part(place.folder, name)
+    try:
+        part.go_on(without_query(link))
+    except BaseException:
+        part.close()
+        raise
+    return part
+
+
 def _finish(part: Part, place: Place, output: Output, suffix: str) -> Saved:
     """Make a whole part the output's file."""
     sha256 = part.sync()
@@ -169,27 +148,6 @@ def _finish(part: Part, place: Place, output: Output, suffix: str) -> Saved:
         width=size[0],
         height=size[1],
     )
-
-
-class _Trouble(Exception):
-    """One attempt gave no file.
-
-    Attributes:
-        dead: The link will not come back.
-        hopeless: No link for this file can be better.
-        missing: The server has no such file, or not yet.
-        empty: The file is there, without a byte in it, or not yet.
-    """
-
-    def __init__(
-        self, message: str, *, dead: bool = False, hopeless: bool = False, missing: bool = False, empty: bool = False
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.dead = dead
-        self.hopeless = hopeless
-        self.missing = missing
-        self.empty = empty
 
 
 Fresh = Callable[[], Awaitable[str | None]]
@@ -216,24 +174,27 @@ async def save_link(
     begun = time.monotonic()
     patience = min(output.lifetime or _PATIENCE, _PATIENCE)
     renewed = False
+    faults = 0
     pause = _PAUSE
     try:
-        await aside(place.make)
-        part = await aside(Part, place.folder, output.name)
+        part = await aside(_begin, place, output.name, link)
     except OSError as error:
         return _failed(output, f"cannot write to {place.folder.name}: {error.strerror or error}")
     keep = False
     try:
-        await aside(part.go_on, without_query(link))
         while True:
             try:
-                async with turns.turn(begun + (output.lifetime or 1e9)):
+                origin, dies = _origin(link), begun + (output.lifetime or 1e9)
+                async with turns.turn(dies, origin, faults=faults, until=begun + _PATIENCE):
                     await _attempt(http, link, part, connection)
-            except _Trouble as trouble:
+            except Trouble as trouble:
                 part.note()
+                faults += trouble.fault
                 spent = time.monotonic() - begun
                 late = (trouble.missing or trouble.empty) and spent > min(_LAG, patience)
-                over = trouble.dead or late or spent > patience
+                # While its host is down nobody knows whether a link is dead: the host says so when it is back.
+                tried = spent > (_PATIENCE if turns.down(origin) else patience)
+                over = trouble.dead or late or tried
                 if trouble.hopeless:
                     return _failed(output, trouble.message)
                 if over and not renewed:
@@ -270,8 +231,8 @@ async def _attempt(http: Http, link: str, part: Part, connection: Connection) ->
             tag = reply.headers.get("etag", "")
             if reply.status == 206 and tag and tag != part.etag:
                 part.restart()
-                raise _Trouble("the file changed while it was fetched")
-            length = _accept(reply.status, reply.headers, part)
+                raise Trouble("the file changed while it was fetched")
+            length = _accept(reply, part)
             if length is not None:
                 _room(part.path.parent, length)
             if reply.status == 200:
@@ -279,43 +240,53 @@ async def _attempt(http: Http, link: str, part: Part, connection: Connection) ->
             whole = None if length is None else part.size + length
             await _receive(pieces, part)
     except Unreached as error:
-        raise _Trouble(str(error)) from None
+        raise Trouble(str(error), fault=True) from None
     except Forbidden as error:
-        raise _Trouble(str(error), hopeless=True) from None
+        raise Trouble(str(error), hopeless=True) from None
     if whole is not None and part.size != whole:
-        raise _Trouble(f"the file broke off at {part.size:,} of {whole:,} bytes")
+        raise Trouble(f"the file broke off at {part.size:,} of {whole:,} bytes", fault=True)
     if part.size == 0:
-        raise _Trouble("the file is empty", empty=True)
+        raise Trouble("the file is empty", empty=True)
 
 
-def _accept(status: int, headers: Mapping[str, str], part: Part) -> int | None:
+def _accept(reply: HttpReply, part: Part) -> int | None:
     """How many bytes this reply brings, None when it does not say; makes the part fit for them."""
+    status, headers = reply.status, reply.headers
     if status == 206 and part.size:
         begins = headers.get("content-range", "").removeprefix("bytes").strip().partition("-")[0]
         if begins != str(part.size):
             part.restart()
-            raise _Trouble("the server continued at the wrong place")
+            raise Trouble("the server continued at the wrong place")
     elif status == 200:
-        part.restart()
+        if part.size:
+            part.restart()
     elif status in {401, 403, 410}:
-        raise _Trouble(f"the link has expired (HTTP {status})", dead=True)
+        raise Trouble(f"the link has expired (HTTP {status})", dead=True)
     elif status == 404:
-        raise _Trouble("the file is not there (HTTP 404)", missing=True)
+        raise Trouble("the file is not there (HTTP 404)", missing=True)
     elif status in {400, 405, 451}:
-        raise _Trouble(f"the link was refused (HTTP {status})", dead=True)
+        raise Trouble(f"the link was refused (HTTP {status})", dead=True)
     else:
         if status == 416:  # what we have is not a part of what is there
             part.restart()
-        raise _Trouble(f"the file's server answered HTTP {status}")
+        broken = status >= 500 or status in {408, 429}
+        raise Trouble(f"the file's server answered HTTP {status}", fault=broken, wait=retry_after(reply))
     length = headers.get("content-length", "")
     return int(length) if length.isdigit() and len(length) < 19 else None
 
 
+def _origin(link: str) -> str:
+    try:
+        return origin_of(link.strip())
+    except ValueError:  # unreadable, and refused before anybody is asked
+        return ""
+
+
 def _room(folder: Path, n_bytes: int) -> None:
     if n_bytes > LARGEST:
-        raise _Trouble(f"the file has {n_bytes:,} bytes; up to 2 GB are saved", hopeless=True)
+        raise Trouble(f"the file has {n_bytes:,} bytes; up to 2 GB are saved", hopeless=True)
     if shutil.disk_usage(folder).free < n_bytes + _SPARE:
-        raise _Trouble(f"no room on the disk for {n_bytes:,} bytes")
+        raise Trouble(f"no room on the disk for {n_bytes:,} bytes")
 
 
 async def _receive(pieces: AsyncIterator[bytes], part: Part) -> None:
@@ -329,9 +300,12 @@ async def _receive(pieces: AsyncIterator[bytes], part: Part) -> None:
             raise Unreached("the file's server fell silent for a minute", sent=True) from None
         if piece is None:
             return
-        part.write(piece)
+        if len(piece) < _HOP:
+            part.write(piece)
+        else:
+            await aside(part.write, piece)  # what comes meanwhile is the next piece
         if part.size > LARGEST:
-            raise _Trouble("the file does not end within 2 GB", hopeless=True)
+            raise Trouble("the file does not end within 2 GB", hopeless=True)
         if time.monotonic() - since > 60:
             if part.size < at_least:
                 raise Unreached("the file comes at less than 1 kB a second", sent=True)

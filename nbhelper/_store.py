@@ -272,7 +272,7 @@ class Store:
         with self._database.reading() as db:
             return _listing.told(self._rows, _listing.summaries(db, wanted), self._again)
 
-    def columns(self, wanted: Filter = EVERYTHING) -> Iterator[_listing.Columns]:
+    def columns(self, wanted: Filter = EVERYTHING) -> Iterator[_listing.Batch]:
         """The same some thousand rows at a time, as columns: 100,000 tasks take little memory and time.
 
         All of them are of one moment, that of the call.

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._codec import dumps, moment, row_of
 from ._history import History
+from ._params import flat, stack
 from ._price_list import PRICES
-from ._prices import PRICED, Price, as_row, costs_of
+from ._prices import Price, as_row, costs_of
 from ._text import storable
 from ._values import Outcome, State
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ._listing import Batch
 
 Kind = Literal["string", "Int64", "Float64", "boolean", "time", "state", "outcome"]
 """What a column holds; each has one dtype."""
@@ -124,12 +126,12 @@ def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRI
         prices: What `cost` is computed from, now and not when the task ran.
     """
     found = list(rows)
-    columns = {name: [row.get(name) for row in found] for name in (*TASKS, "params")}
-    columns["files"] = [dumps(files or []) for files in columns["files"]]
-    return frame_of_columns([columns], prices)
+    cells = {name: [row.get(name) for row in found] for name in TASKS}
+    cells["files"] = [dumps(files or []) for files in cells["files"]]
+    return frame_of_columns([(cells, (row.get("params") for row in found))], prices)
 
 
-def frame_of_columns(batches: Iterable[Mapping[str, Sequence[Any]]], prices: Iterable[Price] = PRICES) -> pd.DataFrame:
+def frame_of_columns(batches: Iterable[Batch], prices: Iterable[Price] = PRICES) -> pd.DataFrame:
     """One row per task, as `tasks_frame`, from `Store.columns`."""
     import pandas as pd
 
@@ -137,32 +139,23 @@ def frame_of_columns(batches: Iterable[Mapping[str, Sequence[Any]]], prices: Ite
     parts: dict[str, list[Any]] = {name: [] for name in TASKS}
     params: dict[str, list[Any]] = {}
     count = 0
-    for batch in batches:
-        costs = costs_of(_priced(batch), known)
-        told = {**batch, **{name: [cost[n] for cost in costs] for n, name in enumerate(_COST)}}
+    for cells, mappings in batches:
+        asked = flat(mappings)
+        costs = costs_of(cells, asked, known)
+        told = {**cells, **{name: [cost[n] for cost in costs] for n, name in enumerate(_COST)}}
         for name, kind in TASKS.items():
             parts[name].append(column(told[name], kind))
-        for name, cells in flat(batch["params"], PARAM).items():
-            so_far = params.setdefault(name, [])
-            so_far += [None] * (count - len(so_far))
-            so_far += cells
+        stack(params, count, asked, len(costs))
         count += len(costs)
     columns = {name: _joined(found, TASKS[name]) for name, found in parts.items()}
     while params:
         name = next(iter(params))
-        cells = params.pop(name)
-        kind, values = as_one([*cells, *[None] * (count - len(cells))])
-        columns[name] = column(values, kind)
+        kind, values = as_one(params.pop(name))
+        columns[f"{PARAM}{name}"] = column(values, kind)
     return pd.DataFrame(columns, copy=False)
 
 
 _COST = ("cost", "currency", "cost_source")
-
-
-def _priced(batch: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
-    """What a cost follows from, row by row."""
-    cells = zip(*(batch[name] for name in PRICED), strict=True)
-    return (dict(zip(PRICED, row, strict=True)) for row in cells)
 
 
 def _joined(parts: Sequence[pd.Series[Any]], kind: Kind) -> pd.Series[Any]:
@@ -237,41 +230,6 @@ def prices_frame(prices: Iterable[Price]) -> pd.DataFrame:
 # Columns
 
 
-_NONE = type(None)
-
-
-def flat(params: Iterable[Mapping[str, Any] | None], prefix: str) -> dict[str, list[Any]]:
-    """Nested parameters of some tasks as columns of dotted names; lists as JSON text.
-
-    Where a task gives one name twice, as `{"a.b": 1, "a": {"b": 2}}` does, the first one stands.
-    """
-    told = [asked or {} for asked in params]
-    columns: dict[str, list[Any]] = {}
-    for key in dict.fromkeys(itertools.chain.from_iterable(told)):
-        name = f"{prefix}{storable(str(key))}"
-        found = {name: [asked.get(key) for asked in told]}
-        if not _PLAIN.issuperset(map(type, found[name])):
-            nested = [cell if cell and isinstance(cell, Mapping) else None for cell in found[name]]
-            cells = [_own(cell) for cell in found.pop(name)]
-            found = ({name: cells} if any(cell is not None for cell in cells) else {}) | flat(nested, f"{name}.")
-        for name, cells in found.items():
-            known = columns.get(name)
-            columns[name] = (
-                cells if known is None else [a if a is not None else b for a, b in zip(known, cells, strict=True)]
-            )
-    return columns
-
-
-def _own(value: Any) -> Any:
-    """What stands in a parameter's own column; None where those of its parts say it."""
-    if isinstance(value, Mapping):
-        return None if value else "{}"
-    return dumps(value) if isinstance(value, list) else value
-
-
-_PLAIN = frozenset({str, int, float, bool, _NONE})
-
-
 def as_one(values: Sequence[Any]) -> tuple[Kind, list[Any]]:
     """What a column of such values holds, and the values fit for it; a mixture becomes text."""
     present = [value for value in values if value is not None]
@@ -304,16 +262,20 @@ def column(values: Sequence[Any], kind: Kind) -> pd.Series[Any]:
 
     found = set(map(type, values))
     if kind == "time":
-        return pd.Series(_instants(values)).dt.tz_localize("UTC")
+        return pd.Series(pd.array(_instants(values).view("i8"), dtype=dtype_of(kind)))
     if kind == "Int64":
         if not found <= {int, _NONE} or _beyond(values):
             values = [v if _is_int(v) else None for v in values]
-    elif kind == "Float64":
+            found = set(map(type, values))
+        missing = np.array([v is None for v in values]) if _NONE in found else np.zeros(len(values), dtype=bool)
+        numbers = np.array([v or 0 for v in values] if _NONE in found else values, dtype="int64")
+        return pd.Series(pd.arrays.IntegerArray(numbers, missing))
+    if kind == "Float64":
         if not found <= {int, float, _NONE}:
             values = [float(v) if _is_number(v) else None for v in values]
         numbers = np.array(values, dtype=float)
         return pd.Series(pd.arrays.FloatingArray(numbers, np.isnan(numbers)))
-    elif kind == "boolean":
+    if kind == "boolean":
         values = [v if isinstance(v, bool) else None for v in values]
     elif kind == "string":
         if not found <= {str, _NONE} or not _plain(values):
@@ -321,7 +283,7 @@ def column(values: Sequence[Any], kind: Kind) -> pd.Series[Any]:
     else:
         place = {word: number for number, word in enumerate(WORDS[kind])}
         codes = [place.get(v, -1) if isinstance(v, str) else -1 for v in values]
-        return pd.Series(pd.Categorical.from_codes(codes, dtype=dtype_of(kind)))
+        return pd.Series(pd.Categorical.from_codes(np.array(codes, dtype="int8"), dtype=dtype_of(kind)))
     return pd.Series(pd.array(values, dtype=dtype_of(kind)))
 
 
@@ -343,14 +305,19 @@ def _instants(values: Sequence[Any]) -> Any:
     told = [v for v in values if v is not None]
     try:
         # What the store writes is of one form, and numpy reads it in one go.
-        text = np.frombuffer("".join(told).encode("ascii"), dtype="S1").reshape(len(told), 32)
-        if set(map(len, told)) <= {32} and (text[:, 10] == b"T").all() and (text[:, 26:] == _UTC).all():
+        text = "".join(told).encode("ascii")
+        at, t, zone = (np.ndarray(len(told), kind, text, place, 32) for kind, place in _STORED)
+        if set(map(len, told)) <= {32} and (t == b"T").all() and (zone == b"+00:00").all():
             found = np.full(len(values), "NaT", dtype="datetime64[us]")
-            found[[v is not None for v in values]] = text[:, :26].copy().view("S26").ravel().astype("datetime64[us]")
+            found[[v is not None for v in values] if len(told) < len(values) else ...] = at.astype("datetime64[us]")
             return found
     except (TypeError, ValueError):  # times that are no text, or a day that no month has
         pass
     return np.array([_microseconds(value) for value in values], dtype="datetime64[us]")
+
+
+_STORED = (("S26", 0), ("S1", 10), ("S6", 26))
+"""The parts of a time as `iso` writes it, and where each begins: `2026-11-21T12:00:00.000000`, `T`, `+00:00`."""
 
 
 def dtype_of(kind: Kind) -> Any:
@@ -368,7 +335,7 @@ def dtype_of(kind: Kind) -> Any:
             return {"Int64": pd.Int64Dtype, "Float64": pd.Float64Dtype, "boolean": pd.BooleanDtype}[kind]()
 
 
-_UTC = [bytes([letter]) for letter in b"+00:00"]
+_NONE = type(None)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -7,6 +7,7 @@ megabyte of anything. `clean` is for every place where a person reads; `storable
 from __future__ import annotations
 
 import math
+import operator
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
@@ -80,26 +81,40 @@ def kind_of(value: object) -> str:
     return "None" if value is None else f"{'an' if name[:1] in 'aeio' else 'a'} {name}"
 
 
-def redact(value: Any, secrets: Iterable[str] = (), shorten: Callable[[str], str] | None = None) -> Any:
+def redact(
+    value: Any, secrets: Iterable[str] = (), shorten: Callable[[str], str] | None = None, *, last: Any = None
+) -> Any:
     """A JSON value fit to keep: keys replaced, links without their queries, surrogates escaped.
 
     Args:
         value: Any parsed JSON.
         secrets: Texts that must not be kept, such as the key that was sent.
         shorten: What to do with each text first.
+        last: What an earlier value of the same kind became. Whatever stands in both is taken from there.
 
     Returns:
-        A new value of the same shape.
+        A value of the same shape; `last` itself when that is all it says.
     """
-    hidden = tuple(s for s in secrets if s)
+    hidden = tuple(filter(None, secrets))
 
     def words(text: str) -> str:
         for secret in hidden:
             text = text.replace(secret, "[key removed]")
-        return storable(without_queries(text))
+        return storable(without_queries(text) if "/" in text else text)
 
-    def walk(node: Any) -> Any:
+    def walk(node: Any, last: Any = None) -> Any:
         kind = type(node)  # exact types first: this runs over every reply
+        if kind is type(last):  # 1, 1.0 and true are equal, but not in JSON
+            if kind is dict:
+                if node.keys() == last.keys():
+                    made = {k: walk(node[k], v) for k, v in last.items()}
+                    return last if all(map(operator.is_, made.values(), last.values())) else made
+            elif kind is list:
+                if len(node) == len(last):
+                    items = list(map(walk, node, last))
+                    return last if all(map(operator.is_, items, last)) else items
+            elif node == last:
+                return last
         if kind is str:
             return words(node if shorten is None else shorten(node))
         if kind is dict:
@@ -120,7 +135,7 @@ def redact(value: Any, secrets: Iterable[str] = (), shorten: Callable[[str], str
             return str(node)
         return node
 
-    return walk(value)
+    return walk(value, last)
 
 
 def slug(text: str, limit: int = 48) -> str:

@@ -241,7 +241,7 @@ class Watch:
         """Amount, currency and source for each of some histories, by the prices known now, as `tasks()` has them."""
         from ._codec import row_of
         from ._price_list import PRICES
-        from ._prices import costs_of
+        from ._prices import costs
 
         told: dict[str, dict[str, Any]] = {}
         prices: Sequence[Price] = PRICES
@@ -250,7 +250,7 @@ class Watch:
                 prices = self._store.prices()
                 stored = self._store.rows(Filter(uids=tuple(h.uid for h in histories)))
                 told = {row["uid"]: {name: row[name] for name in ("endpoint", "model")} for row in stored}
-        return costs_of([row_of(h, **told.get(h.uid, {})) for h in histories], prices)
+        return costs([row_of(h, **told.get(h.uid, {})) for h in histories], prices)
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
-from .._text import clean, storable
+from .._text import storable
 from .._values import Output
 from .contract import Outputs, Provider
 from .paths import find
@@ -43,9 +43,11 @@ def outputs_of(
     names: set[str] = set()
     for spec in provider.results:
         for name, value in _leaves(find(spec.path, body), spec.name, spec):
+            if spec.form != "ref" and not isinstance(value, str):
+                continue
             if len(seen) >= MOST_OUTPUTS:
                 return
-            output = _output(provider, spec, showable(name, secrets, 120), value)
+            output = _output(provider, spec, name, value, secrets)
             if output is None:
                 continue
             # A link that holds the key would carry it to wherever it leads; without it, it leads nowhere.
@@ -74,19 +76,20 @@ def _leaves(node: Any, name: str, spec: Outputs) -> Iterator[tuple[str, Any]]:
         yield name or spec.form, node
 
 
-def _output(provider: Provider, spec: Outputs, name: str, value: Any) -> Output | None:
+def _output(provider: Provider, spec: Outputs, name: str, value: Any, secrets: tuple[str, ...]) -> Output | None:
     lifetime = spec.lifetime if spec.lifetime is not None else provider.lifetime
     if spec.form == "ref":
         text = as_word(value)
-        known = text and text != "0"
-        return Output(name=clean(name, 120), ref=text, kind=spec.kind or "file", lifetime=None) if known else None
-    if not isinstance(value, str) or not value.strip():
-        return None
+        if not text or text == "0":
+            return None
+        return Output(name=showable(name, secrets, 120), ref=text, kind=spec.kind or "file")
     text = value.strip()
+    if not text:
+        return None
     inline, link = text[:5].casefold() == "data:", _LINK.match(text)
     if spec.form != "data" and not link:
         return None
-    name = clean(name, 120)
+    name = showable(name, secrets, 120)
     if spec.form == "data" and not (link and not inline):
         data = _decode(text)
         return Output(name=name, data=data, kind=spec.kind or kind_of(name, "")) if data else None

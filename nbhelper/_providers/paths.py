@@ -12,7 +12,9 @@ import jmespath.functions
 
 from .strict_json import NotJson, loads
 
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
+_NESTED = (dict, list)
+_KEYS = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
+_PLAIN = re.compile(rf"{_KEYS}(?:\s*\|\|\s*{_KEYS})*")
 
 
 class _Functions(jmespath.functions.Functions):
@@ -34,17 +36,23 @@ _OPTIONS = jmespath.Options(custom_functions=_Functions())
 
 
 class _Keys:
-    """A path of plain keys, which most are: followed directly, at a tenth of the cost."""
+    """A path of plain keys, or the first of several that leads to something: most are such, and cost a tenth so."""
 
     def __init__(self, path: str) -> None:
-        self._keys = path.split(".")
+        self._paths = tuple(tuple(way.strip().split(".")) for way in path.split("||"))
 
     def search(self, body: Any, _: object) -> Any:
-        for key in self._keys:
-            if not isinstance(body, dict):
-                return None
-            body = body.get(key)
-        return body
+        found = None
+        for path in self._paths:
+            found = body
+            for key in path:
+                if not isinstance(found, dict):
+                    found = None
+                    break
+                found = found.get(key)
+            if not (found is None or found is False or found in ("", [], {})):
+                break
+        return found
 
 
 @lru_cache(maxsize=1024)
@@ -66,9 +74,9 @@ def compiled(path: str) -> Any:
 
 def find(path: str, body: Any) -> Any:
     """What stands at a path; None where nothing does, or where the reply's types do not fit the path."""
-    expression = compiled(path)
-    if expression is None or not isinstance(body, dict | list):
+    if not path or not isinstance(body, _NESTED):
         return None
+    expression = compiled(path)
     try:
         return expression.search(body, _OPTIONS)
     except (jmespath.exceptions.JMESPathError, TypeError, ValueError, AttributeError, KeyError, RecursionError):

@@ -6,7 +6,7 @@ only then, what does the state word say of the *task*. Nothing on the way may tu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,12 @@ from .strict_json import NotJson, loads
 
 
 def read(
-    provider: Provider, reply: HttpReply, *, ident: str | None = None, secrets: Iterable[str] = ()
+    provider: Provider,
+    reply: HttpReply,
+    *,
+    ident: str | None = None,
+    secrets: Iterable[str] = (),
+    last: Snapshot | None = None,
 ) -> Snapshot | Miss:
     """What one reply to a look says.
 
@@ -31,16 +36,20 @@ def read(
         reply: Status, headers, body.
         ident: The id that was asked for; a reply about another task is refused.
         secrets: Texts that must not be kept, such as the key that was sent.
+        last: What the last look at the task gave: only what is new since then costs time and memory.
     """
     secrets = tuple(secrets)
     body, miss = _parse(provider, reply, secrets)
     if miss is not None:
         return miss
-    return _look(provider, reply, body, ident, secrets)
+    return _look(provider, reply, body, ident, secrets, last)
 
 
 def read_batch(
-    provider: Provider, reply: HttpReply, idents: Iterable[str], secrets: Iterable[str] = ()
+    provider: Provider,
+    reply: HttpReply,
+    last: Mapping[str, Snapshot | None],
+    secrets: Iterable[str] = (),
 ) -> dict[str, Snapshot | Miss] | Miss:
     """What one reply to a batch look says of each task that was asked for, as `read` says it of one.
 
@@ -49,7 +58,7 @@ def read_batch(
     Args:
         provider: Whose reply it is; it has a `batch`.
         reply: Status, headers, body.
-        idents: The ids that were asked for.
+        last: What the last good look gave, by each id that was asked for.
         secrets: Texts that must not be kept, such as the key that was sent.
     """
     batch = provider.batch
@@ -76,12 +85,12 @@ def read_batch(
             for key in reversed(batch.wrap.split(".") if batch.wrap else ()):
                 wrapped = {key: wrapped}
             if isinstance(wrapped, dict):
-                return _look(provider, reply, wrapped, ident, secrets)
+                return _look(provider, reply, wrapped, ident, secrets, last[ident])
         if ident in unknown:
             return miss_of(reply, MissKind.NOT_FOUND, "the API does not know this task", secrets=secrets)
         return miss_of(reply, MissKind.GARBLED, "the reply to the batch leaves this task out", secrets=secrets)
 
-    return {ident: one(ident) for ident in idents}
+    return {ident: one(ident) for ident in last}
 
 
 def read_link(provider: Provider, reply: HttpReply, secrets: Iterable[str] = ()) -> str | Miss:
@@ -143,8 +152,16 @@ def _parse(provider: Provider, reply: HttpReply, secrets: tuple[str, ...]) -> tu
 
 
 def _look(
-    provider: Provider, reply: HttpReply, body: Any, ident: str | None, secrets: tuple[str, ...]
+    provider: Provider,
+    reply: HttpReply,
+    body: Any,
+    ident: str | None,
+    secrets: tuple[str, ...],
+    last: Snapshot | None,
 ) -> Snapshot | Miss:
+    raw = keepable(body, secrets, last.raw if last is not None else None)
+    if last is not None and raw is last.raw and reply.status == 200 and not (last.state.final or last.outputs):
+        return replace(last, replied_at=date_of(reply), trace=trace_of(provider, reply, body, secrets))
     trouble = trouble_of(provider, reply, body, secrets)
     if isinstance(trouble, Miss):
         return trouble
@@ -153,7 +170,7 @@ def _look(
         return miss_of(reply, MissKind.GARBLED, f"the reply is about another task ({clean(told, 60)})", secrets=secrets)
     said = states_said(provider, body)
     if trouble is None:
-        return _task(provider, reply, body, said, secrets)
+        return _task(provider, reply, body, raw, said, secrets)
 
     # A code ended the task. A state word beside it must not say otherwise; under an HTTP error, a word that is not
     # final may be a default that nobody set.
@@ -162,13 +179,13 @@ def _look(
         shown = " and ".join(f'"{clean(w, 30)}"' for w in (trouble.word, *said.values()))
         return miss_of(reply, MissKind.GARBLED, f"the reply contradicts itself: {shown}", secrets=secrets)
     if set(said) == {trouble.state}:
-        task = _task(provider, reply, body, said, secrets)
+        task = _task(provider, reply, body, raw, said, secrets)
         return replace(task, error=task.error or trouble.error) if isinstance(task, Snapshot) else task
     return trouble
 
 
 def _task(
-    provider: Provider, reply: HttpReply, body: Any, said: dict[State, str], secrets: tuple[str, ...]
+    provider: Provider, reply: HttpReply, body: Any, raw: Any, said: dict[State, str], secrets: tuple[str, ...]
 ) -> Snapshot | Miss:
     if not said or UNREADABLE in said.values():
         keys = ", ".join(clean(k, 24) for k in list(body)[:8]) or "none"
@@ -200,7 +217,6 @@ def _task(
     progress = (
         as_progress(provider, find(provider.progress, body)) if state in {State.RUNNING, State.SUCCEEDED} else None
     )
-    raw = keepable(body, secrets)
     params = find(provider.params, raw)
     return Snapshot(
         state=state,

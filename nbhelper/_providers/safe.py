@@ -18,12 +18,14 @@ def without_secrets(text: str, secrets: tuple[str, ...]) -> str:
 
 def showable(text: object, secrets: tuple[str, ...], limit: int = EXCERPT) -> str:
     """A server's words fit to show: cleaned first, so that no escape inside a key hides it from `redact`."""
-    return clean(redact(clean(text, 4 * EXCERPT), secrets), limit)
+    words = clean(text, 4 * EXCERPT)
+    kept = redact(words, secrets)
+    return kept if kept is words and len(words) <= limit else clean(kept, limit)
 
 
-def keepable(body: Any, secrets: tuple[str, ...]) -> Any:
-    """The reply fit to keep: redacted, and long base64 as digest and size."""
-    return redact(body, secrets, _shortened)
+def keepable(body: Any, secrets: tuple[str, ...], last: Any = None) -> Any:
+    """The reply fit to keep: redacted, and long base64 as digest and size; `last` itself when nothing is new in it."""
+    return redact(body, secrets, _shortened, last=last)
 
 
 def _shortened(text: str) -> str:

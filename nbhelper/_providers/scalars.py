@@ -17,13 +17,14 @@ LONGEST_WAIT = 600.0
 """Seconds beyond which a server's Retry-After is not believed."""
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+_NUMBERS = (int, float)
 
 
 def as_word(value: Any) -> str | None:
     """A state word, code or id as text: 2, 2.0 and "2" are the same, true is none of them."""
     if isinstance(value, str):
         return value.strip()
-    number = as_number(value) if isinstance(value, int | float) else None
+    number = as_number(value) if isinstance(value, _NUMBERS) else None
     if number is None:
         return None
     return str(int(value)) if isinstance(value, int) or number.is_integer() else str(value)
@@ -39,14 +40,14 @@ def as_text(value: Any) -> str | None:
 
 
 def as_number(value: Any) -> float | None:
-    if isinstance(value, bool) or value is None:
+    if value is None or isinstance(value, bool):
         return None
     if isinstance(value, str):
         text = value.strip().removesuffix("%").strip()
         if not re.fullmatch(r"[+-]?\d{1,30}(\.\d{1,30})?", text):
             return None
         return float(text)
-    if not isinstance(value, int | float):
+    if not isinstance(value, _NUMBERS):
         return None
     try:
         number = float(value)

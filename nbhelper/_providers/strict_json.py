@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from sys import intern
 from typing import Any
 
@@ -55,16 +54,12 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _children(node: Any) -> Iterable[Any]:
-    if isinstance(node, dict):
-        return node.values()
-    return node if isinstance(node, list) else ()
-
-
 def _check_depth(value: Any) -> None:
-    level = [value]
+    nested = {dict, list}
+    level = [value] if type(value) in nested else []
     for _ in range(DEEPEST):
-        level = [child for node in level for child in _children(node)]
+        below = (node.values() if type(node) is dict else node for node in level)
+        level = [child for children in below for child in children if type(child) in nested]
         if not level:
             return
     raise NotJson(f"the reply is nested more than {DEEPEST} levels deep")

@@ -6,6 +6,7 @@ counts as resumed when every task has its own end, every file on disk has the sh
 nothing is pending any more, no create was sent twice, no two looks were nearer than the floor, and there is one card.
 """
 
+import argparse
 import hashlib
 import json
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "notebook")]
 
 from kernels import Kernel, kinds  # noqa: E402  # found by the line above
+from targets import at_least, judged, none  # noqa: E402
 
 from nbhelper._emulated import server  # noqa: E402
 
@@ -99,20 +101,27 @@ def faults(found, ledger):
 
 
 def main():
-    """Measure and print."""
-    points = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    """Measure and print; 1 when a point was not resumed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("points", type=int, nargs="?", default=20)
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
     whole = run(None, 0.0)
     seconds = whole["seconds"]
     print(f"undisturbed: {seconds:.1f} s, {len(whole['files'])} files, {whole['wrong'] or 'right'}")
-    good = 0
-    for number in range(points):
-        point = (number + 0.5) / points
+    figures = []
+    for number in range(chosen.points):
+        point = (number + 0.5) / chosen.points
         found = run(point, seconds)
-        good += not found["wrong"]
+        figures.append({"at_s": point * seconds, **{name: found[name] for name in ("resumed", "parts", "wrong")}})
         said = f"{found['resumed']} of {len(CREATES)} watched on, {found['parts']} downloads gone on with"
         print(f"killed at {point * seconds:4.1f} s: {said}, {found['wrong'] or 'same bytes'}", flush=True)
-    print(f"{good} of {points} resumed with the same bytes")
-    return 0 if good == points and not whole["wrong"] else 1
+    good = sum(not one["wrong"] for one in figures)
+    targets = [
+        at_least(f"of {chosen.points} kills, resumed with the same bytes", good, chosen.points),
+        none("faults of an undisturbed run", int(bool(whole["wrong"]))),
+    ]
+    return judged(targets, {"seconds": seconds, "kills": figures}, chosen.json)
 
 
 if __name__ == "__main__":

@@ -413,7 +413,7 @@ def test_requests_that_failed_together_are_one_outage():
         gate = Gate()
         for _ in range(12):
             gate.fault()
-        return gate.down, gate._not_before - time.monotonic()
+        return gate.down, gate.outage.until - time.monotonic()
 
     down, wait = run(make)
 
@@ -431,8 +431,8 @@ def test_probes_are_further_and_further_apart(monkeypatch):
             gate.fault()
         for _ in range(9):
             gate.fault()
-            waits.append(gate._not_before - clock[0])
-            clock[0] = gate._not_before
+            waits.append(gate.outage.until - clock[0])
+            clock[0] = gate.outage.until
         gate.fine()
         return waits, gate.down
 
@@ -450,7 +450,7 @@ def test_an_answer_ends_an_outage_for_those_who_wait():
         gate = Gate()
         for _ in range(5):
             gate.fault()
-        gate._not_before = time.monotonic() + 30
+        gate.outage._next_probe = time.monotonic() + 30
         main, times = through(gate, 6, hold=0.05)
         waiting = asyncio.create_task(main())
         await asyncio.sleep(0.05)

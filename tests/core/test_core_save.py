@@ -16,8 +16,8 @@ from support.waiting import until
 
 import nbhelper as nbh
 from nbhelper import _parts, _save
-from nbhelper._save import Turns
 from nbhelper._sniff import pixels, sniff
+from nbhelper._turns import Turns
 from nbhelper.types import SaveState
 
 

@@ -504,7 +504,7 @@ def hour_of_outage(faults):
     async def main():
         gate, at = Gate(), []
         while clock[0] < faults:
-            clock[0] = max(clock[0], gate._not_before, gate._next)
+            clock[0] = max(clock[0], gate.outage.until, gate._next)
             async with gate.passing():
                 at.append(clock[0])
                 gate.fault()

@@ -15,8 +15,9 @@ from support.watched import ended, sound
 
 import nbhelper as nbh
 from nbhelper import _save
-from nbhelper._save import Place, Turns, save_bytes
+from nbhelper._save import Place, save_bytes
 from nbhelper._text import slug
+from nbhelper._turns import Turns
 from nbhelper.types import Output, SaveState
 
 

@@ -99,4 +99,4 @@ def test_d02_not_an_object_at_any_api(provider, status):
         assert isinstance(read(spec, reply), Miss), raw
         assert isinstance(read_created(spec, next(iter(spec.creates.values())), reply), Miss), raw
         if spec.batch:
-            assert isinstance(read_batch(spec, reply, ["a", "b"]), Miss), raw
+            assert isinstance(read_batch(spec, reply, {"a": None, "b": None}), Miss), raw

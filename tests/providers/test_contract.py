@@ -296,7 +296,7 @@ def test_a_batch_may_be_a_list():
 
     from nbhelper._providers.reader import read_batch
 
-    seen = read_batch(spec, reply, ["2", "1", "3"])
+    seen = read_batch(spec, reply, dict.fromkeys(["2", "1", "3"]))
 
     assert [(k, getattr(v, "state", None) or v.kind) for k, v in seen.items()] == [
         ("2", "succeeded"),

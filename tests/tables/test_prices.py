@@ -11,7 +11,7 @@ import nbhelper as nbh
 import nbhelper.testing
 from nbhelper import _session
 from nbhelper._price_list import PRICES
-from nbhelper._prices import Expected, Price, cost_of, expected
+from nbhelper._prices import Expected, Price, cost_of, costs, expected
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 UNKNOWN = (None, None, "unknown")
@@ -112,6 +112,29 @@ FILM = {"model": "film", "params": {"duration": 5}}
 def test_which_price_holds(found, expected):
     """The more particular price holds, then the later one; each unit is counted from what the row carries."""
     assert cost_of(found, OWN) == expected
+
+
+def test_many_rows_at_once():
+    """What a row costs does not depend on the others of the table, however alike their values are."""
+    asked = [{"hd": True}, {"hd": 1}, {"hd": "true"}, {"a": {"hd": "true"}, "b": {"hd": 1}}, {"duration": 5}, None]
+    numbers = [None, 0, 1, True, 1.5]
+    rows = [
+        row("mill", outcome, model=model, params=params, credits=number, n_outputs=number)
+        for outcome in ("succeeded", "failed", None)
+        for model in ("token", "film", "big", None)
+        for params in asked
+        for number in numbers
+    ]
+
+    assert costs(rows, OWN) == [cost_of(one, OWN) for one in rows]
+    assert len(set(costs(rows, OWN))) > 5
+
+
+def test_one_name_at_two_places():
+    """Of two parameters with one name, neither of which stands at the top, the first one by its dotted name counts."""
+    two = {"film": {"duration": 7}, "audio": {"duration": 5}}
+
+    assert cost_of(row("mill", model="film", params=two), OWN) == (3.0, "EUR", "price list")
 
 
 TRIPO, AILAB = "Tripo: credits per task, docs", "AILabTools: credits per call, docs of the call"

@@ -127,7 +127,7 @@ def check(figures: Figures, spec: Provider, raw: bytes, status: int) -> None:
         for endpoint in list(spec.creates.values())[:1]:
             assert isinstance(read_created(spec, endpoint, reply), str | Miss)
         if spec.batch:
-            many = read_batch(spec, reply, ["t", "u"])
+            many = read_batch(spec, reply, {"t": None, "u": None})
             ends += [many] if isinstance(many, Miss) else many.values()
         if spec.resolve:
             assert isinstance(read_link(spec, reply), str | Miss)

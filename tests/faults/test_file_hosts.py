@@ -1,0 +1,169 @@
+"""F: the host of many results is down: it is asked by one download at a time, and all go on by themselves."""
+
+import asyncio
+import time
+
+import pytest
+from support.mill import png, provider, sha256
+from support.raw_server import reply
+from support.waiting import until
+from support.watched import sound, watch
+
+import nbhelper as nbh
+from nbhelper import _gate, _http, _save
+from nbhelper._gate import Outage
+from nbhelper._turns import AT_ONCE, Trouble, Turns
+
+DATA = png(20_000)
+CAP = 0.25
+"""Seconds between two probes."""
+
+
+@pytest.fixture(autouse=True)
+def _scaled(monkeypatch, fresh_engine):
+    """Seconds where there are minutes."""
+    monkeypatch.setattr(_save, "_PAUSE", 0.02)
+    monkeypatch.setattr(_gate, "_PROBE_CAP", CAP)
+
+
+class Store:
+    """A host of files that goes wrong as it is told to, and when it was asked."""
+
+    def __init__(self, serve):
+        self.wrong = None
+        self.asked = []
+        self.root = serve(self._play).root
+
+    async def _play(self, conn):
+        self.asked.append(time.monotonic())
+        if self.wrong == "reset":
+            await conn.reset()
+        elif await conn.request() is not None:
+            if self.wrong == "silent":
+                await conn.gone()
+            else:
+                await conn.send(self.wrong or reply(DATA))
+
+
+def tasks(mill, store, n):
+    return [mill.job({"state": "done", "files": [f"{store.root}/{k}.png"]}) for k in range(n)]
+
+
+WRONG = {"it resets": "reset", "it is silent": "silent", "it has trouble": reply(b"", 503)}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_f02_host_down(mill, serve, monkeypatch, wrong):
+    """Forty downloads at a host that is down: after the first wave one probe at a time, and all go on when it is back.
+
+    Files of another host are fetched meanwhile.
+    """
+    if wrong == "silent":
+        monkeypatch.setattr(_http, "LOOK_DEADLINE", 0.5)
+    store = Store(serve)
+    store.wrong = wrong
+    handle = watch(tasks(mill, store, 40))
+    until(lambda: len(store.asked) >= AT_ONCE + 5, 30)
+    other = watch(mill.job({"state": "done", "files": [mill.file(reply(DATA))]})).result(20)
+    begun = len(store.asked)
+    until(lambda: len(store.asked) >= begun + 4, 30)
+    probes = store.asked[begun:]
+    store.wrong = None
+    histories = handle.result(30)
+
+    assert other.files
+    assert probes[-1] - probes[0] >= (len(probes) - 1) * CAP / 2  # a busy server notes some of them late
+    assert sound(histories, mill)
+    assert [sha256(h.files[0].read_bytes()) for h in histories] == [sha256(DATA)] * 40
+
+
+def test_f02_retry_after_of_a_host(mill, serve):
+    """What a host asks of one download, all of its downloads keep; then they go on."""
+    store = Store(serve)
+    store.wrong = reply(b"", 429, {"retry-after": "2"})
+    handle = watch(tasks(mill, store, 30))
+    first = until(lambda: store.asked and store.asked[0])
+    until(lambda: time.monotonic() > first + 1)
+    store.wrong = None
+    histories = handle.result(30)
+
+    during = [at for at in store.asked if at - first < 1.9]
+    assert len(during) <= AT_ONCE
+    assert max(store.asked) - first >= 1.9
+    assert sound(histories, mill)
+    assert all(h.files for h in histories)
+
+
+def test_f02_a_link_dies_while_its_host_is_down(mill, serve):
+    """An outage that outlives the links costs no result: back again, the host says so, and a fresh link is fetched."""
+    nbh.register(provider(mill.root, lifetime=0.5))
+    store = Store(serve)
+    store.wrong = reply(b"", 502)
+    fresh = {"state": "done", "files": [mill.file(reply(DATA))]}
+    refs = [mill.job({"state": "done", "files": [f"{store.root}/{k}.png"]}, fresh) for k in range(6)]
+    handle = watch(refs)
+    first = until(lambda: store.asked and store.asked[0])
+    until(lambda: time.monotonic() > first + 1.5)
+    pending = [h.files for h in handle]
+    store.wrong = reply(b"", 403)
+    histories = handle.result(30)
+
+    assert pending == [()] * 6
+    assert sound(histories, mill)
+    assert [len(h.files) for h in histories] == [1] * 6
+    assert {len(mill.looks[ref.partition(":")[2]]) for ref in refs} == {2}
+
+
+# Turns
+
+
+def test_in_an_outage_each_has_its_turn():
+    """A file that fails whatever its host does never keeps the others from finding that the host is well."""
+
+    async def main():
+        turns, tried = Turns(), []
+
+        async def fetch(name, deadline):
+            faults = 0
+            while True:
+                try:
+                    async with turns.turn(deadline, "https://cdn.example", faults=faults):
+                        tried.append(name)
+                        if name == "broken" or len(tried) < 8:
+                            raise Trouble("HTTP 500", fault=True)
+                        return
+                except Trouble:
+                    faults += 1
+
+        broken = asyncio.create_task(fetch("broken", 0))
+        await asyncio.wait_for(asyncio.gather(fetch("a", 1), fetch("b", 2)), 20)
+        broken.cancel()
+        return tried
+
+    assert {"a", "b", "broken"} <= set(asyncio.run(main()))
+
+
+def test_who_waited_long_for_a_host_gives_up():
+    """A host that stays down keeps nobody for longer than its patience, and nobody before."""
+
+    async def main():
+        outage = Outage()
+        for _ in range(5):
+            outage.fault()
+        turns = Turns(outages={"https://cdn.example": outage})
+        begun = time.monotonic()
+
+        async def wait(seconds):
+            try:
+                async with turns.turn(0, "https://cdn.example", until=begun + seconds):
+                    raise Trouble("refused", fault=True)
+            except Trouble as trouble:
+                return trouble.message, time.monotonic() - begun
+
+        return await asyncio.gather(*(wait(seconds) for seconds in (60, 0.5, 0.5)))
+
+    (probed, _), *others = asyncio.run(main())
+
+    assert probed == "refused"
+    assert {message for message, _ in others} == {"the file's host does not answer"}
+    assert all(0.5 <= spent < 5 for _, spent in others)
