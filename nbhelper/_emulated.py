@@ -169,7 +169,7 @@ class Emulator:
         if self._closed:
             return
         self._closed = True
-        drop_emulated()
+        drop_emulated(self.root)
         _session.leave(self)
         self._server.close()
 

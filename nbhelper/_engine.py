@@ -178,7 +178,7 @@ class Engine:
         waiting = sum(sender.left for sender in senders if sender.emulated is emulated)
         return waiting + sum(not p.over and p.connection.emulated is emulated for p in pollers)
 
-    def drop_emulated(self) -> None:
+    def drop_emulated(self, origin: str) -> None:
         """End what is watched at the emulator, which is about to close."""
 
         async def drop() -> None:
@@ -186,6 +186,7 @@ class Engine:
             await asyncio.gather(*(s.finish("the emulator was closed", _LAST_SAVES) for s in senders))
             gone = [p for p in self.pollers.values() if p.connection.emulated and not p.over]
             await asyncio.gather(*(p.end("the emulator was closed", _LAST_SAVES) for p in gone))
+            await self._http.leave(origin)
 
         with contextlib.suppress(concurrent.futures.TimeoutError):
             self.run(drop()).result(10)
@@ -333,7 +334,7 @@ def watched_real() -> int:
     return _engine.watched(emulated=False) if _engine is not None and _engine.alive else 0
 
 
-def drop_emulated() -> None:
+def drop_emulated(origin: str) -> None:
     """End what is watched at the emulator; starts nothing."""
     if _engine is not None and _engine.alive:
-        _engine.drop_emulated()
+        _engine.drop_emulated(origin)

@@ -108,6 +108,7 @@ class Http:
         self._tls: Any = None
         self._pools: dict[str, itertools.cycle[Send]] = {}
         self._open: list[httpx.AsyncClient | httpx.AsyncHTTPTransport] = []
+        self._kept: dict[str, list[httpx.AsyncClient | httpx.AsyncHTTPTransport]] = {}
         self._files: dict[bool, Send] = {}
 
     def _pool(self, origin: str) -> Send:
@@ -115,6 +116,7 @@ class Http:
         if origin not in self._pools:
             proxied = not _direct(origin) and bool(getproxies())
             made = [self._proxied() if proxied else self._transport().handle_async_request for _ in range(_POOLS)]
+            self._kept[origin] = self._open[-_POOLS:]
             self._pools[origin] = itertools.cycle(made)
         return next(self._pools[origin])
 
@@ -154,6 +156,13 @@ class Http:
                 pool._network_backend = Wire(self.lib)  # noqa: SLF001
                 self._files[proxied] = transport.handle_async_request
         return self._files[proxied]
+
+    async def leave(self, origin: str) -> None:
+        """Close what was kept open to an API that has gone: a pool itself would do so at its next request only."""
+        self._pools.pop(origin, None)
+        for client in self._kept.pop(origin, []):
+            self._open.remove(client)
+            await client.aclose()
 
     async def close(self) -> None:
         """Close every connection."""

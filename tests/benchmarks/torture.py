@@ -53,8 +53,12 @@ def rows(*, quick: bool) -> Iterator[Fact]:
     """The rows of tests/faults with the promises of each, and the threats: the key said back, texts as markup."""
     with tempfile.TemporaryDirectory() as where:
         target = Path(where, "table.json")
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "tests/faults"]
-        command += [f"--faults-table={target}", *(["-k", "test_a or test_c or threat"] if quick else [])]
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+        command += [
+            "tests/faults",
+            f"--faults-table={target}",
+            *(["-k", "test_a or test_c or threat"] if quick else []),
+        ]
         done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, check=False)
         told: dict[str, Any] = json.loads(target.read_text("utf-8"))
     failed = re.findall(r"^(?:FAILED|ERROR) (.+)", done.stdout, re.MULTILINE)

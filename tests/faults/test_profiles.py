@@ -1,7 +1,8 @@
 """The emulator's fault profiles, as a user has them: everything that can end well does, and nobody pays twice."""
 
+import psutil
 import pytest
-from support.watched import sound, watch
+from support.watched import ended, sound, watch
 
 import nbhelper as nbh
 from nbhelper.testing import Fault
@@ -47,6 +48,18 @@ def test_a_script_is_played_by_task_and_look():
     assert history.succeeded
     assert struck == [("503", "look", 1), ("garble", "look", 2), ("cut", "file", 1)]
     assert [str(e.seen.kind) for e in history.events if hasattr(e.seen, "retry_after")] == ["server", "garbled"]
+
+
+def test_g31_a_closed_emulator_leaves_no_descriptor(isolated):
+    """What was kept open to an emulator is closed with it: one after the other, they use up no file descriptors."""
+    roots = []
+    for _ in range(2):
+        with nbh.Emulator(speed=1000) as emulator:
+            roots.append(emulator.root)
+            assert ended(nbh.submit("kie", BODIES["kie"]), 60).succeeded
+
+    left = [c for c in psutil.Process().net_connections() if c.raddr and f"http://127.0.0.1:{c.raddr.port}" in roots]
+    assert left == []
 
 
 def test_faults_are_asked_for_from_the_start():

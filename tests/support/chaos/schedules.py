@@ -210,9 +210,12 @@ def run(n: int = 5_000, *, seed: int = 0, wave: int = 500) -> Figures:
                 mill.jobs[plan.ident] = list(plan.answers)
                 plans[f"{name}:{plan.ident}"] = plan
             # Those that never end do so with the watch's timeout, the others long before theirs.
-            endless = nbh.watch(_those(plans, "stopped"), block=False, display=False, timeout=4)
-            others = nbh.watch(_those(plans), block=False, display=False, timeout=240, interval=FLOOR)
-            for history in (*endless.result(60), *others.result(300)):
+            watches = [
+                nbh.watch(refs, block=False, display=False, timeout=patience, interval=FLOOR)
+                for refs, patience in ((_those(plans, "stopped"), 4), (_those(plans), 240))
+                if refs
+            ]
+            for history in (history for watch in watches for history in watch.result(300)):
                 _judge(figures, mill, plans[str(history.task)], history)
             mill.close()
             figures.uncaught += [repr(fault) for fault in mill.server.faults]
@@ -224,9 +227,8 @@ def with_each(n: int, clients: Sequence[str] = ("httpx", "httpx2"), *, seed: int
     """So many tasks, shared by the HTTP clients: a process for each, side by side."""
     code = """
 import json, sys
-from dataclasses import asdict
 from support.chaos.schedules import run
-print(json.dumps(asdict(run(int(sys.argv[1]), seed=int(sys.argv[2])))))
+print(json.dumps(vars(run(int(sys.argv[1]), seed=int(sys.argv[2])))))
 """
     paths, figures = f"{ROOT}{os.pathsep}{ROOT / 'tests'}", Figures()
     with tempfile.TemporaryDirectory() as where:
