@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from support.mill import png, provider, reset, sha256
+from support.mill import png, provider, sha256
 from support.raw_server import always, reply
 from support.waiting import until
 from support.watched import sound, watch
@@ -116,17 +116,22 @@ def test_f02_a_link_dies_while_its_host_is_down(mill, serve):
 def test_f02_a_broken_store_does_not_slow_down_its_api(mill, monkeypatch):
     """Files that are broken off at the API's own origin leave looks at the tasks as they were."""
     monkeypatch.setattr(_gate, "_PROBE_CAP", 60.0)
-    broken = [mill.job({"state": "done", "files": [mill.file(reset)]}) for _ in range(20)]
-    handle = watch(broken)
+    whole = []
+
+    async def file(conn, asked):
+        await (conn.send(reply(DATA)) if whole else conn.reset())
+
+    handle = watch([mill.job({"state": "done", "files": [mill.file(file)]}) for _ in range(20)])
     until(lambda: len(mill.asked("/files")) >= 5)  # that is an outage
 
     others = watch([mill.job() for _ in range(60)]).result(30)  # at one a second it would be a minute
     tries = len(mill.asked("/files"))
-    handle.stop()
+    whole.append(True)
 
     assert [h.outcome for h in others] == ["succeeded"] * 60
     assert others[-1].facts.polls == 1
     assert tries < 60
+    assert all(h.files for h in handle.result(60))
 
 
 # Turns
