@@ -28,16 +28,18 @@ def told(rows: Rows, found: list[Found], again: Callable[[str], Row | None]) -> 
     return [body for body in bodies if body is not None]
 
 
-Batch = tuple[Mapping[str, Sequence[Any]], Iterable[Mapping[str, Any] | None]]
-"""Some tasks: the columns of `row_of` (`files` and `extra` as JSON text), and their parameters, to be read once."""
+Columns = tuple[dict[str, list[Any]], Iterable[Mapping[str, Any] | None]]
+"""Most columns of `row_of`, with `files` as JSON text, and the parameters apart, to be read once."""
 _FOUND = ("task", *SUMMARY)
+_ASKED = [name for name in SUMMARY if name not in {"uid", "begun", "seq", "extra"}]
 _AT_ONCE = 5_000
 _PARSED = 250
 """Texts that are parsed together: that takes a fraction of the time, and mappings take several times their memory."""
 
 
-def columns(rows: Rows, found: list[Found], again: Callable[[str], Row | None]) -> Iterator[Batch]:
-    """What `told` gives, some thousand rows at a time, each row's memory let go on the way: `found` is empty then."""
+def columns(rows: Rows, found: list[Found], again: Callable[[str], Row | None]) -> Columns:
+    """What `told` gives, as columns; each row's memory is let go on the way: `found` is empty then."""
+    cells: dict[str, list[Any]] = {name: [] for name in _ASKED}
     found.reverse()
     while found:
         some, found[-_AT_ONCE:] = found[: -_AT_ONCE - 1 : -1], []
@@ -45,9 +47,10 @@ def columns(rows: Rows, found: list[Found], again: Callable[[str], Row | None]) 
             row if row[0] == row[1] and digest_of(row[1:-1]) == row[-1] else _summed_up(rows, row, again)
             for row in some
         )
-        cells = dict(zip(_FOUND, zip(*filter(None, whole), strict=True), strict=False))
-        if cells:
-            yield cells, _parsed(cells["params"])
+        for name, values in zip(_FOUND, zip(*filter(None, whole), strict=True), strict=False):
+            if name in cells:
+                cells[name] += values
+    return cells, _parsed(cells.pop("params"))
 
 
 def _summed_up(rows: Rows, row: Found, again: Callable[[str], Row | None]) -> Found:

@@ -22,18 +22,14 @@ def flat(params: Iterable[Mapping[str, Any] | None], prefix: str = "") -> dict[s
     columns: dict[str, list[Any]] = {}
     count, rest = 0, iter(params)
     while told := [asked or {} for asked in itertools.islice(rest, _AT_ONCE)]:
-        stack(columns, count, _columns(told, prefix), len(told))
+        more = _columns(told, prefix)
+        for name in more:
+            if name not in columns:
+                columns[name] = [None] * count
+        for name, cells in columns.items():
+            cells.extend(more.get(name) or [None] * len(told))
         count += len(told)
     return columns
-
-
-def stack(columns: dict[str, list[Any]], count: int, more: Mapping[str, list[Any]], added: int) -> None:
-    """Put more rows under the `count` rows of some columns; what one of the two does not have is None there."""
-    for name in more:
-        if name not in columns:
-            columns[name] = [None] * count
-    for name, cells in columns.items():
-        cells.extend(more.get(name) or [None] * added)
 
 
 def _columns(told: list[Mapping[str, Any]], prefix: str) -> dict[str, list[Any]]:

@@ -13,7 +13,7 @@ import hmac
 import os
 import sqlite3
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -272,11 +272,8 @@ class Store:
         with self._database.reading() as db:
             return _listing.told(self._rows, _listing.summaries(db, wanted), self._again)
 
-    def columns(self, wanted: Filter = EVERYTHING) -> Iterator[_listing.Batch]:
-        """The same some thousand rows at a time, as columns: 100,000 tasks take little memory and time.
-
-        All of them are of one moment, that of the call.
-        """
+    def columns(self, wanted: Filter = EVERYTHING) -> _listing.Columns:
+        """The same as columns: 100,000 tasks take little memory and time."""
         with self._database.reading() as db:
             found = _listing.summaries(db, wanted)
         return _listing.columns(self._rows, found, self._again)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ._codec import dumps, moment, row_of
 from ._history import History
-from ._params import flat, stack
+from ._params import flat
 from ._price_list import PRICES
 from ._prices import Price, as_row, costs_of
 from ._text import storable
@@ -19,7 +19,7 @@ from ._values import Outcome, State
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ._listing import Batch
+    from ._listing import Columns
 
 Kind = Literal["string", "Int64", "Float64", "boolean", "time", "state", "outcome"]
 """What a column holds; each has one dtype."""
@@ -128,40 +128,25 @@ def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRI
     found = list(rows)
     cells = {name: [row.get(name) for row in found] for name in TASKS}
     cells["files"] = [dumps(files or []) for files in cells["files"]]
-    return frame_of_columns([(cells, (row.get("params") for row in found))], prices)
+    return frame_of_columns((cells, (row.get("params") for row in found)), prices)
 
 
-def frame_of_columns(batches: Iterable[Batch], prices: Iterable[Price] = PRICES) -> pd.DataFrame:
-    """One row per task, as `tasks_frame`, from `Store.columns`."""
+def frame_of_columns(found: Columns, prices: Iterable[Price] = PRICES) -> pd.DataFrame:
+    """One row per task, as `tasks_frame`, from `Store.columns`; these are used up on the way."""
     import pandas as pd
 
-    known = tuple(prices)
-    parts: dict[str, list[Any]] = {name: [] for name in TASKS}
-    params: dict[str, list[Any]] = {}
-    count = 0
-    for cells, mappings in batches:
-        asked = flat(mappings)
-        costs = costs_of(cells, asked, known)
-        told = {**cells, **{name: [cost[n] for cost in costs] for n, name in enumerate(_COST)}}
-        for name, kind in TASKS.items():
-            parts[name].append(column(told[name], kind))
-        stack(params, count, asked, len(costs))
-        count += len(costs)
-    columns = {name: _joined(found, TASKS[name]) for name, found in parts.items()}
-    while params:
-        name = next(iter(params))
-        kind, values = as_one(params.pop(name))
+    cells, mappings = found
+    asked = flat(mappings)
+    costs = costs_of(cells, asked, prices)
+    for n, name in enumerate(("cost", "currency", "cost_source")):
+        cells[name] = [cost[n] for cost in costs]
+    del costs
+    columns = {name: column(cells.pop(name), kind) for name, kind in TASKS.items()}
+    while asked:
+        name = next(iter(asked))
+        kind, values = as_one(asked.pop(name))
         columns[f"{PARAM}{name}"] = column(values, kind)
     return pd.DataFrame(columns, copy=False)
-
-
-_COST = ("cost", "currency", "cost_source")
-
-
-def _joined(parts: Sequence[pd.Series[Any]], kind: Kind) -> pd.Series[Any]:
-    import pandas as pd
-
-    return pd.concat(parts, ignore_index=True) if parts else column([], kind)
 
 
 def to_frame(
