@@ -230,7 +230,9 @@ class Database:
                     return _DAMAGED
                 self._thorough = False
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-                if is_damage(error):
+                # Its own statements are right: what SQLite cannot make of them is the schema, such as one of a format
+                # that it does not know.
+                if is_damage(error) or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:
                     return _DAMAGED
                 raise
         return None

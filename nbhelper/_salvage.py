@@ -107,7 +107,7 @@ def _cells(data: Bytes, size: int, page: int) -> Iterator[Cells]:
     start, head = page * size, page * size + (100 if page == 0 else 0)
     count = int.from_bytes(data[head + 3 : head + 5], "big")
     for place in range(head + 8, min(head + 8 + 2 * count, start + size - 1), 2):
-        at = start + int.from_bytes(data[place : place + 2], "big")
+        at = start + int.from_bytes(data[place : place + 2], "big") % size  # SQLite forgives the bits above as well
         try:
             length, at = _varint(data, at)
             _, at = _varint(data, at)

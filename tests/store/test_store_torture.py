@@ -109,6 +109,27 @@ def test_a_lost_header_hides_no_rows(tmp_path, monkeypatch, page):
     assert len(found["events"]) == 13
 
 
+@pytest.mark.parametrize("page", [512, 4096])
+def test_a_place_beyond_the_page_hides_no_row(tmp_path, monkeypatch, page):
+    """Where a row begins is told within its page: SQLite does not ask for the bits above, and neither does salvage."""
+    monkeypatch.setattr(torture, "PAGE", page)
+    small = torture.small(tmp_path / "data")
+    rows = _salvage.rows_of(small.data)
+    leaves = [at for at in range(page, len(small.data), page) if small.data[at] == 13 and small.data[at + 4]]
+    found = [_salvage.rows_of(torture.flipped(small.data, at + 8, 4)) for at in leaves]
+
+    assert len(leaves) > 5
+    assert all(one == rows for one in found)
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_schema_of_another_format_is_damage(small, bit):
+    """A flip in the one byte that tells the schema's format, which SQLite refuses as too new, is told and salvaged."""
+    tally = torture.flips(small, [(47, bit)])
+
+    assert (tally.unnoticed, tally.present) == ([], tally.rows)
+
+
 def test_long_rows_are_salvaged(tmp_path):
     """A row that goes on over several pages comes back as well."""
     small = torture.small(tmp_path / "data")
