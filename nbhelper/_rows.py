@@ -235,6 +235,8 @@ class Rows:
             if len(self._sums) > 4000:
                 self._sums.clear()
             self._sums[history.uid] = new
+        else:
+            self._tasks.pop(history.uid, None)  # finished tasks live in the file, not here
 
     def body(self, row: Row, history: History) -> Row:
         """The summary of a history, as `row_of` gives it."""

@@ -470,7 +470,8 @@ def main() -> None:
         found[part] = run(part)
         print(f"{part:<26}" + "  ".join(f"{name} {value:,.2f}" for name, value in found[part].items()), flush=True)
     told = verdicts(found)
-    print(*told, sep="\n")
+    for line in told:
+        print(line)
     if chosen.json:
         chosen.json.write_text(json.dumps({**found, "verdicts": told}, indent=1))
 
