@@ -146,9 +146,9 @@ def away(*, quick: bool) -> Iterator[Fact]:
     yield Fact(
         f"no network for ten minutes (of {minute:g} s) under {f.tasks} tasks",
         "at most one probe a minute after the first two; all go on",
-        f"{f.first} requests in the first two, then {f.later:g} a minute; all over {f.back:.1f} minutes after its "
-        f"return, outcomes {', '.join(sorted(f.outcomes))}",
-        not f.faults and f.later <= 1.25 and f.outcomes == {"succeeded"},
+        f"{f.first} requests in the first two, then {f.later:g} a minute; {f.pending} pending when it returned, all "
+        f"over {f.back:.1f} minutes later, outcomes {', '.join(sorted(f.outcomes))}",
+        not f.faults and f.pending == f.tasks and 0 < f.later <= 1.25 and f.outcomes == {"succeeded"},
         f.faults,
     )
 

@@ -58,7 +58,8 @@ def test_torture_outage():
 
     assert figures.faults == []
     assert figures.outcomes == {"succeeded"}
-    assert figures.later <= 1.5
+    assert figures.pending == 20
+    assert 0 < figures.later <= 1.5
 
 
 @pytest.fixture

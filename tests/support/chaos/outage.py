@@ -21,6 +21,7 @@ class Figures:
         tasks: How many were watched.
         first: Requests in the first two minutes.
         later: Requests a minute in the eight minutes behind them.
+        pending: Tasks that had no end when it returned.
         back: Minutes from its return until the last task was over.
         outcomes: How the tasks ended.
         faults: What must not be.
@@ -29,6 +30,7 @@ class Figures:
     tasks: int = 0
     first: int = 0
     later: float = 0.0
+    pending: int = 0
     back: float = 0.0
     outcomes: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
@@ -61,12 +63,14 @@ def run(tasks: int = 200, *, minute: float = 1.0) -> Figures:
             mill.job(WORKING, ident=f"o{n}")
         watch = nbh.watch([f"away:o{n}" for n in range(tasks)], block=False, display=False, interval=0.2)
         until(lambda: all(len(mill.looks.get(f"o{n}", ())) for n in range(tasks)), 60)
-        for n in range(tasks):
-            mill.jobs[f"o{n}"][:] = [DONE]
         mill.away = True
         mill.server._loop.call_soon_threadsafe(_hang_up, mill)
         gone = time.monotonic()
+        until(lambda: mill.at, 60)
+        for n in range(tasks):
+            mill.jobs[f"o{n}"][:] = [DONE]
         until(lambda: time.monotonic() - gone > 10 * minute, 11 * minute)
+        figures.pending = sum(history.outcome is None for history in watch)
         mill.away, back = False, time.monotonic()
         histories = watch.result(120)
         figures.back = (time.monotonic() - back) / minute
@@ -80,9 +84,5 @@ def run(tasks: int = 200, *, minute: float = 1.0) -> Figures:
 
 def _hang_up(mill: Mill) -> None:
     """Tear off what is connected; runs in the server's loop."""
-    import asyncio
-
-    for task in asyncio.all_tasks():
-        coroutine = task.get_coro()
-        if getattr(coroutine, "__name__", "") == "_connected":
-            task.cancel()
+    for task in mill.server._open.values():
+        task.cancel()
