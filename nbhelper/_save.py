@@ -173,6 +173,7 @@ async def save_link(
     assert link is not None
     begun = time.monotonic()
     patience = min(output.lifetime or _PATIENCE, _PATIENCE)
+    absent: float | None = None  # since when the host says that there is no such file; a wait for a turn told nothing
     renewed = False
     faults = 0
     pause = _PAUSE
@@ -190,8 +191,10 @@ async def save_link(
             except Trouble as trouble:
                 part.note()
                 faults += trouble.fault
-                spent = time.monotonic() - begun
-                late = (trouble.missing or trouble.empty) and spent > min(_LAG, patience)
+                now = time.monotonic()
+                spent = now - begun
+                absent = (absent or now) if trouble.missing or trouble.empty else None
+                late = absent is not None and now - absent > min(_LAG, patience)
                 # While its host is down nobody knows whether a link is dead: the host says so when it is back.
                 tried = spent > (_PATIENCE if turns.down(origin) else patience)
                 over = trouble.dead or late or tried
@@ -201,7 +204,7 @@ async def save_link(
                     renewed = True
                     newer = await fresh()
                     if newer is not None and newer != link:
-                        link, begun, pause = newer, time.monotonic(), _PAUSE
+                        link, begun, absent, pause = newer, time.monotonic(), None, _PAUSE
                         await aside(part.go_on, without_query(link))
                         continue
                 if over:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from support.mill import KEY, png, reset, sha256
+from support.mill import KEY, later, png, reset, sha256
 from support.raw_server import always, reply
 from support.watched import ended, sound
 
@@ -116,6 +116,18 @@ def test_f02_file_that_never_comes(mill, hasty):
 
     assert (found.state, found.message) == (SaveState.EXPIRED, "the file is not there (HTTP 404)")
     assert len(mill.looks["job-1"]) == 2
+
+
+def test_f02_a_file_that_waited_for_its_turn(mill, monkeypatch):
+    """The time that a file may be missing begins when its host first says so, and not while others have the turns."""
+    monkeypatch.setattr(_save, "_LAG", 0.4)
+    others = [mill.file(later(0.8, reply(png(n)))) for n in range(16)]
+
+    history = ended(mill.job({"state": "done", "files": [*others, mill.file(reply(b"", 404), reply(DATA))]}), 30)
+
+    assert sound(history, mill)
+    assert history.save_state("files[16]") == "saved"
+    assert sha256(history.files[-1].read_bytes()) == sha256(DATA)
 
 
 def test_f02_server_error(mill):

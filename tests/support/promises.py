@@ -19,6 +19,7 @@ from support.waiting import until
 
 import nbhelper as nbh
 from nbhelper import _engine, _watch
+from nbhelper._watch import place_of
 from nbhelper.types import Outcome, SaveState, Snapshot
 
 
@@ -65,7 +66,8 @@ def _lost(watch: nbh.Watch, history: nbh.History) -> int:
     saves = history.saves.values()
     gone = [s for s in saves if s.state is SaveState.SAVED and not (s.file and Path(s.file).is_file())]
     silent = [s for s in saves if s.state is not SaveState.SAVED and not s.message]
-    wanted = watch.done and watch._saving and history.outcome is not Outcome.STOPPED
+    entry = watch._entries[place_of(history)]  # who stops before its files are there leaves them to the next watch
+    wanted = entry.over and not entry.parting and watch._saving and history.outcome is not Outcome.STOPPED
     forgotten = {o.name for o in history.outputs} - set(history.saves) if wanted else ()
     return len(gone) + len(silent) + len(forgotten)
 
