@@ -45,6 +45,8 @@ _PAUSE = 0.5
 """Seconds between the first two attempts; each further pause is twice as long."""
 _LAG = 30.0
 """Seconds that "not found" may mean that the file is not everywhere yet."""
+_ABSENCES = 4
+"""Times in a row that the host must say so, too: whoever waits long for a turn asks seldom."""
 _SLOWEST = 1024
 """Bytes per second over a minute, below which a connection is given up and taken up anew."""
 
@@ -173,7 +175,7 @@ async def save_link(
     assert link is not None
     begun = time.monotonic()
     patience = min(output.lifetime or _PATIENCE, _PATIENCE)
-    absent: float | None = None  # since when the host says that there is no such file; a wait for a turn told nothing
+    absent: list[float] = []  # when the host said, time after time, that there is no such file
     renewed = False
     faults = 0
     pause = _PAUSE
@@ -193,8 +195,8 @@ async def save_link(
                 faults += trouble.fault
                 now = time.monotonic()
                 spent = now - begun
-                absent = (absent or now) if trouble.missing or trouble.empty else None
-                late = absent is not None and now - absent > min(_LAG, patience)
+                absent = [*absent, now] if trouble.missing or trouble.empty else []
+                late = len(absent) >= _ABSENCES and now - absent[0] > min(_LAG, patience)
                 # While its host is down nobody knows whether a link is dead: the host says so when it is back.
                 tried = spent > (_PATIENCE if turns.down(origin) else patience)
                 over = trouble.dead or late or tried
@@ -204,7 +206,7 @@ async def save_link(
                     renewed = True
                     newer = await fresh()
                     if newer is not None and newer != link:
-                        link, begun, absent, pause = newer, time.monotonic(), None, _PAUSE
+                        link, begun, absent, pause = newer, time.monotonic(), [], _PAUSE
                         await aside(part.go_on, without_query(link))
                         continue
                 if over:
