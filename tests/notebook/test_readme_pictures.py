@@ -1,7 +1,9 @@
 """The README's pictures: the example notebooks, run in JupyterLab, in its light and in its dark theme.
 
-They are kept with pytest's temporary files, or in the folder that `NBHELPER_SCREENSHOTS` names; those in `pictures/`
-are copied from there.
+    python -m pytest tests/notebook/test_readme_pictures.py -m pictures
+
+The gate leaves them out: what they show is tested elsewhere, and they take a minute. They are kept with pytest's
+temporary files, or in the folder that `NBHELPER_SCREENSHOTS` names; those in `pictures/` are copied from there.
 """
 
 import io
@@ -13,7 +15,7 @@ import pytest
 from front_end import THEMES, change_theme
 from PIL import Image, ImageOps
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]  # whole notebooks, on a busy machine too
+pytestmark = [pytest.mark.pictures, pytest.mark.timeout(300)]  # whole notebooks, on a busy machine too
 
 SCALE = 2
 """Drawn at twice the size at which the README shows them, to be sharp."""
@@ -28,6 +30,13 @@ emu.script("aigptimage", "stuck", times=2)"""
 DARK_PLOTS = """
 import matplotlib.pyplot as plt
 plt.style.use(["dark_background", {"figure.facecolor": "none", "axes.facecolor": "none"}])"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def asked_for(request):
+    """Pictures are taken where they are asked for; otherwise not even a server is begun."""
+    if "pictures" not in request.config.option.markexpr:
+        pytest.skip("takes the README's pictures: python -m pytest tests/notebook/test_readme_pictures.py -m pictures")
 
 
 class Example:
