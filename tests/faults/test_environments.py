@@ -132,7 +132,6 @@ PLACES = {place: process for process, (places, _) in PROCESSES.items() for place
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory):
     """What every process printed, run side by side; each has a mill of its own and an empty folder."""
-
     # Made here: threads that are the first to ask for a folder remove each other's.
     folders = {name: tmp_path_factory.mktemp(_id(name)) for name in PROCESSES}
 
