@@ -18,7 +18,7 @@ from support.waiting import until
 from support.watched import close_after, each, ended, looks, marks, misses, sound, watch
 
 import nbhelper as nbh
-from nbhelper import _gate, _http
+from nbhelper import _gate, _http, _pace
 from nbhelper._gate import Gate
 from nbhelper._http import _POOLS
 from nbhelper.testing import Fault
@@ -529,6 +529,7 @@ def test_a24_probes_of_a_long_outage(monkeypatch, bound):
 def test_a25_half_of_all_requests_lost(mill, monkeypatch, bound):
     """A hundred tasks over a line that tears every other reply off: all end, after four requests each on average."""
     monkeypatch.setattr(_gate, "_PROBE_CAP", 0.1)
+    monkeypatch.setattr(_pace, "BACKOFF_CAP", 0.5)  # the unluckiest one's last pauses would be most of the time
     dice = random.Random(7)
 
     async def flapping(conn, _asked):
