@@ -3,8 +3,9 @@
 Writers are killed by `kill -9`: a thousand at random moments, then one within each change to the disk while a store is
 made, written to, brought to this version, salvaged or moved aside. A store of 20 kB is cut off at every byte, and has a
 bit turned over in every byte, alone and beside the journal of a writer that died. Prints a row for each fact, and ends
-with code 1 when one is not met. In full it takes about a quarter of an hour on one core; `--quick` takes some seconds,
-and is part of the tests. Named facts run alone: `… store_torture.py salvage flips`.
+with code 1 when one is not met. In full it took 25 minutes beside other work on one core, of which the hurt files are
+20, shared by `--jobs 2`; `--quick` takes some seconds, and is part of the tests. Named facts run alone:
+`… store_torture.py salvage flips`.
 """
 
 from __future__ import annotations
