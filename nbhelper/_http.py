@@ -26,6 +26,7 @@ from ._errors import BadInput
 from ._providers.contract import HttpReply, HttpRequest
 from ._session import Connection, is_loopback, is_private, origin_of
 from ._text import clean, without_query
+from ._turns import AT_ONCE
 from ._version import __version__
 from ._wire import Wire
 
@@ -42,7 +43,6 @@ CONNECT_DEADLINE = 10.0
 MOST_REDIRECTS = 3
 _TIMEOUT = {"connect": CONNECT_DEADLINE, "read": None, "write": None, "pool": None}
 _HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": f"nbhelper/{__version__}"}
-_FILES = 16
 _WIDTH = 5
 _POOLS = 4
 """Several small pools for each API: httpx's slows down with its width (about 1,000 requests/s at 4-8 connections, 190
@@ -149,9 +149,9 @@ class Http:
         proxied = not _direct(url) and bool(getproxies())
         if proxied not in self._files:
             if proxied:
-                self._files[proxied] = self._proxied(_FILES, 0)
+                self._files[proxied] = self._proxied(AT_ONCE, 0)
             else:
-                transport = self._transport(_FILES, 0)
+                transport = self._transport(AT_ONCE, 0)
                 pool: Any = transport._pool  # noqa: SLF001  # httpx has no argument for it
                 pool._network_backend = Wire(self.lib)  # noqa: SLF001
                 self._files[proxied] = transport.handle_async_request
