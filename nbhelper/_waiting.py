@@ -49,7 +49,8 @@ def result_of(future: Future[T]) -> T:
 def undisturbed() -> Iterator[None]:
     """Let no further interrupt in for as long as a line takes to write."""
     try:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A function, not SIG_IGN: of an interrupt that is on its way already, Python would complain to stderr then.
+        before = signal.signal(signal.SIGINT, lambda *_: None)
     except ValueError:  # not the main thread, and no interrupt comes to any other
         yield
         return

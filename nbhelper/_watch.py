@@ -292,14 +292,30 @@ class Watch:
             WatchTimeout: The wait is over first.
         """
         limit = checked_seconds(timeout, "timeout")
-        with self._interruptible():
-            self._wait(lambda: self.done, limit)
+        self._wait(lambda: self.done, limit)
         return self._value()
 
     def _value(self) -> History | list[History]:
         return self[0] if self._single else list(self.histories)
 
     def _wait(self, ready: Callable[[], bool], limit: float | None) -> None:
+        """Sleep until something holds; interrupted, say what goes on."""
+        try:
+            self._sleep(ready, limit)
+        except KeyboardInterrupt:
+            # An impatient second interrupt may come anywhere in here, and must not swallow what a person needs now: no
+            # context manager, whose own code it could fall into.
+            said = False
+            while not said:
+                try:
+                    with undisturbed():
+                        print(self._interrupted())  # noqa: T201  # the one line
+                        said = True
+                except KeyboardInterrupt:
+                    pass
+            raise
+
+    def _sleep(self, ready: Callable[[], bool], limit: float | None) -> None:
         """Sleep in short slices until something holds, drawing what the waiting place can draw."""
         from time import monotonic
 
@@ -344,21 +360,15 @@ class Watch:
         finally:
             self._show = None if self.done else show  # once it stands there whole, another wait adds no copy
 
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        try:
-            yield
-        except KeyboardInterrupt:
-            with undisturbed():  # an impatient second interrupt must not swallow what a person needs now
-                going = [e.history.created for e in self._entries.values() if not e.over]
-                unsent = going.count(False)
-                rest = f", {unsent} still to be submitted" if unsent else ""
-                still = f"{_tasks(going.count(True))} still watched{rest}"
-                print(  # noqa: T201  # the one line
-                    f"Interrupted the wait; {still} in the background. w.result() waits again, w.stop() ends the "
-                    f"{'submitting and ' if unsent else ''}watching; the tasks themselves go on and may be billed.",
-                )
-            raise
+    def _interrupted(self) -> str:
+        going = [e.history.created for e in self._entries.values() if not e.over]
+        unsent = going.count(False)
+        rest = f", {unsent} still to be submitted" if unsent else ""
+        return (
+            f"Interrupted the wait; {_tasks(going.count(True))} still watched{rest} in the background. w.result() "
+            f"waits again, w.stop() ends the {'submitting and ' if unsent else ''}watching; the tasks themselves go on "
+            "and may be billed."
+        )
 
     def _late(self, limit: float | None) -> str:
         going = [e.history for e in self._entries.values() if not e.over]
@@ -530,8 +540,7 @@ class Completed:
 
     def __iter__(self) -> Iterator[History]:
         while not self._all():
-            with self._watch._interruptible():  # noqa: SLF001
-                self._watch._wait(self._any, None)  # noqa: SLF001
+            self._watch._wait(self._any, None)  # noqa: SLF001
             while (history := self._next()) is not None:
                 yield history
 

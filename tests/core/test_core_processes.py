@@ -69,6 +69,53 @@ def test_an_interrupted_wait_says_one_line_and_raises(mill, script, wait):
     assert float(lines[1].split()[1]) - sent < 10
 
 
+IMPATIENT = """
+import os, signal, sys, time
+
+for line in sys.stdin:
+    time.sleep(0.003)
+    second = time.perf_counter() + float(line)
+    os.kill(int(sys.argv[1]), signal.SIGINT)
+    while time.perf_counter() < second:
+        pass
+    os.kill(int(sys.argv[1]), signal.SIGINT)
+    print(flush=True)
+"""
+
+
+def test_a_second_interrupt_at_any_moment_keeps_the_line(mill, script):
+    """However soon after the first one another Ctrl-C comes, the one line is there once, and nothing else is said."""
+    mill.job(WORKING, ident="x")
+    code = f"""
+    import contextlib, io, subprocess
+
+    w = nbh.watch('mill:x', block=False, display=False)
+    hand = [sys.executable, "-c", {IMPATIENT!r}, str(os.getpid())]
+    with open("sent", "w") as sent, subprocess.Popen(hand, stdin=subprocess.PIPE, stdout=sent, text=True) as other:
+        for n in range(400):
+            told = io.StringIO()
+            try:
+                with contextlib.redirect_stdout(told):
+                    print(f"{{n}}e-6", file=other.stdin, flush=True)
+                    w.result()
+            except KeyboardInterrupt:
+                pass
+            while os.stat("sent").st_size <= n:  # read again and again: an interrupt may swallow what one read gives
+                try:
+                    time.sleep(0.001)
+                except KeyboardInterrupt:
+                    pass
+            if told.getvalue().count("Interrupted the wait") != 1:
+                print(n, repr(told.getvalue()))
+        other.stdin.close()
+    print("over")
+    """
+    process = script(code)
+    out, err = process.communicate(timeout=60)
+
+    assert (out, err, process.returncode) == ("over\n", "", 0)
+
+
 ENDS = {
     "while looking": ({"state": "working"}, "w = nbh.watch('mill:x', block=False, display=False)"),
     "while saving": ({"state": "done", "files": []}, "w = nbh.watch('mill:x', block=False, display=False)"),
