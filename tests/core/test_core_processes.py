@@ -100,9 +100,12 @@ def test_a_second_interrupt_at_any_moment_keeps_the_line(mill, script):
                     w.result()
             except KeyboardInterrupt:
                 pass
-            while os.stat("sent").st_size <= n:  # read again and again: an interrupt may swallow what one read gives
+            both = False
+            while not both:
                 try:
-                    time.sleep(0.001)
+                    while os.stat("sent").st_size <= n:
+                        time.sleep(0.001)
+                    both = True
                 except KeyboardInterrupt:
                     pass
             if told.getvalue().count("Interrupted the wait") != 1:
