@@ -132,6 +132,8 @@ class Rows:
         self, db: sqlite3.Connection, uid: str, events: Sequence[Event], links: Mapping[str, str], summary: History
     ) -> bool:
         """Keep observations, and the live links that came with them; whether the rows have these events' numbers."""
+        if not links and self._goes_on(db, uid, events, summary):
+            return True
         row = self._same_task(db, uid) or self.task(db, uid)
         if row is None:
             # The file was deleted or moved aside under a running watch: all that is known goes into the new one.
@@ -145,6 +147,28 @@ class Rows:
         together = bool(summary.events) and last == summary.events[-1].seq
         self.sum_up(db, row, summary if together else self.load(db, row))
         return together
+
+    def _goes_on(self, db: sqlite3.Connection, uid: str, events: Sequence[Event], history: History) -> bool:
+        """Keep one more look at a task that goes on, which nearly all are; False, with nothing written, for any other.
+
+        The summary that this process wrote last stands in the file still: so nobody else has written, and the file is
+        the same one. Neither has to be asked for then.
+        """
+        known, task = self._sums.get(uid), self._tasks.get(uid)
+        if known is None or task is None or len(events) != 1 or known.seq + 1 != events[0].seq:
+            return False
+        if history.events[-1] is not events[0] or not known.stands(task[1], history):
+            return False
+        new = known.moved(history)
+        if not new.amend(db, known):
+            return False
+        row = (uid, events[0].seq, *self._written(db, uid, events[0]))
+        try:
+            db.execute(_EVENT, (*row, row_digest(*row)))
+        except sqlite3.IntegrityError:  # a row that damage had hidden
+            return False
+        self._sums[uid] = new
+        return True
 
     def history(self, db: sqlite3.Connection, uid: str) -> History | None:
         """The history of a row; None where there is no row that can be trusted."""
@@ -198,18 +222,22 @@ class Rows:
         found = db.execute(_LAST, (uid,)).fetchone()
         last: int = found[0] if found else 0
         for event in events:
-            written, reply, at = encode(event.seen, self.folder), None, iso(event.at)
-            if written.raw is not None:
-                reply = row_digest(uid, written.raw)
-                db.execute(_REPLY, (uid, written.raw, reply))
-            known = (uid, at, written.body, reply)
-            if event.seq <= last and db.execute(_SAME, known).fetchone():
+            at, kind, body, reply = self._written(db, uid, event)
+            if event.seq <= last and db.execute(_SAME, (uid, at, body, reply)).fetchone():
                 continue
             last = max(last + 1, event.seq)
-            put(db, "events", EVENT, (uid, last, at, written.kind, written.body, reply))
+            put(db, "events", EVENT, (uid, last, at, kind, body, reply))
             if isinstance(event.seen, Saved):
                 db.execute("DELETE FROM links WHERE uid = ? AND name = ?", (uid, storable(event.seen.name)))
         return last
+
+    def _written(self, db: sqlite3.Connection, uid: str, event: Event) -> tuple[Any, ...]:
+        """An event's time, kind, body and reply as they are kept; the reply itself is in its table then."""
+        written, reply = encode(event.seen, self.folder), None
+        if written.raw is not None:
+            reply = row_digest(uid, written.raw)
+            db.execute(_REPLY, (uid, written.raw, reply))
+        return iso(event.at), written.kind, written.body, reply
 
     def mark(self, db: sqlite3.Connection, uid: str, mark: Mark, at: datetime | None) -> None:
         """Add a mark of ours to a history."""
@@ -220,15 +248,15 @@ class Rows:
 
     def sum_up(self, db: sqlite3.Connection, row: Row, history: History) -> None:
         """Write the summary of a history."""
-        known, source = self._sums.pop(history.uid, None), _source_of(row, history)
-        if known is not None and known.source == source and known.stands(history):
+        known = self._sums.pop(history.uid, None)
+        if known is not None and known.stands(row, history):
             new = known.moved(history)
         else:
             body = self.body(row, history)
             begun = body["submitted_at"] or body["first_seen_at"] or iso(_time_of(history.uid))
             # What was asked hardly ever changes, and may be long: its text is taken as it stands in the task's own row.
             texts = {"extra": row["extra"]} | ({"params": row["params"]} if row["params"] != "{}" else {})
-            new, known = _Sum(source, summary(body, begun, texts), history.facts.skew_s), None
+            new, known = _Sum(_source_of(row, history), summary(body, begun, texts), history.facts.skew_s), None
         if known is None or not new.amend(db, known):
             put(db, "summaries", SUMMARY, new.values)
         if history.outcome is None:
@@ -294,8 +322,16 @@ class _Sum:
         self.skew = skew
         self.digest = row_digest(*values)
 
-    def stands(self, history: History) -> bool:
-        """Whether only what each look moves has to be written anew, given that the source is the same."""
+    @property
+    def seq(self) -> int:
+        """The number of the last event."""
+        seq: int = self.values[_PLACES[0]]
+        return seq
+
+    def stands(self, row: Row, history: History) -> bool:
+        """Whether only what each look moves has to be written anew."""
+        if self.source != _source_of(row, history):
+            return False
         # Of a task without an outcome, the time in the queue is the one duration that two clocks may take part in.
         skewed = self.values[_QUEUE] is not None and self.skew != history.facts.skew_s
         return history.outcome is None and not skewed
@@ -316,6 +352,7 @@ class _Sum:
         return db.execute(_AMEND, (*moved, self.digest, self.values[0], old.digest)).rowcount == 1
 
 
+_EVENT = f"INSERT INTO events ({', '.join(EVENT)}, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _REPLY = "INSERT OR IGNORE INTO replies (uid, body, digest) VALUES (?, ?, ?)"
 _SAME = "SELECT 1 FROM events WHERE uid = ? AND at = ? AND body = ? AND reply IS ?"
 _AMEND = f"UPDATE summaries SET {' = ?, '.join(_MOVED)} = ?, digest = ? WHERE uid = ? AND digest = ?"  # noqa: S608
