@@ -6,6 +6,7 @@ import operator
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,38 @@ _NOTES = TASK[5:]
 """What a later call may fill in where the first one said nothing."""
 EVENT = ("uid", "seq", "at", "kind", "body", "reply")
 LINK = ("uid", "name", "url")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Append:
+    """Observations that are to be kept: a piece of work for the thread that writes.
+
+    Attributes:
+        rows: Where.
+        uid: Whose.
+        events: What is new.
+        links: Live links of outputs by name.
+        history: With `events`.
+        also: Done first; what it raises keeps the observations out. While a task goes on and nobody else has written of
+            it, it is left out.
+    """
+
+    rows: Rows
+    uid: str
+    events: Sequence[Event]
+    links: Mapping[str, str]
+    history: History
+    also: Callable[[sqlite3.Connection], None] | None
+
+    def __call__(self, db: sqlite3.Connection) -> bool:
+        if self.also is not None:
+            self.also(db)
+        return self.rows.append(db, self)
+
+    @property
+    def together(self) -> Callable[[sqlite3.Connection, Sequence[Append]], list[bool | None]]:
+        """What does several at once, as far as that can be."""
+        return self.rows.go_on
 
 
 class Rows:
@@ -128,12 +161,9 @@ class Rows:
         self.sum_up(db, row, history)
         return history
 
-    def append(
-        self, db: sqlite3.Connection, uid: str, events: Sequence[Event], links: Mapping[str, str], summary: History
-    ) -> bool:
+    def append(self, db: sqlite3.Connection, new: Append) -> bool:
         """Keep observations, and the live links that came with them; whether the rows have these events' numbers."""
-        if not links and self._goes_on(db, uid, events, summary):
-            return True
+        uid, events, summary = new.uid, new.events, new.history
         row = self._same_task(db, uid) or self.task(db, uid)
         if row is None:
             # The file was deleted or moved aside under a running watch: all that is known goes into the new one.
@@ -141,34 +171,54 @@ class Rows:
             own = (uid, task.provider, summary.origin, task.id, dumps(dict(task.extra)))
             put(db, "tasks", TASK, (*own, *notes_of(task)))
             row = self.must(db, uid)
-        for name, url in links.items():
+        for name, url in new.links.items():
             put(db, "links", LINK, (uid, storable(name), storable(url)))
         last = self.put_events(db, uid, events)
         together = bool(summary.events) and last == summary.events[-1].seq
         self.sum_up(db, row, summary if together else self.load(db, row))
         return together
 
-    def _goes_on(self, db: sqlite3.Connection, uid: str, events: Sequence[Event], history: History) -> bool:
-        """Keep one more look at a task that goes on, which nearly all are; False, with nothing written, for any other.
+    def go_on(self, db: sqlite3.Connection, looks: Sequence[Append]) -> list[bool | None]:
+        """Keep one more look each at tasks that go on, which nearly all are; None for those that `append` has to do.
 
-        The summary that this process wrote last stands in the file still: so nobody else has written, and the file is
-        the same one. Neither has to be asked for then.
+        Of each the summary that this process wrote last stands in the file still: so nobody else has written, looks at
+        it or has taken the file away, and nothing of that has to be asked for.
         """
-        known, task = self._sums.get(uid), self._tasks.get(uid)
-        if known is None or task is None or len(events) != 1 or known.seq + 1 != events[0].seq:
-            return False
-        if history.events[-1] is not events[0] or not known.stands(task[1], history):
-            return False
-        new = known.moved(history)
-        if not new.amend(db, known):
-            return False
-        row = (uid, events[0].seq, *self._written(db, uid, events[0]))
+        done: list[bool | None] = []
+        moved, replies, events = [], [], []
+        other: set[str] = set()
+        for look in looks:
+            known = None if look.uid in other else self._known(look)
+            done.append(None if known is None else True)
+            if known is None:
+                other.add(look.uid)
+                continue
+            self._sums[look.uid] = new = known.moved(look.history)
+            moved.append(new.since(known))
+            event, reply = self._written(look.uid, look.events[0])
+            row = (look.uid, new.seq, *event)
+            events.append((*row, row_digest(*row)))
+            replies += [reply] if reply else []
         try:
-            db.execute(_EVENT, (*row, row_digest(*row)))
-        except sqlite3.IntegrityError:  # a row that damage had hidden
-            return False
-        self._sums[uid] = new
-        return True
+            if db.executemany(_AMEND, moved).rowcount in {len(moved), -1}:
+                db.executemany(_REPLY, replies)
+                db.executemany(_EVENT, events)
+                return done
+        except sqlite3.IntegrityError:  # there is a row which damage had hidden
+            pass
+        for look in looks:  # what was written of these is found, or written over
+            self._sums.pop(look.uid, None)
+        return [None] * len(looks)
+
+    def _known(self, look: Append) -> _Sum | None:
+        """The summary that was written last, where only what each look moves has to be written anew."""
+        known, task = self._sums.get(look.uid), self._tasks.get(look.uid)
+        if known is None or task is None or look.links or len(look.events) != 1:
+            return None
+        (event,) = look.events
+        if known.seq + 1 != event.seq or event is not look.history.events[-1]:
+            return None
+        return known if known.stands(task[1], look.history) else None
 
     def history(self, db: sqlite3.Connection, uid: str) -> History | None:
         """The history of a row; None where there is no row that can be trusted."""
@@ -222,22 +272,25 @@ class Rows:
         found = db.execute(_LAST, (uid,)).fetchone()
         last: int = found[0] if found else 0
         for event in events:
-            at, kind, body, reply = self._written(db, uid, event)
+            written, raw = self._written(uid, event)
+            if raw is not None:
+                db.execute(_REPLY, raw)
+            at, _, body, reply = written
             if event.seq <= last and db.execute(_SAME, (uid, at, body, reply)).fetchone():
                 continue
             last = max(last + 1, event.seq)
-            put(db, "events", EVENT, (uid, last, at, kind, body, reply))
+            put(db, "events", EVENT, (uid, last, *written))
             if isinstance(event.seen, Saved):
                 db.execute("DELETE FROM links WHERE uid = ? AND name = ?", (uid, storable(event.seen.name)))
         return last
 
-    def _written(self, db: sqlite3.Connection, uid: str, event: Event) -> tuple[Any, ...]:
-        """An event's time, kind, body and reply as they are kept; the reply itself is in its table then."""
+    def _written(self, uid: str, event: Event) -> tuple[tuple[Any, ...], tuple[str, str, str] | None]:
+        """An event's time, kind, body and the digest of its reply as they are kept, and the row of that reply."""
         written, reply = encode(event.seen, self.folder), None
         if written.raw is not None:
             reply = row_digest(uid, written.raw)
-            db.execute(_REPLY, (uid, written.raw, reply))
-        return iso(event.at), written.kind, written.body, reply
+        row = (iso(event.at), written.kind, written.body, reply)
+        return row, None if written.raw is None or reply is None else (uid, written.raw, reply)
 
     def mark(self, db: sqlite3.Connection, uid: str, mark: Mark, at: datetime | None) -> None:
         """Add a mark of ours to a history."""
@@ -257,7 +310,7 @@ class Rows:
             # What was asked hardly ever changes, and may be long: its text is taken as it stands in the task's own row.
             texts = {"extra": row["extra"]} | ({"params": row["params"]} if row["params"] != "{}" else {})
             new, known = _Sum(_source_of(row, history), summary(body, begun, texts), history.facts.skew_s), None
-        if known is None or not new.amend(db, known):
+        if known is None or db.execute(_AMEND, new.since(known)).rowcount != 1:
             put(db, "summaries", SUMMARY, new.values)
         if history.outcome is None:
             if len(self._sums) > 4000:
@@ -346,10 +399,9 @@ class _Sum:
             values[place] = value
         return _Sum(self.source, values, facts.skew_s)
 
-    def amend(self, db: sqlite3.Connection, old: _Sum) -> bool:
-        """Write what has moved since `old`; False where the row is not the one that was written then."""
-        moved = [self.values[place] for place in _PLACES]
-        return db.execute(_AMEND, (*moved, self.digest, self.values[0], old.digest)).rowcount == 1
+    def since(self, old: _Sum) -> tuple[Any, ...]:
+        """The values of `_AMEND`, which writes what has moved since `old`, where that is still what stands there."""
+        return *(self.values[place] for place in _PLACES), self.digest, self.values[0], old.digest
 
 
 _EVENT = f"INSERT INTO events ({', '.join(EVENT)}, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608

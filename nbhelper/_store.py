@@ -28,7 +28,7 @@ from ._filter import EVERYTHING, Filter
 from ._history import History
 from ._price_list import PRICES
 from ._prices import Price, as_row, from_row, place_of
-from ._rows import Row, Rows, notes_of, uid_of
+from ._rows import Append, Row, Rows, notes_of, uid_of
 from ._schema import lasting_salt, put, salt_of
 from ._text import clean, storable
 from ._values import NO_ID, Event, Task
@@ -147,18 +147,14 @@ class Store:
             events: What is new.
             links: Live links of outputs by name; each is dropped when its output is saved or given up.
             summary: The history including `events`.
-            also: Done first, in the same transaction; what it raises keeps the observations out.
+            also: Done first, in the same transaction; what it raises keeps the observations out. It is left out for a
+                look at a task that goes on and that nobody else has written of since the last one.
 
         Returns:
             Whether the rows have the numbers of `events`; if not, another process has written too: load it again.
         """
-
-        def work(db: sqlite3.Connection) -> bool:
-            if also is not None:
-                also(db)
-            return self._rows.append(db, uid, events, links or {}, summary)
-
-        return self._writer.put(work, patient=True)
+        new = Append(self._rows, uid, events, links or {}, summary, also)
+        return self._writer.put(new, patient=True)
 
     def write(self, work: Work[T]) -> Future[T]:
         """Have something done inside the next transaction."""

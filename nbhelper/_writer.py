@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from itertools import groupby, repeat
 from typing import Any, TypeVar
 
 from ._database import LEAKED, WAIT, Database, begin, explain, is_damage, nap
@@ -104,7 +105,7 @@ class Writer:
         try:
             db, crowded = self._begun()
             try:
-                done, failed = [(future, work(db)) for work, future in batch], list[tuple[Future[Any], Exception]]()
+                done, failed = _do(db, batch), list[tuple[Future[Any], Exception]]()
             except Exception:
                 if not db.in_transaction:  # a full disk takes the whole transaction back, not only this item
                     raise
@@ -175,3 +176,13 @@ class Writer:
         if self._db is not None:
             self._db.close()  # takes an unfinished transaction back
             self._db = None
+
+
+def _do(db: sqlite3.Connection, batch: list[tuple[Work[Any], Future[Any]]]) -> list[tuple[Future[Any], Any]]:
+    """Do each piece of work; those in a row that can be done together are, as far as that goes."""
+    done = []
+    for together, items in groupby(batch, lambda item: getattr(item[0], "together", None)):
+        run = list(items)
+        found = together(db, [work for work, _ in run]) if together else repeat(None)
+        done += [(future, work(db) if got is None else got) for (work, future), got in zip(run, found, strict=False)]
+    return done

@@ -29,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -250,6 +250,10 @@ def recorder(commits: list[Commit]) -> type[sqlite3.Connection]:
                 commits[-1].taken = time.perf_counter() - commits[-1].at
                 commits[-1].cpu = time.thread_time() - commits[-1].cpu
             return done
+
+        def executemany(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> sqlite3.Cursor:  # type: ignore[override]
+            commits[-1].rows += [(sql, values) for values in rows]
+            return super().executemany(sql, rows)
 
     return Recorder
 

@@ -28,6 +28,7 @@ from nbhelper._values import (
     TaskError,
 )
 
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ORIGIN = "https://api.example"
 LINK = "https://cdn.example/a.png?signature=SECRET"
 DONE = Snapshot(
@@ -523,6 +524,66 @@ def test_many_writes_share_few_transactions(store):
     assert len({history.uid for history in histories}) == 500
     assert sum(commits) == 500
     assert len(commits) < 100
+
+
+def looked_at(store, count=3):
+    """Tasks that go on: each has been looked at twice."""
+    return [
+        kept(store, opened(store, f"t{n}"), *[Snapshot(state=State.RUNNING, progress=0.1 * k) for k in (1, 2)])
+        for n in range(count)
+    ]
+
+
+def looked_again(store, histories):
+    """One more look at each, in one transaction; whether each has its number, and the histories with it."""
+    seen = Snapshot(state=State.RUNNING, progress=0.3)
+    longer = [history.add(seen, NOON + timedelta(minutes=len(history.events))) for history in histories]
+    futures = [store.append(history.uid, history.events[-1:], summary=history) for history in longer]
+    store.write(lambda _: None)
+    return [future.result() for future in futures], longer
+
+
+def test_looks_at_tasks_that_go_on_ask_the_file_nothing(store):
+    """One more look at each of many tasks takes three statements for each, none of which reads."""
+    histories = looked_at(store)
+    _, histories = looked_again(store, histories)  # from here on what was written last is known
+    said = []
+    store.write(lambda db: db.set_trace_callback(said.append)).result()
+    _, histories = looked_again(store, histories)
+    store.write(lambda db: db.set_trace_callback(None)).result()
+
+    words = [text.split()[0] for text in said if not text.startswith(("BEGIN", "COMMIT", "PRAGMA"))]
+    assert set(words) == {"UPDATE", "INSERT"}
+    assert words.count("UPDATE") == 3
+    assert store.rows() == [row_of(history, store.folder) for history in histories]
+    assert [store.load(history.uid).events for history in histories] == [history.events for history in histories]
+
+
+OTHERS = {
+    "looked": lambda other, history: kept(other, history, Miss(kind=MissKind.NETWORK)),
+    "hid its look": lambda other, history: other.write(
+        lambda db: db.execute(
+            "INSERT INTO events (uid, seq, at, kind, body, digest) VALUES (?, ?, '', '', '', '')",
+            (history.uid, history.events[-1].seq + 1),
+        )
+    ).result(),
+}
+
+
+@pytest.mark.parametrize("did", OTHERS.values(), ids=OTHERS)
+def test_a_look_that_met_another_process_costs_the_others_nothing(store, did):
+    """Of looks that are written together, the one whose number is taken gets the next free one; all are kept."""
+    _, histories = looked_again(store, looked_at(store))
+    other = Store(store.folder)
+    did(other, histories[1])
+    other.close()
+    numbered, longer = looked_again(store, histories)
+
+    kept_numbers = [[event.seq for event in store.load(history.uid).events] for history in longer]
+    assert numbered == [True, False, True]
+    assert kept_numbers[0] == kept_numbers[2] == [1, 2, 3, 4]
+    assert kept_numbers[1][-1] == 5
+    assert [row["polls"] for row in store.rows()][::2] == [4, 4]
 
 
 def test_one_failing_write_loses_no_other(store):

@@ -18,7 +18,7 @@ from nbhelper._creates import Create
 from nbhelper._filter import EVERYTHING
 from nbhelper._prices import Price
 from nbhelper._resume import pending_rows
-from nbhelper._rows import EVENT, Rows, notes_of
+from nbhelper._rows import EVENT, Append, Rows, notes_of
 from nbhelper._store import Store
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, Snapshot, State, TaskError
 
@@ -147,7 +147,7 @@ def _cut_off(path: Path) -> tuple[bytes, bytes]:
             history = rows.open(db, task, ORIGIN, notes_of(task))
             miss = Miss(kind=MissKind.GARBLED, message="no JSON", excerpt="y" * 400 * number)
             history = history.add(miss, NOON + timedelta(minutes=1))
-            rows.append(db, history.uid, history.events[-1:], {}, history)
+            Append(rows, history.uid, history.events[-1:], {}, history, None)(db)
         torn, journal = path.read_bytes(), path.with_name("history.db-journal").read_bytes()
         db.execute("COMMIT")
     return torn, journal
