@@ -6,9 +6,8 @@ reading `state` or `outcome` costs the same for three events and for three thous
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -209,12 +208,6 @@ class History:
 
     def add(self, seen: Seen, at: datetime) -> History:
         """The history with one more observation; this one stays as it is."""
-        latest = self.facts.latest
-        if isinstance(seen, Snapshot) and latest is not None:
-            # What two replies have in common is kept once.
-            raw, params = _shared(seen.raw, latest.raw), _shared(seen.params, latest.params)
-            if raw is not seen.raw or params is not seen.params:
-                seen = replace(seen, raw=raw, params=params)
         event = Event(self.events[-1].seq + 1 if self.events else 1, at, seen)
         return History(self.task, (*self.events, event), self.origin, self.uid, self.facts.step(at, seen))
 
@@ -333,25 +326,6 @@ class History:
         from ._card_line import history_line
 
         return history_line(self)
-
-
-def _shared(new: Any, old: Any) -> Any:
-    """An equal value that holds as much of the old one as possible; 1, 1.0 and true are not equal in JSON."""
-    if type(new) is not type(old):
-        return new
-    if isinstance(new, dict):
-        if new.keys() != old.keys():
-            return new
-        made = {key: new[key] if new[key] is value else _shared(new[key], value) for key, value in old.items()}
-        if all(map(operator.is_, made.values(), old.values())):
-            return old
-        return new if all(map(operator.is_, map(new.get, made), made.values())) else made
-    if isinstance(new, list):
-        if len(new) != len(old):
-            return new
-        items = [_shared(*pair) for pair in zip(new, old, strict=True)]
-        return old if all(a is b for a, b in zip(items, old, strict=True)) else items
-    return old if new == old else new
 
 
 def verdict(history: History, now: datetime, *, confirm: frozenset[str] = frozenset()) -> Mark | None:

@@ -36,20 +36,30 @@ _OPTIONS = jmespath.Options(custom_functions=_Functions())
 
 
 class _Keys:
-    """A path of plain keys, or the first of several that leads to something: most are such, and cost a tenth so."""
+    """A path of plain keys: most are such, and cost a tenth so."""
 
     def __init__(self, path: str) -> None:
-        self._paths = tuple(tuple(way.strip().split(".")) for way in path.split("||"))
+        self._keys = tuple(path.strip().split("."))
+
+    def search(self, body: Any, _: object) -> Any:
+        try:
+            for key in self._keys:
+                body = body.get(key)
+        except AttributeError:  # no mapping stands there
+            return None
+        return body
+
+
+class _First:
+    """The first of several paths of plain keys that leads to something."""
+
+    def __init__(self, path: str) -> None:
+        self._paths = tuple(map(_Keys, path.split("||")))
 
     def search(self, body: Any, _: object) -> Any:
         found = None
         for path in self._paths:
-            found = body
-            for key in path:
-                if not isinstance(found, dict):
-                    found = None
-                    break
-                found = found.get(key)
+            found = path.search(body, None)
             if not (found is None or found is False or found in ("", [], {})):
                 break
         return found
@@ -65,7 +75,7 @@ def compiled(path: str) -> Any:
     if not path:
         return None
     if _PLAIN.fullmatch(path):
-        return _Keys(path)
+        return _First(path) if "||" in path else _Keys(path)
     try:
         return jmespath.compile(path)
     except jmespath.exceptions.JMESPathError as error:

@@ -430,7 +430,7 @@ def test_a_damaged_salt_is_made_anew(tmp_path, sql):
 def test_a_damaged_reply_costs_only_itself(tmp_path):
     """A raw reply that is not as it was written is missing; what was read from it stands."""
     store = Store(tmp_path / FOLDER)
-    history = opened(store).add(Snapshot(state=State.RUNNING, raw={"a": 1}), history_time(0))
+    history = opened(store).add(Snapshot(state=State.RUNNING, reply='{"a":1}'), history_time(0))
     store.append(history.uid, history.events, summary=history).result()
     changed(tmp_path / FOLDER, "UPDATE replies SET body = '{\"a\":2}'")
 
