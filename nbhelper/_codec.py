@@ -48,7 +48,12 @@ from ._values import (
 
 def iso(at: datetime) -> str:
     """A time as text of one width, so that texts sort as the times do."""
-    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="microseconds")
+    return _utc_text(at if at.tzinfo is UTC else at.astimezone(UTC))
+
+
+@functools.lru_cache(maxsize=1024)  # a server's times stand in each of its replies
+def _utc_text(at: datetime) -> str:
+    return at.isoformat(timespec="microseconds")
 
 
 def moment(text: Any) -> datetime | None:

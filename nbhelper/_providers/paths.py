@@ -15,6 +15,18 @@ from .strict_json import NotJson, loads
 _NESTED = (dict, list)
 _KEYS = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
 _PLAIN = re.compile(rf"{_KEYS}(?:\s*\|\|\s*{_KEYS})*")
+_INSIDE = re.compile(rf"from_json\(({_KEYS})\)")
+
+
+def _from_json(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text  # some servers send the object itself where the docs promise a string
+    try:
+        value = loads(text.encode("utf-8", "surrogatepass"))
+        # Twice encoded now and then.
+        return loads(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else value
+    except NotJson:
+        return None
 
 
 class _Functions(jmespath.functions.Functions):
@@ -22,14 +34,7 @@ class _Functions(jmespath.functions.Functions):
 
     @jmespath.functions.signature({"types": []})
     def _func_from_json(self, text: Any) -> Any:
-        if not isinstance(text, str):
-            return text  # some servers send the object itself where the docs promise a string
-        try:
-            value = loads(text.encode("utf-8", "surrogatepass"))
-            # Twice encoded now and then.
-            return loads(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else value
-        except NotJson:
-            return None
+        return _from_json(text)
 
 
 _OPTIONS = jmespath.Options(custom_functions=_Functions())
@@ -48,6 +53,16 @@ class _Keys:
         except AttributeError:  # no mapping stands there
             return None
         return body
+
+
+class _Inside:
+    """JSON in the text at a path of plain keys."""
+
+    def __init__(self, path: str) -> None:
+        self._keys = _Keys(path)
+
+    def search(self, body: Any, _: object) -> Any:
+        return _from_json(self._keys.search(body, None))
 
 
 class _First:
@@ -76,6 +91,8 @@ def compiled(path: str) -> Any:
         return None
     if _PLAIN.fullmatch(path):
         return _First(path) if "||" in path else _Keys(path)
+    if inside := _INSIDE.fullmatch(path):
+        return _Inside(inside[1])
     try:
         return jmespath.compile(path)
     except jmespath.exceptions.JMESPathError as error:

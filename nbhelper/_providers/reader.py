@@ -244,7 +244,7 @@ class _Reading:
             created_at=_one(created, before.created_at),
             started_at=_one(started, before.started_at),
             finished_at=finished,
-            resolution_s=max((r for r in (resolution_a, resolution_b, resolution_c) if r), default=None),
+            resolution_s=max(filter(None, (resolution_a, resolution_b, resolution_c)), default=None),
             replied_at=self.replied_at,
             model=_one(showable(as_text(find(provider.model, body)) or "", secrets, 120) or None, before.model),
             trace=self._trace(body),
@@ -267,6 +267,7 @@ def _params(new: Any, old: Mapping[str, Any]) -> Mapping[str, Any]:
         return NOTHING
     if new != old:
         return new
-    kinds, before = (list(map(type, given.values())) for given in (new, old))
+    kinds = [*map(type, new.values())]
     flat = dict not in kinds and list not in kinds
-    return old if kinds == before and (flat or dumps(new) == dumps(dict(old))) else new
+    same = kinds == [*map(type, old.values())] and (flat or dumps(new) == dumps(dict(old)))
+    return old if same else new
