@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from .._json import dumps
+from .._json import JsonText, dumps
 from .._text import clean
 from .._values import NOTHING, Miss, MissKind, Snapshot, State, TaskError
 from .contract import Endpoint, HttpReply, Provider
@@ -173,19 +173,19 @@ class _Reading:
         """What the reply says of one task."""
         provider, reply, secrets = self.provider, self.reply, self.secrets
         kept, text = keepable(body, secrets)
-        if last is not None and text == last.reply:
-            text = last.reply  # in memory once
-            if reply.status == 200 and not (last.state.final or last.outputs):
-                return replace(last, replied_at=self.replied_at, trace=self._trace(body))
+        before = last.reply if last is not None else None
+        told = before.after(text) if before is not None else JsonText(text)
+        if last is not None and told is before and reply.status == 200 and not (last.state.final or last.outputs):
+            return replace(last, replied_at=self.replied_at, trace=self._trace(body))
         trouble = trouble_of(provider, reply, body, secrets)
         if isinstance(trouble, Miss):
             return trouble
-        told = as_word(find(provider.reply_id, body))
-        if ident is not None and told and told != ident:
-            return self.miss(f"the reply is about another task ({clean(told, 60)})")
+        named = as_word(find(provider.reply_id, body))
+        if ident is not None and named and named != ident:
+            return self.miss(f"the reply is about another task ({clean(named, 60)})")
         said = states_said(provider, body)
         if trouble is None:
-            return self._task(body, kept, text, said, last)
+            return self._task(body, kept, told, said, last)
 
         # A code ended the task. A state word beside it must not say otherwise; under an HTTP error, a word that is not
         # final may be a default that nobody set.
@@ -194,14 +194,16 @@ class _Reading:
             shown = " and ".join(f'"{clean(w, 30)}"' for w in (trouble.word, *said.values()))
             return self.miss(f"the reply contradicts itself: {shown}")
         if set(said) == {trouble.state}:
-            task = self._task(body, kept, text, said, last)
+            task = self._task(body, kept, told, said, last)
             return replace(task, error=task.error or trouble.error) if isinstance(task, Snapshot) else task
         return trouble
 
     def _trace(self, body: Any) -> str | None:
         return self.trace or trace_of(self.provider, self.reply, body, self.secrets)
 
-    def _task(self, body: Any, kept: Any, text: str, said: dict[State, str], last: Snapshot | None) -> Snapshot | Miss:
+    def _task(
+        self, body: Any, kept: Any, told: JsonText, said: dict[State, str], last: Snapshot | None
+    ) -> Snapshot | Miss:
         provider, secrets = self.provider, self.secrets
         if not said or UNREADABLE in said.values():
             keys = ", ".join(clean(k, 24) for k in list(body)[:8]) or "none"
@@ -249,7 +251,7 @@ class _Reading:
             model=_one(showable(as_text(find(provider.model, body)) or "", secrets, 120) or None, before.model),
             trace=self._trace(body),
             params=_params(find(provider.params, kept), before.params),
-            reply=text,
+            reply=told,
         )
 
 
