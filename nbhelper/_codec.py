@@ -23,7 +23,8 @@ from typing import Any
 
 from ._errors import BadInput
 from ._history import History
-from ._text import clean, redact, storable
+from ._json import JsonText, dumps, writer
+from ._text import clean, harmless, redact, storable
 from ._timing import TIMES, timing
 from ._values import (
     NO_ID,
@@ -47,7 +48,12 @@ from ._values import (
 
 def iso(at: datetime) -> str:
     """A time as text of one width, so that texts sort as the times do."""
-    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="microseconds")
+    return _utc_text(at if at.tzinfo is UTC else at.astimezone(UTC))
+
+
+@functools.lru_cache(maxsize=1024)  # a server's times stand in each of its replies
+def _utc_text(at: datetime) -> str:
+    return at.isoformat(timespec="microseconds")
 
 
 def moment(text: Any) -> datetime | None:
@@ -91,34 +97,6 @@ def instant(value: Any, now: datetime, name: str) -> str | None:
     raise BadInput(f'{name} takes a time, ISO text such as "2026-11-21T14:00", or an age such as "2h", not {shown}.')
 
 
-def _writer(encoder: json.JSONEncoder) -> Callable[[Any], str]:
-    """`encoder.encode`, which makes a new machine for each value: that takes several times what a short one does."""
-    try:
-        machine = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
-            None, encoder.default, json.encoder.encode_basestring, None,
-            encoder.key_separator, encoder.item_separator, encoder.sort_keys, encoder.skipkeys, encoder.allow_nan,
-        )  # fmt: skip
-        machine(None, 0)
-    except (AttributeError, TypeError):  # another Python may do without
-        return encoder.encode
-    return lambda value: "".join(machine(value, 0))
-
-
-dumps = _writer(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False))
-"""JSON as it is stored: short, readable, and refused where it would not be JSON."""
-
-
-_decode = json.JSONDecoder().decode
-
-
-def loads(text: Any) -> Any:
-    """The value of a stored JSON text; None for what is none, so that one bad row does not hide the others."""
-    try:
-        return _decode(text)
-    except (TypeError, ValueError, RecursionError):
-        return None
-
-
 def plain(value: Any) -> Any:
     """Whatever was asked, as JSON: bytes as digest and size, links without queries, other objects as their text."""
 
@@ -138,23 +116,16 @@ def plain(value: Any) -> Any:
     return redact(walk(value))
 
 
-_LONG = re.compile(r"[0-9]{19}")
-
-
 def stored(value: Any) -> str:
     """The JSON text of `plain(value)`; nearly always that of the value itself, which need not be walked then."""
     try:
         text = dumps(value)
     except (TypeError, ValueError, RecursionError):  # bytes, times and the like; no finite number
         return dumps(plain(value))
-    plainly = text.isascii() or not _SURROGATE.search(text)
-    if plainly and not ("//" in text or "\\/" in text or "\\u0000" in text or _LONG.search(text)):
-        return text
-    return dumps(plain(value))
+    return text if harmless(text) else dumps(plain(value))
 
 
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-_row_text = _writer(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr, check_circular=False))
+_row_text = writer(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr, check_circular=False))
 
 
 def row_digest(*values: object) -> str:
@@ -204,8 +175,8 @@ def encode(seen: Seen, folder: Path) -> Written:
     body = {"seen": kind, **_fields(seen)}
     if isinstance(seen, Saved) and seen.file:
         body["file"] = kept_path(seen.file, folder)
-    raw = seen.raw if isinstance(seen, Snapshot) else None
-    return Written(kind, stored(body), None if raw is None else stored(raw))
+    reply = seen.reply if isinstance(seen, Snapshot) else None
+    return Written(kind, stored(body), None if reply is None else str(reply))
 
 
 def decode(body: Any, folder: Path) -> Seen | None:
@@ -248,8 +219,8 @@ _SCALARS = (str, int, float)
 
 @functools.cache
 def _layout(cls: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], tuple[Any, ...]]:
-    """The names of a record's fields but for `raw`, what reads them all, and their defaults."""
-    kept = [f for f in fields(cls) if f.name != "raw"]
+    """The names of a record's fields but for `reply`, what reads them all, and their defaults."""
+    kept = [f for f in fields(cls) if f.name != "reply"]
     names = tuple(f.name for f in kept)
     defaults = tuple(f.default_factory() if f.default_factory is not MISSING else f.default for f in kept)
     return names, operator.attrgetter(*names), defaults
@@ -307,15 +278,15 @@ def _params(value: Any) -> Mapping[str, Any] | None:
     return MappingProxyType(value) if isinstance(value, dict) else None
 
 
+def _reply(value: Any) -> JsonText | None:
+    return value if isinstance(value, JsonText) else None
+
+
 def _outputs(value: Any) -> tuple[Output, ...] | None:
     if not isinstance(value, list):
         return None
     found = (_read(Output, _OUTPUT, item) for item in value if isinstance(item, dict))
     return tuple(output for output in found if output is not None)
-
-
-def _anything(value: Any) -> Any:
-    return value
 
 
 _SIZE: dict[str, _Reader] = {"kind": _text, "width": _integer, "height": _integer}
@@ -332,7 +303,7 @@ _SHAPE: dict[str, tuple[type[Any], dict[str, _Reader]]] = {
             "outputs": _outputs,
             "error": _error,
             "params": _params,
-            "raw": _anything,
+            "reply": _reply,
         },
     ),
     "miss": (

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from ._codec import dumps, iso, moment
+from ._codec import iso, moment
 from ._errors import StoreError
 from ._history import History
+from ._json import dumps
 from ._rows import TASK, Rows, notes_of, uid_of
 from ._schema import put
 from ._text import clean, storable

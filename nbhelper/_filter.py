@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from ._codec import dumps, instant
+from ._codec import instant
 from ._errors import BadInput
+from ._json import dumps
 from ._text import clean, nearest, storable
 from ._values import Outcome
 

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ._codec import dumps, iso, moment
+from ._codec import iso, moment
 from ._errors import StoreError
+from ._json import dumps
 from ._page import aside
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ._codec import digest_of, dumps, loads
+from ._codec import digest_of
 from ._filter import Filter
 from ._history import History
+from ._json import dumps, loads
 from ._rows import Row, Rows
 from ._schema import SUMMARY, summary
 from ._values import SaveState

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._codec import dumps
+from ._json import dumps
 from ._text import storable
 
 _AT_ONCE = 250

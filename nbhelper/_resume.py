@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import _session
-from ._codec import dumps, instant
+from ._codec import instant
 from ._errors import BadInput, MissingAPIKey
 from ._filter import Filter
 from ._history import History
+from ._json import dumps
 from ._providers import names
 from ._references import tasks_of
 from ._session import Connection

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ._codec import decode, digest_of, dumps, encode, iso, loads, moment, plain, row_digest, row_of
+from ._codec import decode, digest_of, encode, iso, moment, plain, row_digest, row_of
 from ._errors import BadInput, StoreError
 from ._history import Facts, History
+from ._json import JsonText, dumps, loads
 from ._schema import SUMMARY, body_of, put, summary, task_of
 from ._text import clean, storable
 from ._values import NO_ID, Event, Mark, Saved, Task
@@ -239,7 +240,8 @@ class Rows:
 
     def load(self, db: sqlite3.Connection, row: Row) -> History:
         events: list[Event] = []
-        replies: dict[str, Any] = {}
+        replies: dict[str, JsonText] = {}
+        before = JsonText("")
         rows = db.execute(
             "SELECT e.uid, e.seq, e.at, e.kind, e.body, e.reply, e.digest, r.body FROM events e LEFT JOIN replies r"
             " ON r.uid = e.uid AND r.digest = e.reply WHERE e.uid = ? ORDER BY e.seq",
@@ -255,8 +257,9 @@ class Rows:
                 if reply not in replies:
                     if raw is None:  # hidden by a damaged index
                         self.note_damage()
-                    replies[reply] = loads(raw) if raw is not None and self.whole((uid, raw, reply)) else None
-                body["raw"] = replies[reply]
+                    elif self.whole((uid, raw, reply)):
+                        replies[reply] = before = before.after(raw)
+                body["reply"] = replies.get(reply)
             seen = decode(body, self.folder)
             if seen is not None and when is not None:
                 events.append(Event(seq, when, seen))

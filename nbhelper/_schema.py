@@ -9,7 +9,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ._codec import dumps, loads, row_digest
+from ._codec import row_digest
+from ._json import dumps, loads
 from ._text import storable
 from ._values import NOTHING
 

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import _creates, _listing
-from ._codec import dumps, iso, loads
+from ._codec import iso
 from ._database import FOLDER, Database
 from ._errors import StoreError
 from ._filter import EVERYTHING, Filter
 from ._history import History
+from ._json import dumps, loads
 from ._price_list import PRICES
 from ._prices import Price, as_row, from_row, place_of
 from ._rows import Append, Row, Rows, notes_of, uid_of

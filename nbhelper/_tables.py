@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._codec import dumps, moment, row_of
+from ._codec import moment, row_of
 from ._history import History
+from ._json import dumps
 from ._params import flat
 from ._price_list import PRICES
 from ._prices import Price, as_row, costs_of

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from ._errors import BadInput
+from ._json import JsonText, loads
 from ._text import clean, kind_of, without_query
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -293,7 +294,7 @@ class Snapshot:
         model: What made it.
         trace: The request id to give to the API's support.
         params: What was asked for, where the API echoes it.
-        raw: The reply, redacted: no keys, no queries of links, long base64 as digest and size.
+        reply: The reply as JSON text, redacted: no keys, no queries of links, long base64 as digest and size.
     """
 
     state: State
@@ -312,12 +313,17 @@ class Snapshot:
     model: str | None = None
     trace: str | None = None
     params: Mapping[str, Any] = field(default_factory=nothing, repr=False)
-    raw: Any = field(default=None, repr=False)
+    reply: JsonText | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As in Task: the mappingproxy that stands for "no params" cannot be pickled.
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         return partial(type(self), **{**given, "params": dict(self.params)}), ()
+
+    @property
+    def raw(self) -> Any:
+        """The reply parsed, anew at each call; None where it is not kept."""
+        return None if self.reply is None else loads(str(self.reply))
 
     @property
     def error_code(self) -> str | None:

@@ -24,7 +24,7 @@ PROVIDER = Provider(
     state=(
         "data.state",
         # A second, older word for the same; 2 means different things in different families and is left out.
-        """data.state && (
+        """data.successFlag && data.state && (
             to_string(data.successFlag) == '1' && 'success' || to_string(data.successFlag) == '3' && 'fail')""",
     ),
     words={

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
+from .._json import JsonText
 from .._text import EXCERPT
 from .._values import Miss, MissKind, Snapshot, State, TaskError
 from .contract import HttpReply, Provider
@@ -88,8 +89,8 @@ def trouble_of(provider: Provider, reply: HttpReply, body: Any, secrets: tuple[s
     if inner is not None and inner.is_integer() and 300 <= inner < 600 and status < 300:
         status = int(inner)
     code = code_of(provider, body)
-    failed = set(states_said(provider, body)) == {State.FAILED}
-    if status < 300 and failed and not provider.strict_code and code != UNREADABLE:
+    mild = code is not None and status < 300 and not provider.strict_code and code != UNREADABLE
+    if mild and set(states_said(provider, body)) == {State.FAILED}:
         code = None  # beside a word for failure it is the reason
     if status < 300 and code is None:
         if reply.status in {200, 201, 202, 203}:
@@ -114,7 +115,7 @@ def trouble_of(provider: Provider, reply: HttpReply, body: Any, secrets: tuple[s
                 error=TaskError(showable(code or status, secrets, 80), showable(message, secrets)),
                 trace=trace,
                 replied_at=date_of(reply),
-                raw=keepable(body, secrets),
+                reply=JsonText(keepable(body, secrets)[1]),
             )
         kind = MissKind(rule.means)
         return miss_of(reply, kind, message or _MEANINGS[kind], code=shown, wait=wait, secrets=secrets, trace=trace)
@@ -151,8 +152,7 @@ def miss_of(
 
 
 def trace_of(provider: Provider, reply: HttpReply, body: Any, secrets: tuple[str, ...]) -> str | None:
-    if "-" in provider.trace:  # a header's name; no key of a body is written so without quotes
-        told = reply.headers.get(provider.trace.casefold())
-    else:
-        told = reply.headers.get(provider.trace.casefold()) or as_text(find(provider.trace, body))
+    told = reply.headers.get(provider.trace.casefold())
+    if not told and "-" not in provider.trace:  # a header's name; no key of a body is written so without quotes
+        told = as_text(find(provider.trace, body))
     return showable(told or "", secrets, 120) or None

@@ -43,7 +43,8 @@ def outputs_of(
     seen: set[str] = set()
     names: set[str] = set()
     for spec in provider.results:
-        for name, value in _leaves(find(spec.path, body), spec.name, spec):
+        node = find(spec.path, body)
+        for name, value in _leaves(node, spec.name, spec) if node else ():
             if len(seen) >= MOST_OUTPUTS:
                 return
             output = _output(provider, spec, name, value, secrets)
@@ -67,7 +68,7 @@ def _leaves(node: Any, name: str, spec: Outputs) -> Iterator[tuple[str, Any]]:
     """Whatever may be an output, with its key path; most of what stands in a reply is none."""
     if isinstance(node, dict):
         for key, value in node.items():
-            if key not in spec.skip and (isinstance(value, _NESTED) or _promising(value, spec)):
+            if (isinstance(value, _NESTED) or _promising(value, spec)) and key not in spec.skip:
                 yield from _leaves(value, f"{name}.{key}" if name else key, spec)
     elif isinstance(node, list):
         for index, value in enumerate(node):

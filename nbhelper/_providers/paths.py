@@ -15,6 +15,18 @@ from .strict_json import NotJson, loads
 _NESTED = (dict, list)
 _KEYS = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
 _PLAIN = re.compile(rf"{_KEYS}(?:\s*\|\|\s*{_KEYS})*")
+_INSIDE = re.compile(rf"from_json\(({_KEYS})\)")
+
+
+def _from_json(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text  # some servers send the object itself where the docs promise a string
+    try:
+        value = loads(text.encode("utf-8", "surrogatepass"))
+        # Twice encoded now and then.
+        return loads(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else value
+    except NotJson:
+        return None
 
 
 class _Functions(jmespath.functions.Functions):
@@ -22,34 +34,47 @@ class _Functions(jmespath.functions.Functions):
 
     @jmespath.functions.signature({"types": []})
     def _func_from_json(self, text: Any) -> Any:
-        if not isinstance(text, str):
-            return text  # some servers send the object itself where the docs promise a string
-        try:
-            value = loads(text.encode("utf-8", "surrogatepass"))
-            # Twice encoded now and then.
-            return loads(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else value
-        except NotJson:
-            return None
+        return _from_json(text)
 
 
 _OPTIONS = jmespath.Options(custom_functions=_Functions())
 
 
 class _Keys:
-    """A path of plain keys, or the first of several that leads to something: most are such, and cost a tenth so."""
+    """A path of plain keys: most are such, and cost a tenth so."""
 
     def __init__(self, path: str) -> None:
-        self._paths = tuple(tuple(way.strip().split(".")) for way in path.split("||"))
+        self._keys = tuple(path.strip().split("."))
+
+    def search(self, body: Any, _: object) -> Any:
+        try:
+            for key in self._keys:
+                body = body.get(key)
+        except AttributeError:  # no mapping stands there
+            return None
+        return body
+
+
+class _Inside:
+    """JSON in the text at a path of plain keys."""
+
+    def __init__(self, path: str) -> None:
+        self._keys = _Keys(path)
+
+    def search(self, body: Any, _: object) -> Any:
+        return _from_json(self._keys.search(body, None))
+
+
+class _First:
+    """The first of several paths of plain keys that leads to something."""
+
+    def __init__(self, path: str) -> None:
+        self._paths = tuple(map(_Keys, path.split("||")))
 
     def search(self, body: Any, _: object) -> Any:
         found = None
         for path in self._paths:
-            found = body
-            for key in path:
-                if not isinstance(found, dict):
-                    found = None
-                    break
-                found = found.get(key)
+            found = path.search(body, None)
             if not (found is None or found is False or found in ("", [], {})):
                 break
         return found
@@ -65,7 +90,9 @@ def compiled(path: str) -> Any:
     if not path:
         return None
     if _PLAIN.fullmatch(path):
-        return _Keys(path)
+        return _First(path) if "||" in path else _Keys(path)
+    if inside := _INSIDE.fullmatch(path):
+        return _Inside(inside[1])
     try:
         return jmespath.compile(path)
     except jmespath.exceptions.JMESPathError as error:

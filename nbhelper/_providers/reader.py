@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
+from .._json import JsonText, dumps
 from .._text import clean
 from .._values import NOTHING, Miss, MissKind, Snapshot, State, TaskError
 from .contract import Endpoint, HttpReply, Provider
@@ -19,6 +20,8 @@ from .paths import find
 from .safe import keepable, showable, without_secrets
 from .scalars import as_count, as_positive, as_progress, as_text, as_time, as_word, date_of
 from .strict_json import NotJson, loads
+
+T = TypeVar("T")
 
 
 def read(
@@ -42,7 +45,7 @@ def read(
     body, miss = _parse(provider, reply, secrets)
     if miss is not None:
         return miss
-    return _look(provider, reply, body, ident, secrets, last)
+    return _Reading(provider, reply, secrets).look(body, ident, last)
 
 
 def read_batch(
@@ -79,13 +82,15 @@ def read_batch(
     if not details and not unknown:
         return miss_of(reply, MissKind.GARBLED, "the reply to the batch holds no task", secrets=secrets)
 
+    reading = _Reading(provider, reply, secrets)
+
     def one(ident: str) -> Snapshot | Miss:
         if ident in details:
             wrapped = details[ident]
             for key in reversed(batch.wrap.split(".") if batch.wrap else ()):
                 wrapped = {key: wrapped}
             if isinstance(wrapped, dict):
-                return _look(provider, reply, wrapped, ident, secrets, last[ident])
+                return reading.look(wrapped, ident, last[ident])
         if ident in unknown:
             return miss_of(reply, MissKind.NOT_FOUND, "the API does not know this task", secrets=secrets)
         return miss_of(reply, MissKind.GARBLED, "the reply to the batch leaves this task out", secrets=secrets)
@@ -151,89 +156,120 @@ def _parse(provider: Provider, reply: HttpReply, secrets: tuple[str, ...]) -> tu
     return body, None
 
 
-def _look(
-    provider: Provider,
-    reply: HttpReply,
-    body: Any,
-    ident: str | None,
-    secrets: tuple[str, ...],
-    last: Snapshot | None,
-) -> Snapshot | Miss:
-    raw = keepable(body, secrets, last.raw if last is not None else None)
-    if last is not None and raw is last.raw and reply.status == 200 and not (last.state.final or last.outputs):
-        return replace(last, replied_at=date_of(reply), trace=trace_of(provider, reply, body, secrets))
-    trouble = trouble_of(provider, reply, body, secrets)
-    if isinstance(trouble, Miss):
+class _Reading:
+    """One reply, which may speak of many tasks, and what it says of all of them."""
+
+    def __init__(self, provider: Provider, reply: HttpReply, secrets: tuple[str, ...]) -> None:
+        self.provider = provider
+        self.reply = reply
+        self.secrets = secrets
+        self.replied_at = date_of(reply)
+        self.trace = trace_of(provider, reply, None, secrets)
+
+    def miss(self, message: str) -> Miss:
+        return miss_of(self.reply, MissKind.GARBLED, message, secrets=self.secrets)
+
+    def look(self, body: Any, ident: str | None, last: Snapshot | None) -> Snapshot | Miss:
+        """What the reply says of one task."""
+        provider, reply, secrets = self.provider, self.reply, self.secrets
+        kept, text = keepable(body, secrets)
+        before = last.reply if last is not None else None
+        told = before.after(text) if before is not None else JsonText(text)
+        if last is not None and told is before and reply.status == 200 and not (last.state.final or last.outputs):
+            return replace(last, replied_at=self.replied_at, trace=self._trace(body))
+        trouble = trouble_of(provider, reply, body, secrets)
+        if isinstance(trouble, Miss):
+            return trouble
+        named = as_word(find(provider.reply_id, body))
+        if ident is not None and named and named != ident:
+            return self.miss(f"the reply is about another task ({clean(named, 60)})")
+        said = states_said(provider, body)
+        if trouble is None:
+            return self._task(body, kept, told, said, last)
+
+        # A code ended the task. A state word beside it must not say otherwise; under an HTTP error, a word that is not
+        # final may be a default that nobody set.
+        others = set(said) - {trouble.state, State.UNKNOWN}
+        if any(state.final or reply.status < 300 for state in others):
+            shown = " and ".join(f'"{clean(w, 30)}"' for w in (trouble.word, *said.values()))
+            return self.miss(f"the reply contradicts itself: {shown}")
+        if set(said) == {trouble.state}:
+            task = self._task(body, kept, told, said, last)
+            return replace(task, error=task.error or trouble.error) if isinstance(task, Snapshot) else task
         return trouble
-    told = as_word(find(provider.reply_id, body))
-    if ident is not None and told and told != ident:
-        return miss_of(reply, MissKind.GARBLED, f"the reply is about another task ({clean(told, 60)})", secrets=secrets)
-    said = states_said(provider, body)
-    if trouble is None:
-        return _task(provider, reply, body, raw, said, secrets)
 
-    # A code ended the task. A state word beside it must not say otherwise; under an HTTP error, a word that is not
-    # final may be a default that nobody set.
-    others = set(said) - {trouble.state, State.UNKNOWN}
-    if any(state.final or reply.status < 300 for state in others):
-        shown = " and ".join(f'"{clean(w, 30)}"' for w in (trouble.word, *said.values()))
-        return miss_of(reply, MissKind.GARBLED, f"the reply contradicts itself: {shown}", secrets=secrets)
-    if set(said) == {trouble.state}:
-        task = _task(provider, reply, body, raw, said, secrets)
-        return replace(task, error=task.error or trouble.error) if isinstance(task, Snapshot) else task
-    return trouble
+    def _trace(self, body: Any) -> str | None:
+        return self.trace or trace_of(self.provider, self.reply, body, self.secrets)
 
+    def _task(
+        self, body: Any, kept: Any, told: JsonText, said: dict[State, str], last: Snapshot | None
+    ) -> Snapshot | Miss:
+        provider, secrets = self.provider, self.secrets
+        if not said or UNREADABLE in said.values():
+            keys = ", ".join(clean(k, 24) for k in list(body)[:8]) or "none"
+            return self.miss(f"the reply has no readable state; its keys are {keys}")
+        known = {state: word for state, word in said.items() if state is not State.UNKNOWN} or said
+        state, word = next(iter(known.items()))
+        final = state.final
+        odd = code_of(provider, body) if state is State.SUCCEEDED else None
+        if len(known) > 1 or (final and len(said) > 1) or odd:
+            words = " and ".join(f'"{clean(w, 30)}"' for w in (*said.values(), *filter(None, [odd])))
+            return self.miss(f"the reply contradicts itself: {words}")
 
-def _task(
-    provider: Provider, reply: HttpReply, body: Any, raw: Any, said: dict[State, str], secrets: tuple[str, ...]
-) -> Snapshot | Miss:
-    if not said or UNREADABLE in said.values():
-        keys = ", ".join(clean(k, 24) for k in list(body)[:8]) or "none"
-        return miss_of(
-            reply, MissKind.GARBLED, f"the reply has no readable state; its keys are {keys}", secrets=secrets
+        created, resolution_a = as_time(provider, find(provider.created_at, body))
+        started, resolution_b = as_time(provider, find(provider.started_at, body))
+        finished, resolution_c = as_time(provider, find(provider.finished_at, body))
+        if not final or (finished and created and finished < created):
+            finished = None
+        size = as_count(find(provider.width, body)), as_count(find(provider.height, body))
+        error = None
+        if final and state is not State.SUCCEEDED:
+            # A filled error field beside any other state means nothing: one aggregator keeps the file id there.
+            code, message = as_text(find(provider.error_code, body)), as_text(find(provider.error_message, body))
+            if code in provider.ok:
+                code = None  # a zero that stands there for "none"
+            if code or message:
+                error = TaskError(showable(code, secrets, 80) if code else None, showable(message or "", secrets))
+        progress = (
+            as_progress(provider, find(provider.progress, body)) if state in {State.RUNNING, State.SUCCEEDED} else None
         )
-    known = {state: word for state, word in said.items() if state is not State.UNKNOWN} or said
-    state, word = next(iter(known.items()))
-    odd = code_of(provider, body) if state is State.SUCCEEDED else None
-    if len(known) > 1 or (state.final and len(said) > 1) or odd:
-        words = " and ".join(f'"{clean(w, 30)}"' for w in (*said.values(), *filter(None, [odd])))
-        return miss_of(reply, MissKind.GARBLED, f"the reply contradicts itself: {words}", secrets=secrets)
+        before = last or _NOTHING_SAID
+        return Snapshot(
+            state=state,
+            word=_one(showable(word, secrets, 80), before.word),
+            progress=progress,
+            queue_position=as_count(find(provider.queue_position, body)) if not final else None,
+            seconds_left=as_positive(find(provider.seconds_left, body)) if not final else None,
+            credits=as_positive(find(provider.credits, body)),
+            outputs=tuple(outputs_of(provider, body, size, secrets)),
+            error=error,
+            created_at=_one(created, before.created_at),
+            started_at=_one(started, before.started_at),
+            finished_at=finished,
+            resolution_s=max(filter(None, (resolution_a, resolution_b, resolution_c)), default=None),
+            replied_at=self.replied_at,
+            model=_one(showable(as_text(find(provider.model, body)) or "", secrets, 120) or None, before.model),
+            trace=self._trace(body),
+            params=_params(find(provider.params, kept), before.params),
+            reply=told,
+        )
 
-    created, resolution_a = as_time(provider, find(provider.created_at, body))
-    started, resolution_b = as_time(provider, find(provider.started_at, body))
-    finished, resolution_c = as_time(provider, find(provider.finished_at, body))
-    if not state.final or (finished and created and finished < created):
-        finished = None
-    size = as_count(find(provider.width, body)), as_count(find(provider.height, body))
-    outputs = tuple(outputs_of(provider, body, size, secrets))
-    error = None
-    if state.final and state is not State.SUCCEEDED:
-        # A filled error field beside any other state means nothing: one aggregator keeps the file id there.
-        code, message = as_text(find(provider.error_code, body)), as_text(find(provider.error_message, body))
-        if code in provider.ok:
-            code = None  # a zero that stands there for "none"
-        if code or message:
-            error = TaskError(showable(code, secrets, 80) if code else None, showable(message or "", secrets))
-    progress = (
-        as_progress(provider, find(provider.progress, body)) if state in {State.RUNNING, State.SUCCEEDED} else None
-    )
-    params = find(provider.params, raw)
-    return Snapshot(
-        state=state,
-        word=showable(word, secrets, 80),
-        progress=progress,
-        queue_position=as_count(find(provider.queue_position, body)) if not state.final else None,
-        seconds_left=as_positive(find(provider.seconds_left, body)) if not state.final else None,
-        credits=as_positive(find(provider.credits, body)),
-        outputs=outputs,
-        error=error,
-        created_at=created,
-        started_at=started,
-        finished_at=finished,
-        resolution_s=max((r for r in (resolution_a, resolution_b, resolution_c) if r), default=None),
-        replied_at=date_of(reply),
-        model=showable(as_text(find(provider.model, body)) or "", secrets, 120) or None,
-        trace=trace_of(provider, reply, body, secrets),
-        params=params if isinstance(params, dict) else NOTHING,
-        raw=raw,
-    )
+
+_NOTHING_SAID = Snapshot(state=State.UNKNOWN)
+
+
+def _one(new: T, old: T) -> T:
+    """The older of two equal values: what many looks say is in memory once."""
+    return old if new == old else new
+
+
+def _params(new: Any, old: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parameters that a reply echoes, or the equal ones of the last; 1, 1.0 and true differ in JSON."""
+    if not isinstance(new, dict) or not new:
+        return NOTHING
+    if new != old:
+        return new
+    kinds = [*map(type, new.values())]
+    flat = dict not in kinds and list not in kinds
+    same = kinds == [*map(type, old.values())] and (flat or dumps(new) == dumps(dict(old)))
+    return old if same else new

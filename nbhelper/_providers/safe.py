@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
-from .._text import EXCERPT, clean, redact
+from .._json import dumps
+from .._text import EXCERPT, clean, harmless, redact
 
 _BASE64_SEEN = 400
+_LARGE = 1_000_000
+_LONG = re.compile(rf'"[^" ]{{{_BASE64_SEEN}}}')
 
 
 def without_secrets(text: str, secrets: tuple[str, ...]) -> str:
@@ -21,13 +25,39 @@ def showable(text: object, secrets: tuple[str, ...], limit: int = EXCERPT) -> st
     if text == "":
         return ""
     words = clean(text, 4 * EXCERPT)
+    if len(words) <= limit and "/" not in words and without_secrets(words, secrets) == words:
+        return words  # `redact` would find nothing: no link, and nothing that `clean` leaves is beyond a database
     kept = redact(words, secrets)
     return kept if kept is words and len(words) <= limit else clean(kept, limit)
 
 
-def keepable(body: Any, secrets: tuple[str, ...], last: Any = None) -> Any:
-    """The reply fit to keep: redacted, and long base64 as digest and size; `last` itself when nothing is new in it."""
-    return redact(body, secrets, _shortened, last=last)
+def keepable(body: Any, secrets: tuple[str, ...]) -> tuple[Any, str]:
+    """The reply fit to keep, and its JSON text: redacted, and long base64 as digest and size.
+
+    Most replies are so already, which their text tells at a fraction of what a walk through them takes.
+    """
+    text = _harmless(body, secrets)
+    if text is not None:
+        return body, text
+    kept = redact(body, secrets, _shortened)
+    return kept, dumps(kept)
+
+
+def _harmless(body: Any, secrets: tuple[str, ...]) -> str | None:
+    """The JSON text of a body in which nothing has to be redacted or shortened; in doubt None."""
+    try:
+        text = dumps(body)
+    except (TypeError, ValueError, RecursionError):  # no finite number; what an `adjust` made
+        return None
+    return None if _may_be_shortened(text) or not harmless(text, secrets) else text
+
+
+def _may_be_shortened(text: str) -> bool:
+    """Whether a JSON text may hold a string that `_shortened` cuts."""
+    if len(text) <= _BASE64_SEEN:
+        return False
+    # A string begins at a quote; one inside it has a backslash before it, which none that begins a string has.
+    return len(text) > _LARGE or bool(_LONG.search(text.replace('\\"', "''")))
 
 
 def _shortened(text: str) -> str:

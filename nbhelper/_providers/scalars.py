@@ -17,6 +17,7 @@ LONGEST_WAIT = 600.0
 """Seconds beyond which a server's Retry-After is not believed."""
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+_SECONDS = _EARLIEST.timestamp(), _LATEST.timestamp()
 _NUMBERS = (int, float)
 
 
@@ -40,7 +41,7 @@ def as_text(value: Any) -> str | None:
 
 
 def as_number(value: Any) -> float | None:
-    if value is None or isinstance(value, bool):
+    if value is None or value is True or value is False:
         return None
     if isinstance(value, str):
         text = value.strip().removesuffix("%").strip()
@@ -76,10 +77,12 @@ def as_progress(provider: Provider, value: Any) -> float | None:
 
 def as_time(provider: Provider, value: Any) -> tuple[datetime | None, float | None]:
     """A server's time in UTC and how fine it is; None for zero dates and for numbers that are no time."""
+    if value is None:
+        return None, None
     number = as_number(value)
     if number is not None:
         seconds, fine = (number / 1000, 0.001) if number > 1e11 else (number, 1.0 if number.is_integer() else 0.001)
-        if not _EARLIEST.timestamp() <= seconds <= _LATEST.timestamp():
+        if not _SECONDS[0] <= seconds <= _SECONDS[1]:
             return None, None
         return datetime.fromtimestamp(seconds, UTC), fine
     if not isinstance(value, str):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from sys import intern
 from typing import Any
+
+from .._json import dumps
 
 DEEPEST = 64
 """Levels of nesting; no API here goes beyond ten, and Python's own stack ends near a thousand."""
 
 MOST = 100_000
 """Values in one reply; ten thousand links are a tenth of it, and two megabytes of `{}` would take up 200."""
+
+
+_LARGE = 1_000_000
+"""Characters: what is longer, such as a result in base64, has few keys for its size, and is not copied once more."""
 
 
 class NotJson(ValueError):
@@ -26,18 +31,36 @@ def loads(body: bytes) -> Any:
     """
     if not body.strip():
         raise NotJson("the reply is empty")
-    if sum(map(body.count, (b",", b"[", b"{"))) > MOST:
+    nests = body.count(b"[") + body.count(b"{")
+    if nests + body.count(b",") > MOST:
         raise NotJson(f"the reply holds more than {MOST:,} values")
     try:
-        value = json.loads(body, object_pairs_hook=_pairs, parse_constant=_nothing)
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        value = _decode(text)
+        if nests > DEEPEST:
+            _check_depth(value)
+        if not _said_once(text, value):
+            value = _decode_pairs(text)
     except NotJson:
         raise
     except (ValueError, RecursionError) as error:
         # ValueError covers JSONDecodeError, UnicodeDecodeError and integers beyond Python's digit limit.
         raise NotJson(f"the reply is not JSON ({type(error).__name__})") from None
-    if body.count(b"[") + body.count(b"{") > DEEPEST:
-        _check_depth(value)
     return value
+
+
+def _said_once(text: str, value: Any) -> bool:
+    """Whether no key is repeated in a JSON text that has this value; in doubt it says no.
+
+    A repeated key takes its quotes with it. All other quotes stand in the value's own text as well, except that one
+    written as a number becomes a quote there.
+    """
+    if len(text) > _LARGE or "\\u0022" in text:
+        return False
+    try:
+        return text.count('"') == dumps(value).count('"')
+    except ValueError:  # a number beyond all bounds
+        return False
 
 
 def _nothing(_: str) -> None:
@@ -45,13 +68,17 @@ def _nothing(_: str) -> None:
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = {intern(key): item for key, item in pairs}  # the same few words in thousands of kept replies
+    value = dict(pairs)
     if len(value) != len(pairs):
         # Python keeps the last of two, another reader the first: where they differ, neither can be believed.
         for key, item in pairs:
             if value[key] != item:
                 raise NotJson(f'the reply has "{key[:40]}" twice with different values')
     return value
+
+
+_decode = json.JSONDecoder(parse_constant=_nothing).decode
+_decode_pairs = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_nothing).decode
 
 
 def _check_depth(value: Any) -> None:

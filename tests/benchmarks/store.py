@@ -43,6 +43,7 @@ from targets import Target, at_most, judged
 
 import nbhelper as nbh
 from nbhelper._codec import row_digest
+from nbhelper._json import JsonText, dumps
 from nbhelper._store import Store
 from nbhelper.types import Mark, MarkWord, Output, Saved, Snapshot, State, TaskError
 
@@ -60,28 +61,29 @@ def seen(number: int, folder: Path) -> list[Any]:
     link = f"https://cdn.example/{number}/result.png"
     outputs = (Output(name="resultUrls[0]", url=f"{link}?signature=x", kind="image"),)
 
-    def raw(state: str, **more: object) -> dict[str, object]:
+    def reply(state: str, **more: object) -> JsonText:
         data = {"taskId": f"{number:032x}", "model": "google/nano-banana", "state": state, "progress": 0, **more}
-        return {"code": 200, "msg": "success", "data": {**data, "param": json.dumps({"prompt": f"an owl {number}"})}}
+        data["param"] = json.dumps({"prompt": f"an owl {number}"})
+        return JsonText(dumps({"code": 200, "msg": "success", "data": data}))
 
     looks: list[Any] = [
         Mark(word=MarkWord.WATCHING),
-        Snapshot(state=State.QUEUED, word="waiting", created_at=at(1), resolution_s=0.001, raw=raw("waiting")),
+        Snapshot(state=State.QUEUED, word="waiting", created_at=at(1), resolution_s=0.001, reply=reply("waiting")),
         Snapshot(
-            state=State.RUNNING, word="generating", progress=0.4, model="google/nano-banana", raw=raw("generating")
+            state=State.RUNNING, word="generating", progress=0.4, model="google/nano-banana", reply=reply("generating")
         ),
-        Snapshot(state=State.RUNNING, word="generating", progress=0.8, raw=raw("generating", progress=80)),
+        Snapshot(state=State.RUNNING, word="generating", progress=0.8, reply=reply("generating", progress=80)),
     ]
     if number % 7 == 0:
         error = TaskError("422", "content policy")
         return [
             *looks,
-            Snapshot(state=State.FAILED, word="fail", error=error, raw=raw("fail")),
+            Snapshot(state=State.FAILED, word="fail", error=error, reply=reply("fail")),
             Mark(word=MarkWord.RESUMED),
         ]
     done = Snapshot(
         state=State.SUCCEEDED, word="success", credits=4, outputs=outputs, finished_at=at(24.5),
-        raw=raw("success", resultJson=json.dumps({"resultUrls": [link]}), costTime=23),
+        reply=reply("success", resultJson=json.dumps({"resultUrls": [link]}), costTime=23),
     )  # fmt: skip
     file = str(folder / f"results/kie/owl-{number}/result.png")
     return [
@@ -270,7 +272,7 @@ class Watches:
         self.ticks: list[list[nbh.History]] = []
         for tick in range(looks // tasks):
             raw = {"code": 200, "data": {"state": "generating", "progress": tick, "model": "nano-banana", "cost": 4}}
-            look = Snapshot(state=State.RUNNING, word="generating", progress=0.5, raw=raw)
+            look = Snapshot(state=State.RUNNING, word="generating", progress=0.5, reply=JsonText(dumps(raw)))
             histories = [history.add(look, at(tick)) for history in histories]
             self.ticks.append(histories)
         self.commits: list[Commit] = []

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import nbhelper as nbh
 from nbhelper._history import GRACE, PATIENCE, History, verdict
+from nbhelper._json import JsonText
 from nbhelper._text import clean, redact, storable, without_queries, without_query
 from nbhelper.types import (
     Event,
@@ -536,17 +537,40 @@ def test_a_link_without_its_query_is_no_secret(link, kept):
     assert without_queries(f'see "{link}" there') == f'see "{kept}" there'
 
 
-def test_what_two_replies_have_in_common_is_kept_once():
-    """Of a reply that differs from the last by its progress only the way to that number is new; 1 is not true."""
-    first = {"data": {"id": "x", "input": {"prompt": "an owl"}, "tags": [{"a": 1}, {"b": 2}], "progress": 1, "n": 1}}
-    again = {"data": {"id": "x", "input": {"prompt": "an owl"}, "tags": [{"a": 1}, {"b": 2}], "progress": 2, "n": True}}
-    history = nbh.History(nbh.Task("kie", "x"))
-    for raw in (first, again, {"data": dict(again["data"])}):
-        history = history.add(Snapshot(state=State.RUNNING, raw=raw), T0)
-    one, two, three = (event.seen.raw for event in history.events)
+def test_a_reply_is_parsed_anew():
+    """Whoever changes what `raw` gave changes a copy; where no reply was kept there is none."""
+    seen = Snapshot(state=State.RUNNING, reply=JsonText('{"a":[1]}'))
+    seen.raw["a"].append(2)
 
-    assert two == again
-    assert two["data"]["n"] is True
-    assert two["data"]["input"] is one["data"]["input"]
-    assert two["data"]["tags"] is one["data"]["tags"]
-    assert three is two
+    assert seen.raw == {"a": [1]}
+    assert Snapshot(state=State.RUNNING).raw is None
+
+
+SAID = st.lists(st.sampled_from(["abcdefgh" * 20, "abc", "x", "ü", "\ud800", "🦉", ""]), max_size=4).map("".join)
+
+
+@given(st.lists(SAID, min_size=1, max_size=5))
+def test_a_text_that_is_kept_in_parts_is_the_same_text(texts):
+    """However much a text shares with the one before it: it reads, compares, hashes and travels as it came."""
+    kept = [JsonText("")]
+    for text in texts:
+        kept.append(kept[-1].after(text))
+
+    assert [str(text) for text in kept[1:]] == texts
+    assert [text == JsonText(texts[0]) for text in kept[1:]] == [text == texts[0] for text in texts]
+    assert kept[1:] == [JsonText(text) for text in texts]
+    assert hash(kept[-1]) == hash(JsonText(texts[-1]))
+    assert pickle.loads(pickle.dumps(kept[-1])) == kept[-1]
+    assert kept[-1].after(texts[-1]) is kept[-1]
+
+
+def test_texts_that_differ_in_one_place_share_the_rest():
+    """A hundred replies that differ by their progress hold the long part once."""
+    prompt = "🦉 an owl " * 100
+    kept = [JsonText("")]
+    for progress in range(100):
+        kept.append(kept[-1].after(f'{{"prompt":"{prompt}","progress":{progress},"task":"{prompt}"}}'))
+
+    assert len({id(text.head) for text in kept[2:]}) < 5
+    assert len({id(text.tail) for text in kept[2:]}) < 5
+    assert all(len(text.middle) < 5 for text in kept[3:])

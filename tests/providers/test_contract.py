@@ -1,6 +1,7 @@
 """A provider of your own: the documented example works, and each mistake is one clear line."""
 
 import inspect
+import json
 import re
 import textwrap
 from dataclasses import replace
@@ -313,3 +314,25 @@ def test_reading_takes_bytes_text_or_json():
     for body, status in ((3, 200), (None, 200), ({}, "200"), ({}, True)):
         with pytest.raises(BadInput):
             read(spec, body, status)
+
+
+@pytest.mark.parametrize("data", [{"progress": 2}, {"progress": True}, {"progress": 1.0}, {"more": None}], ids=str)
+def test_what_two_replies_have_in_common_is_kept_once(data):
+    """Equal replies are one text, equal parameters one mapping; 1 is neither true nor 1.0 in JSON."""
+    asked = {"prompt": "an owl", "seed": 1, "size": [1, {"deep": 1}]}
+    told = {"task_id": "x", "status": "running", "progress": 1, "input": asked}
+    other = {**told, **data, "input": {**asked, "size": [1, {"deep": data.get("progress", 1)}]}}
+    seen = [None]
+    for body in (told, told, other, {**other, "type": "x"}):
+        reply = HttpReply(200, {}, json.dumps({"data": body}).encode())
+        seen.append(read_reply(get("tripo"), reply, last=seen[-1]))
+    _, one, two, three, four = seen
+
+    assert two == one
+    assert two.reply is one.reply
+    assert two.params is one.params
+    assert three.raw == {"data": other}
+    assert three.reply != one.reply
+    assert (three.params is one.params) is ("progress" not in data)
+    assert json.dumps(three.params) == json.dumps(other["input"])
+    assert four.params is three.params

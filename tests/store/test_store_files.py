@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from nbhelper import StoreError, _database, _mounts, _rows, _schema
+from nbhelper._json import JsonText
 from nbhelper._mounts import kind_of_mount
 from nbhelper._store import FOLDER, Store, locate
 from nbhelper._values import Mark, MarkWord, Miss, MissKind, Snapshot, State, Task
@@ -430,7 +431,7 @@ def test_a_damaged_salt_is_made_anew(tmp_path, sql):
 def test_a_damaged_reply_costs_only_itself(tmp_path):
     """A raw reply that is not as it was written is missing; what was read from it stands."""
     store = Store(tmp_path / FOLDER)
-    history = opened(store).add(Snapshot(state=State.RUNNING, raw={"a": 1}), history_time(0))
+    history = opened(store).add(Snapshot(state=State.RUNNING, reply=JsonText('{"a":1}')), history_time(0))
     store.append(history.uid, history.events, summary=history).result()
     changed(tmp_path / FOLDER, "UPDATE replies SET body = '{\"a\":2}'")
 

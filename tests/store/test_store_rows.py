@@ -12,6 +12,7 @@ from nbhelper import BadInput, StoreError
 from nbhelper._codec import row_of
 from nbhelper._filter import Filter
 from nbhelper._history import History
+from nbhelper._json import JsonText, dumps
 from nbhelper._store import Store
 from nbhelper._values import (
     Mark,
@@ -35,7 +36,7 @@ DONE = Snapshot(
     state=State.SUCCEEDED,
     word="success",
     outputs=(Output(name="a", url=LINK, kind="image"),),
-    raw={"status": "success"},
+    reply=JsonText('{"status":"success"}'),
 )
 
 
@@ -183,7 +184,7 @@ def test_a_number_already_taken(store):
 def test_equal_replies_are_kept_once(store):
     """A hundred looks with the same reply store it one time."""
     reply = {"status": "queued", "padding": "x" * 1000}
-    history = kept(store, opened(store), *[Snapshot(state=State.QUEUED, raw=reply)] * 100)
+    history = kept(store, opened(store), *[Snapshot(state=State.QUEUED, reply=JsonText(dumps(reply)))] * 100)
 
     assert content(store).count(b"x" * 1000) == 1
     assert all(event.seen.raw == reply for event in store.load(history.uid).events)

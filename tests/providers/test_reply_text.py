@@ -1,0 +1,194 @@
+"""The short ways through a reply give what the long ones give: no key and no link slips through, no repeated key."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from nbhelper._json import dumps
+from nbhelper._providers import safe
+from nbhelper._providers.strict_json import NotJson, loads
+from nbhelper._text import harmless, redact
+
+OFTEN = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+
+ODD = ["\\", '"', "/", "//", "\\/", "\\\\", '\\"', "\0", "\ud800", "\u2028", "\x1f", "ü", "🦉", " ", "\n", "u0000", "a"]
+LINKS = ["https://a.example/x?sig=1", r"https:\/\/a.example\/x?sig=1", '{"u":"https://a.example/b\\u003fsig=1"}']
+SECRETS = st.one_of(
+    st.sampled_from(
+        ["tsk_0123456789abcdef", 'quo"ted', "back\\slash", "\\", '"', "a/b+c==", "tab\there", "ü-key", "n"]
+    ),
+    st.lists(st.sampled_from(ODD), min_size=1, max_size=4).map("".join),
+)
+RUNS = st.builds(
+    lambda head, fill, size, tail: head + (fill * size)[:size] + tail,
+    st.sampled_from(["", " ", '"', "\\", "x y"]),
+    st.sampled_from(["x", '"', "\\", "é", "\n", "ab ", 'x"', 'abc\\"', "\x00"]),
+    st.sampled_from([395, 398, 399, 400, 401, 402, 800]),
+    st.sampled_from(["", " ", '"', "\\"]),
+)
+NUMBERS = st.sampled_from(
+    [2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**18, 10**19, 1e300, 0.1234567890123456789, float("inf"), -0.0]
+)
+
+
+def bodies(secrets):
+    """JSON in which the secrets, and whatever else has to be changed, stand anywhere."""
+    marked = st.sampled_from([*LINKS, *(secrets or ["none"])])
+    texts = st.one_of(
+        st.text(max_size=6),
+        st.lists(st.sampled_from(ODD), max_size=4).map("".join),
+        st.builds("{}{}{}".format, st.sampled_from(["", "x ", "ü"]), marked, st.sampled_from(["", " y"])),
+        RUNS,
+    )
+    return st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | NUMBERS | texts,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+        max_leaves=10,
+    )
+
+
+@OFTEN
+@given(st.data())
+def test_a_reply_is_kept_as_its_walk_gives_it(data):
+    """Whatever a reply holds, and whatever the key: the text that is kept is that of the redacted value."""
+    secrets = tuple(data.draw(st.lists(SECRETS, max_size=2)))
+    body = data.draw(bodies(secrets))
+    walked = redact(body, secrets, safe._shortened)
+
+    kept, text = safe.keepable(body, secrets)
+
+    assert text == dumps(walked) == dumps(kept)
+    assert json.loads(text) == walked
+
+
+EDGES = {
+    "a link": "https://a.example/x?sig=1",
+    "a link with escaped slashes": r"https:\/\/a.example\/x?sig=1",
+    "a key": "tsk_0123456789abcdef",
+    "a key that JSON escapes": 'quo"ted\\key\t',
+    "401 characters": "x" * 401,
+    "401 characters and a space at the end": "x" * 400 + " ",
+    "401 characters with quotes": '"' + "x" * 399 + '"',
+    "401 quotes": '"' * 401,
+    "401 backslashes": "\\" * 401,
+    "401 characters behind a backslash": ["\\", "x" * 401],
+    "NUL": "a\0",
+    "half a character": "\ud800",
+    "a number beyond SQLite's": 2**63,
+    "the same below zero": -(2**63) - 1,
+    "a number beyond all bounds": float("inf"),
+}
+
+
+@pytest.mark.parametrize("value", EDGES.values(), ids=EDGES)
+@pytest.mark.parametrize("place", [lambda v: {"data": v, "n": 1}, lambda v: [[v], "x"]], ids=["object", "array"])
+def test_what_must_be_changed_is(place, value):
+    """Each thing that must not be kept as it came is changed where it stands alone in a reply."""
+    body, secrets = place(value), ("tsk_0123456789abcdef", 'quo"ted\\key\t')
+
+    kept, text = safe.keepable(body, secrets)
+
+    assert text == dumps(kept) == dumps(redact(body, secrets, safe._shortened))
+    assert kept != body
+
+
+@OFTEN
+@given(st.data())
+def test_what_is_called_harmless_is_not_changed(data):
+    """A JSON text that passes is what `redact` gives, and holds the secret in no string."""
+    secrets = tuple(data.draw(st.lists(SECRETS, max_size=2)))
+    body = data.draw(bodies(secrets))
+    try:
+        text = dumps(body)
+    except ValueError:
+        return
+
+    if harmless(text, secrets):
+        assert dumps(redact(body, secrets)) == text
+
+
+def test_ordinary_replies_are_not_walked(monkeypatch):
+    """An ordinary reply, a long prompt and JSON in a string included, is kept at the cost of its text."""
+    monkeypatch.setattr(safe, "redact", None)
+    body = {
+        "data": {"prompt": "an owl, " * 100, "param": json.dumps({"prompt": "an owl", "n": [1, 2]}), "id": "f" * 36}
+    }
+
+    assert safe.keepable(body, ("tsk_0123456789abcdef",)) == (body, dumps(body))
+
+
+# Repeated keys
+
+
+def once(pairs):
+    value = dict(pairs)
+    if any(value[key] != item for key, item in pairs):
+        raise NotJson
+    return value
+
+
+def expected(text):
+    """What a parser that looks at each pair gives."""
+    try:
+        return json.loads(text, object_pairs_hook=once, parse_constant=lambda _: None)
+    except NotJson:
+        return NotJson
+
+
+@st.composite
+def quoted(draw, texts):
+    """A JSON string: each character plain, in its short escape or as a number."""
+    written = json.dumps(draw(texts), ensure_ascii=draw(st.booleans()))
+    for plain, escaped in (('\\"', "\\u0022"), ("a", "\\u0061"), ("\\\\", "\\u005c"), ("/", "\\/")):
+        if draw(st.booleans()):
+            written = '"' + written[1:-1].replace(plain, escaped) + '"'
+    return written
+
+
+TEXTS = st.sampled_from(["a", "b", "ab", '"', '""', '"a":1', "\\", '\\"', "/", "ü", "u0022", "\\u0022", ""])
+SPACE = st.sampled_from(["", " ", "\n\t"])
+
+
+@st.composite
+def sources(draw, inner):
+    """An object or an array as a server may write it, keys repeated."""
+    items = draw(st.lists(inner, max_size=4))
+    if draw(st.booleans()):
+        return f"[{draw(SPACE)}{','.join(items)}]"
+    pairs = [f"{draw(quoted(TEXTS))}{draw(SPACE)}:{draw(SPACE)}{item}" for item in items]
+    return "{" + f"{draw(SPACE)},".join(pairs) + "}"
+
+
+SOURCES = st.recursive(
+    st.sampled_from(["1", "1.0", "true", "null", "NaN", "1e999", "-Infinity", "{}", "[]"]) | quoted(TEXTS),
+    sources,
+    max_leaves=8,
+)
+
+
+@OFTEN
+@given(SOURCES, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"]))
+@example('{"a":1,"a":2}', "utf-8")
+@example('{"a":"\\u0022\\u0022","a":""}', "utf-8")
+@example('{"a":{"b":1},"a":{"b":2}}', "utf-16")
+@example('{"a":1e999,"a":2}', "utf-8")
+@example('{"\\u0061":1,"a":2}', "utf-8")
+@example('[{"a":1,"a":1}]', "utf-8")
+def test_no_repeated_key_slips_through(text, encoding):
+    """A key with two values is refused however it is written; everything else is what Python's own parser gives."""
+    told = expected(text)
+
+    try:
+        found = loads(text.encode(encoding))
+    except NotJson:
+        found = NotJson
+
+    assert repr(found) == repr(told)
+
+
+def test_a_long_reply_is_looked_through_pair_by_pair():
+    """Beyond a million characters, too, a key with two values is refused."""
+    with pytest.raises(NotJson, match="twice"):
+        loads(b'{"a":1,"b":"' + b"x" * 1_000_001 + b'","a":2}')
