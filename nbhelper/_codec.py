@@ -125,7 +125,7 @@ def stored(value: Any) -> str:
     return text if harmless(text) else dumps(plain(value))
 
 
-_row_text = writer(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr, check_circular=False))
+row_text = writer(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr, check_circular=False))
 
 
 def row_digest(*values: object) -> str:
@@ -136,7 +136,12 @@ def row_digest(*values: object) -> str:
 def digest_of(values: Sequence[object]) -> str:
     """`row_digest(*values)`."""
     # A damaged row may hold values of any type that SQLite has; they only must not give the digest of a whole one.
-    return sha256(_row_text(values).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return text_digest(row_text(values))
+
+
+def text_digest(text: str) -> str:
+    """The digest of a row whose values `row_text` wrote so."""
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 # Paths

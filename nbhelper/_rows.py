@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ._codec import decode, digest_of, encode, iso, moment, plain, row_digest, row_of
+from ._codec import decode, digest_of, encode, iso, moment, plain, row_digest, row_of, row_text, text_digest
 from ._errors import BadInput, StoreError
 from ._history import Facts, History
 from ._json import JsonText, dumps, loads
@@ -31,7 +31,7 @@ EVENT = ("uid", "seq", "at", "kind", "body", "reply")
 LINK = ("uid", "name", "url")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Append:
     """Observations that are to be kept: a piece of work for the thread that writes.
 
@@ -195,9 +195,9 @@ class Rows:
                 other.add(look.uid)
                 continue
             self._sums[look.uid] = new = known.moved(look.history)
-            moved.append(new.since(known))
+            moved.append(new.since(look.uid, known))
             event, reply = self._written(look.uid, look.events[0])
-            row = (look.uid, new.seq, *event)
+            row = (look.uid, look.events[0].seq, *event)
             events.append((*row, row_digest(*row)))
             replies += [reply] if reply else []
         try:
@@ -217,7 +217,7 @@ class Rows:
         if known is None or task is None or look.links or len(look.events) != 1:
             return None
         (event,) = look.events
-        if known.seq + 1 != event.seq or event is not look.history.events[-1]:
+        if known.moving[0] + 1 != event.seq or event is not look.history.events[-1]:
             return None
         return known if known.stands(task[1], look.history) else None
 
@@ -305,16 +305,15 @@ class Rows:
     def sum_up(self, db: sqlite3.Connection, row: Row, history: History) -> None:
         """Write the summary of a history."""
         known = self._sums.pop(history.uid, None)
-        if known is not None and known.stands(row, history):
-            new = known.moved(history)
-        else:
+        new = known.moved(history) if known is not None and known.stands(row, history) else None
+        if new is None or known is None or db.execute(_AMEND, new.since(history.uid, known)).rowcount != 1:
             body = self.body(row, history)
             begun = body["submitted_at"] or body["first_seen_at"] or iso(_time_of(history.uid))
             # What was asked hardly ever changes, and may be long: its text is taken as it stands in the task's own row.
             texts = {"extra": row["extra"]} | ({"params": row["params"]} if row["params"] != "{}" else {})
-            new, known = _Sum(_source_of(row, history), summary(body, begun, texts), history.facts.skew_s), None
-        if known is None or db.execute(_AMEND, new.since(known)).rowcount != 1:
-            put(db, "summaries", SUMMARY, new.values)
+            values = summary(body, begun, texts)
+            put(db, "summaries", SUMMARY, values)
+            new = _Sum.of(row, history, values)
         if history.outcome is None:
             if len(self._sums) > 4000:
                 self._sums.clear()
@@ -369,42 +368,58 @@ _PLACES = tuple(map(SUMMARY.index, _MOVED))
 _QUEUE = SUMMARY.index("queue_s")
 
 
+@dataclass(slots=True, eq=False)
 class _Sum:
-    """A summary as it is written: the next look at a task that goes on changes a few of its values."""
+    """A summary as it was written: the next look at a task that goes on changes a few of its values.
 
-    def __init__(self, source: tuple[Any, ...], values: list[Any], skew: float | None) -> None:
-        self.source = source
-        self.values = values
-        self.skew = skew
-        self.digest = row_digest(*values)
+    Attributes:
+        source: What the others follow from.
+        moving: Those, in the order of `_MOVED`.
+        between: The text that the digest is of, cut where these stand.
+        queued: Whether a time in the queue is among the others.
+        skew: Between the server's clock and ours, then.
+        digest: Of the row.
+    """
 
-    @property
-    def seq(self) -> int:
-        """The number of the last event."""
-        seq: int = self.values[_PLACES[0]]
-        return seq
+    source: tuple[Any, ...]
+    moving: tuple[Any, ...]
+    between: tuple[str, ...]
+    queued: bool
+    skew: float | None
+    digest: str
+
+    @classmethod
+    def of(cls, row: Row, history: History, values: Sequence[Any]) -> _Sum:
+        """A row that has just been written."""
+        pieces = ("\0" if place in _PLACES else row_text(value) for place, value in enumerate(values))
+        between = f"[{','.join(pieces)}]".split("\0")  # no JSON text holds this character
+        return cls._at(_source_of(row, history), tuple(between), values[_QUEUE] is not None, history)
+
+    @classmethod
+    def _at(cls, source: tuple[Any, ...], between: tuple[str, ...], queued: bool, history: History) -> _Sum:  # noqa: FBT001
+        facts = history.facts
+        seq = history.events[-1].seq if history.events else 0  # asked for twice before the first look
+        state, polls = str(facts.latest.state) if facts.latest else None, facts.polls
+        word = "null" if state is None else f'"{state}"'
+        a, b, c, d, e, f = between
+        text = f"{a}{seq}{b}{word}{c}{polls}{d}{facts.misses}{e}{facts.rate_limited}{f}"
+        moving = (seq, state, polls, facts.misses, facts.rate_limited)
+        return cls(source, moving, between, queued, facts.skew_s, text_digest(text))
 
     def stands(self, row: Row, history: History) -> bool:
         """Whether only what each look moves has to be written anew."""
         if self.source != _source_of(row, history):
             return False
         # Of a task without an outcome, the time in the queue is the one duration that two clocks may take part in.
-        skewed = self.values[_QUEUE] is not None and self.skew != history.facts.skew_s
-        return history.outcome is None and not skewed
+        return history.outcome is None and not (self.queued and self.skew != history.facts.skew_s)
 
     def moved(self, history: History) -> _Sum:
         """The same after more looks."""
-        values, facts = self.values.copy(), history.facts
-        state = str(facts.latest.state) if facts.latest else None
-        last = history.events[-1].seq if history.events else 0  # asked for twice before the first look
-        now = (last, state, facts.polls, facts.misses, facts.rate_limited)
-        for place, value in zip(_PLACES, now, strict=True):
-            values[place] = value
-        return _Sum(self.source, values, facts.skew_s)
+        return self._at(self.source, self.between, self.queued, history)
 
-    def since(self, old: _Sum) -> tuple[Any, ...]:
+    def since(self, uid: str, old: _Sum) -> tuple[Any, ...]:
         """The values of `_AMEND`, which writes what has moved since `old`, where that is still what stands there."""
-        return *(self.values[place] for place in _PLACES), self.digest, self.values[0], old.digest
+        return *self.moving, self.digest, uid, old.digest
 
 
 _EVENT = f"INSERT INTO events ({', '.join(EVENT)}, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608

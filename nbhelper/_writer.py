@@ -128,7 +128,8 @@ class Writer:
         for future, trouble in failed:
             future.set_exception(trouble)
         # Whoever waits for the lock sees it free only now and then: leave it free for a moment, longer in a crowd.
-        time.sleep(nap() if crowded else 0.0005)
+        if crowded or self._queue:
+            time.sleep(nap() if crowded else 0.0005)
 
     def _one_by_one(
         self, db: sqlite3.Connection, batch: list[tuple[Work[Any], Future[Any]]]

@@ -308,12 +308,13 @@ class Watches:
 
     def without_a_pause(self) -> float:
         """One look at every task, tick after tick, each awaited; seconds in all."""
-        begun = time.perf_counter()
+        begun, cpu = time.perf_counter(), time.thread_time()
         for tick in self.ticks:
-            futures = [self._hand_over(look) for look in tick]
+            futures = [self.store.append(look.uid, look.events[-1:], summary=look) for look in tick]
             self.store.write(lambda _: None)  # what is impatient takes those along that came before it
             for future in futures:
                 future.result()
+        self.calls.cpu = time.thread_time() - cpu
         return time.perf_counter() - begun
 
     @property
