@@ -73,7 +73,7 @@ def test_the_emulator_shares_nothing_with_what_it_tests(path):
 
 
 @pytest.mark.parametrize(
-    "path", modules("_history.py", "_values.py", "_text.py", "_errors.py", "_pace.py", "_durations.py")
+    "path", modules("_history.py", "_values.py", "_json.py", "_text.py", "_errors.py", "_pace.py", "_durations.py")
 )
 def test_the_middle_is_pure(path):
     """Values, histories and pace have no effects: no socket, no clock, no widget, no provider's words."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from .._json import dumps
 from .._text import EXCERPT, clean, harmless, redact
+from .strict_json import LARGE
 
 _BASE64_SEEN = 400
-_LARGE = 1_000_000
 _LONG = re.compile(rf'"[^" ]{{{_BASE64_SEEN}}}')
 
 
@@ -57,7 +57,7 @@ def _may_be_shortened(text: str) -> bool:
     if len(text) <= _BASE64_SEEN:
         return False
     # A string begins at a quote; one inside it has a backslash before it, which none that begins a string has.
-    return len(text) > _LARGE or bool(_LONG.search(text.replace('\\"', "''")))
+    return len(text) > LARGE or bool(_LONG.search(text.replace('\\"', "''")))
 
 
 def _shortened(text: str) -> str:

@@ -14,7 +14,7 @@ MOST = 100_000
 """Values in one reply; ten thousand links are a tenth of it, and two megabytes of `{}` would take up 200."""
 
 
-_LARGE = 1_000_000
+LARGE = 1_000_000
 """Characters: what is longer, such as a result in base64, has few keys for its size, and is not copied once more."""
 
 
@@ -55,7 +55,7 @@ def _said_once(text: str, value: Any) -> bool:
     A repeated key takes its quotes with it. All other quotes stand in the value's own text as well, except that one
     written as a number becomes a quote there.
     """
-    if len(text) > _LARGE or "\\u0022" in text:
+    if len(text) > LARGE or "\\u0022" in text:
         return False
     try:
         return text.count('"') == dumps(value).count('"')
