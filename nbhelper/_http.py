@@ -1,4 +1,6 @@
-"""The one module that opens sockets (inside a browser's page, `_fetch.py` stands in for it).
+"""The one module that talks to the network (inside a browser's page, `_fetch.py` stands in for it).
+
+Its connections are `_lines`, over the sockets of `_wire`; where a proxy stands between, they are httpx's own.
 
 Every request has a total deadline and a byte cap, asks for identity encoding, keeps no cookies and follows no redirect
 by itself: httpx strips only `Authorization` when a redirect changes the host, so a key in a header of another name
@@ -406,7 +408,7 @@ def _stale(error: Exception) -> bool:
 
 @lru_cache(1024)
 def _parsed(lib: Any, url: str, query: tuple[tuple[str, str], ...]) -> httpx.URL:
-    """An address as httpx wants it: taking one apart costs it as much as a tenth of a look, and looks are many."""
+    """An address as httpx wants it: taking one apart costs a tenth of what a look does, and looks are many."""
     parsed: httpx.URL = lib.URL(url, params=dict(query)) if query else lib.URL(url)
     return parsed
 

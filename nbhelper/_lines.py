@@ -1,7 +1,8 @@
 """Connections that are kept to an API, or used once for a file, each for one request at a time.
 
-It is what httpx calls a transport, and stands in for httpx's own: that one's pool goes over all of its connections at
-the begin and the end of each request and lets the loop turn at several locks. httpcore still speaks the HTTP.
+It is what httpx calls a transport, and stands in for httpx's own, whose pool goes over all of its connections at the
+begin and the end of each request and lets the loop turn at several locks: a look costs less than half of that, however
+many there are at a time. httpcore's connections, one below its pools, still speak the HTTP.
 """
 
 from __future__ import annotations
@@ -85,16 +86,17 @@ class Lines:
         return response
 
     def _kept(self, *, sure: bool) -> _Line | None:
-        """An idle connection; a `sure` one has been heard of this very moment, for what cannot be sent twice."""
+        """An idle connection; for what cannot be sent twice, `sure` to be open at this very moment."""
         while self._idle:
-            line = self._idle.popleft()
-            if line.http.has_expired() or (sure and line.stream.stirs):
-                line.stream.close()
-            elif time.monotonic() - line.since >= _REST or len(self._idle) + len(self._busy) >= _MOST - 1:
+            line = self._idle[0]
+            over = line.http.has_expired() or (sure and line.stream.stirs)
+            few = len(self._idle) + len(self._busy) < _MOST
+            if few and not over and time.monotonic() - line.since < _REST:
+                return None
+            self._idle.popleft()
+            if not over:
                 return line
-            else:
-                self._idle.appendleft(line)
-                break
+            line.stream.close()
         return None
 
     async def _connect(self, request: httpx.Request) -> _Line:
@@ -112,6 +114,7 @@ class Lines:
     def _over(self, line: _Line) -> None:
         """A request is over, however it went."""
         self._busy.discard(line)
+        line.stream.sent = None
         if self._keep and line.http.is_idle() and not _more(line.http):
             line.since = time.monotonic()
             self._idle.append(line)

@@ -53,13 +53,13 @@ class Stream(asyncio.Protocol):
     """One connection, as httpcore wants it.
 
     Attributes:
-        sent: Whose bytes are written now.
+        sent: Whose bytes are written now, if it matters.
     """
 
     _transport: asyncio.Transport
 
     def __init__(self, core: Any) -> None:
-        self.sent = Sent()
+        self.sent: Sent | None = None
         self._core = core
         self._came: list[bytes] = []
         self._held = 0
@@ -117,7 +117,8 @@ class Stream(asyncio.Protocol):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
         """Send, and wait while the server takes no more."""
-        self.sent.flag = True
+        if self.sent is not None:
+            self.sent.flag = True
         if self._transport.is_closing():
             raise self._core.WriteError("the connection is closed")
         self._transport.write(buffer)
@@ -161,7 +162,7 @@ class Stream(asyncio.Protocol):
 
     @property
     def stirs(self) -> bool:
-        """Whether the kernel holds what this process has not heard of yet: bytes, or that the server has gone."""
+        """Whether the kernel holds what the loop has not turned to yet: bytes, or that the server has gone."""
         sock = self._transport.get_extra_info("socket")
         if sock is None or sock.fileno() < 0:
             return True

@@ -15,7 +15,7 @@ import nbhelper as nbh
 from nbhelper import _lines, _session
 from nbhelper._http import Http
 from nbhelper._providers.contract import HttpRequest
-from nbhelper._wire import connect
+from nbhelper._wire import Sent, connect
 
 pytestmark = pytest.mark.usefixtures("library")
 LOOK = HttpRequest("GET", "/jobs/1")
@@ -266,6 +266,29 @@ def test_an_upload_waits_for_room(serve, core):
     assert n_bytes == [len(LARGE)]
 
 
+def test_what_nobody_reads_waits_at_the_server(serve, core):
+    """No more is taken in than has been asked for, but for half a megabyte."""
+    sent = threading.Event()
+
+    async def pour(conn):
+        await conn.send(LARGE)
+        sent.set()
+        await conn.gone()
+
+    server = serve(pour)
+
+    async def main():
+        stream, n_bytes = await connect(core, "127.0.0.1", server.port, 10), 0
+        early = await asyncio.to_thread(sent.wait, 0.1)
+        while n_bytes < len(LARGE):
+            n_bytes += len(piece := await asyncio.wait_for(stream.read(65_536), 10))
+            assert 0 < len(piece) < 2 << 20
+        await stream.aclose()
+        return early, n_bytes
+
+    assert asyncio.run(main()) == (False, len(LARGE))
+
+
 def test_an_upload_that_breaks_off_says_so(serve, core):
     """Whoever waits for room hears when there will be none."""
 
@@ -277,6 +300,7 @@ def test_an_upload_that_breaks_off_says_so(serve, core):
 
     async def main():
         stream = await connect(core, "127.0.0.1", server.port, 10)
+        stream.sent = Sent()
         try:
             await asyncio.wait_for(stream.write(LARGE), 10)
         finally:
