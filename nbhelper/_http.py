@@ -1,4 +1,6 @@
-"""The one module that opens sockets (inside a browser's page, `_fetch.py` stands in for it).
+"""The one module that talks to the network (inside a browser's page, `_fetch.py` stands in for it).
+
+Its connections are `_lines`, over the sockets of `_wire`; where a proxy stands between, they are httpx's own.
 
 Every request has a total deadline and a byte cap, asks for identity encoding, keeps no cookies and follows no redirect
 by itself: httpx strips only `Authorization` when a redirect changes the host, so a key in a header of another name
@@ -9,26 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import http.cookiejar
+import importlib
 import ipaddress
-import itertools
 import logging
 import os
 import socket
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies
 
 from ._errors import BadInput
+from ._lines import Lines
 from ._providers.contract import HttpReply, HttpRequest
 from ._session import Connection, is_loopback, is_private, origin_of
 from ._text import clean, without_query
-from ._turns import AT_ONCE
 from ._version import __version__
-from ._wire import Wire
+from ._wire import Sent
 
 if TYPE_CHECKING:
     import httpx
@@ -43,10 +46,11 @@ CONNECT_DEADLINE = 10.0
 MOST_REDIRECTS = 3
 _TIMEOUT = {"connect": CONNECT_DEADLINE, "read": None, "write": None, "pool": None}
 _HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": f"nbhelper/{__version__}"}
-_WIDTH = 5
-_POOLS = 4
-"""Several small pools for each API: httpx's slows down with its width (about 1,000 requests/s at 4-8 connections, 190
-at 50). Together as wide as a gate lets requests fly."""
+_KEPT = 20
+"""Connections through a proxy that stay open; without one, all do for a while."""
+_NO_CONNECTION = frozenset({"ConnectError", "ConnectTimeout"})
+_BROKEN = frozenset({"ReadError", "WriteError"})
+"""Names, as httpx and httpcore, and their continuations, call errors."""
 
 
 class Unreached(Exception):  # never leaves the engine
@@ -105,22 +109,28 @@ class Http:
         self.lib = _library()
         for name in ("httpx", "httpcore", "httpx2", "httpcore2"):
             _quiet(name)
+        self._pools: dict[str, Lines | httpx.AsyncClient] = {}
+        self._files: dict[bool, Lines | httpx.AsyncClient] = {}
         self._tls: Any = None
-        self._pools: dict[str, itertools.cycle[Send]] = {}
-        self._open: list[httpx.AsyncClient | httpx.AsyncHTTPTransport] = []
-        self._kept: dict[str, list[httpx.AsyncClient | httpx.AsyncHTTPTransport]] = {}
-        self._files: dict[bool, Send] = {}
 
     def _pool(self, origin: str) -> Send:
-        """How to send the next request to an API: without a proxy straight into a pool, which saves a third."""
+        """How to send a request to an API."""
         if origin not in self._pools:
-            proxied = not _direct(origin) and bool(getproxies())
-            made = [self._proxied() if proxied else self._transport().handle_async_request for _ in range(_POOLS)]
-            self._kept[origin] = self._open[-_POOLS:]
-            self._pools[origin] = itertools.cycle(made)
-        return next(self._pools[origin])
+            self._pools[origin] = self._proxied() if _by_proxy(origin) else self._lines()
+        return _sending(self._pools[origin])
 
-    def _proxied(self, width: int = _WIDTH, keep: int = _WIDTH) -> Send:
+    def _file_pool(self, url: str) -> Send:
+        """How to send a request for a file. No connection is kept: two hosts behind one address must not share one."""
+        by_proxy = _by_proxy(url)
+        if by_proxy not in self._files:
+            self._files[by_proxy] = self._proxied(keep=0) if by_proxy else self._lines(keep=False)
+        return _sending(self._files[by_proxy])
+
+    def _lines(self, *, keep: bool = True) -> Lines:
+        core = importlib.import_module(self.lib.__name__.replace("httpx", "httpcore"))
+        return Lines(self.lib, core, self._trust(), keep=keep)
+
+    def _proxied(self, keep: int = _KEPT) -> httpx.AsyncClient:
         """A proxy is honoured for https and never for http: there it would read the key."""
         client: httpx.AsyncClient = self.lib.AsyncClient(
             trust_env=True,
@@ -128,46 +138,27 @@ class Http:
             timeout=self.lib.Timeout(None, connect=CONNECT_DEADLINE, pool=None),
             cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),
             headers={"accept-encoding": "identity", "user-agent": f"nbhelper/{__version__}"},
-            **self._ways(width, keep),
+            verify=self._trust(),
+            limits=self.lib.Limits(max_connections=None, max_keepalive_connections=keep, keepalive_expiry=20),
         )
-        self._open.append(client)
-        return lambda request: client.send(request, stream=True)
+        return client
 
-    def _transport(self, width: int = _WIDTH, keep: int = _WIDTH) -> httpx.AsyncHTTPTransport:
-        transport: httpx.AsyncHTTPTransport = self.lib.AsyncHTTPTransport(trust_env=False, **self._ways(width, keep))
-        self._open.append(transport)
-        return transport
-
-    def _ways(self, width: int, keep: int) -> dict[str, Any]:
+    def _trust(self) -> Any:
+        """Whose certificates count; they take a while to load."""
         if self._tls is None:
             self._tls = self.lib.create_ssl_context()
-        limits = self.lib.Limits(max_connections=width, max_keepalive_connections=keep, keepalive_expiry=20)
-        return {"verify": self._tls, "limits": limits}
-
-    def _file_pool(self, url: str) -> Send:
-        """How to send a request for a file. No connection is kept: two hosts behind one address must not share one."""
-        proxied = not _direct(url) and bool(getproxies())
-        if proxied not in self._files:
-            if proxied:
-                self._files[proxied] = self._proxied(AT_ONCE, 0)
-            else:
-                transport = self._transport(AT_ONCE, 0)
-                pool: Any = transport._pool  # noqa: SLF001  # httpx has no argument for it
-                pool._network_backend = Wire(self.lib)  # noqa: SLF001
-                self._files[proxied] = transport.handle_async_request
-        return self._files[proxied]
+        return self._tls
 
     async def leave(self, origin: str) -> None:
-        """Close what was kept open to an API that has gone: a pool itself would do so at its next request only."""
-        self._pools.pop(origin, None)
-        for client in self._kept.pop(origin, []):
-            self._open.remove(client)
-            await client.aclose()
+        """Close what was kept open to an API that has gone: it would be closed at the next request only."""
+        if pool := self._pools.pop(origin, None):
+            await pool.aclose()
 
     async def close(self) -> None:
         """Close every connection."""
-        for client in self._open:
-            await client.aclose()
+        for pool in (*self._pools.values(), *self._files.values()):
+            await pool.aclose()
+        await asyncio.sleep(0)  # asyncio closes a socket when its loop turns next
 
     # The API
 
@@ -194,10 +185,8 @@ class Http:
             **_HEADERS,
             provider.key_header: provider.key_format.replace("{key}", connection.key.reveal()),
         }
-        url = connection.base_url + request.path
+        url, query = connection.base_url + request.path, tuple(request.query.items())
         body: dict[str, Any] = {}
-        if request.query:
-            body["params"] = dict(request.query)
         if files or data is not None:
             # Fields as parts without a file name: httpx would send a form when there is no file among them.
             fields = [(name, (None, text.encode("utf-8", "replace"))) for name, text in (data or {}).items()]
@@ -210,11 +199,11 @@ class Http:
         try:
             async with asyncio.timeout(deadline):
                 for _ in range(MOST_REDIRECTS + 1):
-                    reply = await self._once(send, request.method, url, send_headers, body, cap, sent)
+                    reply = await self._once(send, request.method, url, query, send_headers, body, cap, sent)
                     target = self._redirect(reply, url, connection) if request.method == "GET" else None
                     if target is None:
                         return reply
-                    url, body = target, {}
+                    url, query, body = target, (), {}
                 raise Unreached("more than 3 redirects", sent=True)
         except TimeoutError:
             raise Unreached(f"no whole reply within {deadline:g} s", sent=sent.flag) from None
@@ -240,6 +229,7 @@ class Http:
         send: Send,
         method: str,
         url: str,
+        query: tuple[tuple[str, str], ...],
         headers: Mapping[str, str],
         body: Mapping[str, Any],
         cap: int,
@@ -248,29 +238,27 @@ class Http:
         for attempt in (1, 2):
             sent.begin()
             try:
-                request = self.lib.Request(
-                    method, url, headers=headers, extensions={"trace": sent.trace, "timeout": _TIMEOUT}, **body
-                )
-                response = sent.response = await send(request)
+                target = _parsed(self.lib, url, query)
+                if method == "GET" and not body:  # told so, httpx looks for none, and for no header to add
+                    headers = {"host": target.netloc.decode("ascii"), **headers}
+                    body = {"stream": self.lib.ByteStream(b"")}
+                request = self.lib.Request(method, target, headers=headers, extensions=sent.extensions, **body)
+                response: Any = await send(request)
+                sent.response = response
                 try:
-                    return HttpReply(response.status_code, _headers(response), await _body(response, cap))
+                    told = _headers(response)
+                    return HttpReply(response.status_code, told, await _body(response.stream, told, cap))
                 finally:
-                    await response.aclose()
+                    await response.stream.aclose()
             except (Unreached, Forbidden):
                 raise
             except Exception as error:  # noqa: BLE001  # InvalidURL, UnicodeError and more stand outside HTTPError
                 if method == "GET" and sent.astray:
                     raise Forbidden("the API redirects to an unreadable address") from None
-                if attempt == 1 and self._stale(error) and not sent.fresh and not sent.answered and method == "GET":
+                if attempt == 1 and _stale(error) and not sent.fresh and not sent.status and method == "GET":
                     continue  # a kept connection that died while idle: the server never saw the request
                 raise Unreached(_said(error, url), sent=sent.flag) from None
         raise AssertionError("unreachable")
-
-    def _stale(self, error: Exception) -> bool:
-        """Whether this is what a connection that died while idle looks like: not a byte came."""
-        if isinstance(error, self.lib.RemoteProtocolError):
-            return "without sending a response" in str(error)
-        return isinstance(error, self.lib.ReadError | self.lib.WriteError)
 
     # Files
 
@@ -321,7 +309,7 @@ class Http:
             # Bytes as they come: an encoding that was not asked for is kept and never undone.
             yield HttpReply(response.status_code, _headers(response)), _pieces(response, url)
         finally:
-            await response.aclose()
+            await response.stream.aclose()
 
     async def _addresses(self, host: str, port: int) -> list[str]:
         """Where a name leads."""
@@ -336,7 +324,7 @@ class Http:
             raise Unreached(f"the name {clean(host, 80)} cannot be resolved", sent=False) from None
         return list(dict.fromkeys(str(info[4][0]) for info in found))
 
-    async def _ask(self, url: str, addresses: list[str], headers: Mapping[str, str], sent: _Sent) -> httpx.Response:
+    async def _ask(self, url: str, addresses: list[str], headers: Mapping[str, str], sent: _Sent) -> Any:
         """The beginning of a file's reply, from the first of the checked addresses that can be connected to."""
         host = urlsplit(url).hostname or ""
         send = self._file_pool(url)
@@ -346,14 +334,14 @@ class Http:
                 "GET",
                 target.copy_with(host=address),
                 headers={**headers, **_HEADERS, "accept": "*/*", "host": target.netloc.decode("ascii")},
-                extensions={"sni_hostname": host, "trace": sent.trace, "timeout": _TIMEOUT},
+                extensions={"sni_hostname": host, **sent.extensions},
             )
             sent.begin()
             try:
                 async with asyncio.timeout(LOOK_DEADLINE):
                     return await send(request)
-            except (self.lib.ConnectError, self.lib.ConnectTimeout):
-                if position + 1 == len(addresses):
+            except Exception as error:
+                if type(error).__name__ not in _NO_CONNECTION or position + 1 == len(addresses):
                     raise
         raise AssertionError("unreachable")
 
@@ -363,23 +351,28 @@ def _direct(url: str) -> bool:
     return url.startswith("http:") or is_loopback(urlsplit(url).hostname or "")
 
 
-class _Sent:
-    """Follows one request through httpx's trace events."""
+def _by_proxy(url: str) -> bool:
+    return not _direct(url) and bool(getproxies())
 
-    def __init__(self) -> None:
-        self.flag = False
-        self.begin()
+
+def _sending(pool: Lines | httpx.AsyncClient) -> Send:
+    if isinstance(pool, Lines):
+        return pool.handle_async_request
+    client = pool
+    return lambda request: client.send(request, stream=True)
+
+
+class _Sent(Sent):
+    """Follows one request, by a proxy through httpx's trace events."""
 
     def begin(self) -> None:
-        """One more attempt."""
-        self.fresh = False
-        self.status = 0
+        super().begin()
         self.response: httpx.Response | None = None
 
     @property
-    def answered(self) -> bool:
-        """Whether a reply began."""
-        return self.status > 0
+    def extensions(self) -> dict[str, Any]:
+        """What a request carries along, so that it can be followed."""
+        return {"sent": self, "trace": self.trace, "timeout": _TIMEOUT}
 
     @property
     def astray(self) -> bool:
@@ -401,10 +394,23 @@ class _Sent:
 
 def _more(response: httpx.Response) -> bool:
     """Whether the server sent more than its reply. The client keeps that to itself, so this looks inside."""
-    inner: Any = getattr(response.stream, "_stream", response.stream)  # a client wraps it once more than a transport
-    for name in ("_httpcore_stream", "_stream", "_connection", "_h11_state"):
+    inner: Any = response.stream
+    for name in ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state"):
         inner = getattr(inner, name, None)
     return inner is not None and bool(inner.trailing_data[0])
+
+
+def _stale(error: Exception) -> bool:
+    """Whether this is what a connection that died while idle looks like: not a byte came."""
+    name = type(error).__name__
+    return name in _BROKEN or (name == "RemoteProtocolError" and "without sending a response" in str(error))
+
+
+@lru_cache(1024)
+def _parsed(lib: Any, url: str, query: tuple[tuple[str, str], ...]) -> httpx.URL:
+    """An address as httpx wants it: taking one apart costs a tenth of what a look does, and looks are many."""
+    parsed: httpx.URL = lib.URL(url, params=dict(query)) if query else lib.URL(url)
+    return parsed
 
 
 def _headers(response: Any) -> dict[str, str]:
@@ -423,7 +429,7 @@ def _said(error: Exception, url: str) -> str:
         return f"the certificate of {host} is not trusted (behind a company proxy, set SSL_CERT_FILE)"
     if "name or service" in text or "nodename" in text or "getaddrinfo" in text or "name resolution" in text:
         return f"the name {host} cannot be resolved"
-    if name in {"ConnectError", "ConnectTimeout"}:
+    if name in _NO_CONNECTION:
         return f"cannot reach {host}"
     words = {
         "ReadError": "the connection broke off",
@@ -435,8 +441,8 @@ def _said(error: Exception, url: str) -> str:
     return f"{words.get(name, name)} ({host})"
 
 
-async def _pieces(response: httpx.Response, url: str) -> AsyncIterator[bytes]:
-    pieces = response.aiter_raw()  # as they come: with a size it would hold slow bytes back
+async def _pieces(response: Any, url: str) -> AsyncIterator[bytes]:
+    pieces = aiter(response.stream)  # as they come: with a size it would hold slow bytes back
     while True:
         try:
             piece = await anext(pieces, None)
@@ -447,13 +453,16 @@ async def _pieces(response: httpx.Response, url: str) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def _body(response: Any, cap: int) -> bytes:
+async def _body(stream: AsyncIterable[bytes], headers: Mapping[str, str], cap: int) -> bytes:
     """The body, decoded if need be, never more than `cap` bytes."""
-    too_large = Unreached(f"the reply is larger than {cap:,} bytes", sent=True)
-    length = response.headers.get("content-length", "")
+
+    def too_large() -> Unreached:
+        return Unreached(f"the reply is larger than {cap:,} bytes", sent=True)
+
+    length = headers.get("content-length", "")
     if length.isdigit() and (len(length) > 12 or int(length) > cap):
-        raise too_large
-    coding = response.headers.get("content-encoding", "identity").strip().casefold()
+        raise too_large()
+    coding = headers.get("content-encoding", "identity").strip().casefold()
     if coding in {"", "identity"}:
         decoder = None
     elif coding in {"gzip", "x-gzip", "deflate"}:
@@ -462,7 +471,7 @@ async def _body(response: Any, cap: int) -> bytes:
         raise Unreached(f"the reply comes in an encoding that was not asked for ({clean(coding, 40)})", sent=True)
     parts: list[bytes] = []
     size = 0
-    async for piece in response.aiter_raw():
+    async for piece in stream:
         if decoder is None:
             data = piece
         else:
@@ -473,7 +482,7 @@ async def _body(response: Any, cap: int) -> bytes:
         parts.append(data)
         size += len(data)
         if size > cap:
-            raise too_large
+            raise too_large()
     if decoder is not None and not decoder.eof:
         raise Unreached("the reply's encoding breaks off", sent=True)
     return b"".join(parts)

@@ -1,58 +1,74 @@
-"""How a file's bytes come out of a connection: as many at a time as have come.
+"""How bytes go into a connection and come out of it: as many at a time as have come, and with no layer between.
 
-httpx takes 64 kB at a time, over TLS 16 kB, and each piece passes half a dozen layers on its way, which costs more than
-all that is done with it then. httpcore, below it, lets one bring a "network backend" of one's own; this is one.
+httpcore, which speaks HTTP below httpx, brings its own way over anyio. There each read and write opens a scope of its
+own, a file comes in pieces of 16 to 64 kB, and whether an idle connection has been closed is asked of the kernel at the
+begin and the end of each request. All this costs more than the rest of a look, or of a file's way.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import select
 from typing import Any
 
 _HELD = 1 << 19
 """Bytes that may wait for whoever reads; then the server has to."""
+_STAGGER = 0.25
+"""Seconds until the next of a name's addresses is tried beside the one before (RFC 8305)."""
 
 
-class Wire:
-    """Connections for the transport of `lib`, whose errors they raise."""
+class Sent:
+    """What is known of a request's way.
 
-    def __init__(self, lib: Any) -> None:
-        self._lib = lib
+    Attributes:
+        flag: Whether its first bytes may have reached the server, in this attempt or in one before.
+        fresh: Whether this attempt makes a connection.
+        status: The status of this attempt's reply, once it has begun; 0 before.
+    """
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  # httpcore's signature, here and below
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,  # noqa: ARG002  # asyncio sets TCP_NODELAY by itself
-    ) -> _Stream:
-        local = None if local_address is None else (local_address, 0)
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(timeout):
-                _, stream = await loop.create_connection(lambda: _Stream(self._lib), host, port, local_addr=local)
-        except TimeoutError:
-            raise self._lib.ConnectTimeout("no connection in time") from None
-        except OSError as error:
-            raise self._lib.ConnectError(str(error)) from None
-        return stream
+    def __init__(self) -> None:
+        self.flag = False
+        self.begin()
 
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+    def begin(self) -> None:
+        """One more attempt."""
+        self.fresh = False
+        self.status = 0
 
 
-class _Stream(asyncio.Protocol):
+async def connect(core: Any, host: str, port: int, timeout: float | None) -> Stream:  # noqa: ASYNC109
+    """A connection, which raises the errors of `core`."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout):
+            _, stream = await loop.create_connection(lambda: Stream(core), host, port, happy_eyeballs_delay=_STAGGER)
+    except TimeoutError:
+        raise core.ConnectTimeout("no connection in time") from None
+    except OSError as error:
+        raise core.ConnectError(str(error)) from None
+    return stream
+
+
+class Stream(asyncio.Protocol):
+    """One connection, as httpcore wants it.
+
+    Attributes:
+        sent: Whose bytes are written now, if it matters.
+    """
+
     _transport: asyncio.Transport
 
-    def __init__(self, lib: Any) -> None:
-        self._lib = lib
+    def __init__(self, core: Any) -> None:
+        self.sent: Sent | None = None
+        self._core = core
         self._came: list[bytes] = []
         self._held = 0
         self._ended = False
+        self._full = False
+        self._lost = False
         self._error: Exception | None = None
-        self._waiting: asyncio.Future[None] | None = None
+        self._reading: asyncio.Future[None] | None = None
+        self._writing: asyncio.Future[None] | None = None
 
     # What asyncio says
 
@@ -65,68 +81,98 @@ class _Stream(asyncio.Protocol):
         self._held += len(data)
         if self._held >= _HELD:
             self._transport.pause_reading()
-        self._wake()
+        _wake(self._reading)
 
     def eof_received(self) -> None:
         self._ended = True
-        self._wake()
+        _wake(self._reading)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._ended, self._error = True, exc
-        self._wake()
+        self._ended, self._lost, self._error = True, True, exc
+        _wake(self._reading)
+        _wake(self._writing)
 
-    def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        _wake(self._writing)
 
     # What httpcore asks for
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109  # it copes
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
+        """What has come, at least one byte; none at the end. The request's deadline is whoever awaits it to keep."""
         if not self._came and not self._ended:
-            self._waiting = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._waiting
-            except TimeoutError:
-                raise self._lib.ReadTimeout("nothing came in time") from None
+            self._reading = asyncio.get_running_loop().create_future()
+            await self._reading
         if not self._came and self._error is not None:
-            raise self._lib.ReadError(str(self._error))
-        data = b"".join(self._came)
+            raise self._core.ReadError(str(self._error))
+        data = self._came[0] if len(self._came) == 1 else b"".join(self._came)
         self._came.clear()
-        self._held = 0
-        if not self._ended:
+        if self._held >= _HELD and not self._ended:
             self._transport.resume_reading()
+        self._held = 0
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
-        """Send a request, which is never so long that one would have to wait for room."""
+        """Send, and wait while the server takes no more."""
+        if self.sent is not None:
+            self.sent.flag = True
         if self._transport.is_closing():
-            raise self._lib.WriteError("the connection is closed")
+            raise self._core.WriteError("the connection is closed")
         self._transport.write(buffer)
+        while self._full and not self._lost:
+            self._writing = asyncio.get_running_loop().create_future()
+            await self._writing
+        if self._lost:
+            raise self._core.WriteError("the connection broke off")
 
     async def start_tls(
         self,
         ssl_context: Any,
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
-    ) -> _Stream:
+    ) -> Stream:
+        """The same, from here on over TLS."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
                 over = await loop.start_tls(self._transport, self, ssl_context, server_hostname=server_hostname)
         except TimeoutError:
-            raise self._lib.ConnectTimeout("no handshake in time") from None
+            raise self._core.ConnectTimeout("no handshake in time") from None
         except OSError as error:  # what is wrong with a certificate is one, too
-            raise self._lib.ConnectError(str(error)) from None
+            raise self._core.ConnectError(str(error)) from None
         if over is None:
-            raise self._lib.ConnectError("the connection was lost during its handshake")
+            raise self._core.ConnectError("the connection was lost during its handshake")
         self._transport = over
         return self
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
+        """Let go at once, whatever is under way."""
         self._transport.abort()
+
+    async def aclose(self) -> None:
+        self.close()
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":  # who says something unasked, or has gone, is not asked again
-            return bool(self._came) or self._ended
+            return bool(self._came) or self._ended or self._transport.is_closing()
         return self._transport.get_extra_info({"client_addr": "sockname", "server_addr": "peername"}.get(info, info))
+
+    @property
+    def stirs(self) -> bool:
+        """Whether the kernel holds what the loop has not turned to yet: bytes, or that the server has gone."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return True
+        if not hasattr(select, "poll"):  # Windows
+            return bool(select.select([sock], [], [], 0)[0])
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0))
+
+
+def _wake(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)

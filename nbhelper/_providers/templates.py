@@ -35,7 +35,7 @@ def fill(request: HttpRequest, values: Mapping[str, str], ids: Iterable[str] = (
         return [body(v) for v in node] if isinstance(node, list | tuple) else node
 
     query = {k: text(v) for k, v in request.query.items()}
-    return replace(request, path=text(request.path, segment=True), query=query, json=body(request.json))
+    return HttpRequest(request.method, text(request.path, segment=True), query, body(request.json))
 
 
 def _segment(value: str) -> str:
@@ -52,8 +52,8 @@ def look_request(provider: Provider, ident: str, extra: Mapping[str, str] = NOTH
     """
     template = provider.look
     used = set(_PLACEHOLDER.findall(template.path + "".join(template.query.values())))
-    for name in sorted(used - {"id", *extra}):
+    for name in sorted(used - {"id"} - extra.keys()):
         raise BadInput(f'A task of {provider.name} needs "{name}" beside its id: "{provider.name}:ID?{name}=…".')
     rest = {k: v for k, v in extra.items() if k not in used}
     filled = fill(template, {**extra, "id": ident})
-    return replace(filled, query={**filled.query, **rest})
+    return replace(filled, query={**filled.query, **rest}) if rest else filled

@@ -91,19 +91,15 @@ def engine(
     *,
     together: bool,
     still: bool = False,
-    pools: tuple[int, int] | None = None,
     keep: Callable[[Any], None] | None = None,
 ) -> dict[str, float]:
     """Looks per second of watched tasks: request, reading, history, pace, store, and whoever listens.
 
-    Each look finds the progress changed, but for `still`; `pools` are how many connection pools, and how wide.
+    Each look finds the progress changed, but for `still`.
     """
     os.environ["NBHELPER_HTTP"] = library
     import nbhelper as nbh
-    from nbhelper import _http
     from nbhelper._providers import get
-
-    _http._POOLS, _http._WIDTH = pools or (_http._POOLS, _http._WIDTH)
 
     with Bare() as server, tempfile.TemporaryDirectory() as folder:
         nbh.set_store(folder)
@@ -382,13 +378,6 @@ PARTS: dict[str, Callable[[], Any]] = {
     "engine httpx2": lambda: engine("httpx2", 400, together=False),
     "engine httpx batch": lambda: engine("httpx", 1500, together=True),
     "engine httpx batch, nothing new": lambda: engine("httpx", 1500, together=True, still=True),
-    **{
-        f"pools {library} {pools} x {width}": lambda a=(library, pools, width): engine(
-            a[0], 400, together=False, pools=a[1:]
-        )
-        for library in ("httpx", "httpx2")
-        for pools, width in ((2, 5), (4, 3), (4, 5), (2, 10), (1, 20))
-    },
     "memory": memory,
     "finished": finished,
     "fleet": fleet,
