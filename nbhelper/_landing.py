@@ -1,7 +1,8 @@
 """What another thread finished, taken up by the loop: one wake-up for many at once.
 
-`asyncio.wrap_future` wakes the loop once for each future, by a byte through a socket. The store ends hundreds of writes
-in one go, so their number and not their cost would set the pace.
+`asyncio.wrap_future` wakes the loop once for each future, by a byte through a socket, and the future of another thread
+takes a lock of its own along. The store ends hundreds of writes in one go, so their number and not their cost would set
+the pace.
 """
 
 from __future__ import annotations
@@ -10,23 +11,63 @@ import asyncio
 import threading
 import weakref
 from collections import deque
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
-class _Landing:
-    """Futures of other threads that are done, for one loop."""
+class Landing(Generic[T]):
+    """What another thread is to finish, by `set_result` or `set_exception`; made and awaited in one loop.
+
+    Cancelling whoever awaits it does not cancel the work.
+    """
+
+    __slots__ = ("_error", "_future", "_ground", "_value")
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        ground = _grounds.get(loop)
+        if ground is None:
+            ground = _grounds[loop] = _Ground(loop)
+        self._ground = ground
+        self._future: asyncio.Future[T] = loop.create_future()
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def __await__(self) -> Any:
+        return self._future.__await__()
+
+    def set_result(self, value: T) -> None:
+        """It is done."""
+        self._value = value
+        self._ground.put(self)
+
+    def set_exception(self, error: BaseException) -> None:
+        """It came to nothing."""
+        self._error = error
+        self._ground.put(self)
+
+    def land(self) -> None:
+        """Pass it on to whoever waits."""
+        if self._future.done():
+            return  # who was cancelled
+        if self._error is not None:
+            self._future.set_exception(self._error)
+        else:
+            self._future.set_result(self._value)
+
+
+class _Ground:
+    """Where what is finished lands, one for each loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)  # who lives as long as its loop must not keep it alive
-        self._done: deque[tuple[Future[Any], asyncio.Future[Any]]] = deque()
+        self._done: deque[Landing[Any]] = deque()
         self._woken = False
         self._lock = threading.Lock()
 
-    def put(self, theirs: Future[Any], ours: asyncio.Future[Any]) -> None:
-        self._done.append((theirs, ours))
+    def put(self, landing: Landing[Any]) -> None:
+        self._done.append(landing)
         with self._lock:
             if self._woken:
                 return
@@ -42,25 +83,7 @@ class _Landing:
         with self._lock:
             self._woken = False
         while self._done:
-            theirs, ours = self._done.popleft()
-            if ours.done():
-                continue  # whoever waited was cancelled
-            error = theirs.exception()
-            if error is not None:
-                ours.set_exception(error)
-            else:
-                ours.set_result(theirs.result())
+            self._done.popleft().land()
 
 
-_landings: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Landing] = weakref.WeakKeyDictionary()
-
-
-def landed(future: Future[T]) -> asyncio.Future[T]:
-    """The future of another thread, to be awaited in the running loop; cancelling the wait does not cancel the work."""
-    loop = asyncio.get_running_loop()
-    landing = _landings.get(loop)
-    if landing is None:
-        landing = _landings[loop] = _Landing(loop)
-    ours: asyncio.Future[T] = loop.create_future()
-    future.add_done_callback(lambda done: landing.put(done, ours))
-    return ours
+_grounds: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Ground] = weakref.WeakKeyDictionary()

@@ -21,7 +21,7 @@ from ._errors import StoreError
 from ._gate import Gate
 from ._history import UNSAVED, History, verdict
 from ._http import Forbidden, Http, Unreached
-from ._landing import landed
+from ._landing import Landing
 from ._leases import Held, Leases, Work
 from ._looks import Looks
 from ._pace import JITTER, pause
@@ -235,10 +235,10 @@ class Poller:
             links = {name: url for name, url in links.items() if name not in history.saves}
             lease = self._leases.take(history.uid) if claim else self._keep(history, seen)
             try:
-                append = self._store.append(history.uid, fresh, links=links, summary=history, also=lease)
-                together = await landed(append)
+                together: Landing[bool] = Landing()
+                self._store.append_for(together, history.uid, fresh, links=links, summary=history, also=lease)
                 self._unwritten, self.note = (), ""
-                self.history = history if together else await self._stored(history)
+                self.history = history if await together else await self._stored(history)
             except StoreError as error:
                 # Looking goes on in memory, loudly; the next observation tries to write this one again.
                 self._unwritten, self.note = fresh, clean(error)

@@ -494,19 +494,16 @@ def test_each_observation_is_in_the_store_before_it_is_shown(mill):
 def test_a_store_that_fails_is_loud_and_stops_nothing(mill, monkeypatch, logged):
     """With a full disk looking goes on in memory, each failure is logged, and the next write brings everything."""
     store = _session.store()
-    real, failing = store.append, threading.Event()
+    real, failing = store.append_for, threading.Event()
     failing.set()
 
-    def append(*args, **kwargs):
+    def append(promise, *args, **kwargs):
         if failing.is_set():
-            from concurrent.futures import Future
+            promise.set_exception(nbh.StoreError("the disk is full"))
+        else:
+            real(promise, *args, **kwargs)
 
-            refused = Future()
-            refused.set_exception(nbh.StoreError("the disk is full"))
-            return refused
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(store, "append", append)
+    monkeypatch.setattr(store, "append_for", append)
     handle = watch(mill.job(WORKING))
     until(lambda: len(looks(handle[0])) >= 2)
     assert "the disk is full" in logged.text
