@@ -82,6 +82,12 @@ class Poller:
         note: Trouble of our own worth showing, such as a full disk.
     """
 
+    __slots__ = (
+        "_ended", "_flying", "_following", "_gate", "_http", "_leases", "_links", "_listeners", "_looking", "_looks",
+        "_not_before", "_parting", "_past", "_planned", "_recording", "_replied", "_saves", "_step", "_stopping",
+        "_store", "_turns", "_unwritten", "_work", "connection", "folder", "history", "interval", "note", "over",
+    )  # fmt: skip
+
     def __init__(
         self,
         history: History,

@@ -91,6 +91,7 @@ def engine(
     *,
     together: bool,
     still: bool = False,
+    interval: float = 0.1,
     keep: Callable[[Any], None] | None = None,
 ) -> dict[str, float]:
     """Looks per second of watched tasks: request, reading, history, pace, store, and whoever listens.
@@ -112,7 +113,7 @@ def engine(
         if still:
             server.ask("still")
         watched = [nbh.Task("mill", f"task-{n:08}") for n in range(tasks)]
-        watch = nbh.watch(watched, interval=0.1, save=False, display=False, block=False, preview=False)
+        watch = nbh.watch(watched, interval=interval, save=False, display=False, block=False, preview=False)
         ends = time.monotonic() + 60
         while time.monotonic() < ends and any(h.facts.polls == 0 for h in watch):
             time.sleep(0.2)  # beginning to watch is another cost than looking
@@ -168,7 +169,7 @@ def memory(tasks: int = 1000) -> dict[str, float]:
 
     engine("httpx", 50, together=True)  # what is loaded once is not counted
     base = rss()
-    engine("httpx", tasks, together=True, keep=keep)
+    engine("httpx", tasks, together=True, interval=1.0, keep=keep)
     found["left_kB_per_task"] = (rss() - base) / 1000 / tasks
     return found
 
