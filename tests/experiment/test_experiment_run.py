@@ -492,7 +492,7 @@ def test_an_interrupt_says_what_goes_on(experiment, factory, monkeypatch, capsys
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(watch), "_wait", interrupt)
+    monkeypatch.setattr(type(watch), "_sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         watch.result()
 
