@@ -1,9 +1,10 @@
 """Who looks: one process per task, however many notebooks watch it; the others follow what it writes.
 
 A lease is a row that names a task's holder, and each holder has one row of its own that it renews, its sign of life.
-Renewing rides along with what is written anyway; only a process that has nothing to write commits for it alone. No two
-clocks are compared: whoever waits counts the seconds without a sign of life by its own monotonic clock. That a process
-of this machine is gone is known at once.
+Renewing rides along with marks, files and ends, and is committed for alone once in ten seconds where there are none.
+Looks at a task that goes on go without: that nobody else has written of it is asked of the same row that they move. No
+two clocks are compared: whoever waits counts the seconds without a sign of life by its own monotonic clock. That a
+process of this machine is gone is known at once.
 """
 
 from __future__ import annotations
