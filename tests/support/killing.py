@@ -21,7 +21,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -158,7 +158,7 @@ def promised(told: Iterable[str]) -> int:
 def judge_writers(folder: Path, rounds: Mapping[str, int], tally: Tally) -> None:
     """Every promised round of these writers is there, in order; at most one more, which was cut off before the word."""
     journal = folder / "history.db-journal"
-    with contextlib.suppress(FileNotFoundError):  # another process may be about to finish it
+    with suppress(FileNotFoundError):  # another process may be about to finish it
         tally.torn += journal.stat().st_size > 0
     store = Store(folder)
     found = {history.task.id: history for history in store.histories()}
@@ -311,7 +311,7 @@ def judge_scene(scene: Scene, told: list[str], expected: Found, tally: Tally) ->
     """What was there is there, what was promised too; what is kept beside is whole, and nothing else lies about."""
     folder = scene.folder
     journal = folder / "history.db-journal"
-    with contextlib.suppress(FileNotFoundError):  # another process may be about to finish it
+    with suppress(FileNotFoundError):  # another process may be about to finish it
         tally.torn += journal.stat().st_size > 0
     store = Store(folder)
     store.open_task(Task("kie", "after"), ORIGIN).result()
