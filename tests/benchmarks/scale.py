@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 
 import peers
 from servers import Bare, Emulated
+from targets import Target, at_least, at_most, judged
 
 WARM, SPAN = 3.0, 8.0
 """Seconds before, and of, each measurement of a rate."""
@@ -402,35 +404,31 @@ def share(found: Found, library: str) -> float:
     )
 
 
-AT_LEAST, AT_MOST = ">=", "<="
-TARGETS: tuple[tuple[str, Callable[[Found], float], str, float], ...] = (
-    ("single looks, httpx: share of the best bare loop", lambda f: share(f, "httpx"), AT_LEAST, 0.6),
-    ("single looks, httpx2: share of the best bare loop", lambda f: share(f, "httpx2"), AT_LEAST, 0.6),
-    ("single looks a second, httpx", lambda f: f["engine httpx"]["per_second"], AT_LEAST, 700),
-    ("single looks a second, httpx2", lambda f: f["engine httpx2"]["per_second"], AT_LEAST, 1200),
-    ("task looks a second in batches", lambda f: f["engine httpx batch"]["per_second"], AT_LEAST, 5000),
-    ("kB per running task", lambda f: f["memory"]["kB_per_task"], AT_MOST, 8),
-    ("kB that a finished history leaves", lambda f: f["finished"]["kB_per_history"], AT_MOST, 0.5),
-    ("fleet: tasks not seen to succeed", lambda f: f["fleet"]["tasks"] - f["fleet"]["succeeded"], AT_MOST, 0),
-    ("fleet: cores", lambda f: f["fleet"]["cores"], AT_MOST, 1),
-    ("fleet: seconds above the floor, the least", lambda f: f["fleet"]["least_gap_over_floor"], AT_LEAST, 0),
-    ("fleet: kB per task at the peak", lambda f: f["fleet"]["peak_kB_per_task"], AT_MOST, 8),
-    ("success seen to download asked for, p99 s", lambda f: f["downloads"]["asked_p99"], AT_MOST, 0.5),
-    ("import, ms", lambda f: f["imports"]["nbhelper"], AT_MOST, 50),
+Judge = Callable[..., Target]
+TARGETS: tuple[tuple[str, Callable[[Found], float], Judge, float, str], ...] = (
+    ("single looks, httpx: share of the best bare loop", lambda f: share(f, "httpx"), at_least, 0.6, ""),
+    ("single looks, httpx2: share of the best bare loop", lambda f: share(f, "httpx2"), at_least, 0.6, ""),
+    ("single looks, httpx", lambda f: f["engine httpx"]["per_second"], at_least, 700, " a second"),
+    ("single looks, httpx2", lambda f: f["engine httpx2"]["per_second"], at_least, 1200, " a second"),
+    ("task looks in batches", lambda f: f["engine httpx batch"]["per_second"], at_least, 5000, " a second"),
+    ("a running task", lambda f: f["memory"]["kB_per_task"], at_most, 8, " kB"),
+    ("what a finished history leaves", lambda f: f["finished"]["kB_per_history"], at_most, 0.5, " kB"),
+    ("fleet: tasks not seen to succeed", lambda f: f["fleet"]["tasks"] - f["fleet"]["succeeded"], at_most, 0, ""),
+    ("fleet: cores", lambda f: f["fleet"]["cores"], at_most, 1, ""),
+    ("fleet: the least time above the floor", lambda f: f["fleet"]["least_gap_over_floor"], at_least, 0, " s"),
+    ("fleet: a task, at the peak", lambda f: f["fleet"]["peak_kB_per_task"], at_most, 8, " kB"),
+    ("success seen to download asked for, p99", lambda f: f["downloads"]["asked_p99"], at_most, 0.5, " s"),
+    ("import", lambda f: f["imports"]["nbhelper"], at_most, 50, " ms"),
 )
 
 
-def verdicts(found: Found) -> list[str]:
-    """A line for each target whose parts were measured."""
-    lines = []
-    for what, value_of, sign, limit in TARGETS:
-        try:
-            value = value_of(found)
-        except (KeyError, ValueError):
-            continue
-        met = value >= limit if sign == AT_LEAST else value <= limit
-        lines.append(f"{'met' if met else 'MISSED':<7}{what}: {value:,.2f} (target {sign} {limit:,g})")
-    return lines
+def verdicts(found: Found) -> list[Target]:
+    """Each target whose parts were measured."""
+    told = []
+    for fact, value_of, judge, limit, unit in TARGETS:
+        with suppress(KeyError, ValueError):
+            told.append(judge(fact, value_of(found), limit, unit))
+    return told
 
 
 def run(part: str) -> Any:
@@ -440,8 +438,8 @@ def run(part: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main() -> None:
-    """Measure and print."""
+def main() -> int:
+    """Measure and print; 1 when a target is not met."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--only", help="parts whose name begins so")
@@ -449,22 +447,18 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.part:
         print(json.dumps(PARTS[chosen.part]()))
-        return
+        return 0
     wanted = [p for p in PARTS if p.startswith(chosen.only or "") and (chosen.only or not p.startswith("profile"))]
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
-    found = {}
+    found: Found = {}
     for part in wanted:
         if part.startswith("profile"):
             PARTS[part]()
             continue
         found[part] = run(part)
         print(f"{part:<26}" + "  ".join(f"{name} {value:,.2f}" for name, value in found[part].items()), flush=True)
-    told = verdicts(found)
-    for line in told:
-        print(line)
-    if chosen.json:
-        chosen.json.write_text(json.dumps({**found, "verdicts": told}, indent=1))
+    return judged(verdicts(found), found, chosen.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
