@@ -48,6 +48,8 @@ _GLANCE = 1.0
 """Seconds between two glances, while files are saved, at whether another process has taken over."""
 _LAST_REPLY = 2.0
 """Seconds that a look under way may still take when the watch is stopped."""
+_LAST_RECORD = 10.0
+"""Seconds that keeping what it saw may take then: another notebook may be writing just now."""
 _OURS = frozenset({Outcome.STOPPED, Outcome.LOST})
 """Ends that are not the server's: watched again, the task is looked at again."""
 
@@ -83,9 +85,10 @@ class Poller:
     """
 
     __slots__ = (
-        "_ended", "_flying", "_following", "_gate", "_http", "_leases", "_links", "_listeners", "_looking", "_looks",
-        "_not_before", "_parting", "_past", "_planned", "_recording", "_replied", "_saves", "_step", "_stopping",
-        "_store", "_turns", "_unwritten", "_work", "connection", "folder", "history", "interval", "note", "over",
+        "_ended", "_flying", "_following", "_gate", "_http", "_keeping", "_leases", "_links", "_listeners", "_looking",
+        "_looks", "_not_before", "_parting", "_past", "_planned", "_recording", "_replied", "_saves", "_step",
+        "_stopping", "_store", "_turns", "_unwritten", "_work", "connection", "folder", "history", "interval", "note",
+        "over",
     )  # fmt: skip
 
     def __init__(
@@ -130,6 +133,7 @@ class Poller:
         self._replied = 0.0
         self._not_before = 0.0
         self._flying = False
+        self._keeping = False
         self._planned: tuple[History | None, float | None, float] = (None, None, 0.0)
         self._step: asyncio.Task[bool] | None = None
         self._work: asyncio.Task[None] | None = None
@@ -202,8 +206,9 @@ class Poller:
             self._work.cancel()
             await asyncio.wait([self._work])
             if self._step is not None:
-                # A reply that is on its way may be the only one with the result in it.
+                # A reply that is on its way, or on the way to the disk, may be the only one with the result in it.
                 await asyncio.wait([self._step], timeout=_LAST_REPLY if self._flying else 0)
+                await asyncio.wait([self._step], timeout=_LAST_RECORD if self._keeping else 0)
                 self._step.cancel()
                 await asyncio.gather(self._step, return_exceptions=True)
             stopped = Mark(word=MarkWord.STOPPED, note=note)
@@ -378,7 +383,12 @@ class Poller:
         async with self._looking:
             if due() > 0:
                 return False
-            await self._see(await self._look())
+            seen = await self._look()
+            self._keeping = True
+            try:
+                await self._see(seen)
+            finally:
+                self._keeping = False
             return True
 
     def _due(self) -> float:

@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import re
+import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 from support.mill import DONE, FLOOR, QUEUED, WORKING, later, png, sha256, silence
@@ -245,6 +247,38 @@ def test_a_result_inside_the_reply_under_way_survives_a_stop(mill):
 
     assert history.outcome is Outcome.SUCCEEDED
     assert [sha256(f.read_bytes()) for f in history.files] == [sha256(data)]
+
+
+LAST = {
+    "a link": lambda mill, data: {"state": "done", "files": [mill.file(reply(data))]},
+    "base64": lambda _, data: {"state": "done", "b64": base64.b64encode(data).decode()},
+}
+
+
+@pytest.mark.parametrize("last", LAST.values(), ids=LAST)
+def test_a_reply_that_is_being_recorded_survives_a_stop(mill, last):
+    """A stop while the last reply waits for another notebook's transaction: it is recorded, and its result saved."""
+    data = png(30)
+    handle = watch(mill.job(WORKING))
+    until(lambda: looks(handle[0]))
+    poller = next(iter(_engine.engine().pollers.values()))
+    with closing(sqlite3.connect(_session.store().folder / "history.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        until(poller._recording.locked)  # the look that was under way
+        mill.jobs["job-1"][:] = [last(mill, data)]
+        other.execute("ROLLBACK")
+        until(lambda: not poller._recording.locked())
+        other.execute("BEGIN IMMEDIATE")
+        until(poller._recording.locked)
+
+        handle.stop()
+        until(lambda: poller._stopping)
+        other.execute("ROLLBACK")
+    history = handle.result(30)
+
+    assert history.outcome is Outcome.SUCCEEDED
+    until(lambda: _session.store().load(history.uid).files)  # a handle that was stopped does not wait for them
+    assert [sha256(f.read_bytes()) for f in _session.store().load(history.uid).files] == [sha256(data)]
 
 
 def test_stopping_does_not_wait_for_a_silent_server(mill, monkeypatch):
