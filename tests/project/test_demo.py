@@ -21,8 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 def runs(tmp_path_factory):
     """The demo with and without `--json`, side by side in empty folders: the folder and what was printed there."""
 
-    def run(*options):
-        folder = tmp_path_factory.mktemp("demo")
+    def run(folder, *options):
         done = subprocess.run(
             [sys.executable, "-W", "error", "-m", "nbhelper", "demo", *options],
             cwd=folder, capture_output=True, text=True, timeout=220,
@@ -30,8 +29,10 @@ def runs(tmp_path_factory):
         assert done.returncode == 0, done.stdout + done.stderr
         return folder, done.stdout
 
+    folders = [tmp_path_factory.mktemp("demo") for _ in range(2)]  # two threads may find the same name free
     with ThreadPoolExecutor(2) as pool:
-        return tuple(pool.map(lambda options: run(*options), (["--json"], [])))
+        both = pool.submit(run, folders[0], "--json"), pool.submit(run, folders[1])
+    return tuple(one.result() for one in both)
 
 
 @pytest.fixture(scope="module")
