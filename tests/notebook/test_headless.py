@@ -44,8 +44,7 @@ def write(path, cells):
 def runs(tmp_path_factory):
     """Every runner, and one with nest_asyncio applied in its kernel, side by side: the notebooks they leave."""
 
-    def run(name, first):
-        folder = tmp_path_factory.mktemp(name)
+    def run(name, first, folder):
         write(folder / "book.ipynb", (first + CELLS[0], *CELLS[1:]))
         done = subprocess.run(
             [sys.executable, *RUNNERS[name]],
@@ -59,7 +58,8 @@ def runs(tmp_path_factory):
         return nbformat.read(folder / "book.ipynb", as_version=4)
 
     nested = "import nest_asyncio; nest_asyncio.apply()\n"
-    jobs = {(name, nest): (name, nested * nest) for name, nest in CASES}
+    # The folders are made before the threads, two of which might find the same name free.
+    jobs = {(name, nest): (name, nested * nest, tmp_path_factory.mktemp(name)) for name, nest in CASES}
     with ThreadPoolExecutor(3) as pool:
         futures = {key: pool.submit(run, *job) for key, job in jobs.items()}
     return {key: future.result() for key, future in futures.items()}
