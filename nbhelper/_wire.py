@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
 from typing import Any
+
+from aiohappyeyeballs import start_connection
 
 _HELD = 1 << 19
 """Bytes that may wait for whoever reads; then the server has to."""
@@ -41,12 +44,23 @@ async def connect(core: Any, host: str, port: int, timeout: float | None) -> Str
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout):
-            _, stream = await loop.create_connection(lambda: Stream(core), host, port, happy_eyeballs_delay=_STAGGER)
+            addresses = _numeric(host, port) or await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            # Given a name, Python 3.11's create_connection() loses its socket when it is given up just as it connects.
+            sock = await start_connection(addresses, happy_eyeballs_delay=_STAGGER)
+            _, stream = await loop.create_connection(lambda: Stream(core), sock=sock)
     except TimeoutError:
         raise core.ConnectTimeout("no connection in time") from None
     except OSError as error:
         raise core.ConnectError(str(error)) from None
     return stream
+
+
+def _numeric(host: str, port: int) -> list[Any]:
+    """What an address that is no name leads to, without the thread in which a name is looked up."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return []
 
 
 class Stream(asyncio.Protocol):

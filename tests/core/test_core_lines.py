@@ -1,10 +1,12 @@
 """The connections below: when one is used again, when not, and how an upload goes into it; with both clients."""
 
 import asyncio
+import gc
 import importlib
 import socket
 import threading
 import time
+import warnings
 
 import pytest
 from support.mill import provider
@@ -26,6 +28,11 @@ CREATE = HttpRequest("POST", "/jobs", json={"a": 1})
 def restless(monkeypatch):
     """A connection is used again at once."""
     monkeypatch.setattr(_lines, "_REST", 0.0)
+
+
+@pytest.fixture
+def core(library):
+    return importlib.import_module(library.replace("httpx", "httpcore"))
 
 
 def play(root, act):
@@ -232,14 +239,39 @@ def test_an_address_that_does_not_answer_is_not_waited_for(serve, names, monkeyp
     assert 0.2 < spent < 5
 
 
+@pytest.mark.parametrize("name", ["127.0.0.1", "mill.test"])
+def test_giving_up_leaves_no_socket_behind(serve, names, core, name):
+    """However far a connection has come, at whichever turn of the loop it is given up, even just as it is made."""
+    server = serve(always(reply(b"{}")))
+    names["mill.test"] = [["127.0.0.1", "127.0.0.2"]] * 60
+
+    async def given_up(turns):
+        making = asyncio.create_task(connect(core, name, server.port, 10))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        making.cancel()
+        await asyncio.wait({making})
+        if not making.cancelled():
+            making.result().close()
+        await asyncio.sleep(0)
+        return making.cancelled()
+
+    async def main():
+        return [await given_up(turns) for turns in range(50)]
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        cancelled = asyncio.run(main())
+        gc.collect()
+
+    assert [str(warning.message) for warning in said] == []
+    assert cancelled[0]
+    assert not cancelled[-1]
+
+
 # Written
 
 LARGE = bytes(32 << 20)
-
-
-@pytest.fixture
-def core(library):
-    return importlib.import_module(library.replace("httpx", "httpcore"))
 
 
 def test_an_upload_waits_for_room(serve, core):

@@ -267,7 +267,8 @@ def too_late(mill, act, deadline):
     history = through(mill, first)
 
     begin, end = mill.looks["job-1"]
-    assert misses(history) == ["network"]
+    # Where the machine stands still for as long as the deadline, one more look is over before the server hears of it.
+    assert set(misses(history)) == {"network"}
     assert looks(history)[0].message == f"no whole reply within {deadline:g} s"
     assert deadline * 0.9 < end - begin < 15
     return True
