@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from ._gate import Gate
 from ._http import Forbidden, Http, Unreached
@@ -27,6 +28,8 @@ log = logging.getLogger("nbhelper")
 
 _GATHER = 0.02
 """Seconds that a batch waits for whoever it woke."""
+_CLOCK = 0.001
+"""Seconds that a timer may be early by."""
 _STEP = 0.25
 """For so much of a floor a batch waits for tasks that it may take along then."""
 _BROKEN = 600.0
@@ -35,8 +38,14 @@ _KEPT = {MissKind.NETWORK, MissKind.RATE_LIMITED}
 """Misses of a batch that say the same of each task in it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
+class Looker(Protocol):
+    """Who looks at one task."""
+
+    def go(self) -> None:
+        """It is time to ask for a look, by `Looks.at`."""
+
+
+class _Asked(NamedTuple):
     """One look that waits for its batch; the reply is None when the batch was no use."""
 
     task: Task
@@ -59,7 +68,8 @@ class Looks:
         self._gate = gate
         self.shared = 1
         self._asked: list[_Asked] = []
-        self._ready: dict[asyncio.Future[None], float] = {}
+        self._waiting: dict[Looker, tuple[float, asyncio.TimerHandle]] = {}
+        """Since when each may be taken along, and when it goes anyway."""
         self._alone: set[str] = set()
         self._opened: asyncio.TimerHandle | None = None
         self._broken_until = 0.0
@@ -70,25 +80,26 @@ class Looks:
         batch = self.connection.provider.batch
         return batch if batch is not None and time.monotonic() >= self._broken_until else None
 
-    async def due(self, wait: float, soonest: float) -> None:
-        """Sleep until a look is due; less long when a batch goes that can take it along.
+    def later(self, who: Looker, wait: float, soonest: float) -> None:
+        """Let somebody look when it is time, which replaces what was planned before.
 
         Args:
-            wait: Seconds until it is due.
-            soonest: Seconds until it may be taken along.
+            who: Who is told to go.
+            wait: Seconds until the look is due.
+            soonest: Seconds until a batch may take it along.
         """
-        if wait <= 0 or soonest >= wait or self._batch is None:
-            await asyncio.sleep(wait)
-            return
-        loop = asyncio.get_running_loop()
-        call: asyncio.Future[None] = loop.create_future()
-        self._ready[call] = time.monotonic() + soonest
-        timer = loop.call_later(wait, _wake, call)
-        try:
-            await call
-        finally:
-            timer.cancel()
-            self._ready.pop(call, None)
+        self.forget(who)
+        may = math.inf if soonest >= wait or self._batch is None else time.monotonic() + soonest
+        self._waiting[who] = may, asyncio.get_running_loop().call_later(wait, self._go, who)
+
+    def forget(self, who: Looker) -> None:
+        """Plan no look."""
+        if (planned := self._waiting.pop(who, None)) is not None:
+            planned[1].cancel()
+
+    def _go(self, who: Looker) -> None:
+        self.forget(who)
+        who.go()
 
     async def at(
         self, task: Task, sent: Callable[..., None], *, first: bool, last: Snapshot | None = None
@@ -145,14 +156,13 @@ class Looks:
             return
         now = time.monotonic()
         patience = 0.0 if first else self.connection.provider.floor * _STEP
-        near = [at - now for at in self._ready.values() if at <= now + patience]
+        near = [may - now for may, _ in self._waiting.values() if may <= now + patience]
         self._opened = asyncio.get_running_loop().call_later(max(0.0, *near, 0.0), self._gather)
 
     def _gather(self) -> None:
-        now = time.monotonic()
-        for call, at in self._ready.items():
-            if at <= now + _GATHER:
-                _wake(call)
+        ready = time.monotonic() + _CLOCK
+        for who in [who for who, (may, _) in self._waiting.items() if may <= ready]:
+            self._go(who)
         self._opened = asyncio.get_running_loop().call_later(_GATHER, self._depart)
 
     def _depart(self) -> None:
@@ -213,8 +223,3 @@ class Looks:
         except Forbidden as error:
             return Miss(kind=MissKind.REFUSED, message=clean(error))
         return read_batch(provider, reply, last, (self.connection.key.reveal(),))
-
-
-def _wake(call: asyncio.Future[None]) -> None:
-    if not call.done():
-        call.set_result(None)

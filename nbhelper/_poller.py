@@ -1,5 +1,9 @@
 """One task being watched: look, record, save, until there is an outcome. Runs inside the engine's loop.
 
+Between two looks there is nothing here but a place in the queue of `_looks`: each look is a step of its own, which ends
+with planning the next. So thousands of tasks that wait cost little, and what a step saw is recorded whoever leaves
+meanwhile.
+
 Whoever watches is told after each observation is in the store. A fault in here ends in the outcome `lost`, never in
 silence. While another process looks at the task, this one follows what that writes.
 """
@@ -85,7 +89,7 @@ class Poller:
     """
 
     __slots__ = (
-        "_ended", "_flying", "_following", "_gate", "_http", "_keeping", "_leases", "_links", "_listeners", "_looking",
+        "_ended", "_flying", "_following", "_gate", "_http", "_keeping", "_leading", "_leases", "_links", "_listeners",
         "_looks", "_not_before", "_parting", "_past", "_planned", "_recording", "_replied", "_saves", "_step",
         "_stopping", "_store", "_turns", "_unwritten", "_work", "connection", "folder", "history", "interval", "note",
         "over",
@@ -129,14 +133,16 @@ class Poller:
         self._recording = asyncio.Lock()
         self._unwritten: tuple[Event, ...] = ()
         self._saves: dict[str, asyncio.Task[None]] = {}
-        self._looking = asyncio.Lock()
         self._replied = 0.0
         self._not_before = 0.0
         self._flying = False
         self._keeping = False
         self._planned: tuple[History | None, float | None, float] = (None, None, 0.0)
-        self._step: asyncio.Task[bool] | None = None
+        self._leading = False
+        self._step: asyncio.Task[None] | None = None
+        """The look that is under way."""
         self._work: asyncio.Task[None] | None = None
+        """What comes before the looks and after them, and following another process."""
         self._stopping = False
 
     @property
@@ -158,14 +164,15 @@ class Poller:
         """Let one more listen. A task that was given up meanwhile is looked at again."""
         self._listeners.add(listener)
         self._parting.discard(listener)
-        if self._work is None:
+        if self._work is None and not self._leading:
             self._begin(self._run())
-        elif not self._stopping and self.history.outcome in _OURS:
+        elif self._work is not None and not self._stopping and self.history.outcome in _OURS:
             self._work.cancel()  # it only waits for downloads, which go on
             self._listeners -= self._parting
             self._begin(self._run())
         else:
             listener(self)
+            self._go_on()  # whoever comes may want to look more often
 
     async def part(self, listener: Listener, note: str) -> None:
         """Let one listen no more; when it was the last, looking stops. What the server already named is still saved."""
@@ -190,6 +197,8 @@ class Poller:
 
     async def abandon(self) -> None:
         """Drop everything at once: the process ends, and the store knows what is unfinished."""
+        self._leading = False
+        self._looks.forget(self)
         tasks = [t for t in (self._work, self._step, *self._saves.values()) if t is not None]
         for task in tasks:
             task.cancel()
@@ -199,30 +208,39 @@ class Poller:
         self._work = asyncio.create_task(work, name=f"watch {self.history.task}")
 
     async def _stop(self, note: str) -> None:
-        if self.over or self._stopping or self._work is None or self.history.outcome is not None:
+        begun = self._work is not None or self._leading
+        if self.over or self._stopping or not begun or self.history.outcome is not None:
             return
         self._stopping = True
         try:
-            self._work.cancel()
-            await asyncio.wait([self._work])
-            if self._step is not None:
+            self._looks.forget(self)
+            if self._work is not None:
+                self._work.cancel()
+                await asyncio.wait([self._work])
+            if (step := self._step) is not None:
                 # A reply that is on its way, or on the way to the disk, may be the only one with the result in it.
-                await asyncio.wait([self._step], timeout=_LAST_REPLY if self._flying else 0)
-                await asyncio.wait([self._step], timeout=_LAST_RECORD if self._keeping else 0)
-                self._step.cancel()
-                await asyncio.gather(self._step, return_exceptions=True)
-            stopped = Mark(word=MarkWord.STOPPED, note=note)
-            if self._following:  # whoever looks at it has not stopped: the store goes on without this mark
-                self.history = self.history.add(stopped, datetime.now(UTC))
-            elif self.history.outcome is None:
-                await self.record(stopped)
+                await asyncio.wait([step], timeout=_LAST_REPLY if self._flying else 0)
+                await asyncio.wait([step], timeout=_LAST_RECORD if self._keeping else 0)
+                step.cancel()
+                await asyncio.wait([step])
+            if self.history.outcome is None:
+                await self._mark_stopped(Mark(word=MarkWord.STOPPED, note=note))
         finally:
-            self._stopping = False
+            self._stopping = self._leading = False
         if self._listeners - self._parting:  # somebody came meanwhile
             self._listeners -= self._parting
             self._begin(self._run())
         else:
             self._begin(self._finish())
+
+    async def _mark_stopped(self, mark: Mark) -> None:
+        try:
+            if not self._following:
+                await self.record(mark)
+        except Held:
+            self._following = True
+        if self._following:  # whoever looks at it has not stopped: the store goes on without this mark
+            self.history = self.history.add(mark, datetime.now(UTC))
 
     # Recording
 
@@ -279,17 +297,33 @@ class Poller:
     # Looking
 
     async def _run(self) -> None:
+        """Begin to look, or follow another process until it ends or this one takes over."""
+        over = False
         try:
-            await self._watch()
-        except Exception as error:  # a fault of ours must still end in an outcome
+            over = self._following and await self._follow()
+            while not over:
+                try:
+                    await self._lead()
+                    break
+                except Held:
+                    over = await self._follow()
+        except Exception as error:
             log.exception("watching %s", self.history.task)
-            mark = Mark(word=MarkWord.LOST, note=_ours(error))
-            try:
-                await self.record(mark)
-            except Exception:
-                log.exception("recording the end of %s", self.history.task)
-                self.history = self.history.add(mark, datetime.now(UTC))
-        await self._finish()
+            await self._fail(error)
+        if over or self.history.outcome is not None:
+            await self._finish()
+        else:
+            self._work, self._leading = None, True
+            self._go_on()
+
+    async def _fail(self, error: Exception) -> None:
+        """A fault of ours must still end in an outcome."""
+        mark = Mark(word=MarkWord.LOST, note=_ours(error))
+        try:
+            await self.record(mark)
+        except Exception:
+            log.exception("recording the end of %s", self.history.task)
+            self.history = self.history.add(mark, datetime.now(UTC))
 
     async def _finish(self) -> None:
         try:
@@ -309,30 +343,18 @@ class Poller:
         self._ended(self)
         self._tell()
 
-    async def _watch(self) -> None:
-        """Look until there is an outcome, or follow another process until it ends or this one takes over."""
-        over = self._following and await self._follow()
-        while not over:
-            try:
-                await self._lead()
-                over = True
-            except Held:
-                over = await self._follow()
-
     async def _lead(self) -> None:
+        """Become the one that looks.
+
+        Raises:
+            Held: Another process is.
+        """
         began = MarkWord.RESUMED if self.history.facts.watching else MarkWord.WATCHING
         await self.record(Mark(word=began, note="" if self.folder else UNSAVED), claim=True)
         self._following = False
         if self._leases.inherited(self.history.uid):
             self._not_before = time.monotonic() + self.connection.provider.floor * 1.02
         await self._save_what_is_known()
-        while self.history.outcome is None:
-            await self._take(self._due)
-            lost = verdict(self.history, datetime.now(UTC), confirm=self.connection.provider.confirm)
-            if lost is not None and self.history.outcome is None:
-                await self.record(lost)
-        if self._unsaved() and not await self._leases.holds(self.history.uid):
-            raise Held
 
     async def _save_what_is_known(self) -> None:
         """Save what an earlier watch left, from the links that were kept; for others a finished task is looked at."""
@@ -344,7 +366,10 @@ class Poller:
                 self._links |= {output.name: link} if link else {}
         self._start_saves()
         if self.history.outcome is not None and any(o.name not in self._saves for o in missing):
-            await self._take(self._since_look)
+            await asyncio.sleep(max(self._since_look(), self._not_before - time.monotonic()))
+            if not await self._leases.holds(self.history.uid):
+                raise Held
+            await self._look_now()
 
     async def _follow(self) -> bool:
         """Show what the process that looks has written; whether all is over, or else this one is to look."""
@@ -364,32 +389,53 @@ class Poller:
             last = self.history.events[-1].seq if self.history.events else 0
             free = await self._leases.news(self.history.uid, last)
 
-    async def _take(self, due: Callable[[], float]) -> None:
-        """One look when it is due, as a task of its own: what it saw is recorded whoever is cancelled meanwhile.
+    def go(self) -> None:
+        """It is time for a look."""
+        if self._step is None:
+            self._step = asyncio.create_task(self._round())
 
-        Raises:
-            Held: Another process has taken over.
-        """
-        if (early := self._not_before - time.monotonic()) > 0:
-            await asyncio.sleep(early)
-        await self._looks.due(due(), self._soonest())
-        if not await self._leases.holds(self.history.uid):
-            raise Held
-        self._step = asyncio.create_task(self._look_if(lambda: min(due(), self._soonest())))
-        await asyncio.shield(self._step)
+    async def _look_now(self) -> bool:
+        """A look beside the planned ones, or the end of one that is under way; whether it was a look of its own."""
+        own = self._step is None
+        self.go()
+        step = self._step
+        assert step is not None
+        await asyncio.wait([step])
+        return own and not step.cancelled()
 
-    async def _look_if(self, due: Callable[[], float]) -> bool:
-        """Look, unless another look came first: an output may want a fresh link while the watch goes on."""
-        async with self._looking:
-            if due() > 0:
-                return False
+    async def _round(self) -> None:
+        """One look, and what follows from it."""
+        try:
+            if not await self._leases.holds(self.history.uid):
+                raise Held
             seen = await self._look()
             self._keeping = True
-            try:
-                await self._see(seen)
-            finally:
-                self._keeping = False
-            return True
+            await self._see(seen)
+            lost = verdict(self.history, datetime.now(UTC), confirm=self.connection.provider.confirm)
+            if lost is not None and self.history.outcome is None:
+                await self.record(lost)
+        except Held:
+            self._following = self._following or self._leading
+        except Exception as error:
+            log.exception("looking at %s", self.history.task)
+            await self._fail(error)
+        finally:
+            self._step, self._keeping = None, False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Plan the next look, or begin what comes after looking."""
+        if not self._leading or self._stopping or self._step is not None:
+            return
+        if not self._following and self.history.outcome is None:
+            due, soonest = self._due(), self._soonest()
+            if (early := self._not_before - time.monotonic()) > 0:
+                due, soonest = max(due, early), max(soonest, early)
+            self._looks.later(self, due, soonest)
+            return
+        self._leading = False
+        self._looks.forget(self)
+        self._begin(self._run() if self._following else self._finish())
 
     def _due(self) -> float:
         """Seconds until the next look."""
@@ -478,10 +524,13 @@ class Poller:
         Raises:
             Held: Another process has taken over; it saves them, too.
         """
-        while pending := [t for t in self._saves.values() if not t.done()]:
-            await asyncio.wait(pending, timeout=_GLANCE)
+        while True:
             if self._unsaved() and not await self._leases.holds(self.history.uid):
                 raise Held
+            pending = [t for t in self._saves.values() if not t.done()]
+            if not pending:
+                break
+            await asyncio.wait(pending, timeout=_GLANCE)
         for output in self._unsaved():
             gone = (
                 "it was delivered once, in a reply that is gone"
@@ -530,7 +579,7 @@ class Poller:
         looked = False
         while (known := self._links.get(output.name)) == dead and not looked:
             await asyncio.sleep(self._since_look())
-            looked = await self._look_if(self._since_look)
+            looked = await self._look_now()
         return known
 
     async def _resolve(self, output: Output) -> str | Miss:
