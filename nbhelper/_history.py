@@ -6,7 +6,7 @@ reading `state` or `outcome` costs the same for three events and for three thous
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ._errors import TaskFailed
+from ._events import Events
 from ._text import clean
 from ._values import (
     NO_ID,
@@ -201,14 +202,14 @@ class History:
 
     Attributes:
         task: What is watched.
-        events: Every observation, numbered from 1.
+        events: Every observation, numbered from 1; equal to a tuple of the same ones.
         origin: The API's scheme and host: the same id elsewhere is another task.
         uid: Our own sortable row name; a create in doubt has no id of the API's yet.
         facts: What the events add up to; the properties below are its public face.
     """
 
     task: Task
-    events: tuple[Event, ...] = ()
+    events: Sequence[Event] = Events()
     origin: str = ""
     uid: str = ""
     facts: Facts = field(default_factory=lambda: _EMPTY, repr=False, compare=False)  # short in `help()`
@@ -220,15 +221,16 @@ class History:
         facts = _EMPTY
         for event in kept:
             facts = facts.step(event.at, event.seen)
-        return cls(task, kept, origin, uid, facts)
+        return cls(task, Events.of(kept), origin, uid, facts)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(History.of, self.task, self.events, origin=self.origin, uid=self.uid), ()
+        return partial(History.of, self.task, tuple(self.events), origin=self.origin, uid=self.uid), ()
 
     def add(self, seen: Seen, at: datetime) -> History:
         """The history with one more observation; this one stays as it is."""
-        event = Event(self.events[-1].seq + 1 if self.events else 1, at, seen)
-        return History(self.task, (*self.events, event), self.origin, self.uid, self.facts.step(at, seen))
+        known = Events.of(self.events)
+        event = Event(known[-1].seq + 1 if known else 1, at, seen)
+        return History(self.task, known.add(event), self.origin, self.uid, self.facts.step(at, seen))
 
     # What follows from the events
 
