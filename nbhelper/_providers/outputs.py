@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from .._text import storable
 from .._values import Output
 from .contract import Outputs, Provider
-from .paths import find
 from .safe import showable, without_secrets
 from .scalars import as_word
 
@@ -42,8 +41,8 @@ def outputs_of(
 ) -> Iterator[Output]:
     seen: set[str] = set()
     names: set[str] = set()
-    for spec in provider.results:
-        node = find(spec.path, body)
+    for spec, search in provider.finders.outputs:
+        node = search(body)
         for name, value in _leaves(node, spec.name, spec) if node else ():
             if len(seen) >= MOST_OUTPUTS:
                 return
@@ -67,7 +66,10 @@ def outputs_of(
 def _leaves(node: Any, name: str, spec: Outputs) -> Iterator[tuple[str, Any]]:
     """Whatever may be an output, with its key path; most of what stands in a reply is none."""
     if isinstance(node, dict):
+        links = spec.form == "url"
         for key, value in node.items():
+            if links and not (":" in value if isinstance(value, str) else isinstance(value, _NESTED)):
+                continue  # most of what stands there, at each look
             if (isinstance(value, _NESTED) or _promising(value, spec)) and key not in spec.skip:
                 yield from _leaves(value, f"{name}.{key}" if name else key, spec)
     elif isinstance(node, list):
