@@ -167,6 +167,7 @@ class _Reading:
         self.reply = reply
         self.secrets = secrets
         self.harmless = text is not None and harmless(text, secrets)
+        self._shown: dict[tuple[str, int], str] = {}
         self.replied_at = date_of(reply)
         self.trace = trace_of(provider, reply, None, secrets)
 
@@ -201,6 +202,13 @@ class _Reading:
             task = self._task(body, kept, told, said, last)
             return replace(task, error=task.error or trouble.error) if isinstance(task, Snapshot) else task
         return trouble
+
+    def _showable(self, words: str, limit: int) -> str:
+        """Words fit to show; the tasks of a batch share most of theirs, and then the text."""
+        shown = self._shown.get((words, limit))
+        if shown is None:
+            shown = self._shown[words, limit] = showable(words, self.secrets, limit)
+        return shown
 
     def _trace(self, body: Any) -> str | None:
         return self.trace or trace_of(self.provider, self.reply, body, self.secrets)
@@ -240,19 +248,19 @@ class _Reading:
         before = last or _NOTHING_SAID
         return Snapshot(
             state=state,
-            word=_one(showable(word, secrets, 80), before.word),
+            word=_one(self._showable(word, 80), before.word),
             progress=as_progress(provider, at.progress(body)) if has_progress else None,
             queue_position=as_count(at.queue_position(body)) if not final else None,
             seconds_left=as_positive(at.seconds_left(body)) if not final else None,
-            credits=as_positive(at.credits(body)),
-            outputs=tuple(outputs_of(provider, body, size, secrets)),
+            credits=_one(as_positive(at.credits(body)), before.credits),
+            outputs=outputs_of(provider, body, size, secrets),
             error=error,
             created_at=_one(created, before.created_at),
             started_at=_one(started, before.started_at),
             finished_at=finished,
             resolution_s=max(filter(None, (resolution_a, resolution_b, resolution_c)), default=None),
             replied_at=self.replied_at,
-            model=_one(showable(as_text(at.model(body)) or "", secrets, 120) or None, before.model),
+            model=_one(self._showable(as_text(at.model(body)) or "", 120) or None, before.model),
             trace=self._trace(body),
             params=_params(at.params(kept), before.params),
             reply=told,
