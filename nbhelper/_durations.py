@@ -21,8 +21,8 @@ from functools import lru_cache
 MOST = 16
 """Groups of durations that a curve keeps apart, evenly by rank: more would take chance for a pattern."""
 _FINE, _COARSE = 1.03, 1.1
-"""How far two neighbouring moments of a curve lie apart at most, as a ratio: looks happen at such moments. Where
-durations were seen, and before and behind that."""
+"""How far two neighbouring moments of a curve lie apart at most, as a ratio: looks happen at such moments, or at the
+floor. Where durations were seen, and before and behind that."""
 _PIECES = 4
 """In how many parts the time between two looks is split, somewhere in which a task ended."""
 _TAIL = 5.0
@@ -148,25 +148,33 @@ class Schedule:
         edges, gone, moment, cost = self.edges, self.gone, self.moment, self.cost
         if age >= edges[-1]:
             return None
-        ended, lived = self._at(age)
+        ended, lived, _ = _at(edges, gone, moment, cost, age)
         if ended > 1 - 1e-6:
             return None
+        soon = age + self.floor
         best, choice = math.inf, 0.0
-        for j in range(bisect_left(edges, age + self.floor), len(edges)):
-            # Those that end before edge j are seen there; the rest cost what follows.
+        # Those that end before a look are seen there; the rest cost what follows.
+        if edges[0] < soon < edges[-1]:
+            over, lasted, then = _at(edges, gone, moment, cost, soon)
+            best, choice = soon * (over - ended) - (lasted - lived) + then, soon
+        for j in range(bisect_left(edges, soon), len(edges)):
             value = edges[j] * (gone[j] - ended) - (moment[j] - lived) + cost[j]
             if value < best:
                 best, choice = value, edges[j]
         return choice - age if choice else None
 
-    def _at(self, age: float) -> tuple[float, float]:
-        k = bisect_left(self.edges, age)
-        if k == 0:
-            return 0.0, 0.0
-        low, high = self.edges[k - 1], self.edges[k]
-        part = (age - low) / (high - low) if high > low else 1.0
-        share = (self.gone[k] - self.gone[k - 1]) * part
-        return self.gone[k - 1] + share, self.moment[k - 1] + share * (low + age) / 2
+
+def _at(
+    edges: Sequence[float], gone: Sequence[float], moment: Sequence[float], cost: Sequence[float], age: float
+) -> tuple[float, float, float]:
+    """What has ended, the sum of its durations, and what follows, at an age between two edges."""
+    k = bisect_left(edges, age)
+    if k == 0:
+        return 0.0, 0.0, cost[0]
+    low, high = edges[k - 1], edges[k]
+    part = (age - low) / (high - low) if high > low else 1.0
+    share = (gone[k] - gone[k - 1]) * part
+    return gone[k - 1] + share, moment[k - 1] + share * (low + age) / 2, cost[k - 1] + (cost[k] - cost[k - 1]) * part
 
 
 @lru_cache(maxsize=256)
@@ -180,10 +188,13 @@ def schedule(curve: Curve, floor: float, price: float) -> Schedule:
     last = len(edges) - 1
     cost = [0.0] * len(edges)
     for i in range(last - 1, -1, -1):
-        here = 1 - gone[i]
-        j = bisect_left(edges, edges[i] + floor, lo=i + 1)
+        here, soon = 1 - gone[i], edges[i] + floor
+        j = bisect_left(edges, soon, lo=i + 1)
         # The floor may reach beyond the curve: one look, then, for all that are left.
-        best = max(edges[i] + floor, edges[last]) * (gone[last] - gone[i]) - (moment[last] - moment[i])
+        best = max(soon, edges[last]) * (gone[last] - gone[i]) - (moment[last] - moment[i])
+        if i + 1 < j <= last:
+            over, lasted, then = _at(edges, gone, moment, cost, soon)
+            best = min(best, soon * (over - gone[i]) - (lasted - moment[i]) + then)
         for k in range(j, last + 1):
             value = edges[k] * (gone[k] - gone[i]) - (moment[k] - moment[i]) + cost[k]
             best = min(best, value)

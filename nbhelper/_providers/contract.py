@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from .._errors import BadInput
 from .._text import clean
 from .._values import MissKind, State, nothing
 
+Finder = Callable[[Any], Any]
+"""What stands at a path in a parsed reply; None where nothing does."""
 Form = Literal["url", "data", "ref"]
 _METHODS = ("GET", "POST")
 
@@ -369,7 +372,7 @@ class Provider:
         self._check_paths()
 
     def _check_paths(self) -> None:
-        from .paths import compiled
+        from .paths import finder
 
         named = {name: getattr(self, name) for name in PATHS}
         named |= {f"state[{i}]": path for i, path in enumerate(self.state)}
@@ -386,15 +389,32 @@ class Provider:
             if not isinstance(path, str):
                 raise BadInput(f'{name} of "{self.name}" is a JMESPath, so text, not {type(path).__name__}.')
             try:
-                compiled(path)
+                finder(path)
             except ValueError as error:
                 raise BadInput(f'{name} of "{self.name}" is no JMESPath: {clean(error, 120)}') from None
+
+    @cached_property
+    def finders(self) -> Finders:
+        """What reads a look's reply: made once, since each look at each task asks for most of them."""
+        from .paths import finder
+
+        return Finders(
+            state=tuple(map(finder, self.state)),
+            code=tuple(map(finder, self.code)),
+            outputs=tuple((spec, finder(spec.path)) for spec in self.results),
+            **{name: finder(getattr(self, name)) for name in _ASKED},
+        )
 
     @property
     def look(self) -> HttpRequest:
         """The poll request, parsed."""
         assert isinstance(self.poll, HttpRequest)
         return self.poll
+
+    @property
+    def states(self) -> Mapping[str, State]:
+        """The words, each with its state."""
+        return self.words  # type: ignore[return-value]  # __post_init__ made every value a State
 
     @property
     def results(self) -> tuple[Outputs, ...]:
@@ -423,6 +443,33 @@ PATHS = (
     "create_id", "request_model",
 )  # fmt: skip
 """The fields of a Provider that are one JMESPath each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finders:
+    """The paths of a `Provider` that a look's reply is read by, each as a function of the parsed reply."""
+
+    state: tuple[Finder, ...]
+    code: tuple[Finder, ...]
+    outputs: tuple[tuple[Outputs, Finder], ...]
+    reply_id: Finder
+    progress: Finder
+    queue_position: Finder
+    seconds_left: Finder
+    credits: Finder
+    created_at: Finder
+    started_at: Finder
+    finished_at: Finder
+    model: Finder
+    params: Finder
+    width: Finder
+    height: Finder
+    error_code: Finder
+    error_message: Finder
+    body_status: Finder
+
+
+_ASKED = tuple(f.name for f in fields(Finders) if f.name in PATHS)
 
 
 _SHAPES: tuple[tuple[str, Any, str], ...] = (

@@ -64,19 +64,26 @@ def reason_of(status: int) -> str:
 
 def states_said(provider: Provider, body: Any) -> dict[State, str]:
     """Each state that the reply names, with the word for it; several places of an API must agree."""
-    words = [word for path in provider.state if (word := _told(find(path, body)))]
-    return {State(provider.words.get(word, State.UNKNOWN)): word for word in words}
+    said: dict[State, str] = {}
+    for search in provider.finders.state:
+        if word := _told(search(body)):
+            said[provider.states.get(word, State.UNKNOWN)] = word
+    return said
 
 
 def code_of(provider: Provider, body: Any) -> str | None:
     """The first code that is not `ok`; None when all is well."""
-    codes = (_told(find(path, body)) for path in provider.code)
-    return next((code for code in codes if code and code not in provider.ok), None)
+    for search in provider.finders.code:
+        if (code := _told(search(body))) and code not in provider.ok:
+            return code
+    return None
 
 
 def _told(value: Any) -> str:
     """A state word or code as text: empty when there is none, `UNREADABLE` when something else stands there."""
-    if value is None or value is False or value in ("", [], {}):
+    if isinstance(value, str):
+        return value.strip()
+    if value is None or value is False or value in ([], {}):
         return ""
     word = as_word(value)
     return UNREADABLE if word is None else word
@@ -85,7 +92,7 @@ def _told(value: Any) -> str:
 def trouble_of(provider: Provider, reply: HttpReply, body: Any, secrets: tuple[str, ...]) -> Snapshot | Miss | None:
     """A Miss, or a final Snapshot, when status or code say that this is no ordinary reply; else None."""
     status = reply.status
-    inner = as_number(find(provider.body_status, body))
+    inner = as_number(provider.finders.body_status(body))
     if inner is not None and inner.is_integer() and 300 <= inner < 600 and status < 300:
         status = int(inner)
     code = code_of(provider, body)

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from .._text import storable
 from .._values import Output
 from .contract import Outputs, Provider
-from .paths import find
 from .safe import showable, without_secrets
 from .scalars import as_word
 
@@ -39,35 +38,38 @@ _NAME_KINDS = (
 
 def outputs_of(
     provider: Provider, body: Any, size: tuple[int | None, int | None], secrets: tuple[str, ...]
-) -> Iterator[Output]:
-    seen: set[str] = set()
+) -> tuple[Output, ...]:
+    found: dict[str, Output] = {}
+    """By what tells them apart: the link, the reference, or the digest of the bytes."""
     names: set[str] = set()
-    for spec in provider.results:
-        node = find(spec.path, body)
+    for spec, search in provider.finders.outputs:
+        node = search(body)
         for name, value in _leaves(node, spec.name, spec) if node else ():
-            if len(seen) >= MOST_OUTPUTS:
-                return
+            if len(found) >= MOST_OUTPUTS:
+                break
             output = _output(provider, spec, name, value, secrets)
             if output is None:
                 continue
             # A link that holds the key would carry it to wherever it leads; without it, it leads nowhere.
             url = output.url and without_secrets(output.url, secrets)
             ref = output.ref and without_secrets(output.ref, secrets)
-            output = replace(output, url=url, ref=ref)
-            same = output.url or output.ref or hashlib.sha256(output.data or b"").hexdigest()
-            if same in seen:
+            same = url or ref or hashlib.sha256(output.data or b"").hexdigest()
+            if same in found:
                 continue
-            seen.add(same)
             # Names are what files and saves are known by, so two outputs never share one.
             free = next(n for i in count(1) if (n := output.name if i == 1 else f"{output.name} ({i})") not in names)
             names.add(free)
-            yield replace(output, name=free, width=size[0], height=size[1])
+            found[same] = replace(output, name=free, url=url, ref=ref, width=size[0], height=size[1])
+    return tuple(found.values())
 
 
 def _leaves(node: Any, name: str, spec: Outputs) -> Iterator[tuple[str, Any]]:
     """Whatever may be an output, with its key path; most of what stands in a reply is none."""
     if isinstance(node, dict):
+        links = spec.form == "url"
         for key, value in node.items():
+            if links and not (":" in value if isinstance(value, str) else isinstance(value, _NESTED)):
+                continue  # most of what stands there, at each look
             if (isinstance(value, _NESTED) or _promising(value, spec)) and key not in spec.skip:
                 yield from _leaves(value, f"{name}.{key}" if name else key, spec)
     elif isinstance(node, list):

@@ -10,9 +10,12 @@ import jmespath
 import jmespath.exceptions
 import jmespath.functions
 
+from .contract import Finder
 from .strict_json import NotJson, loads
 
 _NESTED = (dict, list)
+_MISFITS = (jmespath.exceptions.JMESPathError, TypeError, ValueError, AttributeError, KeyError, RecursionError)
+"""What a search raises where no mapping stands, or where the types do not fit."""
 _KEYS = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
 _PLAIN = re.compile(rf"{_KEYS}(?:\s*\|\|\s*{_KEYS})*")
 _INSIDE = re.compile(rf"from_json\(({_KEYS})\)")
@@ -40,71 +43,97 @@ class _Functions(jmespath.functions.Functions):
 _OPTIONS = jmespath.Options(custom_functions=_Functions())
 
 
-class _Keys:
+def _nothing(_: Any) -> None:
+    """Where the path is empty: the API does not say."""
+
+
+def _keys(path: str) -> Finder:
     """A path of plain keys: most are such, and cost a tenth so."""
+    keys = tuple(path.strip().split("."))
 
-    def __init__(self, path: str) -> None:
-        self._keys = tuple(path.strip().split("."))
-
-    def search(self, body: Any, _: object) -> Any:
+    def search(body: Any) -> Any:
         try:
-            for key in self._keys:
+            for key in keys:
                 body = body.get(key)
-        except AttributeError:  # no mapping stands there
+        except _MISFITS:
             return None
         return body
 
+    if len(keys) != 2:
+        return search
+    first, second = keys
 
-class _Inside:
+    def inside(body: Any) -> Any:
+        try:
+            return body.get(first).get(second)
+        except _MISFITS:
+            return None
+
+    return inside
+
+
+def _inside(path: str) -> Finder:
     """JSON in the text at a path of plain keys."""
-
-    def __init__(self, path: str) -> None:
-        self._keys = _Keys(path)
-
-    def search(self, body: Any, _: object) -> Any:
-        return _from_json(self._keys.search(body, None))
+    search = _keys(path)
+    return lambda body: _from_json(search(body))
 
 
-class _First:
+def _first(path: str) -> Finder:
     """The first of several paths of plain keys that leads to something."""
+    searches = tuple(map(_keys, path.split("||")))
 
-    def __init__(self, path: str) -> None:
-        self._paths = tuple(map(_Keys, path.split("||")))
-
-    def search(self, body: Any, _: object) -> Any:
+    def first(body: Any) -> Any:
         found = None
-        for path in self._paths:
-            found = path.search(body, None)
-            if not (found is None or found is False or found in ("", [], {})):
-                break
+        for search in searches:
+            found = search(body)
+            try:
+                if not (found is None or found is False or found in ("", [], {})):
+                    break
+            except _MISFITS:  # no value of JSON
+                return None
         return found
 
+    return first
 
-@lru_cache(maxsize=1024)
-def compiled(path: str) -> Any:
-    """The parsed expression.
+
+def _expression(path: str) -> Finder:
+    """Any JMESPath.
 
     Raises:
         ValueError: It is none.
     """
-    if not path:
-        return None
-    if _PLAIN.fullmatch(path):
-        return _First(path) if "||" in path else _Keys(path)
-    if inside := _INSIDE.fullmatch(path):
-        return _Inside(inside[1])
     try:
-        return jmespath.compile(path)
+        expression = jmespath.compile(path)
     except jmespath.exceptions.JMESPathError as error:
         raise ValueError(str(error).splitlines()[0].removesuffix(", for expression:")) from None
 
+    def search(body: Any) -> Any:
+        if not isinstance(body, _NESTED):
+            return None
+        try:
+            return expression.search(body, _OPTIONS)
+        except _MISFITS:
+            return None
+
+    return search
+
+
+@lru_cache(maxsize=1024)
+def finder(path: str) -> Finder:
+    """What reads a path.
+
+    Raises:
+        ValueError: It is no JMESPath.
+    """
+    if not path:
+        return _nothing
+    if _PLAIN.fullmatch(path):
+        return _first(path) if "||" in path else _keys(path)
+    if inside := _INSIDE.fullmatch(path):
+        return _inside(inside[1])
+    return _expression(path)
+
 
 def find(path: str, body: Any) -> Any:
-    """What stands at a path; None where nothing does, or where the reply's types do not fit the path."""
-    if not path or not isinstance(body, _NESTED):
-        return None
-    expression = compiled(path)
-    try:
-        return expression.search(body, _OPTIONS)
-    except (jmespath.exceptions.JMESPathError, TypeError, ValueError, AttributeError, KeyError, RecursionError):
-        return None
+    """What stands at a path, as a `Finder` tells it."""
+    return finder(path)(body)

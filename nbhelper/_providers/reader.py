@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from .._json import JsonText, dumps
-from .._text import clean
+from .._text import clean, harmless
 from .._values import NOTHING, Miss, MissKind, Snapshot, State, TaskError
 from .contract import Endpoint, HttpReply, Provider
 from .meanings import UNREADABLE, by_status, code_of, miss_of, reason_of, states_said, trace_of, trouble_of
@@ -19,7 +19,7 @@ from .outputs import outputs_of
 from .paths import find
 from .safe import keepable, showable, without_secrets
 from .scalars import as_count, as_positive, as_progress, as_text, as_time, as_word, date_of
-from .strict_json import NotJson, loads
+from .strict_json import NotJson, parse
 
 T = TypeVar("T")
 
@@ -42,10 +42,10 @@ def read(
         last: What the last look at the task gave: only what is new since then costs time and memory.
     """
     secrets = tuple(secrets)
-    body, miss = _parse(provider, reply, secrets)
+    body, text, miss = _parse(provider, reply, secrets)
     if miss is not None:
         return miss
-    return _Reading(provider, reply, secrets).look(body, ident, last)
+    return _Reading(provider, reply, text, secrets).look(body, ident, last)
 
 
 def read_batch(
@@ -67,7 +67,7 @@ def read_batch(
     batch = provider.batch
     assert batch is not None
     secrets = tuple(secrets)
-    body, miss = _parse(provider, reply, secrets)
+    body, text, miss = _parse(provider, reply, secrets)
     if miss is None:
         trouble = trouble_of(provider, reply, body, secrets)
         miss = trouble if isinstance(trouble, Miss) else None
@@ -82,12 +82,13 @@ def read_batch(
     if not details and not unknown:
         return miss_of(reply, MissKind.GARBLED, "the reply to the batch holds no task", secrets=secrets)
 
-    reading = _Reading(provider, reply, secrets)
+    reading = _Reading(provider, reply, text, secrets)
+    around = batch.wrap.split(".")[::-1] if batch.wrap else ()
 
     def one(ident: str) -> Snapshot | Miss:
         if ident in details:
             wrapped = details[ident]
-            for key in reversed(batch.wrap.split(".") if batch.wrap else ()):
+            for key in around:
                 wrapped = {key: wrapped}
             if isinstance(wrapped, dict):
                 return reading.look(wrapped, ident, last[ident])
@@ -102,7 +103,7 @@ def read_link(provider: Provider, reply: HttpReply, secrets: Iterable[str] = ())
     """What the second request gave: a link, or why there is none."""
     assert provider.resolve is not None
     secrets = tuple(secrets)
-    body, miss = _parse(provider, reply, secrets)
+    body, _, miss = _parse(provider, reply, secrets)
     if miss is not None:
         return miss
     trouble = trouble_of(provider, reply, body, secrets)
@@ -121,7 +122,7 @@ def read_created(provider: Provider, endpoint: Endpoint, reply: HttpReply, secre
     whether a task was made.
     """
     secrets = tuple(secrets)
-    body, miss = _parse(provider, reply, secrets)
+    body, _, miss = _parse(provider, reply, secrets)
     if miss is not None:
         return miss
     trouble = trouble_of(provider, reply, body, secrets)
@@ -136,33 +137,37 @@ def read_created(provider: Provider, endpoint: Endpoint, reply: HttpReply, secre
     return miss_of(reply, MissKind.GARBLED, "the reply to the create names no task id", secrets=secrets)
 
 
-def _parse(provider: Provider, reply: HttpReply, secrets: tuple[str, ...]) -> tuple[Any, Miss | None]:
+def _parse(provider: Provider, reply: HttpReply, secrets: tuple[str, ...]) -> tuple[Any, str | None, Miss | None]:
+    """The body, its JSON text where that is at hand, and what is wrong with it."""
     try:
-        body = loads(reply.body)
+        body, text = parse(reply.body)
     except NotJson as error:
         if reply.status == 200 or reply.status in {204, 206, 304}:
             what = "no content" if reply.status == 204 else str(error)
-            return None, miss_of(reply, MissKind.GARBLED, what, secrets=secrets)
-        return None, miss_of(reply, by_status(reply.status), reason_of(reply.status), secrets=secrets)
+            return None, None, miss_of(reply, MissKind.GARBLED, what, secrets=secrets)
+        return None, None, miss_of(reply, by_status(reply.status), reason_of(reply.status), secrets=secrets)
     if not isinstance(body, dict):
         kind = MissKind.GARBLED if reply.status < 300 else by_status(reply.status)
-        return None, miss_of(reply, kind, f"the reply is a JSON {type(body).__name__}, not an object", secrets=secrets)
+        what = f"the reply is a JSON {type(body).__name__}, not an object"
+        return None, None, miss_of(reply, kind, what, secrets=secrets)
     if provider.adjust is not None:
         try:
-            body = provider.adjust(body)
+            body, text = provider.adjust(body), None
         except Exception as error:  # noqa: BLE001  # somebody's function met a reply that nobody foresaw
             what = f"adjust() of {provider.name} failed on the reply ({type(error).__name__})"
-            return None, miss_of(reply, MissKind.GARBLED, what, secrets=secrets)
-    return body, None
+            return None, None, miss_of(reply, MissKind.GARBLED, what, secrets=secrets)
+    return body, text, None
 
 
 class _Reading:
     """One reply, which may speak of many tasks, and what it says of all of them."""
 
-    def __init__(self, provider: Provider, reply: HttpReply, secrets: tuple[str, ...]) -> None:
+    def __init__(self, provider: Provider, reply: HttpReply, text: str | None, secrets: tuple[str, ...]) -> None:
         self.provider = provider
         self.reply = reply
         self.secrets = secrets
+        self.harmless = text is not None and harmless(text, secrets)
+        self._shown: dict[tuple[str, int], str] = {}
         self.replied_at = date_of(reply)
         self.trace = trace_of(provider, reply, None, secrets)
 
@@ -172,7 +177,7 @@ class _Reading:
     def look(self, body: Any, ident: str | None, last: Snapshot | None) -> Snapshot | Miss:
         """What the reply says of one task."""
         provider, reply, secrets = self.provider, self.reply, self.secrets
-        kept, text = keepable(body, secrets)
+        kept, text = keepable(body, secrets, sure=self.harmless)
         before = last.reply if last is not None else None
         told = before.after(text) if before is not None else JsonText(text)
         if last is not None and told is before and reply.status == 200 and not (last.state.final or last.outputs):
@@ -180,7 +185,7 @@ class _Reading:
         trouble = trouble_of(provider, reply, body, secrets)
         if isinstance(trouble, Miss):
             return trouble
-        named = as_word(find(provider.reply_id, body))
+        named = as_word(provider.finders.reply_id(body))
         if ident is not None and named and named != ident:
             return self.miss(f"the reply is about another task ({clean(named, 60)})")
         said = states_said(provider, body)
@@ -198,17 +203,26 @@ class _Reading:
             return replace(task, error=task.error or trouble.error) if isinstance(task, Snapshot) else task
         return trouble
 
+    def _showable(self, words: str, limit: int) -> str:
+        """Words fit to show; the tasks of a batch share most of theirs, and then the text."""
+        shown = self._shown.get((words, limit))
+        if shown is None:
+            shown = self._shown[words, limit] = showable(words, self.secrets, limit)
+        return shown
+
     def _trace(self, body: Any) -> str | None:
         return self.trace or trace_of(self.provider, self.reply, body, self.secrets)
 
     def _task(
         self, body: Any, kept: Any, told: JsonText, said: dict[State, str], last: Snapshot | None
     ) -> Snapshot | Miss:
-        provider, secrets = self.provider, self.secrets
+        provider, at, secrets = self.provider, self.provider.finders, self.secrets
         if not said or UNREADABLE in said.values():
             keys = ", ".join(clean(k, 24) for k in list(body)[:8]) or "none"
             return self.miss(f"the reply has no readable state; its keys are {keys}")
-        known = {state: word for state, word in said.items() if state is not State.UNKNOWN} or said
+        known = said
+        if len(said) > 1:
+            known = {state: word for state, word in said.items() if state is not State.UNKNOWN}
         state, word = next(iter(known.items()))
         final = state.final
         odd = code_of(provider, body) if state is State.SUCCEEDED else None
@@ -216,41 +230,39 @@ class _Reading:
             words = " and ".join(f'"{clean(w, 30)}"' for w in (*said.values(), *filter(None, [odd])))
             return self.miss(f"the reply contradicts itself: {words}")
 
-        created, resolution_a = as_time(provider, find(provider.created_at, body))
-        started, resolution_b = as_time(provider, find(provider.started_at, body))
-        finished, resolution_c = as_time(provider, find(provider.finished_at, body))
+        created, resolution_a = as_time(provider, at.created_at(body))
+        started, resolution_b = as_time(provider, at.started_at(body))
+        finished, resolution_c = as_time(provider, at.finished_at(body))
         if not final or (finished and created and finished < created):
             finished = None
-        size = as_count(find(provider.width, body)), as_count(find(provider.height, body))
+        size = as_count(at.width(body)), as_count(at.height(body))
         error = None
         if final and state is not State.SUCCEEDED:
             # A filled error field beside any other state means nothing: one aggregator keeps the file id there.
-            code, message = as_text(find(provider.error_code, body)), as_text(find(provider.error_message, body))
+            code, message = as_text(at.error_code(body)), as_text(at.error_message(body))
             if code in provider.ok:
                 code = None  # a zero that stands there for "none"
             if code or message:
                 error = TaskError(showable(code, secrets, 80) if code else None, showable(message or "", secrets))
-        progress = (
-            as_progress(provider, find(provider.progress, body)) if state in {State.RUNNING, State.SUCCEEDED} else None
-        )
+        has_progress = state is State.RUNNING or state is State.SUCCEEDED
         before = last or _NOTHING_SAID
         return Snapshot(
             state=state,
-            word=_one(showable(word, secrets, 80), before.word),
-            progress=progress,
-            queue_position=as_count(find(provider.queue_position, body)) if not final else None,
-            seconds_left=as_positive(find(provider.seconds_left, body)) if not final else None,
-            credits=as_positive(find(provider.credits, body)),
-            outputs=tuple(outputs_of(provider, body, size, secrets)),
+            word=_one(self._showable(word, 80), before.word),
+            progress=as_progress(provider, at.progress(body)) if has_progress else None,
+            queue_position=as_count(at.queue_position(body)) if not final else None,
+            seconds_left=as_positive(at.seconds_left(body)) if not final else None,
+            credits=_one(as_positive(at.credits(body)), before.credits),
+            outputs=outputs_of(provider, body, size, secrets),
             error=error,
             created_at=_one(created, before.created_at),
             started_at=_one(started, before.started_at),
             finished_at=finished,
             resolution_s=max(filter(None, (resolution_a, resolution_b, resolution_c)), default=None),
             replied_at=self.replied_at,
-            model=_one(showable(as_text(find(provider.model, body)) or "", secrets, 120) or None, before.model),
+            model=_one(self._showable(as_text(at.model(body)) or "", 120) or None, before.model),
             trace=self._trace(body),
-            params=_params(find(provider.params, kept), before.params),
+            params=_params(at.params(kept), before.params),
             reply=told,
         )
 

@@ -31,25 +31,24 @@ def showable(text: object, secrets: tuple[str, ...], limit: int = EXCERPT) -> st
     return kept if kept is words and len(words) <= limit else clean(kept, limit)
 
 
-def keepable(body: Any, secrets: tuple[str, ...]) -> tuple[Any, str]:
+def keepable(body: Any, secrets: tuple[str, ...], *, sure: bool = False) -> tuple[Any, str]:
     """The reply fit to keep, and its JSON text: redacted, and long base64 as digest and size.
 
     Most replies are so already, which their text tells at a fraction of what a walk through them takes.
+
+    Args:
+        body: The reply, or what it says of one task.
+        secrets: What must not be kept.
+        sure: Whether the text of the whole reply was found `harmless`, so that none of its parts has to be asked.
     """
-    text = _harmless(body, secrets)
-    if text is not None:
-        return body, text
-    kept = redact(body, secrets, _shortened)
-    return kept, dumps(kept)
-
-
-def _harmless(body: Any, secrets: tuple[str, ...]) -> str | None:
-    """The JSON text of a body in which nothing has to be redacted or shortened; in doubt None."""
     try:
         text = dumps(body)
+        if not _may_be_shortened(text) and (sure or harmless(text, secrets)):
+            return body, text
     except (TypeError, ValueError, RecursionError):  # no finite number; what an `adjust` made
-        return None
-    return None if _may_be_shortened(text) or not harmless(text, secrets) else text
+        pass
+    kept = redact(body, secrets, _shortened)
+    return kept, dumps(kept)
 
 
 def _may_be_shortened(text: str) -> bool:

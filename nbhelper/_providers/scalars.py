@@ -19,6 +19,7 @@ _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _SECONDS = _EARLIEST.timestamp(), _LATEST.timestamp()
 _NUMBERS = (int, float)
+_NESTED = (dict, list)
 
 
 def as_word(value: Any) -> str | None:
@@ -32,7 +33,7 @@ def as_word(value: Any) -> str | None:
 
 
 def as_text(value: Any) -> str | None:
-    if isinstance(value, dict | list):
+    if isinstance(value, _NESTED):
         try:
             return json.dumps(value, ensure_ascii=False)[: EXCERPT * 2] if value else None
         except (ValueError, RecursionError):

@@ -23,7 +23,14 @@ class NotJson(ValueError):
 
 
 def loads(body: bytes) -> Any:
-    """Parse a reply's body; UTF-8, UTF-16 and a byte order mark are understood, NaN and Infinity become None.
+    """The value of `parse`."""
+    return parse(body)[0]
+
+
+def parse(body: bytes) -> tuple[Any, str | None]:
+    """A reply's body as a value and as text; UTF-8, UTF-16 and a byte order mark are understood.
+
+    NaN and Infinity become None. The text is that of the value as `dumps` writes it, None where it is not at hand.
 
     Raises:
         NotJson: Empty, not JSON, too deep, too many values, a number of thousands of digits, or one key twice with two
@@ -39,28 +46,30 @@ def loads(body: bytes) -> Any:
         value = _decode(text)
         if nests > DEEPEST:
             _check_depth(value)
-        if not _said_once(text, value):
+        written = _written(text, value)
+        if written is None:
             value = _decode_pairs(text)
     except NotJson:
         raise
     except (ValueError, RecursionError) as error:
         # ValueError covers JSONDecodeError, UnicodeDecodeError and integers beyond Python's digit limit.
         raise NotJson(f"the reply is not JSON ({type(error).__name__})") from None
-    return value
+    return value, written
 
 
-def _said_once(text: str, value: Any) -> bool:
-    """Whether no key is repeated in a JSON text that has this value; in doubt it says no.
+def _written(text: str, value: Any) -> str | None:
+    """The text that `dumps` makes of this value of a JSON text, where it shows that no key is repeated; else None.
 
     A repeated key takes its quotes with it. All other quotes stand in the value's own text as well, except that one
     written as a number becomes a quote there.
     """
     if len(text) > LARGE or "\\u0022" in text:
-        return False
+        return None
     try:
-        return text.count('"') == dumps(value).count('"')
+        written = dumps(value)
     except ValueError:  # a number beyond all bounds
-        return False
+        return None
+    return written if text.count('"') == written.count('"') else None
 
 
 def _nothing(_: str) -> None:

@@ -233,7 +233,7 @@ def fleet(tasks: int = 5000, speed: float = 10.0) -> dict[str, float]:
         )[n % 6]
         return nbh.submit(name, body, endpoint=endpoint)
 
-    with Emulated(speed=speed, real=False) as served, tempfile.TemporaryDirectory() as folder:
+    with Emulated(speed=speed, even=False) as served, tempfile.TemporaryDirectory() as folder:
         nbh.set_store(folder)
         names = ("ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie")
         for name in names:

@@ -1,8 +1,7 @@
-"""Servers for the benchmarks, each in a process of its own: the emulator with durations of our choice, and a bare one.
+"""Servers for the benchmarks, each in a process of its own: the emulator and a bare one.
 
-`Emulated` serves the real emulator; tasks queue 0 to 4 s and run for lognormal(2.9, 0.45) s, progress is linear, the
-time left exact or missing. `Bare` answers a look or a batch look from memory, as fast as Python can, so that what is
-measured is the client.
+`Emulated` serves the real emulator, where progress is linear unless told otherwise, the time left exact or missing.
+`Bare` answers a look or a batch look from memory, as fast as Python can, so that what is measured is the client.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
-import random
 import re
 import sys
 import time
@@ -48,22 +46,18 @@ class Served:
 class Emulated(Served):
     """The emulator; `about` has `root`, and `url` and `key` by provider; `ask("ledger")` gives every task's truth."""
 
-    def __init__(self, *, left: bool = True, speed: float = 1.0, real: bool = True) -> None:
-        super().__init__(_emulate, left, speed, real)
+    def __init__(self, *, left: bool = True, speed: float = 1.0, even: bool = True) -> None:
+        super().__init__(_emulate, left, speed, even)
 
 
-def _emulate(pipe: Connection, left: bool, speed: float, real: bool) -> None:  # noqa: FBT001
+def _emulate(pipe: Connection, left: bool, speed: float, even: bool) -> None:  # noqa: FBT001
     from nbhelper._emulator import Server, plan, tripo, world
 
-    if real:
-        drawn = 0
+    if even:
 
         def make(wish: Any, pace: Any, quick: float, rng: Any) -> plan.Plan:
-            nonlocal drawn
-            dice = random.Random(drawn % 60)  # every sixty tasks are the same sixty
-            drawn += 1
             made: plan.Plan = plan.make_plan(wish, pace, quick, rng)
-            return replace(made, queue=dice.uniform(0, 4), run=dice.lognormvariate(2.9, 0.45), bend=1.0, bias=0.0)
+            return replace(made, bend=1.0, bias=0.0)
 
         world.make_plan = make
     if not left:
