@@ -259,6 +259,7 @@ class Engine:
             poller = Poller(
                 history if poller is None else poller.history,
                 connection,
+                key=key,
                 http=self._http,
                 gate=self.gate(connection),
                 looks=self.looks(connection),
@@ -278,9 +279,8 @@ class Engine:
 
     def _forget(self, poller: Poller) -> None:
         """Finished pollers are dropped: ten thousand finished histories live in the store, not here."""
-        key = identity(poller.history)
-        if poller.over and self.pollers.get(key) is poller:
-            del self.pollers[key]
+        if poller.over and self.pollers.get(poller.key) is poller:
+            del self.pollers[poller.key]
 
 
 def _models(store: Store, uids: list[str]) -> dict[str, str]:

@@ -8,21 +8,19 @@ the pace.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import weakref
 from collections import deque
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+log = logging.getLogger("nbhelper")
 
 
-class Landing(Generic[T]):
-    """What another thread is to finish, by `set_result` or `set_exception`; made and awaited in one loop.
+class Landing:
+    """What another thread is to finish, by `set_result` or `set_exception`; its loop then calls `landed`."""
 
-    Cancelling whoever awaits it does not cancel the work.
-    """
-
-    __slots__ = ("_error", "_future", "_ground", "_value")
+    __slots__ = ("_error", "_ground", "_value")
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -30,14 +28,14 @@ class Landing(Generic[T]):
         if ground is None:
             ground = _grounds[loop] = _Ground(loop)
         self._ground = ground
-        self._future: asyncio.Future[T] = loop.create_future()
         self._value: Any = None
-        self._error: BaseException | None = None
+        self._error: Any = None
 
-    def __await__(self) -> Any:
-        return self._future.__await__()
+    def landed(self, value: Any, error: Any) -> None:
+        """It is done, or came to nothing."""
+        raise NotImplementedError
 
-    def set_result(self, value: T) -> None:
+    def set_result(self, value: Any) -> None:
         """It is done."""
         self._value = value
         self._ground.put(self)
@@ -49,12 +47,7 @@ class Landing(Generic[T]):
 
     def land(self) -> None:
         """Pass it on to whoever waits."""
-        if self._future.done():
-            return  # who was cancelled
-        if self._error is not None:
-            self._future.set_exception(self._error)
-        else:
-            self._future.set_result(self._value)
+        self.landed(self._value, self._error)
 
 
 class _Ground:
@@ -62,11 +55,11 @@ class _Ground:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)  # who lives as long as its loop must not keep it alive
-        self._done: deque[Landing[Any]] = deque()
+        self._done: deque[Landing] = deque()
         self._woken = False
         self._lock = threading.Lock()
 
-    def put(self, landing: Landing[Any]) -> None:
+    def put(self, landing: Landing) -> None:
         self._done.append(landing)
         with self._lock:
             if self._woken:
@@ -83,7 +76,10 @@ class _Ground:
         with self._lock:
             self._woken = False
         while self._done:
-            self._done.popleft().land()
+            try:
+                self._done.popleft().land()
+            except Exception:  # a fault of ours with one must not keep the others waiting
+                log.exception("taking up what the store has done")
 
 
 _grounds: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Ground] = weakref.WeakKeyDictionary()

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,25 +101,29 @@ class Leases:
 
         A look that was made is kept whoever holds the task meanwhile; anything else raises `Held` then.
         """
+        return _Keep(self, uid, looked, over)
 
-        def work(db: sqlite3.Connection) -> None:
-            if self._lost(db, uid):
-                self._held.discard(uid)
-                if not looked:
-                    raise Held
-            elif over:
-                self._held.discard(uid)
-                db.execute("DELETE FROM leases WHERE uid = ?", (uid,))
-            if self._held and self._age() >= BEAT / 2:
-                self._sign(db)
-
-        return work
+    def go_along(self, db: sqlite3.Connection, uid: str, *, looked: bool, over: bool) -> None:
+        """What `keep` promises, done."""
+        if self._lost(db, uid):
+            self._held.discard(uid)
+            if not looked:
+                raise Held
+        elif over:
+            self._held.discard(uid)
+            db.execute("DELETE FROM leases WHERE uid = ?", (uid,))
+        if self._held and self._age() >= BEAT / 2:
+            self._sign(db)
 
     def inherited(self, uid: str) -> bool:
         """Whether a task was just taken from a process that did not end in order: its last look may not be recorded."""
         was = uid in self._inherited
         self._inherited.discard(uid)
         return was
+
+    def sure(self, uid: str) -> bool:
+        """Whether this process may look for certain, which `holds` need not be asked for."""
+        return uid in self._held and self._age() <= TERM / 2
 
     async def holds(self, uid: str) -> bool:
         """Whether this process may look; asked of the store only when our last sign of life is old.
@@ -250,6 +255,19 @@ class Leases:
                 self._seen[name] = seen = until, now
         foreign = name.partition("/")[0] != _HOST
         return now - seen[1] >= TERM or (foreign and (at is None or at < datetime.now(UTC) - _FOREIGN))
+
+
+@dataclass(slots=True, eq=False)
+class _Keep:
+    """What `keep` gives: looks are many, and a function with all that it holds on to is ten times as large."""
+
+    leases: Leases
+    uid: str
+    looked: bool
+    over: bool
+
+    def __call__(self, db: sqlite3.Connection) -> None:
+        self.leases.go_along(db, self.uid, looked=self.looked, over=self.over)
 
 
 _HOLDER = "SELECT l.holder, h.until FROM leases l LEFT JOIN leases h ON h.uid = l.holder WHERE l.uid = ?"

@@ -9,11 +9,13 @@ A task that the batch leaves out is looked at alone next time, and when the batc
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from ._gate import Gate
 from ._http import Forbidden, Http, Unreached
@@ -39,20 +41,36 @@ _KEPT = {MissKind.NETWORK, MissKind.RATE_LIMITED}
 
 
 class Looker(Protocol):
-    """Who looks at one task."""
+    """Who looks at one task. None of this raises anything."""
 
     def go(self) -> None:
-        """It is time to ask for a look, by `Looks.at`."""
+        """It is time to ask for a look."""
+
+    def seen(self, seen: Snapshot | Miss) -> None:
+        """What the look gave."""
+
+    def failed(self, error: Exception) -> None:
+        """The look met a fault of ours."""
 
 
-class _Asked(NamedTuple):
-    """One look that waits for its batch; the reply is None when the batch was no use."""
+@dataclass(slots=True, eq=False)
+class Asked:
+    """One look that somebody waits for.
 
+    Attributes:
+        who: Whoever waits; None once they have left.
+        task: What is looked at.
+        first: Whether nobody has seen this task yet.
+        last: What the last good look gave.
+        flying: Whether the request is on its way.
+    """
+
+    who: Looker | None
     task: Task
-    sent: Callable[..., None]
     first: bool
     last: Snapshot | None
-    reply: asyncio.Future[Snapshot | Miss | None]
+    flying: bool = False
+    request: asyncio.Task[None] | None = None
 
 
 class Looks:
@@ -67,13 +85,15 @@ class Looks:
         self._http = http
         self._gate = gate
         self.shared = 1
-        self._asked: list[_Asked] = []
         self._waiting: dict[Looker, tuple[float, asyncio.TimerHandle]] = {}
         """Since when each may be taken along, and when it goes anyway."""
+        self._asked: list[Asked] = []
         self._alone: set[str] = set()
         self._opened: asyncio.TimerHandle | None = None
         self._broken_until = 0.0
-        self._requests: set[asyncio.Task[None]] = set()
+        self._requests: dict[asyncio.Task[None], int] = {}
+        """What is under way, and how many wait for it."""
+        self._context = contextvars.Context()  # one for all timers: each would else copy the one that it is set in
 
     @property
     def _batch(self) -> Batch | None:
@@ -90,7 +110,8 @@ class Looks:
         """
         self.forget(who)
         may = math.inf if soonest >= wait or self._batch is None else time.monotonic() + soonest
-        self._waiting[who] = may, asyncio.get_running_loop().call_later(wait, self._go, who)
+        timer = asyncio.get_running_loop().call_later(wait, self._go, who, context=self._context)
+        self._waiting[who] = may, timer
 
     def forget(self, who: Looker) -> None:
         """Plan no look."""
@@ -101,37 +122,81 @@ class Looks:
         self.forget(who)
         who.go()
 
-    async def at(
-        self, task: Task, sent: Callable[..., None], *, first: bool, last: Snapshot | None = None
-    ) -> Snapshot | Miss:
-        """Look at a task.
+    def ask(self, who: Looker, task: Task, *, first: bool, last: Snapshot | None = None) -> Asked:
+        """Look at a task, and tell `who` what that gave.
 
         Args:
+            who: Whoever waits.
             task: Which.
-            sent: Called with `flying=True` when the request goes out, and with `flying=False` when it is over.
             first: Whether nobody has seen this task yet.
             last: What the last good look gave.
         """
+        asked = Asked(who, task, first, last)
         if self._batch is not None and not task.extra and task.id not in self._alone:
-            asked = _Asked(task, sent, first, last, asyncio.get_running_loop().create_future())
             self._asked.append(asked)
             self._open(first=first)
-            try:
-                seen = await asked.reply
-            finally:
-                sent(flying=False)
-            if seen is not None:
-                return seen
-            # The batch failed, and may have counted as a look at each of its tasks.
-            await asyncio.sleep(self.connection.provider.floor * 1.02)
-        return await self._single(task, sent, first=first, last=last)
+        else:
+            self._request([asked])
+        return asked
 
-    async def _single(
-        self, task: Task, sent: Callable[..., None], *, first: bool, last: Snapshot | None
-    ) -> Snapshot | Miss:
+    def leave(self, asked: Asked) -> None:
+        """Wait no longer; a request that nobody waits for any more is given up."""
+        if asked.who is None:
+            return
+        asked.who = None
+        if asked.request is not None:
+            self._requests[asked.request] -= 1
+            if not self._requests[asked.request]:
+                asked.request.cancel()
+
+    # Requests
+
+    def _request(self, asked: Sequence[Asked]) -> None:
+        """Begin a request for one or many who wait."""
+        waiting = [one for one in asked if one.who is not None]
+        if not waiting:
+            return
+        request = asyncio.create_task(self._send(waiting), name="look")
+        self._requests[request] = len(waiting)
+        request.add_done_callback(self._requests.pop)
+        for one in waiting:
+            one.request = request
+
+    async def _send(self, asked: Sequence[Asked]) -> None:
         provider = self.connection.provider
-        async with self._gate.passing(urgent=first):
-            sent(flying=True)
+        try:
+            if len(asked) == 1:
+                self._answer(asked[0], await self._single(asked[0]))
+                return
+            found = await self._together(asked)
+        except Exception as error:
+            log.exception("looking at %d tasks of %s", len(asked), provider.name)
+            if len(asked) == 1:
+                self._answer(asked[0], error)
+                return
+            self._broken_until = time.monotonic() + _BROKEN
+            found = {}
+        for one in asked:
+            if (seen := found.get(one.task.id)) is not None:
+                self._answer(one, seen)
+            elif one.who is not None:
+                # The batch failed, and may have counted as a look at each of its tasks.
+                one.flying, one.request = False, None
+                asyncio.get_running_loop().call_later(provider.floor * 1.02, self._request, [one])
+
+    def _answer(self, asked: Asked, seen: Snapshot | Miss | Exception) -> None:
+        who, asked.who, asked.flying = asked.who, None, False
+        if who is None:
+            return
+        if isinstance(seen, Exception):
+            who.failed(seen)
+        else:
+            who.seen(seen)
+
+    async def _single(self, asked: Asked) -> Snapshot | Miss:
+        provider, task = self.connection.provider, asked.task
+        async with self._gate.passing(urgent=asked.first):
+            asked.flying = True
             try:
                 reply = await self._http.api(self.connection, look_request(provider, task.id, task.extra))
             except Unreached as error:
@@ -139,9 +204,8 @@ class Looks:
             except Forbidden as error:
                 seen = Miss(kind=MissKind.REFUSED, message=clean(error))
             else:
-                seen = read(provider, reply, ident=task.id, secrets=(self.connection.key.reveal(),), last=last)
-            finally:
-                sent(flying=False)
+                secrets = (self.connection.key.reveal(),)
+                seen = read(provider, reply, ident=task.id, secrets=secrets, last=asked.last)
             self._gate.judge(seen, provider.floor)
         self.shared = 1
         if isinstance(seen, Snapshot):
@@ -167,57 +231,38 @@ class Looks:
 
     def _depart(self) -> None:
         self._opened = None
-        going, self._asked = [a for a in self._asked if not a.reply.done()], []  # some may have left meanwhile
+        going, self._asked = [one for one in self._asked if one.who is not None], []  # some may have left meanwhile
         batch = self.connection.provider.batch
         assert batch is not None
         for begin in range(0, len(going), batch.size):
-            request = asyncio.create_task(self._send(batch, going[begin : begin + batch.size]), name="look at many")
-            self._requests.add(request)
-            request.add_done_callback(self._requests.discard)
+            self._request(going[begin : begin + batch.size])
 
-    async def _send(self, batch: Batch, asked: list[_Asked]) -> None:
-        """One request for many tasks."""
+    async def _together(self, asked: Sequence[Asked]) -> Mapping[str, Snapshot | Miss]:
+        """What one request says of many tasks; nothing where the batch was no use."""
         provider = self.connection.provider
-        found: Mapping[str, Snapshot | Miss | None] = {}
-        try:
-            if len(asked) == 1:
-                (one,) = asked
-                found = {one.task.id: await self._single(one.task, one.sent, first=one.first, last=one.last)}
-            else:
-                found = await self._together(batch, [a for a in asked if not a.reply.done()])
-        except Exception:  # a fault of ours must not leave anybody waiting
-            log.exception("looking at %d tasks of %s", len(asked), provider.name)
-            self._broken_until = time.monotonic() + _BROKEN
-        finally:
+        async with self._gate.passing(urgent=any(one.first for one in asked)):
+            last = {one.task.id: one.last for one in asked if one.who is not None}
             for one in asked:
-                if not one.reply.done():
-                    one.reply.set_result(found.get(one.task.id))
-
-    async def _together(self, batch: Batch, asked: list[_Asked]) -> Mapping[str, Snapshot | Miss]:
-        provider = self.connection.provider
-        last = {a.task.id: a.last for a in asked}
-        idents = list(last)
-        async with self._gate.passing(urgent=any(a.first for a in asked)):
-            for one in asked:
-                one.sent(flying=True)
-            found = await self._request(batch, last)
+                one.flying = True
+            found = await self._reply(last)
             self._gate.judge(found, provider.floor)
-        self.shared = len(idents)
+        self.shared = len(last)
         if not isinstance(found, Miss):
             self._alone.update(ident for ident, seen in found.items() if isinstance(seen, Miss))
             return found
         if found.kind in _KEPT:
-            return dict.fromkeys(idents, found)
+            return dict.fromkeys(last, found)
         self._broken_until = time.monotonic() + _BROKEN
         log.warning("%s: looking at tasks one by one, since a batch failed: %s", provider.name, found)
         return {}
 
-    async def _request(self, batch: Batch, last: Mapping[str, Snapshot | None]) -> Mapping[str, Snapshot | Miss] | Miss:
+    async def _reply(self, last: Mapping[str, Snapshot | None]) -> Mapping[str, Snapshot | Miss] | Miss:
         """What the reply says of each task, or what is wrong with all of it."""
         provider = self.connection.provider
+        assert provider.batch is not None
         cap = provider.max_reply * max(1, len(last) // 4)
         try:
-            reply = await self._http.api(self.connection, fill(batch.request, {}, last), cap=cap)
+            reply = await self._http.api(self.connection, fill(provider.batch.request, {}, last), cap=cap)
         except Unreached as error:
             return Miss(kind=MissKind.NETWORK, message=clean(error))
         except Forbidden as error:

@@ -1,8 +1,8 @@
 """One task being watched: look, record, save, until there is an outcome. Runs inside the engine's loop.
 
-Between two looks there is nothing here but a place in the queue of `_looks`: each look is a step of its own, which ends
-with planning the next. So thousands of tasks that wait cost little, and what a step saw is recorded whoever leaves
-meanwhile.
+While looks go on, nothing waits in here: `_looks` calls `go` when one is due and `seen` with what it gave, which is
+recorded, and then the next is planned. So thousands of tasks cost little, and what was seen is kept whoever leaves
+meanwhile. Only what comes before and after is a task of its own.
 
 Whoever watches is told after each observation is in the store. A fault in here ends in the outcome `lost`, never in
 silence. While another process looks at the task, this one follows what that writes.
@@ -14,7 +14,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,21 +25,23 @@ from ._errors import StoreError
 from ._gate import Gate
 from ._history import UNSAVED, History, verdict
 from ._http import Forbidden, Http, Unreached
-from ._landing import Landing
-from ._leases import Held, Leases, Work
-from ._looks import Looks
+from ._leases import Held, Leases
+from ._looks import Asked, Looks
 from ._pace import JITTER, pause
 from ._page import aside
 from ._past import Past
 from ._providers.reader import read_link
 from ._providers.templates import fill
+from ._recorder import Recorder
 from ._save import ELSEWHERE, Place, save_bytes, save_link
 from ._session import Connection
 from ._text import clean
 from ._turns import Turns
-from ._values import Event, Mark, MarkWord, Miss, MissKind, Outcome, Output, Saved, SaveState, Seen, Snapshot, State
+from ._values import NOTHING, Mark, MarkWord, Miss, MissKind, Outcome, Output, Saved, SaveState, Snapshot, State
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ._store import Store
 
 log = logging.getLogger("nbhelper")
@@ -64,35 +66,29 @@ def identity(history: History) -> Identity:
     return task.provider, history.origin, task.id, tuple(task.extra.items())
 
 
-def merged(stored: History, known: History) -> History:
-    """What the store has, in its order; what this process saw itself keeps what the store does not, such as bytes."""
+_UNPLANNED: tuple[None, None, float] = (None, None, 0.0)
 
-    def key(event: Event) -> tuple[datetime, type, str | None]:
-        return event.at, type(event.seen), getattr(event.seen, "name", None)
 
-    own = {key(event): event.seen for event in known.events}
-    events = [replace(event, seen=own.get(key(event), event.seen)) for event in stored.events]
-    return History.of(known.task, events, origin=known.origin, uid=known.uid)
+def _without(listeners: tuple[Listener, ...], *gone: Listener) -> tuple[Listener, ...]:
+    return tuple(listener for listener in listeners if listener not in gone)
 
 
 def _ours(error: Exception) -> str:
     return f"nbhelper itself failed: {type(error).__name__}: {clean(error, 200)}"
 
 
-class Poller:
+class Poller(Recorder):
     """Watches one task for any number of listeners.
 
     Attributes:
-        history: Everything seen so far, all of it in the store.
+        key: Which task this is.
         over: Whether nothing more will come.
-        note: Trouble of our own worth showing, such as a full disk.
     """
 
     __slots__ = (
-        "_ended", "_flying", "_following", "_gate", "_http", "_keeping", "_leading", "_leases", "_links", "_listeners",
-        "_looks", "_not_before", "_parting", "_past", "_planned", "_recording", "_replied", "_saves", "_step",
-        "_stopping", "_store", "_turns", "_unwritten", "_work", "connection", "folder", "history", "interval", "note",
-        "over",
+        "_asked", "_ended", "_following", "_gate", "_http", "_keeping", "_leading", "_listeners", "_looked", "_looking",
+        "_looks", "_not_before", "_parting", "_past", "_planned", "_replied", "_saves", "_step", "_stopping", "_turns",
+        "_work", "connection", "folder", "interval", "key", "over",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +96,7 @@ class Poller:
         history: History,
         connection: Connection,
         *,
+        key: Identity,
         http: Http,
         gate: Gate,
         looks: Looks,
@@ -111,36 +108,37 @@ class Poller:
         interval: float | None,
         ended: Listener,
     ) -> None:
-        self.history = history
+        super().__init__(history, store, leases)
+        self.key = key
         self.connection = connection
         self.folder = folder
         self.interval = interval
         self.over = False
-        self.note = ""
-        self._listeners: set[Listener] = set()
-        self._parting: set[Listener] = set()
+        self._listeners: tuple[Listener, ...] = ()
+        self._parting: tuple[Listener, ...] = ()
         self._ended = ended
         self._http = http
         self._gate = gate
         self._looks = looks
         self._past = past
         self._turns = turns
-        self._store = store
-        self._leases = leases
         self._following = False
-        self._links: dict[str, str] = {}
-        """The newest live link of each output; a stored history has none."""
-        self._recording = asyncio.Lock()
-        self._unwritten: tuple[Event, ...] = ()
-        self._saves: dict[str, asyncio.Task[None]] = {}
+        self._saves: Mapping[str, asyncio.Task[None]] = NOTHING
         self._replied = 0.0
         self._not_before = 0.0
-        self._flying = False
-        self._keeping = False
-        self._planned: tuple[History | None, float | None, float] = (None, None, 0.0)
+        self._planned: tuple[History | None, float | None, float] = _UNPLANNED
         self._leading = False
+        """Whether looks go on, one after the other."""
+        self._looking = False
+        """Whether one is under way, from `go` until it is recorded."""
+        self._asked: Asked | None = None
+        """That one, until its reply has come."""
+        self._keeping = False
+        """Whether its reply is being recorded."""
+        self._looked: asyncio.Future[bool] | None = None
+        """Done when it is over, or given up, for whoever waits for that."""
         self._step: asyncio.Task[None] | None = None
-        """The look that is under way."""
+        """What the look has to wait for beside the server and the store."""
         self._work: asyncio.Task[None] | None = None
         """What comes before the looks and after them, and following another process."""
         self._stopping = False
@@ -162,13 +160,13 @@ class Poller:
 
     def join(self, listener: Listener) -> None:
         """Let one more listen. A task that was given up meanwhile is looked at again."""
-        self._listeners.add(listener)
-        self._parting.discard(listener)
+        self._listeners = (*_without(self._listeners, listener), listener)
+        self._parting = _without(self._parting, listener)
         if self._work is None and not self._leading:
             self._begin(self._run())
         elif self._work is not None and not self._stopping and self.history.outcome in _OURS:
             self._work.cancel()  # it only waits for downloads, which go on
-            self._listeners -= self._parting
+            self._drop_who_left()
             self._begin(self._run())
         else:
             listener(self)
@@ -178,16 +176,15 @@ class Poller:
         """Let one listen no more; when it was the last, looking stops. What the server already named is still saved."""
         if listener not in self._listeners or self.over:
             return
-        self._parting.add(listener)
-        if self._listeners - self._parting:
-            self._listeners.discard(listener)
-            self._parting.discard(listener)
+        if _without(self._listeners, listener, *self._parting):
+            self._listeners = _without(self._listeners, listener)
         else:
+            self._parting = (*_without(self._parting, listener), listener)
             await self._stop(note)  # the last one still hears how it ends
 
     async def end(self, note: str, patience: float) -> None:
         """Stop for everybody, and give up what is not saved in time."""
-        self._parting |= self._listeners
+        self._parting = self._listeners
         await self._stop(note)
         if self._work is not None:
             await asyncio.wait([self._work], timeout=patience)
@@ -199,10 +196,16 @@ class Poller:
         """Drop everything at once: the process ends, and the store knows what is unfinished."""
         self._leading = False
         self._looks.forget(self)
-        tasks = [t for t in (self._work, self._step, *self._saves.values()) if t is not None]
+        self._drop_look()
+        tasks = [t for t in (self._work, *self._saves.values()) if t is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _drop_who_left(self) -> bool:
+        """Tell those who left of nothing more; whether anybody is still here."""
+        self._listeners, self._parting = _without(self._listeners, *self._parting), ()
+        return bool(self._listeners)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._work = asyncio.create_task(work, name=f"watch {self.history.task}")
@@ -217,18 +220,18 @@ class Poller:
             if self._work is not None:
                 self._work.cancel()
                 await asyncio.wait([self._work])
-            if (step := self._step) is not None:
-                # A reply that is on its way, or on the way to the disk, may be the only one with the result in it.
-                await asyncio.wait([step], timeout=_LAST_REPLY if self._flying else 0)
-                await asyncio.wait([step], timeout=_LAST_RECORD if self._keeping else 0)
-                step.cancel()
-                await asyncio.wait([step])
+            # A reply that is on its way, or on the way to the disk, may be the only one with the result in it.
+            if self._asked is not None and self._asked.flying:
+                await self._until_looked(_LAST_REPLY)
+            if self._keeping:
+                await self._until_looked(_LAST_RECORD)
+            self._drop_look()
             if self.history.outcome is None:
                 await self._mark_stopped(Mark(word=MarkWord.STOPPED, note=note))
         finally:
             self._stopping = self._leading = False
-        if self._listeners - self._parting:  # somebody came meanwhile
-            self._listeners -= self._parting
+        if _without(self._listeners, *self._parting):  # somebody came meanwhile
+            self._drop_who_left()
             self._begin(self._run())
         else:
             self._begin(self._finish())
@@ -244,51 +247,11 @@ class Poller:
 
     # Recording
 
-    async def record(self, *seen: Seen, claim: bool = False) -> None:
-        """Add observations: into the store first, then to whoever watches.
-
-        Args:
-            seen: What was observed.
-            claim: Make this process the one that looks.
-
-        Raises:
-            Held: Another process looks at the task; what is no look of ours was not kept.
-        """
-        async with self._recording:
-            history = self.history
-            for item in seen:
-                history = history.add(item, datetime.now(UTC))
-            fresh = (*self._unwritten, *history.events[len(self.history.events) :])
-            links = {o.name: o.url for s in seen if isinstance(s, Snapshot) for o in s.outputs if o.url}
-            self._links |= links
-            links = {name: url for name, url in links.items() if name not in history.saves}
-            lease = self._leases.take(history.uid) if claim else self._keep(history, seen)
-            try:
-                together: Landing[bool] = Landing()
-                self._store.append_for(together, history.uid, fresh, links=links, summary=history, also=lease)
-                self._unwritten, self.note = (), ""
-                self.history = history if await together else await self._stored(history)
-            except StoreError as error:
-                # Looking goes on in memory, loudly; the next observation tries to write this one again.
-                self._unwritten, self.note = fresh, clean(error)
-                log.warning("%s: %s", history.task, self.note)
-                self.history = history
-        self._tell()
-
-    def _keep(self, history: History, seen: Sequence[Seen]) -> Work:
-        """What becomes of the lease with these observations: it ends when nothing more will come."""
-        over = history.outcome is not None and not self._unsaved(history)
-        return self._leases.keep(history.uid, looked=any(isinstance(s, Snapshot | Miss) for s in seen), over=over)
-
-    async def _stored(self, known: History) -> History:
-        """The history as the store has it, when another process has written too."""
-        with suppress(StoreError):
-            stored = await aside(self._store.load, known.uid)
-            return known if stored is None else merged(stored, known)
-        return known
+    def _over(self, history: History) -> bool:
+        return history.outcome is not None and not self._unsaved(history)
 
     def _tell(self) -> None:
-        for listener in tuple(self._listeners):
+        for listener in self._listeners:
             try:
                 listener(self)
             except Exception:  # whoever listens cannot end the watch
@@ -332,7 +295,7 @@ class Poller:
         except Held:  # another process took over while this one was stopped
             self._following = True
             self._drop_saves()
-            if self._listeners - self._parting:
+            if _without(self._listeners, *self._parting):
                 self._begin(self._run())
                 return
         except Exception:  # a fault of ours must not leave anybody waiting
@@ -363,7 +326,7 @@ class Poller:
         for output in missing:
             with suppress(StoreError):
                 link = await aside(self._store.link, self.history.uid, output.name)
-                self._links |= {output.name: link} if link else {}
+                self._links = {**self._links, output.name: link} if link else self._links
         self._start_saves()
         if self.history.outcome is not None and any(o.name not in self._saves for o in missing):
             await asyncio.sleep(max(self._since_look(), self._not_before - time.monotonic()))
@@ -391,41 +354,126 @@ class Poller:
 
     def go(self) -> None:
         """It is time for a look."""
-        if self._step is None:
-            self._step = asyncio.create_task(self._round())
+        if self._looking:
+            return
+        self._looking = True
+        if self._leases.sure(self.history.uid):
+            self._ask()
+        else:
+            self._step = asyncio.create_task(self._ask_if_held())
+
+    async def _ask_if_held(self) -> None:
+        try:
+            held = await self._leases.holds(self.history.uid)
+        except Exception as error:
+            log.exception("looking at %s", self.history.task)
+            await self._lose(error)
+            return
+        self._step = None
+        if held:
+            self._ask()
+        else:
+            self._following = self._following or self._leading
+            self._end_look()
+
+    def _ask(self) -> None:
+        facts = self.history.facts
+        self._asked = self._looks.ask(self, self.history.task, first=facts.polls == 0, last=facts.latest)
+
+    def seen(self, seen: Snapshot | Miss) -> None:
+        """What the look gave is recorded. Bytes that came inside the reply are on disk before their row is."""
+        self._replied = time.monotonic()
+        self._asked, self._keeping = None, True
+        inline = []
+        if self.folder is not None and isinstance(seen, Snapshot):
+            inline = [o for o in seen.outputs if o.data is not None and o.name not in self.history.saves]
+        if inline:
+            self._step = asyncio.create_task(self._keep_bytes(seen, inline))
+        else:
+            self.put((seen,), self._kept)
+
+    async def _keep_bytes(self, seen: Snapshot | Miss, inline: list[Output]) -> None:
+        assert isinstance(seen, Snapshot)
+        try:
+            saves = [await aside(save_bytes, self._place(), o) for o in inline]
+        except Exception as error:
+            log.exception("saving what came with %s", self.history.task)
+            await self._lose(error)
+            return
+        self._step = None
+        # What could not be written stays in memory, the only place where it still is.
+        kept = {s.name for s in saves if s.state is not SaveState.SAVED}
+        seen = replace(seen, outputs=tuple(o if o.name in kept else replace(o, data=None) for o in seen.outputs))
+        self.put((seen, *saves), self._kept)
+
+    def failed(self, error: Exception) -> None:
+        """The look met a fault of ours, which is in the log."""
+        self._replied = time.monotonic()
+        self._asked = None
+        self._step = asyncio.create_task(self._lose(error))
+
+    def _kept(self, error: Exception | None) -> None:
+        """What the look gave is recorded, or what follows from it is."""
+        if not self._looking:
+            return  # it was given up meanwhile
+        try:
+            if error is not None:
+                raise error
+            self._start_saves()
+            lost = verdict(self.history, datetime.now(UTC), confirm=self.connection.provider.confirm)
+        except Held:
+            self._following = self._following or self._leading
+        except Exception as fault:
+            log.exception("looking at %s", self.history.task)
+            self._step = asyncio.create_task(self._lose(fault))
+            return
+        else:
+            if lost is not None and self.history.outcome is None:
+                self.put((lost,), self._kept)
+                return
+        self._end_look()
+
+    async def _lose(self, error: Exception) -> None:
+        await self._fail(error)
+        self._end_look()
+
+    def _end_look(self, *, done: bool = True) -> None:
+        """The look is over, or given up."""
+        self._looking = self._keeping = False
+        self._asked = self._step = None
+        if self._looked is not None and not self._looked.done():
+            self._looked.set_result(done)
+        self._looked = None
+        self._go_on()
+
+    def _drop_look(self) -> None:
+        """Give up the look that is under way."""
+        if self._asked is not None:
+            self._looks.leave(self._asked)
+        if self._step is not None:
+            self._step.cancel()
+        if self._looking:
+            self._end_look(done=False)
+
+    async def _until_looked(self, patience: float | None = None) -> bool:
+        """Wait until no look is under way, so many seconds; whether one came to its end."""
+        if not self._looking:
+            return False
+        if self._looked is None:
+            self._looked = asyncio.get_running_loop().create_future()
+        looked = self._looked
+        await asyncio.wait([looked], timeout=patience)
+        return looked.done() and looked.result()
 
     async def _look_now(self) -> bool:
         """A look beside the planned ones, or the end of one that is under way; whether it was a look of its own."""
-        own = self._step is None
+        own = not self._looking
         self.go()
-        step = self._step
-        assert step is not None
-        await asyncio.wait([step])
-        return own and not step.cancelled()
-
-    async def _round(self) -> None:
-        """One look, and what follows from it."""
-        try:
-            if not await self._leases.holds(self.history.uid):
-                raise Held
-            seen = await self._look()
-            self._keeping = True
-            await self._see(seen)
-            lost = verdict(self.history, datetime.now(UTC), confirm=self.connection.provider.confirm)
-            if lost is not None and self.history.outcome is None:
-                await self.record(lost)
-        except Held:
-            self._following = self._following or self._leading
-        except Exception as error:
-            log.exception("looking at %s", self.history.task)
-            await self._fail(error)
-        finally:
-            self._step, self._keeping = None, False
-        self._go_on()
+        return await self._until_looked() and own
 
     def _go_on(self) -> None:
         """Plan the next look, or begin what comes after looking."""
-        if not self._leading or self._stopping or self._step is not None:
+        if not self._leading or self._stopping or self._looking:
             return
         if not self._following and self.history.outcome is None:
             due, soonest = self._due(), self._soonest()
@@ -476,30 +524,6 @@ class Poller:
         passed = time.monotonic() - self._replied if self._replied else (datetime.now(UTC) - last).total_seconds()
         return max(0.0, passed)
 
-    async def _look(self) -> Snapshot | Miss:
-        try:
-            return await self._looks.at(
-                self.history.task, self._fly, first=self.history.facts.polls == 0, last=self.history.facts.latest
-            )
-        finally:
-            self._replied = time.monotonic()
-
-    def _fly(self, *, flying: bool) -> None:
-        self._flying = flying
-
-    async def _see(self, seen: Snapshot | Miss) -> None:
-        """Record a look. Bytes that came inside the reply are on disk before their row is."""
-        if isinstance(seen, Snapshot) and self.folder is not None:
-            inline = [o for o in seen.outputs if o.data is not None and o.name not in self.history.saves]
-            saves = [await aside(save_bytes, self._place(), o) for o in inline]
-            # What could not be written stays in memory, the only place where it still is.
-            kept = {s.name for s in saves if s.state is not SaveState.SAVED}
-            seen = replace(seen, outputs=tuple(o if o.name in kept else replace(o, data=None) for o in seen.outputs))
-            await self.record(seen, *saves)
-        else:
-            await self.record(seen)
-        self._start_saves()
-
     # Saving
 
     def _place(self) -> Place:
@@ -516,7 +540,8 @@ class Poller:
     def _start_saves(self) -> None:
         for output in self._unsaved():
             if output.name not in self._saves and (output.name in self._links or output.ref):
-                self._saves[output.name] = asyncio.create_task(self._save(output), name=f"save {output.name}")
+                save = asyncio.create_task(self._save(output), name=f"save {output.name}")
+                self._saves = {**self._saves, output.name: save}
 
     async def _settle(self) -> None:
         """Wait until every output is saved or given up.
@@ -543,7 +568,7 @@ class Poller:
         """Leave the saving to another process."""
         for save in self._saves.values():
             save.cancel(ELSEWHERE)
-        self._saves.clear()
+        self._saves = NOTHING
 
     async def _save(self, output: Output) -> None:
         try:

@@ -164,8 +164,7 @@ class Watch:
     def _listen(self, poller: Poller) -> None:
         """Take in a poller's news; called in the engine's thread, so it never blocks and never draws."""
         with self._lock:
-            key = identity(poller.history)
-            key = self._places.get(key, key)
+            key = self._places.get(poller.key, poller.key)
             entry = self._entries[key]
             entry.history = poller.history
             entry.over = entry.over or poller.over

@@ -85,7 +85,8 @@ class Writer:
                     promise.set_exception(StoreError(f"The history was not written: {clean(error, 100)}."))
                     return
                 self._thread = thread
-            self._wake.notify()
+            if not patient or len(self._queue) == 1:  # else it knows already that there is something
+                self._wake.notify()
 
     def stop(self) -> None:
         """Write what is left, and end the thread."""

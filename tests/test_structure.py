@@ -72,9 +72,10 @@ def test_the_emulator_shares_nothing_with_what_it_tests(path):
     assert ours == within(ours, "nbhelper._emulator", "nbhelper._errors")
 
 
-@pytest.mark.parametrize(
-    "path", modules("_history.py", "_values.py", "_json.py", "_text.py", "_errors.py", "_pace.py", "_durations.py")
-)
+MIDDLE = ("durations", "errors", "events", "history", "json", "pace", "text", "values")
+
+
+@pytest.mark.parametrize("path", modules(*(f"_{name}.py" for name in MIDDLE)))
 def test_the_middle_is_pure(path):
     """Values, histories and pace have no effects: no socket, no clock, no widget, no provider's words."""
     found = imports(path)
