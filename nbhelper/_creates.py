@@ -86,11 +86,11 @@ def created(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at: dateti
     """The API answered with an id: it fills the row, or the row joins the one which that id already has."""
     turn(rows, db, uid, "created")
     row = rows.must(db, uid)
-    there = uid_of(db, task, row["origin"])
+    there = uid_of(db, task, row.origin)
     rows.mark(db, uid, Mark(word=MarkWord.SUBMITTED), at)
     if there is None or there == uid:
-        row |= {"id": task.id, "extra": dumps(dict(task.extra))}
-        put(db, "tasks", TASK, [row[name] for name in TASK])
+        row = row._replace(id=task.id, extra=dumps(dict(task.extra)))
+        put(db, "tasks", TASK, row[: len(TASK)])
         there = uid
     else:
         _join(rows, db, uid, there)
@@ -156,7 +156,7 @@ def submitted(rows: Rows, db: sqlite3.Connection, provider: str, origin: str, re
         history = rows.history(db, uid)
         if history is None or (history.task.provider, history.origin) != (provider, origin):
             continue
-        if rows.must(db, uid)["id"] is not None and history.outcome not in _OVER:
+        if rows.must(db, uid).id is not None and history.outcome not in _OVER:
             return history
     return None
 

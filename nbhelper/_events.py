@@ -1,166 +1,209 @@
-"""The events of one history, packed: thousands of tasks are looked at again and again, and hardly anything changes.
+"""The events of a history. Looks at one task say nearly the same each time, so most of them are kept packed.
 
-A look that says nearly the same as one before is kept as a few bytes that name that one and what differs. It is as
-complete as the event itself, and made into one again for whoever reads it. So it takes a quarter of the memory, and
-Python's garbage collector, which would else go over each part of each look ever so often, finds nothing to go over.
+Of a run of looks that differ in nothing but what moves, the first is kept as it came, and of each later one only what
+moved, as a few bytes. Whoever asks for it gets an equal event, made anew. The newest is always kept as it came.
 """
 
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
+from itertools import islice
+from operator import attrgetter, is_
 from typing import Any, overload
 
 from ._json import JsonText
-from ._values import Event, Miss, Snapshot
+from ._values import Event, Seen, Snapshot
+
+_steady = attrgetter(
+    "state", "word", "credits", "outputs", "error", "created_at", "started_at", "finished_at", "resolution_s", "model",
+    "params",
+)  # fmt: skip
+"""What the looks of a run have in common: the same objects, since reading keeps those of the look before."""
+_moving = attrgetter("progress", "queue_position", "seconds_left", "trace")
+_PLAIN = frozenset({int, float, str, type(None)})
+"""What comes back from `marshal` as it was."""
+_LONGEST = 255
+"""Bytes of one packed look: its length stands in one byte behind it."""
+_FULL = 4000
+"""Bytes of a run, after which another begins: each look copies its run once more."""
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class Events(Sequence[Event]):
-    """Events, oldest first; equal to a tuple of the same ones. It never changes: `add` gives a longer one."""
+    """The events of a history, oldest first. It never changes, and equals the tuple of them."""
 
-    __slots__ = ("_items", "_models")
+    __slots__ = ("_kept", "_last", "_n")
 
-    def __init__(self, items: tuple[Event | bytes, ...] = (), models: tuple[int, int] = (-1, -1)) -> None:
-        self._items = items
-        self._models = models
-        """Where the last whole `Snapshot` and the last whole `Miss` are."""
+    def __init__(self, kept: tuple[Event | bytes, ...] = (), last: Event | None = None, n: int = 0) -> None:
+        self._kept = kept
+        """All but the last: whole ones, and behind the first of a run the bytes of its others."""
+        self._last = last
+        self._n = n
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Events:
-        """Events that are there already."""
+        """Any events; these themselves when they are such."""
         if isinstance(events, Events):
             return events
-        whole = tuple(events)
-        items: list[Event | bytes] = list(whole)
-        models = (-1, -1)
-        for at, event in enumerate(whole[:-1]):
-            items[at], models = _packed(items, at, event, models)
-        return cls(tuple(items), models)
+        found = NO_EVENTS
+        for event in events:
+            found = found.and_one(event)
+        return found
 
-    def add(self, event: Event) -> Events:
-        """These, and one more."""
-        items = self._items
-        if not items:
-            return Events((event,))
-        newest = items[-1]
-        assert isinstance(newest, Event)
-        before, models = _packed(items, len(items) - 1, newest, self._models)
-        return Events((*items[:-1], before, event), models)
+    def add(self, seen: Seen, at: datetime) -> Events:
+        """These and one more, with the next number."""
+        return self.and_one(Event(1 if self._last is None else self._last.seq + 1, at, seen))
+
+    def and_one(self, event: Event) -> Events:
+        """These and one more."""
+        if self._last is None:
+            return Events((), event, 1)
+        return Events(_kept(self._kept, self._last), event, self._n + 1)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return self._n
 
     @overload
-    def __getitem__(self, at: int) -> Event: ...
+    def __getitem__(self, index: int) -> Event: ...
     @overload
-    def __getitem__(self, at: slice) -> tuple[Event, ...]: ...
-    def __getitem__(self, at: int | slice) -> Event | tuple[Event, ...]:
-        if isinstance(at, slice):
-            return tuple(map(self._event, self._items[at]))
-        return self._event(self._items[at])
+    def __getitem__(self, index: slice) -> tuple[Event, ...]: ...
+    def __getitem__(self, index: int | slice) -> Event | tuple[Event, ...]:
+        if self._last is not None and (index == -1 or index == self._n - 1):
+            return self._last
+        if not isinstance(index, slice):
+            return tuple(self)[index]
+        start, stop, step = index.indices(self._n)
+        if step != 1:
+            return tuple(self)[index]
+        # What is new stands at the end, and nothing else has to be unpacked then.
+        return tuple(islice(reversed(self), self._n - stop, max(self._n - start, self._n - stop)))[::-1]
 
     def __iter__(self) -> Iterator[Event]:
-        return map(self._event, self._items)
+        whole: Any = None
+        for part in self._kept:
+            if isinstance(part, bytes):
+                yield from [*_unpack(whole, part)][::-1]
+            else:
+                yield (whole := part)
+        if self._last is not None:
+            yield self._last
 
     def __reversed__(self) -> Iterator[Event]:
-        return map(self._event, reversed(self._items))
+        if self._last is not None:
+            yield self._last
+        packed = b""
+        for part in reversed(self._kept):
+            if isinstance(part, bytes):
+                packed = part
+            else:
+                yield from _unpack(part, packed)
+                yield part
+                packed = b""
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Events | tuple):
-            return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
-        return NotImplemented
+        if self is other:
+            return True
+        return tuple(self) == tuple(other) if isinstance(other, Events | tuple) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(tuple(self))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Events.of, (tuple(self),)
-
     def __repr__(self) -> str:
         return repr(tuple(self))
 
-    def _event(self, item: Event | bytes) -> Event:
-        if isinstance(item, Event):
-            return item
-        model, seq, at, *changes = marshal.loads(item)  # noqa: S302  # `_packed` made it
-        like = self._items[model]
-        assert isinstance(like, Event)
-        return Event(seq, _moment(at), _changed(like.seen, changes))
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Events.of, (tuple(self),)
 
 
-def _packed(
-    items: Sequence[Event | bytes], place: int, event: Event, models: tuple[int, int]
-) -> tuple[Event | bytes, tuple[int, int]]:
-    """The event as it is kept before another one, and where the last whole ones are from there on."""
-    kind = _KINDS.get(type(event.seen))
-    if kind is None:
-        return event, models
-    model = models[kind]
-    if model >= 0:
-        like = items[model]
-        assert isinstance(like, Event)
-        at, changes = _instant(event.at), _changes(like.seen, event.seen)
-        if at is not None and changes is not None:
-            return marshal.dumps((model, event.seq, at, *changes)), models
-    return event, (place, models[1]) if kind == 0 else (models[0], place)
+NO_EVENTS = Events()
 
 
-_KINDS: dict[type, int] = {Snapshot: 0, Miss: 1}
-_NAMES: dict[type, tuple[str, ...]] = {kind: tuple(f.name for f in fields(kind)) for kind in _KINDS}
-_VALUES: dict[type, Callable[[Any], tuple[Any, ...]]] = {kind: attrgetter(*names) for kind, names in _NAMES.items()}
-_PLAIN = frozenset({str, int, float, bool, type(None)})
-"""What marshal gives back as it was: of a class that is derived from one of these it would not."""
+def _kept(kept: tuple[Event | bytes, ...], last: Event) -> tuple[Event | bytes, ...]:
+    """What is kept when one that was the last is so no more."""
+    if not kept or not isinstance(last.seen, Snapshot):
+        return (*kept, last)
+    whole, packed = _run(kept)
+    if len(packed) < _FULL:
+        before = kept[: -2 if packed else -1]
+        if (more := _pack(whole, last)) is not None:
+            return (*before, whole, packed + more)
+        if (run := _cut_anew(whole, packed, last)) is not None:
+            return (*before, *run)
+    return (*kept, last)
 
 
-def _changes(old: Any, new: Any) -> list[Any] | None:
-    """Places of fields and what stands there now, in turn; None where that cannot be packed."""
-    values = _VALUES[type(new)]
-    found: list[Any] = []
-    for place, (was, now) in enumerate(zip(values(old), values(new), strict=True)):
-        if now is was:
-            continue
-        kind = type(now)
-        if kind in _PLAIN:
-            if kind is type(was) and now == was:
-                continue
-            found += place, now
-        elif kind is datetime:
-            if (at := _instant(now)) is None:
-                return None
-            found += ~place, at
-        elif kind is JsonText and type(was) is JsonText and now.head is was.head and now.tail is was.tail:
-            found += place, now.middle
-        else:
+def _run(kept: tuple[Event | bytes, ...]) -> tuple[Event, bytes]:
+    """The run at the end: its first look, and its others packed."""
+    end = kept[-1]
+    if isinstance(end, Event):
+        return end, b""
+    whole = kept[-2]
+    assert isinstance(whole, Event)
+    return whole, end
+
+
+def _pack(whole: Event, event: Event) -> bytes | None:
+    """A look as what moved since the first one of its run; None where more than that differs."""
+    first, seen = whole.seen, event.seen
+    if type(first) is not Snapshot or type(seen) is not Snapshot or whole.at.tzinfo is not UTC:
+        return None
+    if not all(map(is_, _steady(first), _steady(seen))):
+        return None
+    reply, like, changed = seen.reply, first.reply, None
+    if reply is not like or reply is not None:
+        if reply is None or like is None or reply.head is not like.head or reply.tail is not like.tail:
             return None
-    return found
+        changed = reply.middle
+    times = _since(whole.at, event.at), _since(whole.at, seen.replied_at)
+    said = (event.seq - whole.seq, *times, changed, *_moving(seen))
+    if not _PLAIN.issuperset(map(type, said)):
+        return None
+    packed = marshal.dumps(said, 2)
+    return packed + bytes((len(packed),)) if len(packed) <= _LONGEST else None
 
 
-def _changed(old: Any, changes: list[Any]) -> Any:
-    """What `_changes` was told of."""
-    kind = type(old)
-    values = dict(zip(_NAMES[kind], _VALUES[kind](old), strict=True))
-    names = _NAMES[kind]
-    for place, now in zip(changes[::2], changes[1::2], strict=True):
-        if place < 0:
-            values[names[~place]] = _moment(now)
-        elif names[place] == "reply" and now is not None:
-            values["reply"] = JsonText(old.reply.head, now, old.reply.tail)
-        else:
-            values[names[place]] = now
-    return kind(**values)
+def _since(begin: datetime, at: datetime | None) -> Any:
+    """Microseconds; a time of another kind stays, and is not packed."""
+    return (at - begin) // _MICROSECOND if type(at) is datetime and at.tzinfo is UTC else at
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+def _unpack(whole: Event, packed: bytes) -> Iterator[Event]:
+    """The later looks of a run, newest first."""
+    first, end = whole.seen, len(packed)
+    while end:
+        assert isinstance(first, Snapshot)
+        begin = end - 1 - packed[end - 1]
+        number, at, replied, changed, *moved = marshal.loads(packed[begin : end - 1])  # noqa: S302  # we wrote it
+        end = begin
+        progress, queue_position, seconds_left, trace = moved
+        reply = first.reply
+        if reply is not None:
+            reply = JsonText(reply.head, changed, reply.tail)
+        seen = replace(
+            first,
+            progress=progress,
+            queue_position=queue_position,
+            seconds_left=seconds_left,
+            trace=trace,
+            replied_at=None if replied is None else whole.at + replied * _MICROSECOND,
+            reply=reply,
+        )
+        yield Event(whole.seq + number, whole.at + at * _MICROSECOND, seen)
 
 
-def _instant(at: datetime) -> int | None:
-    """Microseconds since 1970; None for a time of another kind, which would not come back as it is."""
-    return (at - _EPOCH) // _MICROSECOND if type(at) is datetime and at.tzinfo is UTC and not at.fold else None
-
-
-def _moment(instant: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=instant)
+def _cut_anew(whole: Event, packed: bytes, event: Event) -> tuple[Event | bytes, ...] | None:
+    """A run and one more look whose reply is cut at other places, which those of the run can be, too; else None."""
+    run = []
+    for one in (whole, *[*_unpack(whole, packed)][::-1]):
+        seen, reply = one.seen, getattr(event.seen, "reply", None)
+        if not isinstance(seen, Snapshot) or seen.reply is None or reply is None:
+            return None
+        cut = seen.reply.cut_as(reply)
+        if cut is None:
+            return None
+        run.append(replace(one, seen=replace(seen, reply=cut)))
+    looks = [_pack(run[0], one) for one in (*run[1:], event)]
+    return None if None in looks else (run[0], b"".join(filter(None, looks)))

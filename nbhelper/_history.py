@@ -6,7 +6,7 @@ reading `state` or `outcome` costs the same for three events and for three thous
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ._errors import TaskFailed
-from ._events import Events
+from ._events import NO_EVENTS, Events
 from ._text import clean
 from ._values import (
     NO_ID,
@@ -49,20 +49,30 @@ class Facts(NamedTuple):
 
     latest: Snapshot | None = None
     """The newest snapshot, or the final one once there is one: the first final word stands."""
-    ended: Mark | None = None
-    """The last word that no snapshot said (`stopped`, `lost`, `refused`), until the task is watched again."""
-    watching: Mark | None = None
-    """How the newest watch began."""
     trouble: Miss | None = None
     """The last look, when it was a miss."""
-    outputs: Mapping[str, Output] = NOTHING
-    saves: Mapping[str, Saved] = NOTHING
     polls: int = 0
     misses: int = 0
     rate_limited: int = 0
     misses_in_a_row: int = 0
     progress: float | None = None
     """The furthest progress seen: servers step back now and then, a bar should not."""
+    due: float | None = None
+    """Since when its progress stands still, or the earliest finish that the server told in this state: POSIX seconds.
+
+    No `datetime`, which ends in the year 9999: servers state any number of seconds.
+    """
+    last_look_at: datetime | None = None
+    last_good_at: datetime | None = None
+    skew_s: float | None = None
+    """Server clock minus ours by the `Date` headers, half a second in doubt."""
+    # So far what each look moves; `lasting` is the rest.
+    ended: Mark | None = None
+    """The last word that no snapshot said (`stopped`, `lost`, `refused`), until the task is watched again."""
+    watching: Mark | None = None
+    """How the newest watch began."""
+    outputs: Mapping[str, Output] = NOTHING
+    saves: Mapping[str, Saved] = NOTHING
     credits: float | None = None
     model: str | None = None
     params: Mapping[str, Any] = NOTHING
@@ -70,7 +80,6 @@ class Facts(NamedTuple):
     submitting_at: datetime | None = None
     submitted_at: datetime | None = None
     first_look_at: datetime | None = None
-    last_look_at: datetime | None = None
     queued_seen: bool = False
     running_at: datetime | None = None
     """When a look first found it running."""
@@ -78,14 +87,16 @@ class Facts(NamedTuple):
     """The good look before that one."""
     final_at: datetime | None = None
     before_final_at: datetime | None = None
-    last_good_at: datetime | None = None
     saved_at: datetime | None = None
     created: datetime | None = None
     started: datetime | None = None
     finished: datetime | None = None
     resolution_s: float | None = None
-    skew_s: float | None = None
-    """Server clock minus ours by the `Date` headers, half a second in doubt."""
+
+    @property
+    def lasting(self) -> tuple[Any, ...]:
+        """All but what each look at a task that goes on moves."""
+        return self[_MOVING:]
 
     def step(self, at: datetime, seen: Seen) -> Facts:
         """The facts with one more observation."""
@@ -115,6 +126,15 @@ class Facts(NamedTuple):
         # `Date` is cut to whole seconds, so half a second is its expected error.
         now = (replied_at - at).total_seconds() + 0.5
         return now if self.skew_s is None else 0.8 * self.skew_s + 0.2 * now
+
+    def _due(self, at: datetime, seen: Snapshot) -> float:
+        before, left, now = self.latest, seen.seconds_left, at.timestamp()
+        told = now if left is None else now + left
+        if self.due is None or before is None or before.state is not seen.state:
+            return told
+        if left is None:
+            return self.due if before.seconds_left is None and before.progress == seen.progress else told
+        return told if before.seconds_left is None else min(self.due, told)
 
     def _snapshot(self, at: datetime, seen: Snapshot) -> Facts:
         final = seen.state.final
@@ -151,6 +171,7 @@ class Facts(NamedTuple):
             finished=seen.finished_at if final else None,
             resolution_s=seen.resolution_s or self.resolution_s,
             skew_s=self._skew(at, seen.replied_at),
+            due=self._due(at, seen),
         )
         if self.latest is not None and self.latest.state.final:
             # Whatever a server says after its final word is recorded as an event and changes nothing but fresh links.
@@ -171,9 +192,10 @@ class Facts(NamedTuple):
             case MarkWord.RESUMED:
                 # What could not be saved is tried again: the disk may have room by now. Expired links do not come back.
                 tried = {n: s for n, s in self.saves.items() if s.state is not SaveState.FAILED}
-                return self._replace(ended=None, watching=mark, saves=MappingProxyType(tried))
+                return self._replace(ended=None, watching=mark, saves=MappingProxyType(tried), due=None)
 
 
+_MOVING = Facts._fields.index("ended")
 _DECIDED = (
     "latest", "ended", "progress", "queued_seen", "running_at", "before_running_at", "final_at", "before_final_at",
     "finished",
@@ -202,14 +224,14 @@ class History:
 
     Attributes:
         task: What is watched.
-        events: Every observation, numbered from 1; equal to a tuple of the same ones.
+        events: Every observation, numbered from 1.
         origin: The API's scheme and host: the same id elsewhere is another task.
         uid: Our own sortable row name; a create in doubt has no id of the API's yet.
         facts: What the events add up to; the properties below are its public face.
     """
 
     task: Task
-    events: Sequence[Event] = Events()
+    events: Events = NO_EVENTS
     origin: str = ""
     uid: str = ""
     facts: Facts = field(default_factory=lambda: _EMPTY, repr=False, compare=False)  # short in `help()`
@@ -217,20 +239,18 @@ class History:
     @classmethod
     def of(cls, task: Task, events: Iterable[Event], *, origin: str = "", uid: str = "") -> History:
         """A history read back: the facts are folded again from the events, which alone are the truth."""
-        kept = tuple(events)
+        kept = Events.of(events)
         facts = _EMPTY
         for event in kept:
             facts = facts.step(event.at, event.seen)
-        return cls(task, Events.of(kept), origin, uid, facts)
+        return cls(task, kept, origin, uid, facts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(History.of, self.task, tuple(self.events), origin=self.origin, uid=self.uid), ()
 
     def add(self, seen: Seen, at: datetime) -> History:
         """The history with one more observation; this one stays as it is."""
-        known = Events.of(self.events)
-        event = Event(known[-1].seq + 1 if known else 1, at, seen)
-        return History(self.task, known.add(event), self.origin, self.uid, self.facts.step(at, seen))
+        return History(self.task, self.events.add(seen, at), self.origin, self.uid, self.facts.step(at, seen))
 
     # What follows from the events
 

@@ -67,9 +67,20 @@ class JsonText:
         shorter = min(len(text), len(whole))
         begin = _common(text, whole, shorter)
         end = _common(text[::-1], whole[::-1], shorter - begin)
+        if self.middle or self.tail:  # nowhere further out than before, so that earlier texts can be cut so, too
+            begin, end = min(begin, len(self.head)), min(end, len(self.tail))
         if begin + end < len(text) / 2:
             return JsonText(text)
-        return JsonText(text[:begin], text[begin : len(text) - end], text[len(text) - end :])
+        head = self.head if begin == len(self.head) else text[:begin]
+        tail = self.tail if end == len(self.tail) else text[len(text) - end :]
+        return JsonText(head, text[begin : len(text) - end], tail)
+
+    def cut_as(self, other: JsonText) -> JsonText | None:
+        """The same text, cut where another one is; None where they do not begin and end alike."""
+        whole, head, tail = str(self), other.head, other.tail
+        if len(head) + len(tail) > len(whole) or not whole.startswith(head) or not whole.endswith(tail):
+            return None
+        return JsonText(head, whole[len(head) : len(whole) - len(tail)], tail)
 
 
 def _common(one: str, other: str, most: int) -> int:

@@ -72,7 +72,7 @@ def _parsed(texts: Sequence[str]) -> Iterator[Mapping[str, Any]]:
 def histories(rows: Rows, db: sqlite3.Connection | None, wanted: Filter) -> list[History]:
     """The histories of `summaries`, but for creates that have no id yet."""
     found = [rows.listed(db, uid) for (uid,) in _select(db, _UIDS, wanted) if db]
-    return [rows.load(db, row) for row in found if db and row and row["id"]]
+    return [rows.load(db, row) for row in found if db and row and row.id]
 
 
 def events(rows: Rows, db: sqlite3.Connection | None, wanted: Filter) -> list[Row]:

@@ -134,7 +134,7 @@ def _best(history: History, now: datetime, floor: float, price: float, known: Du
         left, doubt = told
         before = curve.left(age.total_seconds()) if curve is not None else None
         if before is None or doubt <= before[1]:
-            overdue = _overdue(history, now)
+            overdue = now.timestamp() - min(facts.due, now.timestamp()) if facts.due is not None else 0.0
             return max(_aim(left, doubt, floor, price), _lindy(overdue, price) if overdue > 0 else 0.0)
     return _by_age(curve, age.total_seconds(), floor, price)
 
@@ -230,27 +230,6 @@ def _by_slope(history: History) -> tuple[float, float] | None:
     # Cut to whole percents, both ends are half a percent further on average.
     left = max(0.0, 0.995 - newest[1]) * spent / gain
     return left, math.hypot(0.003 * spent / gain, left * 0.004 / gain, (_EVEN + _BEND * (1 - newest[1])) * left, 0.1)
-
-
-def _overdue(history: History, now: datetime) -> float:
-    """Seconds since progress stands still, or since the finish that the server told; below zero when it is ahead."""
-    latest = history.facts.latest
-    assert latest is not None
-    since = now
-    for event in history.looks():
-        seen = event.seen
-        if not isinstance(seen, Snapshot):
-            continue
-        if seen.state is not latest.state or (seen.seconds_left is None) != (latest.seconds_left is None):
-            break
-        if latest.seconds_left is not None:
-            assert seen.seconds_left is not None
-            since = min(since, event.at + timedelta(seconds=seen.seconds_left))
-        elif seen.progress != latest.progress:
-            break
-        else:
-            since = event.at
-    return (now - since).total_seconds()
 
 
 def _aim(left: float, doubt: float, floor: float, price: float) -> float:

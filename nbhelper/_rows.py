@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._codec import decode, digest_of, encode, iso, moment, plain, row_digest, row_of, row_text, text_digest
 from ._errors import BadInput, StoreError
@@ -21,10 +20,28 @@ from ._values import NO_ID, Event, Mark, Saved, Task
 
 Row = dict[str, Any]
 
-TASK = (
-    "uid", "provider", "origin", "id", "extra", "label", "params", "endpoint", "model", "experiment", "repeat", "cell",
-    "fingerprint",
-)  # fmt: skip
+
+class TaskRow(NamedTuple):
+    """The row of a task as it stands in the file, and its `Task`; the digest is empty for one that another row told."""
+
+    uid: str
+    provider: str
+    origin: str
+    id: str | None
+    extra: str
+    label: str | None
+    params: str
+    endpoint: str | None
+    model: str | None
+    experiment: str | None
+    repeat: int | None
+    cell: str | None
+    fingerprint: str | None
+    digest: str
+    task: Task
+
+
+TASK = TaskRow._fields[:-2]
 _NOTES = TASK[5:]
 """What a later call may fill in where the first one said nothing."""
 EVENT = ("uid", "seq", "at", "kind", "body", "reply")
@@ -79,7 +96,8 @@ class Rows:
         self.notes = notes
         self.clock = clock
         self._last_uid = 0
-        self._tasks: dict[str, tuple[tuple[Any, ...], Row]] = {}
+        self._tasks: dict[str, TaskRow] = {}
+        self._newest: Sequence[Any] = ()
         self._sums: dict[str, _Sum] = {}
 
     def whole(self, row: Sequence[Any], uid: str | None = None) -> bool:
@@ -98,31 +116,39 @@ class Rows:
         if line not in self.notes:
             self.notes.append(line)
 
-    def task(self, db: sqlite3.Connection, uid: str) -> Row | None:
+    def task(self, db: sqlite3.Connection, uid: str) -> TaskRow | None:
         """The row of a task, with its `Task`; None when there is none that can be trusted.
 
         One that is damaged is told by the row that sums it up: what is forgotten may be paid for again.
         """
         found = db.execute(_ONE_TASK, (uid,)).fetchone()
         known = self._tasks.get(uid)
-        if known is not None and known[0] == found:  # each look asks for it, and it hardly ever changes
-            return dict(known[1])
+        if known is not None and known[:-1] == found:  # each look asks for it, and it hardly ever changes
+            return known
         if found is None:
             return None
         values = self.told(db, found, uid)
         if values is None:
             return None
-        row = dict(zip(TASK, values, strict=False))
+        told = self._shared(values)
+        provider, _, ident, extra, label, params = told[1:7]
         try:
-            extra, params = loads(row["extra"]), loads(row["params"])
-            row["task"] = Task(row["provider"], row["id"] or NO_ID, row["label"], params, extra)
+            task = Task(provider, ident or NO_ID, label, loads(params), loads(extra))
         except BadInput:
             return None
-        if values is found:
-            if len(self._tasks) > 4000:
-                self._tasks.clear()
-            self._tasks[uid] = tuple(found), dict(row)
+        if values is not found:
+            return TaskRow._make((*told, "", task))
+        if len(self._tasks) > _REMEMBERED:
+            self._tasks.clear()
+        self._tasks[uid] = row = TaskRow._make((*told, task))
         return row
+
+    def _shared(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The values, with the objects of the row before where they are equal: most tasks have most texts in common."""
+        known = self._newest  # another thread may read, too
+        old = (*known, *values[len(known) :])
+        self._newest = shared = [o if type(o) is type(v) and o == v else v for v, o in zip(values, old, strict=False)]
+        return shared
 
     def told(self, db: sqlite3.Connection, found: tuple[Any, ...], uid: str) -> Sequence[Any] | None:
         """The values of `TASK` by a row of it, or by the one that sums it up; None when neither can be trusted."""
@@ -131,13 +157,13 @@ class Rows:
         summed = db.execute(_ONE_SUMMARY, (uid,)).fetchone()
         return task_of(summed) if summed and self.whole(summed, uid) else None
 
-    def _same_task(self, db: sqlite3.Connection, uid: str) -> Row | None:
+    def _same_task(self, db: sqlite3.Connection, uid: str) -> TaskRow | None:
         """The row of a task that is known already, where its digest is still the same: each look asks for it."""
         known = self._tasks.get(uid)
         found = db.execute("SELECT digest FROM tasks WHERE uid = ?", (uid,)).fetchone() if known else None
-        return known[1] if known and found and known[0][-1] == found[0] else None
+        return known if known and found and known.digest == found[0] else None
 
-    def listed(self, db: sqlite3.Connection, uid: str) -> Row | None:
+    def listed(self, db: sqlite3.Connection, uid: str) -> TaskRow | None:
         """The row of a task that a listing named; one that is not there all the same was hidden by damage."""
         row = self.task(db, uid)
         if row is None:
@@ -147,7 +173,7 @@ class Rows:
     def text(self, db: sqlite3.Connection, uid: str) -> str | None:
         """A task's text; None for a create without an id yet, and for one that nothing tells any more."""
         row = self.listed(db, uid)
-        return str(row["task"]) if row and row["id"] else None
+        return str(row.task) if row and row.id else None
 
     def open(self, db: sqlite3.Connection, task: Task, origin: str, known: Sequence[Any]) -> History:
         """The stored history of a task, or an empty one with a row of its own; `known` fills in what was not."""
@@ -195,7 +221,7 @@ class Rows:
                 other.add(look.uid)
                 continue
             self._sums[look.uid] = new = known.moved(look.history)
-            moved.append(new.since(look.uid, known))
+            moved.append(new.since(known))
             event, reply = self._written(look.uid, look.events[0])
             row = (look.uid, look.events[0].seq, *event)
             events.append((*row, row_digest(*row)))
@@ -217,9 +243,9 @@ class Rows:
         if known is None or task is None or look.links or len(look.events) != 1:
             return None
         (event,) = look.events
-        if known.moving[0] + 1 != event.seq or event is not look.history.events[-1]:
+        if known.seq + 1 != event.seq or event is not look.history.events[-1]:
             return None
-        return known if known.stands(task[1], look.history) else None
+        return known if known.stands(task, look.history) else None
 
     def history(self, db: sqlite3.Connection, uid: str) -> History | None:
         """The history of a row; None where there is no row that can be trusted."""
@@ -232,24 +258,24 @@ class Rows:
         row = db.execute(sql, (uid, storable(name))).fetchone()
         return str(row[2]) if row and self.whole(row, uid) else None
 
-    def must(self, db: sqlite3.Connection, uid: str) -> Row:
+    def must(self, db: sqlite3.Connection, uid: str) -> TaskRow:
         row = self.task(db, uid)
         if row is None:
             raise StoreError(f'{self.path} has no row "{clean(uid, 60)}" any more.')
         return row
 
-    def load(self, db: sqlite3.Connection, row: Row) -> History:
+    def load(self, db: sqlite3.Connection, row: TaskRow) -> History:
         events: list[Event] = []
         replies: dict[str, JsonText] = {}
         before = JsonText("")
         rows = db.execute(
             "SELECT e.uid, e.seq, e.at, e.kind, e.body, e.reply, e.digest, r.body FROM events e LEFT JOIN replies r"
             " ON r.uid = e.uid AND r.digest = e.reply WHERE e.uid = ? ORDER BY e.seq",
-            (row["uid"],),
+            (row.uid,),
         ).fetchall()
-        whole = [r for r in rows if self.whole(r[:-1], row["uid"])]
+        whole = [r for r in rows if self.whole(r[:-1], row.uid)]
         # Numbers are given without gaps. A damaged index hides whole rows, and no digest is ever asked for them.
-        if len(rows) < max(whole[-1][1] if whole else 0, self._last_seq(db, row["uid"])):
+        if len(rows) < max(whole[-1][1] if whole else 0, self._last_seq(db, row.uid)):
             self.note_damage()
         for uid, seq, at, _, text, reply, _, raw in whole:
             body, when = loads(text), moment(at)
@@ -263,7 +289,7 @@ class Rows:
             seen = decode(body, self.folder)
             if seen is not None and when is not None:
                 events.append(Event(seq, when, seen))
-        return History.of(row["task"], events, origin=row["origin"], uid=row["uid"])
+        return History.of(row.task, events, origin=row.origin, uid=row.uid)
 
     def _last_seq(self, db: sqlite3.Connection, uid: str) -> int:
         """The number of the last event by the row that sums them up; 0 when that says nothing."""
@@ -302,29 +328,36 @@ class Rows:
         self.put_events(db, uid, history.events[-1:])
         self.sum_up(db, row, history)
 
-    def sum_up(self, db: sqlite3.Connection, row: Row, history: History) -> None:
+    def sum_up(self, db: sqlite3.Connection, row: TaskRow, history: History) -> None:
         """Write the summary of a history."""
         known = self._sums.pop(history.uid, None)
         new = known.moved(history) if known is not None and known.stands(row, history) else None
-        if new is None or known is None or db.execute(_AMEND, new.since(history.uid, known)).rowcount != 1:
+        if new is None or known is None or db.execute(_AMEND, new.since(known)).rowcount != 1:
             body = self.body(row, history)
             begun = body["submitted_at"] or body["first_seen_at"] or iso(_time_of(history.uid))
             # What was asked hardly ever changes, and may be long: its text is taken as it stands in the task's own row.
-            texts = {"extra": row["extra"]} | ({"params": row["params"]} if row["params"] != "{}" else {})
+            texts = {"extra": row.extra} | ({"params": row.params} if row.params != "{}" else {})
             values = summary(body, begun, texts)
             put(db, "summaries", SUMMARY, values)
             new = _Sum.of(row, history, values)
         if history.outcome is None:
-            if len(self._sums) > 4000:
+            if len(self._sums) > _REMEMBERED:
                 self._sums.clear()
             self._sums[history.uid] = new
         else:
             self._tasks.pop(history.uid, None)  # finished tasks live in the file, not here
 
-    def body(self, row: Row, history: History) -> Row:
+    def body(self, row: TaskRow, history: History) -> Row:
         """The summary of a history, as `row_of` gives it."""
-        told = {name: row[name] for name in ("endpoint", "model", "experiment", "repeat")}
-        return row_of(history, self.folder, task=row["task"], **told)
+        return row_of(
+            history,
+            self.folder,
+            task=row.task,
+            endpoint=row.endpoint,
+            model=row.model,
+            experiment=row.experiment,
+            repeat=row.repeat,
+        )
 
     def again(self, db: sqlite3.Connection, uid: str) -> Row | None:
         """A summary made again from the events, where the stored one is damaged or missing."""
@@ -339,9 +372,10 @@ class Rows:
 
     def fill_in(self, db: sqlite3.Connection, uid: str, known: Sequence[Any]) -> None:
         row = self.must(db, uid)
-        new = {n: v for n, v in zip(_NOTES, known, strict=True) if v not in {None, "{}"} and row[n] in {None, "{}"}}
+        said = zip(_NOTES, known, strict=True)
+        new = {n: v for n, v in said if v not in {None, "{}"} and getattr(row, n) in {None, "{}"}}
         if new or self._same_task(db, uid) is None:  # the row is damaged, and was told by another one
-            put(db, "tasks", TASK, [{**row, **new}[name] for name in TASK])
+            put(db, "tasks", TASK, row._replace(**new)[: len(TASK)])
 
     def new_uid(self) -> str:
         """Sorts by time, also within one process whose clock is set back; unique across processes by chance."""
@@ -350,19 +384,8 @@ class Rows:
         return f"{self._last_uid:014x}-{secrets.token_hex(5)}"
 
 
-_SEEN = {
-    "latest", "trouble", "polls", "misses", "rate_limited", "misses_in_a_row", "progress", "last_look_at",
-    "last_good_at", "skew_s",
-}  # fmt: skip
-"""The facts that move with each look. While a task goes on, they change no column but those of `_MOVED`."""
-_steady_facts = operator.attrgetter(*(name for name in Facts._fields if name not in _SEEN))
-
-
-def _source_of(row: Row, history: History) -> tuple[Any, ...]:
-    """What a summary follows from, but for what each look moves."""
-    return row, history.task, history.origin, history.facts.latest is None, *_steady_facts(history.facts)
-
-
+_REMEMBERED = 20_000
+"""Running tasks of which something is remembered, so that the next look at them costs less."""
 _MOVED = ("seq", "state", "polls", "misses", "rate_limited")
 _PLACES = tuple(map(SUMMARY.index, _MOVED))
 _QUEUE = SUMMARY.index("queue_s")
@@ -373,53 +396,57 @@ class _Sum:
     """A summary as it was written: the next look at a task that goes on changes a few of its values.
 
     Attributes:
-        source: What the others follow from.
-        moving: Those, in the order of `_MOVED`.
-        between: The text that the digest is of, cut where these stand.
-        queued: Whether a time in the queue is among the others.
-        skew: Between the server's clock and ours, then.
+        row: What it follows from, besides the history: the task's row.
+        task: The history's task and origin.
+        origin: The same.
+        facts: The history's facts then; of those that last, none may have changed.
+        text: That which the digest is of, with a NUL where each of `_MOVED` stands: no JSON text holds this character.
+        queued: Whether a time in the queue is in it.
+        seq: The number of the last event.
         digest: Of the row.
     """
 
-    source: tuple[Any, ...]
-    moving: tuple[Any, ...]
-    between: tuple[str, ...]
+    row: TaskRow
+    task: Task
+    origin: str
+    facts: Facts
+    text: str
     queued: bool
-    skew: float | None
+    seq: int
     digest: str
 
     @classmethod
-    def of(cls, row: Row, history: History, values: Sequence[Any]) -> _Sum:
+    def of(cls, row: TaskRow, history: History, values: Sequence[Any]) -> _Sum:
         """A row that has just been written."""
         pieces = ("\0" if place in _PLACES else row_text(value) for place, value in enumerate(values))
-        between = f"[{','.join(pieces)}]".split("\0")  # no JSON text holds this character
-        return cls._at(_source_of(row, history), tuple(between), values[_QUEUE] is not None, history)
+        text, queued = f"[{','.join(pieces)}]", values[_QUEUE] is not None
+        return cls(row, history.task, history.origin, history.facts, text, queued, 0, "").moved(history)
 
-    @classmethod
-    def _at(cls, source: tuple[Any, ...], between: tuple[str, ...], queued: bool, history: History) -> _Sum:  # noqa: FBT001
-        facts = history.facts
-        seq = history.events[-1].seq if history.events else 0  # asked for twice before the first look
-        state, polls = str(facts.latest.state) if facts.latest else None, facts.polls
-        word = "null" if state is None else f'"{state}"'
-        a, b, c, d, e, f = between
-        text = f"{a}{seq}{b}{word}{c}{polls}{d}{facts.misses}{e}{facts.rate_limited}{f}"
-        moving = (seq, state, polls, facts.misses, facts.rate_limited)
-        return cls(source, moving, between, queued, facts.skew_s, text_digest(text))
-
-    def stands(self, row: Row, history: History) -> bool:
+    def stands(self, row: TaskRow, history: History) -> bool:
         """Whether only what each look moves has to be written anew."""
-        if self.source != _source_of(row, history):
+        old, new = self.facts, history.facts
+        if row != self.row or history.task != self.task or history.origin != self.origin:
+            return False
+        if old.lasting != new.lasting or (old.latest is None) != (new.latest is None):
             return False
         # Of a task without an outcome, the time in the queue is the one duration that two clocks may take part in.
-        return history.outcome is None and not (self.queued and self.skew != history.facts.skew_s)
+        return history.outcome is None and not (self.queued and old.skew_s != new.skew_s)
 
     def moved(self, history: History) -> _Sum:
         """The same after more looks."""
-        return self._at(self.source, self.between, self.queued, history)
+        facts = history.facts
+        seq = history.events[-1].seq if history.events else 0  # asked for twice before the first look
+        state = "null" if facts.latest is None else f'"{facts.latest.state.value}"'
+        a, b, c, d, e, f = self.text.split("\0")
+        text = f"{a}{seq}{b}{state}{c}{facts.polls}{d}{facts.misses}{e}{facts.rate_limited}{f}"
+        return _Sum(self.row, self.task, self.origin, facts, self.text, self.queued, seq, text_digest(text))
 
-    def since(self, uid: str, old: _Sum) -> tuple[Any, ...]:
+    def since(self, old: _Sum) -> tuple[Any, ...]:
         """The values of `_AMEND`, which writes what has moved since `old`, where that is still what stands there."""
-        return *self.moving, self.digest, uid, old.digest
+        facts = self.facts
+        state = None if facts.latest is None else facts.latest.state.value
+        moved = (self.seq, state, facts.polls, facts.misses, facts.rate_limited)
+        return *moved, self.digest, self.row.uid, old.digest
 
 
 _EVENT = f"INSERT INTO events ({', '.join(EVENT)}, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608

@@ -148,8 +148,8 @@ class Task:
             if len(key) + len(value) > _LONGEST_ID or looks_like_key(value):
                 raise BadInput("extra takes a few words that belong to the id, no keys and no long texts.")
             extra[key] = value
-        put(self, "params", MappingProxyType(dict(self.params)))
-        put(self, "extra", MappingProxyType(dict(sorted(extra.items()))))
+        put(self, "params", MappingProxyType(dict(self.params)) if self.params else NOTHING)
+        put(self, "extra", MappingProxyType(dict(sorted(extra.items()))) if extra else NOTHING)
         if self.label is not None:
             put(self, "label", clean(self.label, 200) or None)
 

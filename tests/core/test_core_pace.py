@@ -298,6 +298,14 @@ def test_a_model_that_is_known_is_looked_at_near_its_end():
     assert 55 < first < 60
 
 
+@pytest.mark.parametrize("left", [1e12, 1e15, 1e300])
+def test_a_server_may_state_any_time_left(left):
+    """However absurd, it is a reason to look seldom, and none to stop."""
+    history = grown(running(seconds_left=left), 3.0, running(seconds_left=left))
+
+    assert FLOOR <= pause(history, history.events[-1].at, floor=FLOOR, chance=0) <= LONGEST * 2
+
+
 def test_the_sharper_word_is_followed():
     """A good slope beats durations that differ by hundreds of seconds; durations all alike beat a slope of 2 %."""
     wide = Durations(total=curve_of(*range(20, 400, 10)), run=curve_of(*range(20, 400, 10)))
