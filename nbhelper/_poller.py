@@ -86,9 +86,9 @@ class Poller(Recorder):
     """
 
     __slots__ = (
-        "_asked", "_ended", "_following", "_gate", "_http", "_keeping", "_leading", "_listeners", "_looked", "_looking",
-        "_looks", "_not_before", "_parting", "_past", "_planned", "_replied", "_saves", "_step", "_stopping", "_turns",
-        "_work", "connection", "folder", "interval", "key", "over",
+        "_asked", "_beginning", "_ended", "_following", "_gate", "_http", "_keeping", "_leading", "_listeners",
+        "_looked", "_looking", "_looks", "_not_before", "_parting", "_past", "_planned", "_replied", "_saves", "_step",
+        "_stopping", "_turns", "_work", "connection", "folder", "interval", "key", "over",
     )  # fmt: skip
 
     def __init__(
@@ -127,6 +127,8 @@ class Poller(Recorder):
         self._replied = 0.0
         self._not_before = 0.0
         self._planned: tuple[History | None, float | None, float] = _UNPLANNED
+        self._beginning = False
+        """Whether the mark of the watch's beginning is being recorded."""
         self._leading = False
         """Whether looks go on, one after the other."""
         self._looking = False
@@ -162,12 +164,12 @@ class Poller(Recorder):
         """Let one more listen. A task that was given up meanwhile is looked at again."""
         self._listeners = (*_without(self._listeners, listener), listener)
         self._parting = _without(self._parting, listener)
-        if self._work is None and not self._leading:
-            self._begin(self._run())
+        if not self._begun:
+            self._start()
         elif self._work is not None and not self._stopping and self.history.outcome in _OURS:
             self._work.cancel()  # it only waits for downloads, which go on
             self._drop_who_left()
-            self._begin(self._run())
+            self._start()
         else:
             listener(self)
             self._go_on()  # whoever comes may want to look more often
@@ -194,7 +196,7 @@ class Poller(Recorder):
 
     async def abandon(self) -> None:
         """Drop everything at once: the process ends, and the store knows what is unfinished."""
-        self._leading = False
+        self._beginning = self._leading = False
         self._looks.forget(self)
         self._drop_look()
         tasks = [t for t in (self._work, *self._saves.values()) if t is not None]
@@ -207,14 +209,17 @@ class Poller(Recorder):
         self._listeners, self._parting = _without(self._listeners, *self._parting), ()
         return bool(self._listeners)
 
+    @property
+    def _begun(self) -> bool:
+        return self._beginning or self._leading or self._work is not None
+
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._work = asyncio.create_task(work, name=f"watch {self.history.task}")
 
     async def _stop(self, note: str) -> None:
-        begun = self._work is not None or self._leading
-        if self.over or self._stopping or not begun or self.history.outcome is not None:
+        if self.over or self._stopping or not self._begun or self.history.outcome is not None:
             return
-        self._stopping = True
+        self._stopping, self._beginning = True, False
         try:
             self._looks.forget(self)
             if self._work is not None:
@@ -232,7 +237,7 @@ class Poller(Recorder):
             self._stopping = self._leading = False
         if _without(self._listeners, *self._parting):  # somebody came meanwhile
             self._drop_who_left()
-            self._begin(self._run())
+            self._start()
         else:
             self._begin(self._finish())
 
@@ -259,17 +264,46 @@ class Poller(Recorder):
 
     # Looking
 
-    async def _run(self) -> None:
-        """Begin to look, or follow another process until it ends or this one takes over."""
+    def _start(self) -> None:
+        """Become the one that looks, or follow another process."""
+        if self._following:
+            self._begin(self._run())
+        else:
+            self._beginning, self._work = True, None
+            self.put((self._first_mark(),), self._started, claim=True)
+
+    def _started(self, error: Exception | None) -> None:
+        """The beginning is recorded, or why it is not."""
+        if not self._beginning:
+            return  # it was stopped meanwhile
+        self._beginning = False
+        if error is None and self.history.outcome is None and not self._unsaved():
+            self._claimed()
+            self._leading = True
+            self._go_on()
+        elif error is None:
+            self._begin(self._run(claimed=True))
+        elif isinstance(error, Held):
+            self._following = True
+            self._begin(self._run())
+        else:
+            log.error("watching %s", self.history.task, exc_info=error)
+            self._begin(self._give_up(error))
+
+    async def _give_up(self, error: Exception) -> None:
+        await self._fail(error)
+        await self._finish()
+
+    async def _run(self, *, claimed: bool = False) -> None:
+        """What may come before looks, or instead of them: what an earlier watch left, and another process."""
         over = False
         try:
-            over = self._following and await self._follow()
-            while not over:
+            while not (over := self._following and await self._follow()):
                 try:
-                    await self._lead()
+                    await self._lead(claimed=claimed)
                     break
                 except Held:
-                    over = await self._follow()
+                    self._following, claimed = True, False
         except Exception as error:
             log.exception("watching %s", self.history.task)
             await self._fail(error)
@@ -296,7 +330,7 @@ class Poller(Recorder):
             self._following = True
             self._drop_saves()
             if _without(self._listeners, *self._parting):
-                self._begin(self._run())
+                self._start()
                 return
         except Exception:  # a fault of ours must not leave anybody waiting
             log.exception("saving the results of %s", self.history.task)
@@ -306,18 +340,26 @@ class Poller(Recorder):
         self._ended(self)
         self._tell()
 
-    async def _lead(self) -> None:
-        """Become the one that looks.
+    async def _lead(self, *, claimed: bool) -> None:
+        """Become the one that looks, and see to what an earlier watch left.
 
         Raises:
             Held: Another process is.
         """
+        if not claimed:
+            await self.record(self._first_mark(), claim=True)
+        self._claimed()
+        await self._save_what_is_known()
+
+    def _first_mark(self) -> Mark:
         began = MarkWord.RESUMED if self.history.facts.watching else MarkWord.WATCHING
-        await self.record(Mark(word=began, note="" if self.folder else UNSAVED), claim=True)
+        return Mark(word=began, note="" if self.folder else UNSAVED)
+
+    def _claimed(self) -> None:
+        """This process is the one that looks."""
         self._following = False
         if self._leases.inherited(self.history.uid):
             self._not_before = time.monotonic() + self.connection.provider.floor * 1.02
-        await self._save_what_is_known()
 
     async def _save_what_is_known(self) -> None:
         """Save what an earlier watch left, from the links that were kept; for others a finished task is looked at."""
@@ -483,7 +525,10 @@ class Poller(Recorder):
             return
         self._leading = False
         self._looks.forget(self)
-        self._begin(self._run() if self._following else self._finish())
+        if self._following:
+            self._start()
+        else:
+            self._begin(self._finish())
 
     def _due(self) -> float:
         """Seconds until the next look."""
