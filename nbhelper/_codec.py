@@ -48,12 +48,11 @@ from ._values import (
 
 def iso(at: datetime) -> str:
     """A time as text of one width, so that texts sort as the times do."""
-    return _utc_text(at if at.tzinfo is UTC else at.astimezone(UTC))
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="microseconds")
 
 
-@functools.lru_cache(maxsize=1024)  # a server's times stand in each of its replies
-def _utc_text(at: datetime) -> str:
-    return at.isoformat(timespec="microseconds")
+_iso_again = functools.lru_cache(maxsize=1024)(iso)
+"""For a server's times, which stand in each of its replies."""
 
 
 def moment(text: Any) -> datetime | None:
@@ -206,7 +205,7 @@ def _fields(value: Any) -> dict[str, Any]:
         elif isinstance(item, bytes):
             found["data"] = digest(item)
         elif isinstance(item, datetime):
-            found[name] = iso(item)
+            found[name] = _iso_again(item)
         elif isinstance(item, TaskError):
             found[name] = {"code": item.code, "message": item.message}
         elif name == "outputs":

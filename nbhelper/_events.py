@@ -11,17 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from operator import attrgetter, is_
+from operator import attrgetter
 from typing import Any, overload
 
 from ._json import JsonText
 from ._values import Event, Seen, Snapshot
 
-_steady = attrgetter(
-    "state", "word", "credits", "outputs", "error", "created_at", "started_at", "finished_at", "resolution_s", "model",
-    "params",
-)  # fmt: skip
-"""What the looks of a run have in common: the same objects, since reading keeps those of the look before."""
 _moving = attrgetter("progress", "queue_position", "seconds_left", "trace")
 _PLAIN = frozenset({int, float, str, type(None)})
 """What comes back from `marshal` as it was."""
@@ -35,11 +30,20 @@ _MICROSECOND = timedelta(microseconds=1)
 class Events(Sequence[Event]):
     """The events of a history, oldest first. It never changes, and equals the tuple of them."""
 
-    __slots__ = ("_kept", "_last", "_n")
+    __slots__ = ("_before", "_first", "_last", "_n", "_packed")
 
-    def __init__(self, kept: tuple[Event | bytes, ...] = (), last: Event | None = None, n: int = 0) -> None:
-        self._kept = kept
-        """All but the last: whole ones, and behind the first of a run the bytes of its others."""
+    def __init__(
+        self,
+        before: tuple[Event | bytes, ...] = (),
+        first: Event | None = None,
+        packed: bytes = b"",
+        last: Event | None = None,
+        n: int = 0,
+    ) -> None:
+        self._before = before
+        """What came before the run at the end; the bytes of an earlier run stand behind the first of it."""
+        self._first = first
+        self._packed = packed
         self._last = last
         self._n = n
 
@@ -59,9 +63,21 @@ class Events(Sequence[Event]):
 
     def and_one(self, event: Event) -> Events:
         """These and one more."""
-        if self._last is None:
-            return Events((), event, 1)
-        return Events(_kept(self._kept, self._last), event, self._n + 1)
+        before, first, packed, last, n = self._before, self._first, self._packed, self._last, self._n + 1
+        if last is None:
+            return Events(last=event, n=n)
+        if first is None:
+            return Events((), last, b"", event, n)
+        if len(packed) < _FULL and _alike(first.seen, last.seen):
+            if (more := _pack(first, last)) is not None:
+                return Events(before, first, packed + more, event, n)
+            if (run := _cut_anew(first, packed, last)) is not None:
+                return Events(before, *run, event, n)
+        return Events((*before, first, packed) if packed else (*before, first), last, b"", event, n)
+
+    def _parts(self) -> tuple[Event | bytes, ...]:
+        """All but the last."""
+        return self._before if self._first is None else (*self._before, self._first, self._packed)
 
     def __len__(self) -> int:
         return self._n
@@ -83,7 +99,7 @@ class Events(Sequence[Event]):
 
     def __iter__(self) -> Iterator[Event]:
         whole: Any = None
-        for part in self._kept:
+        for part in self._parts():
             if isinstance(part, bytes):
                 yield from [*_unpack(whole, part)][::-1]
             else:
@@ -95,7 +111,7 @@ class Events(Sequence[Event]):
         if self._last is not None:
             yield self._last
         packed = b""
-        for part in reversed(self._kept):
+        for part in reversed(self._parts()):
             if isinstance(part, bytes):
                 packed = part
             else:
@@ -121,36 +137,29 @@ class Events(Sequence[Event]):
 NO_EVENTS = Events()
 
 
-def _kept(kept: tuple[Event | bytes, ...], last: Event) -> tuple[Event | bytes, ...]:
-    """What is kept when one that was the last is so no more."""
-    if not kept or not isinstance(last.seen, Snapshot):
-        return (*kept, last)
-    whole, packed = _run(kept)
-    if len(packed) < _FULL:
-        before = kept[: -2 if packed else -1]
-        if (more := _pack(whole, last)) is not None:
-            return (*before, whole, packed + more)
-        if (run := _cut_anew(whole, packed, last)) is not None:
-            return (*before, *run)
-    return (*kept, last)
-
-
-def _run(kept: tuple[Event | bytes, ...]) -> tuple[Event, bytes]:
-    """The run at the end: its first look, and its others packed."""
-    end = kept[-1]
-    if isinstance(end, Event):
-        return end, b""
-    whole = kept[-2]
-    assert isinstance(whole, Event)
-    return whole, end
+def _alike(one: Seen, other: Seen) -> bool:
+    """Whether two looks differ in nothing but what moves: reading keeps the objects of the look before."""
+    return (
+        type(one) is Snapshot
+        and type(other) is Snapshot
+        and one.state is other.state
+        and one.word is other.word
+        and one.credits is other.credits
+        and one.outputs is other.outputs
+        and one.error is other.error
+        and one.created_at is other.created_at
+        and one.started_at is other.started_at
+        and one.finished_at is other.finished_at
+        and one.resolution_s is other.resolution_s
+        and one.model is other.model
+        and one.params is other.params
+    )
 
 
 def _pack(whole: Event, event: Event) -> bytes | None:
-    """A look as what moved since the first one of its run; None where more than that differs."""
+    """A look as what moved since the first one of its run; None where that cannot be told in a few bytes."""
     first, seen = whole.seen, event.seen
-    if type(first) is not Snapshot or type(seen) is not Snapshot or whole.at.tzinfo is not UTC:
-        return None
-    if not all(map(is_, _steady(first), _steady(seen))):
+    if not isinstance(first, Snapshot) or not isinstance(seen, Snapshot) or whole.at.tzinfo is not UTC:
         return None
     reply, like, changed = seen.reply, first.reply, None
     if reply is not like or reply is not None:
@@ -194,15 +203,15 @@ def _unpack(whole: Event, packed: bytes) -> Iterator[Event]:
         yield Event(whole.seq + number, whole.at + at * _MICROSECOND, seen)
 
 
-def _cut_anew(whole: Event, packed: bytes, event: Event) -> tuple[Event | bytes, ...] | None:
+def _cut_anew(whole: Event, packed: bytes, event: Event) -> tuple[Event, bytes] | None:
     """A run and one more look whose reply is cut at other places, which those of the run can be, too; else None."""
+    like = event.seen.reply if isinstance(event.seen, Snapshot) else None
     run = []
     for one in (whole, *[*_unpack(whole, packed)][::-1]):
-        seen, reply = one.seen, getattr(event.seen, "reply", None)
-        if not isinstance(seen, Snapshot) or seen.reply is None or reply is None:
+        seen = one.seen
+        if not isinstance(seen, Snapshot) or seen.reply is None or like is None:
             return None
-        cut = seen.reply.cut_as(reply)
-        if cut is None:
+        if (cut := seen.reply.cut_as(like)) is None:
             return None
         run.append(replace(one, seen=replace(seen, reply=cut)))
     looks = [_pack(run[0], one) for one in (*run[1:], event)]

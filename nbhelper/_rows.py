@@ -220,8 +220,7 @@ class Rows:
             if known is None:
                 other.add(look.uid)
                 continue
-            self._sums[look.uid] = new = known.moved(look.history)
-            moved.append(new.since(known))
+            moved.append(known.move(look.history))
             event, reply = self._written(look.uid, look.events[0])
             row = (look.uid, look.events[0].seq, *event)
             events.append((*row, row_digest(*row)))
@@ -331,19 +330,19 @@ class Rows:
     def sum_up(self, db: sqlite3.Connection, row: TaskRow, history: History) -> None:
         """Write the summary of a history."""
         known = self._sums.pop(history.uid, None)
-        new = known.moved(history) if known is not None and known.stands(row, history) else None
-        if new is None or known is None or db.execute(_AMEND, new.since(known)).rowcount != 1:
+        stands = known is not None and known.stands(row, history)
+        if known is None or not stands or db.execute(_AMEND, known.move(history)).rowcount != 1:
             body = self.body(row, history)
             begun = body["submitted_at"] or body["first_seen_at"] or iso(_time_of(history.uid))
             # What was asked hardly ever changes, and may be long: its text is taken as it stands in the task's own row.
             texts = {"extra": row.extra} | ({"params": row.params} if row.params != "{}" else {})
             values = summary(body, begun, texts)
             put(db, "summaries", SUMMARY, values)
-            new = _Sum.of(row, history, values)
+            known = _Sum.of(row, history, values)
         if history.outcome is None:
             if len(self._sums) > _REMEMBERED:
                 self._sums.clear()
-            self._sums[history.uid] = new
+            self._sums[history.uid] = known
         else:
             self._tasks.pop(history.uid, None)  # finished tasks live in the file, not here
 
@@ -420,7 +419,9 @@ class _Sum:
         """A row that has just been written."""
         pieces = ("\0" if place in _PLACES else row_text(value) for place, value in enumerate(values))
         text, queued = f"[{','.join(pieces)}]", values[_QUEUE] is not None
-        return cls(row, history.task, history.origin, history.facts, text, queued, 0, "").moved(history)
+        known = cls(row, history.task, history.origin, history.facts, text, queued, 0, "")
+        known.move(history)
+        return known
 
     def stands(self, row: TaskRow, history: History) -> bool:
         """Whether only what each look moves has to be written anew."""
@@ -432,21 +433,20 @@ class _Sum:
         # Of a task without an outcome, the time in the queue is the one duration that two clocks may take part in.
         return history.outcome is None and not (self.queued and old.skew_s != new.skew_s)
 
-    def moved(self, history: History) -> _Sum:
-        """The same after more looks."""
-        facts = history.facts
-        seq = history.events[-1].seq if history.events else 0  # asked for twice before the first look
-        state = "null" if facts.latest is None else f'"{facts.latest.state.value}"'
-        a, b, c, d, e, f = self.text.split("\0")
-        text = f"{a}{seq}{b}{state}{c}{facts.polls}{d}{facts.misses}{e}{facts.rate_limited}{f}"
-        return _Sum(self.row, self.task, self.origin, facts, self.text, self.queued, seq, text_digest(text))
+    def move(self, history: History) -> tuple[Any, ...]:
+        """Go on to after more looks.
 
-    def since(self, old: _Sum) -> tuple[Any, ...]:
-        """The values of `_AMEND`, which writes what has moved since `old`, where that is still what stands there."""
-        facts = self.facts
+        Returns:
+            The values of `_AMEND`, which writes what has moved, where what was written last is still what stands there.
+        """
+        facts, old = history.facts, self.digest
+        seq = history.events[-1].seq if history.events else 0  # asked for twice before the first look
         state = None if facts.latest is None else facts.latest.state.value
-        moved = (self.seq, state, facts.polls, facts.misses, facts.rate_limited)
-        return *moved, self.digest, self.row.uid, old.digest
+        word = "null" if state is None else f'"{state}"'
+        a, b, c, d, e, f = self.text.split("\0")
+        text = f"{a}{seq}{b}{word}{c}{facts.polls}{d}{facts.misses}{e}{facts.rate_limited}{f}"
+        self.facts, self.seq, self.digest = facts, seq, text_digest(text)
+        return seq, state, facts.polls, facts.misses, facts.rate_limited, self.digest, self.row.uid, old
 
 
 _EVENT = f"INSERT INTO events ({', '.join(EVENT)}, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
