@@ -16,6 +16,7 @@ from ._text import clean
 from ._values import Task
 
 if TYPE_CHECKING:
+    from ._history import History
     from ._session import Connection
     from ._store import Store
     from ._watch import Watch
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 Display = Literal["auto", "widget", "html", "text"]
 BLOCKING_TIMEOUT = 3600.0
 """Seconds after which a blocking watch stops by itself: a cell must end."""
+_TOGETHER = 500
+"""Tasks that the store is asked for at a time: what waits for each takes more memory than its history."""
 _warned: set[str] = set()
 
 
@@ -115,12 +118,12 @@ def opened(
     _no_keys(found, connections)
     store, folder = chosen.places()
     prints = {name: _session.fingerprint(connection, store) for name, connection in connections.items()}
-    unique = dict.fromkeys(found)
-    rows = {
-        task: store.open_task(task, connections[task.provider].origin, fingerprint=prints[task.provider])
-        for task in unique
-    }
-    histories = {task: result_of(future) for task, future in rows.items()}
+    histories: dict[Task, History] = {}
+    unique = [*dict.fromkeys(found)]
+    for start in range(0, len(unique), _TOGETHER):
+        some = unique[start : start + _TOGETHER]
+        rows = [store.open_task(t, connections[t.provider].origin, fingerprint=prints[t.provider]) for t in some]
+        histories.update(zip(some, map(result_of, rows), strict=True))
 
     handle = Watch(
         [histories[task] for task in found],
