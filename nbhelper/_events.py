@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from operator import attrgetter
@@ -17,7 +17,9 @@ from typing import Any, overload
 from ._json import JsonText
 from ._values import Event, Seen, Snapshot
 
-_moving = attrgetter("progress", "queue_position", "seconds_left", "trace")
+_MOVING = ("progress", "queue_position", "seconds_left", "trace")
+_moving = attrgetter(*_MOVING)
+_STEADY = [f.name for f in fields(Snapshot) if f.name not in {*_MOVING, "replied_at", "reply"}]
 _PLAIN = frozenset({int, float, str, type(None)})
 """What comes back from `marshal` as it was."""
 _LONGEST = 255
@@ -144,8 +146,8 @@ def _alike(last: Event, event: Event) -> bool:
         and one.model is other.model
         and one.params is other.params
         and last.seq + 1 == event.seq
-        and last.at.tzinfo is UTC
-        and event.at.tzinfo is UTC
+        and type(last.at) is type(event.at) is datetime
+        and last.at.tzinfo is event.at.tzinfo is UTC
     )
 
 
@@ -190,21 +192,20 @@ def _since(begin: datetime, at: datetime | None) -> Any:
 
 def _unpack(packed: bytes, newest: Event) -> Iterator[Event]:
     """The looks of a run before its newest, newest first."""
-    like, at, seq, end = newest.seen, newest.at, newest.seq, len(packed)
+    if not packed:
+        return
+    at, seq, end = newest.at, newest.seq, len(packed)
+    assert isinstance(newest.seen, Snapshot)
+    like, steady = newest.seen.reply, {name: getattr(newest.seen, name) for name in _STEADY}
     while end:
-        assert isinstance(like, Snapshot)
         begin = end - 1 - packed[end - 1]
         waited, replied, changed, *moved = marshal.loads(packed[begin : end - 1])  # noqa: S302  # we wrote it
-        progress, queue_position, seconds_left, trace = moved
         at, seq, end = at - waited * _MICROSECOND, seq - 1, begin
-        seen = replace(
-            like,
-            progress=progress,
-            queue_position=queue_position,
-            seconds_left=seconds_left,
-            trace=trace,
+        seen = Snapshot(
+            **steady,
+            **dict(zip(_MOVING, moved, strict=True)),
             replied_at=None if replied is None else at + replied * _MICROSECOND,
-            reply=None if like.reply is None else JsonText(like.reply.head, changed, like.reply.tail),
+            reply=None if like is None else JsonText(like.head, changed, like.tail),
         )
         yield Event(seq, at, seen)
 

@@ -140,7 +140,8 @@ class Rows:
             return TaskRow._make((*told, "", task))
         if len(self._tasks) > _REMEMBERED:
             self._tasks.clear()
-        self._tasks[uid] = row = TaskRow._make((*told, task))
+        row = TaskRow._make((*told, task))
+        self._tasks[row.uid] = row
         return row
 
     def _shared(self, values: Sequence[Any]) -> Sequence[Any]:
