@@ -1,14 +1,14 @@
 """The events of a history. Looks at one task say nearly the same each time, so most of them are kept packed.
 
-Of a run of looks that differ in nothing but what moves, the first is kept as it came, and of each later one only what
-moved, as a few bytes. Whoever asks for it gets an equal event, made anew. The newest is always kept as it came.
+Of a run of looks that differ in nothing but what moves, the newest is kept as it came, and of each before it what it
+said of that, as a few bytes. Whoever asks for one of those gets an equal event, made anew.
 """
 
 from __future__ import annotations
 
 import marshal
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from operator import attrgetter
@@ -17,7 +17,9 @@ from typing import Any, overload
 from ._json import JsonText
 from ._values import Event, Seen, Snapshot
 
-_moving = attrgetter("progress", "queue_position", "seconds_left", "trace")
+_MOVING = ("progress", "queue_position", "seconds_left", "trace")
+_moving = attrgetter(*_MOVING)
+_STEADY = [f.name for f in fields(Snapshot) if f.name not in {*_MOVING, "replied_at", "reply"}]
 _PLAIN = frozenset({int, float, str, type(None)})
 """What comes back from `marshal` as it was."""
 _LONGEST = 255
@@ -30,19 +32,17 @@ _MICROSECOND = timedelta(microseconds=1)
 class Events(Sequence[Event]):
     """The events of a history, oldest first. It never changes, and equals the tuple of them."""
 
-    __slots__ = ("_before", "_first", "_last", "_n", "_packed")
+    __slots__ = ("_before", "_last", "_n", "_packed")
 
     def __init__(
         self,
         before: tuple[Event | bytes, ...] = (),
-        first: Event | None = None,
         packed: bytes = b"",
         last: Event | None = None,
         n: int = 0,
     ) -> None:
         self._before = before
-        """What came before the run at the end; the bytes of an earlier run stand behind the first of it."""
-        self._first = first
+        """What came before the run at the end; the bytes of an earlier run stand before the newest of it."""
         self._packed = packed
         self._last = last
         self._n = n
@@ -63,21 +63,12 @@ class Events(Sequence[Event]):
 
     def and_one(self, event: Event) -> Events:
         """These and one more."""
-        before, first, packed, last, n = self._before, self._first, self._packed, self._last, self._n + 1
+        before, packed, last, n = self._before, self._packed, self._last, self._n + 1
         if last is None:
             return Events(last=event, n=n)
-        if first is None:
-            return Events((), last, b"", event, n)
-        if len(packed) < _FULL and _alike(first.seen, last.seen):
-            if (more := _pack(first, last)) is not None:
-                return Events(before, first, packed + more, event, n)
-            if (run := _cut_anew(first, packed, last)) is not None:
-                return Events(before, *run, event, n)
-        return Events((*before, first, packed) if packed else (*before, first), last, b"", event, n)
-
-    def _parts(self) -> tuple[Event | bytes, ...]:
-        """All but the last."""
-        return self._before if self._first is None else (*self._before, self._first, self._packed)
+        if len(packed) < _FULL and _alike(last, event) and (run := _run(packed, last, event)) is not None:
+            return Events(before, run, event, n)
+        return Events((*before, packed, last) if packed else (*before, last), b"", event, n)
 
     def __len__(self) -> int:
         return self._n
@@ -98,26 +89,26 @@ class Events(Sequence[Event]):
         return tuple(islice(reversed(self), self._n - stop, max(self._n - start, self._n - stop)))[::-1]
 
     def __iter__(self) -> Iterator[Event]:
-        whole: Any = None
-        for part in self._parts():
-            if isinstance(part, bytes):
-                yield from [*_unpack(whole, part)][::-1]
-            else:
-                yield (whole := part)
-        if self._last is not None:
-            yield self._last
-
-    def __reversed__(self) -> Iterator[Event]:
-        if self._last is not None:
-            yield self._last
+        if self._last is None:
+            return
         packed = b""
-        for part in reversed(self._parts()):
+        for part in (*self._before, self._packed, self._last):
             if isinstance(part, bytes):
                 packed = part
             else:
-                yield from _unpack(part, packed)
+                yield from [*_unpack(packed, part)][::-1]
                 yield part
                 packed = b""
+
+    def __reversed__(self) -> Iterator[Event]:
+        if self._last is None:
+            return
+        newest = self._last
+        for part in (self._last, self._packed, *reversed(self._before)):
+            if isinstance(part, bytes):
+                yield from _unpack(part, newest)
+            else:
+                yield (newest := part)
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -137,8 +128,9 @@ class Events(Sequence[Event]):
 NO_EVENTS = Events()
 
 
-def _alike(one: Seen, other: Seen) -> bool:
+def _alike(last: Event, event: Event) -> bool:
     """Whether two looks differ in nothing but what moves: reading keeps the objects of the look before."""
+    one, other = last.seen, event.seen
     return (
         type(one) is Snapshot
         and type(other) is Snapshot
@@ -153,21 +145,40 @@ def _alike(one: Seen, other: Seen) -> bool:
         and one.resolution_s is other.resolution_s
         and one.model is other.model
         and one.params is other.params
+        and last.seq + 1 == event.seq
+        and type(last.at) is type(event.at) is datetime
+        and last.at.tzinfo is event.at.tzinfo is UTC
     )
 
 
-def _pack(whole: Event, event: Event) -> bytes | None:
-    """A look as what moved since the first one of its run; None where that cannot be told in a few bytes."""
-    first, seen = whole.seen, event.seen
-    if not isinstance(first, Snapshot) or not isinstance(seen, Snapshot) or whole.at.tzinfo is not UTC:
-        return None
-    reply, like, changed = seen.reply, first.reply, None
-    if reply is not like or reply is not None:
-        if reply is None or like is None or reply.head is not like.head or reply.tail is not like.tail:
+def _run(packed: bytes, last: Event, event: Event) -> bytes | None:
+    """The run that ended with `last` as it stands before `event`; None where that cannot be told so."""
+    more = _pack(last, event)
+    if more is not None:
+        return packed + more
+    # The newest reply may be cut at other places than those before it, which can be cut there, too.
+    looks, newer = [], event
+    for one in (last, *_unpack(packed, last)):
+        cut = _cut(one, event)
+        if cut is None or (more := _pack(cut, newer)) is None:
             return None
-        changed = reply.middle
-    times = _since(whole.at, event.at), _since(whole.at, seen.replied_at)
-    said = (event.seq - whole.seq, *times, changed, *_moving(seen))
+        looks.append(more)
+        newer = cut
+    return b"".join(reversed(looks))
+
+
+def _pack(event: Event, newer: Event) -> bytes | None:
+    """What moved in a look, told from the one after it; None where that cannot be told in a few bytes."""
+    seen, like, changed = event.seen, newer.seen, None
+    assert isinstance(seen, Snapshot)
+    assert isinstance(like, Snapshot)
+    if seen.reply is not None or like.reply is not None:
+        if seen.reply is None or like.reply is None:
+            return None
+        if seen.reply.head is not like.reply.head or seen.reply.tail is not like.reply.tail:
+            return None
+        changed = seen.reply.middle
+    said = (_since(event.at, newer.at), _since(event.at, seen.replied_at), changed, *_moving(seen))
     if not _PLAIN.issuperset(map(type, said)):
         return None
     packed = marshal.dumps(said, 2)
@@ -179,40 +190,30 @@ def _since(begin: datetime, at: datetime | None) -> Any:
     return (at - begin) // _MICROSECOND if type(at) is datetime and at.tzinfo is UTC else at
 
 
-def _unpack(whole: Event, packed: bytes) -> Iterator[Event]:
-    """The later looks of a run, newest first."""
-    first, end = whole.seen, len(packed)
+def _unpack(packed: bytes, newest: Event) -> Iterator[Event]:
+    """The looks of a run before its newest, newest first."""
+    if not packed:
+        return
+    at, seq, end = newest.at, newest.seq, len(packed)
+    assert isinstance(newest.seen, Snapshot)
+    like, steady = newest.seen.reply, {name: getattr(newest.seen, name) for name in _STEADY}
     while end:
-        assert isinstance(first, Snapshot)
         begin = end - 1 - packed[end - 1]
-        number, at, replied, changed, *moved = marshal.loads(packed[begin : end - 1])  # noqa: S302  # we wrote it
-        end = begin
-        progress, queue_position, seconds_left, trace = moved
-        reply = first.reply
-        if reply is not None:
-            reply = JsonText(reply.head, changed, reply.tail)
-        seen = replace(
-            first,
-            progress=progress,
-            queue_position=queue_position,
-            seconds_left=seconds_left,
-            trace=trace,
-            replied_at=None if replied is None else whole.at + replied * _MICROSECOND,
-            reply=reply,
+        waited, replied, changed, *moved = marshal.loads(packed[begin : end - 1])  # noqa: S302  # we wrote it
+        at, seq, end = at - waited * _MICROSECOND, seq - 1, begin
+        seen = Snapshot(
+            **steady,
+            **dict(zip(_MOVING, moved, strict=True)),
+            replied_at=None if replied is None else at + replied * _MICROSECOND,
+            reply=None if like is None else JsonText(like.head, changed, like.tail),
         )
-        yield Event(whole.seq + number, whole.at + at * _MICROSECOND, seen)
+        yield Event(seq, at, seen)
 
 
-def _cut_anew(whole: Event, packed: bytes, event: Event) -> tuple[Event, bytes] | None:
-    """A run and one more look whose reply is cut at other places, which those of the run can be, too; else None."""
-    like = event.seen.reply if isinstance(event.seen, Snapshot) else None
-    run = []
-    for one in (whole, *[*_unpack(whole, packed)][::-1]):
-        seen = one.seen
-        if not isinstance(seen, Snapshot) or seen.reply is None or like is None:
-            return None
-        if (cut := seen.reply.cut_as(like)) is None:
-            return None
-        run.append(replace(one, seen=replace(seen, reply=cut)))
-    looks = [_pack(run[0], one) for one in (*run[1:], event)]
-    return None if None in looks else (run[0], b"".join(filter(None, looks)))
+def _cut(event: Event, newest: Event) -> Event | None:
+    """A look with its reply cut as the newest one's is; None where it cannot be."""
+    seen, like = event.seen, newest.seen
+    if not isinstance(seen, Snapshot) or not isinstance(like, Snapshot) or seen.reply is None or like.reply is None:
+        return None
+    reply = seen.reply.cut_as(like.reply)
+    return None if reply is None else replace(event, seen=replace(seen, reply=reply))

@@ -80,6 +80,7 @@ class Facts(NamedTuple):
     submitting_at: datetime | None = None
     submitted_at: datetime | None = None
     first_look_at: datetime | None = None
+    first_good_at: datetime | None = None
     queued_seen: bool = False
     running_at: datetime | None = None
     """When a look first found it running."""
@@ -158,6 +159,7 @@ class Facts(NamedTuple):
             submitting_at=self.submitting_at,
             submitted_at=self.submitted_at,
             first_look_at=self.first_look_at or at,
+            first_good_at=self.first_good_at or at,
             last_look_at=at,
             queued_seen=self.queued_seen or seen.state is State.QUEUED,
             running_at=at if running else self.running_at,
@@ -224,7 +226,7 @@ class History:
 
     Attributes:
         task: What is watched.
-        events: Every observation, numbered from 1.
+        events: Every observation, numbered from 1: a sequence that equals the tuple of them.
         origin: The API's scheme and host: the same id elsewhere is another task.
         uid: Our own sortable row name; a create in doubt has no id of the API's yet.
         facts: What the events add up to; the properties below are its public face.

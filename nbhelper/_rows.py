@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from ._history import Facts, History
 from ._json import JsonText, dumps, loads
 from ._schema import SUMMARY, body_of, put, summary, task_of
 from ._text import clean, storable
-from ._values import NO_ID, Event, Mark, Saved, Task
+from ._values import NO_ID, Event, Mark, Saved, Snapshot, State, Task
 
 Row = dict[str, Any]
 
@@ -140,7 +140,8 @@ class Rows:
             return TaskRow._make((*told, "", task))
         if len(self._tasks) > _REMEMBERED:
             self._tasks.clear()
-        self._tasks[uid] = row = TaskRow._make((*told, task))
+        row = TaskRow._make((*told, task))
+        self._tasks[row.uid] = row
         return row
 
     def _shared(self, values: Sequence[Any]) -> Sequence[Any]:
@@ -266,7 +267,7 @@ class Rows:
     def load(self, db: sqlite3.Connection, row: TaskRow) -> History:
         events: list[Event] = []
         replies: dict[str, JsonText] = {}
-        before = JsonText("")
+        before, like = JsonText(""), Snapshot(state=State.UNKNOWN)
         rows = db.execute(
             "SELECT e.uid, e.seq, e.at, e.kind, e.body, e.reply, e.digest, r.body FROM events e LEFT JOIN replies r"
             " ON r.uid = e.uid AND r.digest = e.reply WHERE e.uid = ? ORDER BY e.seq",
@@ -286,6 +287,8 @@ class Rows:
                         replies[reply] = before = before.after(raw)
                 body["reply"] = replies.get(reply)
             seen = decode(body, self.folder)
+            if isinstance(seen, Snapshot):
+                seen = like = _sharing(seen, like)
             if seen is not None and when is not None:
                 events.append(Event(seq, when, seen))
         return History.of(row.task, events, origin=row.origin, uid=row.uid)
@@ -478,6 +481,18 @@ def notes_of(
     """The values of `_NOTES`, fit to be kept."""
     values = (task.label, dumps(plain(task.params)), endpoint, model, experiment, repeat, cell, fingerprint)
     return [storable(value) if isinstance(value, str) else value for value in values]
+
+
+def _sharing(seen: Snapshot, last: Snapshot) -> Snapshot:
+    """A look with the objects of the one before where they say the same, as reading keeps them."""
+    same = {}
+    for name in ("word", "credits", "created_at", "started_at", "finished_at", "resolution_s", "model", "params"):
+        new, old = getattr(seen, name), getattr(last, name)
+        if new is old or type(new) is not type(old) or new != old:
+            continue
+        if name != "params" or dumps(dict(new)) == dumps(dict(old)):  # 1, 1.0 and true are equal, and not the same
+            same[name] = old
+    return replace(seen, **same) if same else seen
 
 
 def _time_of(uid: str) -> datetime:

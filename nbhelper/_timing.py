@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Literal
 
 from ._history import Facts, History
-from ._values import Snapshot
 
 TimeSource = Literal["server", "observed", "mixed"]
 
@@ -91,13 +90,12 @@ def timing(history: History) -> Timing:
     facts = history.facts
     start, started, finish = _start(facts), _started(facts), _finish(facts)
     source, doubt = _source(facts, start, finish)
-    first = next((event.at for event in history.events if isinstance(event.seen, Snapshot)), None)
     submitted = facts.submitted_at or facts.submitting_at
     saved = _Point(facts.saved_at, server=False) if facts.saved_at else None
     return Timing(
         submitted_at=submitted,
         created_at=facts.created,
-        first_seen_at=first,
+        first_seen_at=facts.first_good_at,
         started_at=started.at if started else None,
         finished_at=finish.at if finish else None,
         finished_seen_at=facts.final_at,

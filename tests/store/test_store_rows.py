@@ -190,6 +190,19 @@ def test_equal_replies_are_kept_once(store):
     assert all(event.seen.raw == reply for event in store.load(history.uid).events)
 
 
+def test_what_many_looks_say_is_in_memory_once_when_it_is_read(store):
+    """Texts, times and parameters of a look are those of the one before, unless 1 became 1.0."""
+    said = {"state": State.RUNNING, "word": "running", "model": "m", "created_at": NOON, "credits": 2.5}
+    params = [{"prompt": "an owl", "seed": seed} for seed in (1, 1, 1, 1.0, 1.0)]
+    history = kept(store, opened(store), *[Snapshot(**said, params=dict(one)) for one in params])
+
+    seen = [event.seen for event in store.load(history.uid).looks()][::-1]
+
+    assert len({(id(one.word), id(one.model), id(one.created_at), id(one.credits)) for one in seen}) == 1
+    assert [one.params is seen[0].params for one in seen] == [True, True, True, False, False]
+    assert dumps([dict(one.params) for one in seen]) == dumps(params)
+
+
 def test_the_summary_row_is_that_of_the_history(store):
     """The row that the table reads is what the history says, after every append."""
     history = opened(store, experiment="owls", repeat=1, endpoint="image", model="m")
