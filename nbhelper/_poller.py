@@ -180,6 +180,7 @@ class Poller(Recorder):
             return
         if _without(self._listeners, listener, *self._parting):
             self._listeners = _without(self._listeners, listener)
+            self._parting = _without(self._parting, listener)
         else:
             self._parting = (*_without(self._parting, listener), listener)
             await self._stop(note)  # the last one still hears how it ends
@@ -204,10 +205,9 @@ class Poller(Recorder):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _drop_who_left(self) -> bool:
-        """Tell those who left of nothing more; whether anybody is still here."""
+    def _drop_who_left(self) -> None:
+        """Tell those who left of nothing more, since somebody else came."""
         self._listeners, self._parting = _without(self._listeners, *self._parting), ()
-        return bool(self._listeners)
 
     @property
     def _begun(self) -> bool:
@@ -518,10 +518,12 @@ class Poller(Recorder):
         if not self._leading or self._stopping or self._looking:
             return
         if not self._following and self.history.outcome is None:
-            due, soonest = self._due(), self._soonest()
-            if (early := self._not_before - time.monotonic()) > 0:
-                due, soonest = max(due, early), max(soonest, early)
-            self._looks.later(self, due, soonest)
+            try:
+                self._plan()
+            except Exception as error:
+                log.exception("planning the next look at %s", self.history.task)
+                self._leading = False
+                self._begin(self._give_up(error))
             return
         self._leading = False
         self._looks.forget(self)
@@ -529,6 +531,12 @@ class Poller(Recorder):
             self._start()
         else:
             self._begin(self._finish())
+
+    def _plan(self) -> None:
+        due, soonest = self._due(), self._soonest()
+        if (early := self._not_before - time.monotonic()) > 0:
+            due, soonest = max(due, early), max(soonest, early)
+        self._looks.later(self, due, soonest)
 
     def _due(self) -> float:
         """Seconds until the next look."""

@@ -165,11 +165,13 @@ class Recorder:
         if history is not None:
             self.history = history
             self._tell()
-        record.then(error)
-        if self._queue and self._writing is None:
-            following, *queue = self._queue
-            self._queue = tuple(queue)
-            self._write(following)
+        try:
+            record.then(error)
+        finally:
+            if self._queue and self._writing is None:
+                following, *queue = self._queue
+                self._queue = tuple(queue)
+                self._write(following)
 
     async def _stored(self, known: History) -> History:
         """The history as the store has it, when another process has written too."""

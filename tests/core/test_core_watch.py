@@ -446,9 +446,13 @@ def test_what_the_server_says_is_returned_not_raised(mill, word, outcome):
     assert caught.value.history is history
 
 
-def test_a_fault_of_our_own_ends_in_an_outcome(mill, monkeypatch, logged):
-    """A bug in a reader ends the watch as lost, said and logged, never in silence."""
-    monkeypatch.setattr(_looks, "read", lambda *a, **k: 1 / 0)
+FAULTS = {"reading": (_looks, "read"), "judging": (_poller, "verdict"), "planning": (_poller, "pause")}
+
+
+@pytest.mark.parametrize(("module", "name"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_of_our_own_ends_in_an_outcome(mill, monkeypatch, logged, module, name):
+    """A bug ends the watch as lost, said and logged, never in silence."""
+    monkeypatch.setattr(module, name, lambda *a, **k: 1 / 0)
 
     history = watch(mill.job(WORKING)).result(30)
 
