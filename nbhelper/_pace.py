@@ -15,8 +15,9 @@ price, and so has each second that an end stays unseen. In order of what is know
   random failure", https://doi.org/10.1287/mnsc.21.3.256): a fixed interval wastes requests on long tasks, doubling sees
   the end late. The same holds for the time by which a task is overdue.
 
-Queued and running are different clocks: while a task is queued the time until it starts comes before all of that.
-Nothing goes below the provider's floor.
+Queued and running are different clocks. While a task is queued all of its run is still to come. Then the run's own
+clock counts where the looks tell its start better than queues differ, and otherwise the age of the whole task does: a
+look that is aimed at an end leaves open when the queue was over. Nothing goes below the provider's floor.
 """
 
 from __future__ import annotations
@@ -127,8 +128,10 @@ def _best(history: History, now: datetime, floor: float, price: float, known: Du
     begun = _begun(facts, now)
     if latest.state is State.QUEUED:
         return _queued(history, now, begun, floor, price, known)
-    start = _started(facts, begun, now, known)
-    curve, age = (known.run, now - start) if known.run is not None else (known.total, now - begun)
+    start, within = _started(facts, begun, now, known)
+    curve, age = known.total, now - begun
+    if known.run is not None and (curve is None or within <= _spread(known.queue)):
+        curve, age = known.run, now - start
     told = _told(history)
     if told is not None:
         left, doubt = told
@@ -140,18 +143,20 @@ def _best(history: History, now: datetime, floor: float, price: float, known: Du
 
 
 def _queued(history: History, now: datetime, begun: datetime, floor: float, price: float, known: Durations) -> float:
-    """Until the start is expected, and until the first look that a run is worth."""
+    """Until the task's age is worth a look, and not before a run that begins now is."""
     queued = (now - begun).total_seconds()
+    wait = _queue_left(history)
     if known.run is None:
         if known.total is not None:
             return _by_age(known.total, queued, floor, price)
-        wait = _queue_left(history)
         return _lindy(queued, price) if wait is None else wait
-    wait = _queue_left(history)
-    if wait is None:
-        left = known.queue.left(queued) if known.queue is not None else None
-        wait = left[0] if left is not None else 0.0
-    return wait + _by_age(known.run, 0.0, floor, price)
+    run = _by_age(known.run, 0.0, floor, price)  # all of it is still to come
+    if wait is not None:
+        return wait + run
+    if known.total is not None:
+        return max(run, _by_age(known.total, queued, floor, price))
+    left = known.queue.left(queued) if known.queue is not None else None
+    return run + (left[0] if left is not None else 0.0)
 
 
 def _queue_left(history: History) -> float | None:
@@ -187,15 +192,21 @@ def _begun(facts: Facts, now: datetime) -> datetime:
     return min(begun, now)
 
 
-def _started(facts: Facts, begun: datetime, now: datetime, known: Durations) -> datetime:
-    """When it began to run: as the server says, else as long queues take, within what the looks leave open."""
+def _started(facts: Facts, begun: datetime, now: datetime, known: Durations) -> tuple[datetime, float]:
+    """When it began to run, and within how many seconds: as the server says, else as the looks and queues tell."""
     if facts.started is not None and facts.skew_s is not None:
-        return min(facts.started - timedelta(seconds=facts.skew_s), now)
+        return min(facts.started - timedelta(seconds=facts.skew_s), now), 0.0
     latest = facts.running_at or facts.first_look_at or now
     earliest = min(facts.before_running_at or begun, latest)
     queue = known.queue.left(0.0) if known.queue is not None else None
     expected = begun + timedelta(seconds=queue[0]) if queue is not None else earliest + (latest - earliest) / 2
-    return min(max(expected, earliest), latest)
+    return min(max(expected, earliest), latest), (latest - earliest).total_seconds() / math.sqrt(12)
+
+
+def _spread(curve: Curve | None) -> float:
+    """How far durations differ: their standard deviation; without any, nothing is known to differ less."""
+    left = curve.left(0.0) if curve is not None else None
+    return math.inf if left is None else left[1]
 
 
 def _told(history: History) -> tuple[float, float] | None:

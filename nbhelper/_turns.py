@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 
 from ._gate import Outage
 
-AT_ONCE = 16
+AT_ONCE = 32
+"""Downloads under way. More at a time are asked for sooner: that is when a link has to be alive."""
 
 
 class Trouble(Exception):

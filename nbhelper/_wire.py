@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohappyeyeballs import start_connection
 
-_HELD = 1 << 19
+_HELD = 1 << 18
 """Bytes that may wait for whoever reads; then the server has to."""
 _STAGGER = 0.25
 """Seconds until the next of a name's addresses is tried beside the one before (RFC 8305)."""

@@ -277,7 +277,7 @@ def fleet(tasks: int = 5000, speed: float = 10.0) -> dict[str, float]:
 def downloads(n: int = 50, rounds: int = 5) -> dict[str, float]:
     """Seconds from seeing a success to asking for its file: fifty tasks that end together, 2 MB each.
 
-    Beside it the same files by a bare loop of httpx, sixteen at a time, which writes them and does nothing else: how
+    Beside it the same files by a bare loop of httpx, as many at a time, which writes them and does nothing else: how
     soon the last can be asked for at all. The medians of some rounds of both in turn, and the ratio of each round.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -316,6 +316,7 @@ def _downloads(n: int, folder: Path, k: int) -> dict[str, float]:
         return {
             "asked_mean": statistics.fmean(waits),
             "asked_p99": _p99(waits),
+            "saved_mean": statistics.fmean(whole),
             "saved_max": max(whole),
             "cpu_ms_per_file": cpu / n * 1000,
         }
@@ -324,6 +325,8 @@ def _downloads(n: int, folder: Path, k: int) -> dict[str, float]:
 def _bare_downloads(n: int, folder: Path) -> dict[str, float]:
     import httpx
 
+    from nbhelper._turns import AT_ONCE
+
     async def fetch(client: httpx.AsyncClient, turns: asyncio.Semaphore, url: str, path: Path) -> None:
         async with turns, client.stream("GET", url) as reply:
             with path.open("wb") as file:
@@ -331,8 +334,9 @@ def _bare_downloads(n: int, folder: Path) -> dict[str, float]:
                     file.write(piece)
 
     async def main(server: Bare) -> dict[str, float]:
-        root, turns = server.about["root"], asyncio.Semaphore(16)
-        async with httpx.AsyncClient(limits=httpx.Limits(max_connections=16), trust_env=False, timeout=None) as client:
+        root, turns = server.about["root"], asyncio.Semaphore(AT_ONCE)
+        limits = httpx.Limits(max_connections=AT_ONCE)
+        async with httpx.AsyncClient(limits=limits, trust_env=False, timeout=None) as client:
             await client.get(f"{root}/v2/openapi/task/abc")
             begun, cpu = time.time(), time.process_time()
             await asyncio.gather(*(fetch(client, turns, f"{root}/file/{i}.glb", folder / f"{i}") for i in range(n)))

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import random
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import combinations, pairwise
@@ -15,6 +16,7 @@ from nbhelper._durations import Curve, Durations, Spell, schedule
 from nbhelper._gate import Gate
 from nbhelper._history import History
 from nbhelper._pace import BACKOFF_CAP, JITTER, LONGEST, PRICE, SLOW, pause
+from nbhelper._past import Past
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Snapshot, State, Task
 
 T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -304,6 +306,48 @@ def test_a_server_may_state_any_time_left(left):
     history = grown(running(seconds_left=left), 3.0, running(seconds_left=left))
 
     assert FLOOR <= pause(history, history.events[-1].at, floor=FLOOR, chance=0) <= LONGEST * 2
+
+
+def watched(jobs, known, floor=5.0):
+    """What is seen of tasks that queue and run for so many seconds, and the mean of their lags."""
+    histories, lags = [], []
+    for n, (queue, run) in enumerate(jobs):
+        history, at = History(Task("mill", f"{n}"), uid=f"{n}").add(Mark(word=MarkWord.SUBMITTED), T0), 0.0
+        while history.outcome is None:
+            state = State.QUEUED if at < queue else State.RUNNING if at < queue + run else State.SUCCEEDED
+            now = T0 + timedelta(seconds=at)
+            history = history.add(Snapshot(state=state), now)
+            at += pause(history, now, floor=floor, known=known)
+        histories.append(history)
+        lags.append((history.facts.final_at - T0).total_seconds() - queue - run)
+    return histories, sum(lags) / len(lags)
+
+
+def test_what_it_learns_from_its_own_looks_does_not_mislead_it():
+    """A look that is aimed at the end sees little of the queue; durations learnt so, again and again, still serve."""
+    dice, known, lags = random.Random(3), Durations(), []
+    for _ in range(5):
+        histories, lag = watched([(dice.uniform(0, 4), dice.lognormvariate(2.9, 0.45)) for _ in range(200)], known)
+        past = Past()
+        for history in histories:
+            past.add(history)
+        known = past.of(histories[0])
+        lags.append(lag)
+
+    assert known.run is not None
+    assert max(lags[1:]) < 5
+
+
+def test_queues_that_differ_widely_are_no_reason_to_come_late():
+    """Where the queue takes anything from 0 to 200 s, a task that is queued now is not left alone for their mean."""
+    dice = random.Random(4)
+    jobs = [(dice.uniform(0, 200), dice.uniform(15, 25)) for _ in range(200)]
+    known = Durations(curve_of(*map(sum, jobs)), *(curve_of(*part) for part in zip(*jobs, strict=True)))
+
+    histories, lag = watched(jobs, known)
+
+    assert lag < 12
+    assert sum(h.facts.polls for h in histories) / len(histories) < 15
 
 
 def test_the_sharper_word_is_followed():

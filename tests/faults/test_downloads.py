@@ -17,7 +17,7 @@ import nbhelper as nbh
 from nbhelper import _save
 from nbhelper._save import Place, save_bytes
 from nbhelper._text import slug
-from nbhelper._turns import Turns
+from nbhelper._turns import AT_ONCE, Turns
 from nbhelper.types import Output, SaveState
 
 
@@ -121,13 +121,13 @@ def test_f02_file_that_never_comes(mill, hasty):
 def test_f02_a_file_that_waited_for_its_turn(mill, monkeypatch):
     """A file that is missing at the first two tries is not given up because others had the turns for so long."""
     monkeypatch.setattr(_save, "_LAG", 0.0)
-    others = [mill.file(later(0.8, reply(png(n)))) for n in range(16)]
+    others = [mill.file(later(0.8, reply(png(n)))) for n in range(AT_ONCE)]
     late = mill.file(reply(b"", 404), reply(b""), reply(DATA))
 
     history = ended(mill.job({"state": "done", "files": [*others, late]}), 30)
 
     assert sound(history, mill)
-    assert history.save_state("files[16]") == "saved"
+    assert history.save_state(f"files[{AT_ONCE}]") == "saved"
     assert sha256(history.files[-1].read_bytes()) == sha256(DATA)
 
 
@@ -473,7 +473,7 @@ def test_f33_shortest_lived_first():
 
 
 def test_f33_many_files(mill, bound):
-    """Forty files of one task: sixteen connections at the most, all saved."""
+    """Eighty files of one task: 32 connections at the most, all saved."""
     flying, most = [0], [0]
 
     async def act(conn, _asked):
@@ -483,10 +483,10 @@ def test_f33_many_files(mill, bound):
         flying[0] -= 1
         await conn.send(reply(png(10)))
 
-    files = [mill.file(act) for _ in range(40)]
+    files = [mill.file(act) for _ in range(80)]
 
     history = ended(mill.job({"state": "done", "files": files}), 20)
 
-    assert [s.state for s in history.saves.values()] == [SaveState.SAVED] * 40
-    bound(most[0], 16, "files at a time")
-    assert most[0] > 8
+    assert [s.state for s in history.saves.values()] == [SaveState.SAVED] * 80
+    bound(most[0], 32, "files at a time")
+    assert most[0] > 16

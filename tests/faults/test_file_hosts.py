@@ -53,7 +53,7 @@ WRONG = {"it resets": "reset", "it is silent": "silent", "it has trouble": reply
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_f02_host_down(mill, serve, monkeypatch, wrong):
-    """Forty downloads at a host that is down: after the first wave one probe at a time, and all go on when it is back.
+    """Sixty downloads at a host that is down: after the first wave one probe at a time, and all go on when it is back.
 
     Files of another host are fetched meanwhile.
     """
@@ -61,7 +61,7 @@ def test_f02_host_down(mill, serve, monkeypatch, wrong):
         monkeypatch.setattr(_http, "LOOK_DEADLINE", 0.5)
     store = Store(serve)
     store.wrong = wrong
-    handle = watch(tasks(mill, store, 40))
+    handle = watch(tasks(mill, store, 60))
     until(lambda: len(store.asked) >= AT_ONCE + 5, 30)
     other = watch(mill.job({"state": "done", "files": [mill.file(reply(DATA))]})).result(20)
     begun = len(store.asked)
@@ -73,14 +73,14 @@ def test_f02_host_down(mill, serve, monkeypatch, wrong):
     assert other.files
     assert probes[-1] - probes[0] >= (len(probes) - 1) * CAP / 2  # a busy server notes some of them late
     assert sound(histories, mill)
-    assert [sha256(h.files[0].read_bytes()) for h in histories] == [sha256(DATA)] * 40
+    assert [sha256(h.files[0].read_bytes()) for h in histories] == [sha256(DATA)] * 60
 
 
 def test_f02_retry_after_of_a_host(mill, serve):
     """What a host asks of one download, all of its downloads keep; then they go on."""
     store = Store(serve)
     store.wrong = reply(b"", 429, {"retry-after": "2"})
-    handle = watch(tasks(mill, store, 30))
+    handle = watch(tasks(mill, store, 2 * AT_ONCE))
     first = until(lambda: store.asked and store.asked[0])
     until(lambda: time.monotonic() > first + 1)
     store.wrong = None
