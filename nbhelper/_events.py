@@ -6,7 +6,7 @@ said of that, as a few bytes. Whoever asks for one of those gets an equal event,
 
 from __future__ import annotations
 
-import marshal
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
@@ -14,14 +14,15 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any, overload
 
-from ._json import JsonText
+from ._json import JsonText, loads, writer
 from ._values import Event, Seen, Snapshot
 
 _MOVING = ("progress", "queue_position", "seconds_left", "trace")
 _moving = attrgetter(*_MOVING)
 _STEADY = [f.name for f in fields(Snapshot) if f.name not in {*_MOVING, "replied_at", "reply"}]
 _PLAIN = frozenset({int, float, str, type(None)})
-"""What comes back from `marshal` as it was."""
+"""What JSON gives back as it was."""
+_dumps = writer(json.JSONEncoder(separators=(",", ":"), check_circular=False))
 _LONGEST = 255
 """Bytes of one packed look: its length stands in one byte behind it."""
 _FULL = 4000
@@ -181,7 +182,7 @@ def _pack(event: Event, newer: Event) -> bytes | None:
     said = (_since(event.at, newer.at), _since(event.at, seen.replied_at), changed, *_moving(seen))
     if not _PLAIN.issuperset(map(type, said)):
         return None
-    packed = marshal.dumps(said, 2)
+    packed = _dumps(said).encode("ascii")
     return packed + bytes((len(packed),)) if len(packed) <= _LONGEST else None
 
 
@@ -199,7 +200,7 @@ def _unpack(packed: bytes, newest: Event) -> Iterator[Event]:
     like, steady = newest.seen.reply, {name: getattr(newest.seen, name) for name in _STEADY}
     while end:
         begin = end - 1 - packed[end - 1]
-        waited, replied, changed, *moved = marshal.loads(packed[begin : end - 1])  # noqa: S302  # we wrote it
+        waited, replied, changed, *moved = loads(packed[begin : end - 1].decode("ascii"))
         at, seq, end = at - waited * _MICROSECOND, seq - 1, begin
         seen = Snapshot(
             **steady,
