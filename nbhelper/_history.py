@@ -238,6 +238,10 @@ class History:
     uid: str = ""
     facts: Facts = field(default_factory=lambda: _EMPTY, repr=False, compare=False)  # short in `help()`
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.events, Events):
+            object.__setattr__(self, "events", Events.of(self.events))
+
     @classmethod
     def of(cls, task: Task, events: Iterable[Event], *, origin: str = "", uid: str = "") -> History:
         """A history read back: the facts are folded again from the events, which alone are the truth."""

@@ -431,9 +431,10 @@ class Watch:
                     while position[key] < len(history.events):
                         event = history.events[position[key]]
                         position[key] += 1
-                        upto = History.of(
-                            history.task, history.events[: position[key]], origin=history.origin, uid=history.uid
-                        )
+                        upto = history
+                        if position[key] < len(history.events):
+                            past = history.events[: position[key]]
+                            upto = History.of(history.task, past, origin=history.origin, uid=history.uid)
                         yield Observation(upto, event)
                 if over:
                     return

@@ -103,6 +103,16 @@ def test_a_place_without_an_event_is_an_index_error():
             events[place]
 
 
+def test_a_history_may_be_made_of_a_tuple():
+    """It grows as any other does."""
+    events = tuple(came([(1, T0, Snapshot(state=State.RUNNING), LONG)] * 3))
+
+    history = History(Task("mill", "x"), events)
+
+    assert history.events == events
+    assert history.add(Mark(word=MarkWord.LOST), T0).events[:-1] == events
+
+
 def test_a_history_does_not_change_when_it_grows():
     """What was packed for the longer one is whole in the shorter one still."""
     histories = [History(Task("mill", "x"))]
