@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ._alike import text_of, told_from
 from ._codec import decode, digest_of, encode, iso, moment, plain, row_digest, row_of, row_text, text_digest
 from ._errors import BadInput, StoreError
 from ._history import Facts, History
@@ -341,7 +342,7 @@ class Rows:
             texts = {"extra": row.extra} | ({"params": row.params} if row.params != "{}" else {})
             values = summary(body, begun, texts)
             put(db, "summaries", SUMMARY, values)
-            known = _Sum.of(row, history, values)
+            known = _Sum.of(row, history, values, next(iter(self._sums.values()), None))
         if history.outcome is None:
             if len(self._sums) > _REMEMBERED:
                 self._sums.clear()
@@ -402,7 +403,9 @@ class _Sum:
         task: The history's task and origin.
         origin: The same.
         facts: The history's facts then; of those that last, none may have changed.
-        text: That which the digest is of, with a NUL where each of `_MOVED` stands: no JSON text holds this character.
+        like: A text of another task's summary.
+        told: What of this one's it does not say. The digest is of it, but with a value for each NUL, where one of
+            `_MOVED` stands: no JSON text holds this character.
         queued: Whether a time in the queue is in it.
         seq: The number of the last event.
         digest: Of the row.
@@ -412,17 +415,19 @@ class _Sum:
     task: Task
     origin: str
     facts: Facts
-    text: str
+    like: bytes
+    told: bytes
     queued: bool
     seq: int
     digest: str
 
     @classmethod
-    def of(cls, row: TaskRow, history: History, values: Sequence[Any]) -> _Sum:
-        """A row that has just been written."""
+    def of(cls, row: TaskRow, history: History, values: Sequence[Any], other: _Sum | None) -> _Sum:
+        """A row that has just been written, after that of another task."""
         pieces = ("\0" if place in _PLACES else row_text(value) for place, value in enumerate(values))
         text, queued = f"[{','.join(pieces)}]", values[_QUEUE] is not None
-        known = cls(row, history.task, history.origin, history.facts, text, queued, 0, "")
+        like = other.like if other is not None else text.encode("utf-8", "surrogatepass")
+        known = cls(row, history.task, history.origin, history.facts, like, told_from(like, text), queued, 0, "")
         known.move(history)
         return known
 
@@ -446,7 +451,7 @@ class _Sum:
         seq = history.events[-1].seq if history.events else 0  # asked for twice before the first look
         state = None if facts.latest is None else facts.latest.state.value
         word = "null" if state is None else f'"{state}"'
-        a, b, c, d, e, f = self.text.split("\0")
+        a, b, c, d, e, f = text_of(self.like, self.told).split("\0")
         text = f"{a}{seq}{b}{word}{c}{facts.polls}{d}{facts.misses}{e}{facts.rate_limited}{f}"
         self.facts, self.seq, self.digest = facts, seq, text_digest(text)
         return seq, state, facts.polls, facts.misses, facts.rate_limited, self.digest, self.row.uid, old
