@@ -13,6 +13,7 @@ each look against the time that an end stays unseen (Barlow, Hunter and Proschan
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -48,8 +49,8 @@ class Spell:
 class Curve:
     """The distribution of a duration in cells: `mass[k]` lies evenly between `edges[k]` and `edges[k + 1]`."""
 
-    edges: tuple[float, ...]
-    mass: tuple[float, ...]
+    edges: Sequence[float]
+    mass: Sequence[float]
 
     @classmethod
     def of(cls, spells: Iterable[Spell]) -> Curve | None:
@@ -71,7 +72,7 @@ class Curve:
                 _append(edges, mass, at, gathered, _FINE)
                 gathered = 0.0
         _append(edges, mass, edges[-1] * _TAIL, max(0.0, 1 - sum(mass)), _COARSE, evenly=False)
-        return cls(tuple(edges), tuple(mass))
+        return cls(array("d", edges), array("d", mass))
 
     def left(self, age: float) -> tuple[float, float] | None:
         """Mean and standard deviation of what is left at an age; None beyond the curve."""
@@ -134,12 +135,12 @@ NOTHING_KNOWN = Durations()
 class Schedule:
     """The best looks for a task of which only the age is known."""
 
-    edges: tuple[float, ...]
-    gone: tuple[float, ...]
+    edges: Sequence[float]
+    gone: Sequence[float]
     """The share that has ended by each edge."""
-    moment: tuple[float, ...]
+    moment: Sequence[float]
     """The sum of their durations, up to each edge."""
-    cost: tuple[float, ...]
+    cost: Sequence[float]
     """Of all that follows when a look at this edge finds the task unfinished, times the share that is."""
     floor: float
 
@@ -177,7 +178,7 @@ def _at(
     return gone[k - 1] + share, moment[k - 1] + share * (low + age) / 2, cost[k - 1] + (cost[k] - cost[k - 1]) * part
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)  # a few for each model and its parts; as tasks end, others take their place
 def schedule(curve: Curve, floor: float, price: float) -> Schedule:
     """The looks at a curve's tasks that cost least, a look being worth `price` seconds of an end unseen."""
     edges = curve.edges
@@ -199,4 +200,4 @@ def schedule(curve: Curve, floor: float, price: float) -> Schedule:
             value = edges[k] * (gone[k] - gone[i]) - (moment[k] - moment[i]) + cost[k]
             best = min(best, value)
         cost[i] = best + price * here
-    return Schedule(edges, tuple(gone), tuple(moment), tuple(cost), floor)
+    return Schedule(edges, array("d", gone), array("d", moment), array("d", cost), floor)

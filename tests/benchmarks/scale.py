@@ -150,7 +150,7 @@ def profile(library: str, tasks: int, *, together: bool) -> None:
 # Memory
 
 
-def memory(tasks: int = 1000) -> dict[str, float]:
+def memory(tasks: int = 5000) -> dict[str, float]:
     """What a running task adds after ten looks with a progress that changes, and what a dropped watch leaves behind."""
     import gc
 
