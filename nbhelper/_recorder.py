@@ -74,11 +74,6 @@ class Recorder:
         self._writing: _Record | None = None
         self._queue: tuple[_Record, ...] = ()
 
-    @property
-    def recording(self) -> bool:
-        """Whether something is on its way to the disk."""
-        return self._writing is not None
-
     def _over(self, history: History) -> bool:
         """Whether nothing more will come after this."""
         raise NotImplementedError

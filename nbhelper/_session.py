@@ -46,11 +46,6 @@ class Connection:
     private: bool = False
     emulated: bool = False
 
-    @property
-    def loopback(self) -> bool:
-        """Whether the API is on this machine."""
-        return is_loopback(urlsplit(self.base_url).hostname or "")
-
     def __repr__(self) -> str:
         return f"<Connection {self.provider.name} {self.base_url} key from {self.key_from}>"
 

@@ -264,12 +264,12 @@ def test_a_reply_that_is_being_recorded_survives_a_stop(mill, last):
     poller = next(iter(_engine.engine().pollers.values()))
     with closing(sqlite3.connect(_session.store().folder / "history.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        until(lambda: poller.recording)  # the look that was under way
+        until(lambda: poller._writing)  # the look that was under way
         mill.jobs["job-1"][:] = [last(mill, data)]
         other.execute("ROLLBACK")
-        until(lambda: not poller.recording)
+        until(lambda: not poller._writing)
         other.execute("BEGIN IMMEDIATE")
-        until(lambda: poller.recording)
+        until(lambda: poller._writing)
 
         handle.stop()
         until(lambda: poller._stopping)
