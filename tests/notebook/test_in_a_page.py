@@ -187,8 +187,9 @@ json.dumps(dict(
 
 def packages():
     """This checkout, the mill, and what both import, as one archive."""
-    folders = {Path(find_spec(name).origin).parent for name in ("httpx", "httpcore", "h11", "anyio", "certifi", "idna")}
-    folders |= {Path(find_spec("jmespath").origin).parent, ROOT / "nbhelper", ROOT / "tests" / "support"}
+    names = ("aiohappyeyeballs", "httpx", "httpcore", "h11", "anyio", "certifi", "idna", "jmespath")
+    folders = {Path(find_spec(name).origin).parent for name in names}
+    folders |= {ROOT / "nbhelper", ROOT / "tests" / "support"}
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.write(find_spec("typing_extensions").origin, "typing_extensions.py")
