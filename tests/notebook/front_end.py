@@ -284,6 +284,7 @@ def change_theme(book, theme):
     light = str(theme == THEMES[0]).lower()
     book.until("document.body.dataset.jpThemeLight === a && getComputedStyle(document.body).opacity === '1'", 20, light)
     book.until("document.querySelector('.nbh').getBoundingClientRect().width > 100")
+    book.until("!document.getElementById('jupyterlab-splash')")  # which covers all until it has faded away
 
 
 def distinct(texts):
