@@ -254,10 +254,10 @@ class Engine:
         past: Past,
     ) -> None:
         key = identity(history)
-        poller = self.pollers.get(key)
+        poller = before = self.pollers.get(key)
         if poller is None or poller.over:
             poller = Poller(
-                history if poller is None else poller.history,
+                history if before is None else before.history,
                 connection,
                 key=key,
                 http=self._http,
@@ -271,6 +271,8 @@ class Engine:
                 interval=interval,
                 ended=self._forget,
             )
+            if before is not None:
+                poller.not_before = before.not_before
             self.pollers[key] = poller
         elif interval is not None:
             poller.interval = min(interval, poller.interval or interval)
@@ -278,9 +280,16 @@ class Engine:
         poller.join(listener)
 
     def _forget(self, poller: Poller) -> None:
-        """Finished pollers are dropped: ten thousand finished histories live in the store, not here."""
-        if poller.over and self.pollers.get(poller.key) is poller:
-            del self.pollers[poller.key]
+        """Finished pollers are dropped: ten thousand finished histories live in the store, not here.
+
+        Each stays for as long as the floor after its last look matters to a watch that begins anew.
+        """
+
+        def drop() -> None:
+            if self.pollers.get(poller.key) is poller:
+                del self.pollers[poller.key]
+
+        self._loop.call_later(poller.connection.provider.floor * 1.02, drop)
 
 
 def _models(store: Store, uids: list[str]) -> dict[str, str]:

@@ -82,13 +82,14 @@ class Poller(Recorder):
 
     Attributes:
         key: Which task this is.
+        not_before: The monotonic time before which no look goes out, whatever the history says.
         over: Whether nothing more will come.
     """
 
     __slots__ = (
         "_asked", "_beginning", "_ended", "_following", "_gate", "_http", "_keeping", "_leading", "_listeners",
-        "_looked", "_looking", "_looks", "_not_before", "_parting", "_past", "_planned", "_replied", "_saves", "_step",
-        "_stopping", "_turns", "_work", "connection", "folder", "interval", "key", "over",
+        "_looked", "_looking", "_looks", "_parting", "_past", "_planned", "_replied", "_saves", "_step",
+        "_stopping", "_turns", "_work", "connection", "folder", "interval", "key", "not_before", "over",
     )  # fmt: skip
 
     def __init__(
@@ -125,7 +126,7 @@ class Poller(Recorder):
         self._following = False
         self._saves: Mapping[str, asyncio.Task[None]] = NOTHING
         self._replied = 0.0
-        self._not_before = 0.0
+        self.not_before = 0.0
         self._planned: tuple[History | None, float | None, float] = _UNPLANNED
         self._beginning = False
         """Whether the mark of the watch's beginning is being recorded."""
@@ -211,7 +212,7 @@ class Poller(Recorder):
 
     @property
     def _begun(self) -> bool:
-        return self._beginning or self._leading or self._work is not None
+        return self._beginning or self._leading or self._stopping or self._work is not None
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._work = asyncio.create_task(work, name=f"watch {self.history.task}")
@@ -359,7 +360,7 @@ class Poller(Recorder):
         """This process is the one that looks."""
         self._following = False
         if self._leases.inherited(self.history.uid):
-            self._not_before = time.monotonic() + self.connection.provider.floor * 1.02
+            self.not_before = time.monotonic() + self.connection.provider.floor * 1.02
 
     async def _save_what_is_known(self) -> None:
         """Save what an earlier watch left, from the links that were kept; for others a finished task is looked at."""
@@ -371,7 +372,7 @@ class Poller(Recorder):
                 self._links = {**self._links, output.name: link} if link else self._links
         self._start_saves()
         if self.history.outcome is not None and any(o.name not in self._saves for o in missing):
-            await asyncio.sleep(max(self._since_look(), self._not_before - time.monotonic()))
+            await asyncio.sleep(max(self._since_look(), self.not_before - time.monotonic()))
             if not await self._leases.holds(self.history.uid):
                 raise Held
             await self._look_now()
@@ -491,6 +492,8 @@ class Poller(Recorder):
     def _drop_look(self) -> None:
         """Give up the look that is under way."""
         if self._asked is not None:
+            if self._asked.flying:  # the server may count it all the same
+                self.not_before = time.monotonic() + self.connection.provider.floor * 1.02
             self._looks.leave(self._asked)
         if self._step is not None:
             self._step.cancel()
@@ -534,7 +537,7 @@ class Poller(Recorder):
 
     def _plan(self) -> None:
         due, soonest = self._due(), self._soonest()
-        if (early := self._not_before - time.monotonic()) > 0:
+        if (early := self.not_before - time.monotonic()) > 0:
             due, soonest = max(due, early), max(soonest, early)
         self._looks.later(self, due, soonest)
 

@@ -5,7 +5,9 @@ import base64
 import re
 import sqlite3
 import threading
+import time
 from contextlib import closing
+from itertools import pairwise
 
 import pytest
 from support.mill import DONE, FLOOR, QUEUED, WORKING, later, png, sha256, silence
@@ -178,8 +180,47 @@ def test_a_watch_begun_during_a_stop_is_not_stopped_with_it(mill):
         handles.append(watch(ref))
     mill.jobs["job-1"][:] = [DONE]
 
-    assert handles[-1].result(30).outcome is Outcome.SUCCEEDED
+    history = handles[-1].result(30)
+    assert history.outcome is Outcome.SUCCEEDED
+    assert all(one != other for one, other in pairwise(marks(history)))  # nothing begins or stops twice
     assert min(mill.gaps()) >= FLOOR
+
+
+def watched_again(history):
+    """Begin to watch with a history of one's own, as a call does that read it from the store."""
+    engine, store = _engine.engine(), _session.store()
+    told = []
+    engine.attach([(history, _session.connection("mill"))], told.append, store=store, folder=None, interval=None)
+    return told
+
+
+def test_a_watch_that_knows_an_older_history_keeps_the_floor(mill):
+    """What a call has read may be older than the last look of the watch that ends meanwhile."""
+    handle = watch(mill.job(WORKING))
+    until(lambda: looks(handle[0]))
+    early = handle[0]
+    until(lambda: len(mill.looks["job-1"]) == 3)
+    handle.stop()
+    handle.result(20)
+
+    told = watched_again(early)
+
+    until(lambda: len(mill.looks["job-1"]) == 5)
+    assert min(mill.gaps()) >= FLOOR
+    _engine.engine().detach([told[-1].key], told.append, "enough").result(20)
+
+
+def test_a_look_that_was_given_up_counts_for_the_floor(mill, monkeypatch):
+    """The server may have answered a look that nobody waited for: the next watch does not ask at once."""
+    monkeypatch.setattr(_poller, "_LAST_REPLY", 0.01)
+    handle = watch(mill.job(silence, WORKING, DONE))
+    until(lambda: mill.looks.get("job-1"))
+    handle.stop()
+    handle.result(20)
+    given_up = time.monotonic()
+
+    assert watch("mill:job-1").result(30).outcome is Outcome.SUCCEEDED
+    assert mill.looks["job-1"][1] - given_up >= FLOOR * 0.8
 
 
 def test_timeout_zero_is_one_look(mill):

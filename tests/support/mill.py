@@ -135,12 +135,16 @@ class Mill:
             else:
                 answers = self.paths.get(asked.path, [reply({"message": "no such path"}, 404)])
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            said = (
+                time.monotonic()
+            )  # whoever asked cannot have the reply before, and may ask again as this thread waits
             if callable(answer):
                 await answer(conn, asked)
+                said = time.monotonic()
             else:
                 await conn.send(answer if isinstance(answer, bytes) else reply(answer))
             if ident is not None:
-                self.replied.setdefault(ident, []).append(time.monotonic())
+                self.replied.setdefault(ident, []).append(said)
 
     def close(self) -> None:
         self.server.close()
