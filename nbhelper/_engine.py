@@ -282,14 +282,15 @@ class Engine:
     def _forget(self, poller: Poller) -> None:
         """Finished pollers are dropped: ten thousand finished histories live in the store, not here.
 
-        Each stays for as long as the floor after its last look matters to a watch that begins anew.
+        One that the server did not end stays for as long as the floor after its last look: a watch may begin anew.
         """
 
         def drop() -> None:
             if self.pollers.get(poller.key) is poller:
                 del self.pollers[poller.key]
 
-        self._loop.call_later(poller.connection.provider.floor * 1.02, drop)
+        final = poller.history.state is not None and poller.history.state.final
+        self._loop.call_later(0 if final else poller.connection.provider.floor * 1.02, drop)
 
 
 def _models(store: Store, uids: list[str]) -> dict[str, str]:
