@@ -182,7 +182,7 @@ def _pack(event: Event, newer: Event) -> bytes | None:
     said = (_since(event.at, newer.at), _since(event.at, seen.replied_at), changed, *_moving(seen))
     if not _PLAIN.issuperset(map(type, said)):
         return None
-    packed = _dumps(said).encode("ascii")
+    packed = _dumps(said).encode("utf-8", "surrogatepass")
     return packed + bytes((len(packed),)) if len(packed) <= _LONGEST else None
 
 
@@ -200,7 +200,7 @@ def _unpack(packed: bytes, newest: Event) -> Iterator[Event]:
     like, steady = newest.seen.reply, {name: getattr(newest.seen, name) for name in _STEADY}
     while end:
         begin = end - 1 - packed[end - 1]
-        waited, replied, changed, *moved = loads(packed[begin : end - 1].decode("ascii"))
+        waited, replied, changed, *moved = loads(packed[begin : end - 1].decode("utf-8", "surrogatepass"))
         at, seq, end = at - waited * _MICROSECOND, seq - 1, begin
         seen = Snapshot(
             **steady,
