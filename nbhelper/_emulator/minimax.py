@@ -13,9 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from nbhelper._emulator import movies
 from nbhelper._emulator.api import Api, Call, RefusedError, cut, reply, texts_in
-from nbhelper._emulator.media import Asset
+from nbhelper._emulator.media import VIDEO_SIZE, Asset
 from nbhelper._emulator.plan import Pace, Wish
 from nbhelper._emulator.world import Job, Limit, Verdict
 
@@ -118,7 +117,7 @@ class Minimax(Api):
             id=digits(),
             account=account,
             pace=PACE,
-            assets=[Asset("file_id", "video", "mp4", movies.WIDTH, movies.HEIGHT)],
+            assets=[Asset("file_id", "video", "mp4")],
             # Not in any reply: units of the published price list, for the ledger.
             price=1.0 if body.get("duration", 6) == 6 else 2.0,
             prompt=cut(str(prompt or model)),
@@ -179,7 +178,7 @@ class Minimax(Api):
         if job.named(now):
             body["file_id"] = job.extra["file_id"]
         if job.succeeded(now):
-            body.update(video_width=movies.WIDTH, video_height=movies.HEIGHT)
+            body["video_width"], body["video_height"] = VIDEO_SIZE
         if job.final(now) and job.verdict.state == "failed":
             body["error_msg"] = job.verdict.message
             if job.verdict.code:

@@ -206,3 +206,16 @@ def paint(seed: int, prompt: str, width: int, height: int) -> Image.Image:
     rng.choice(_STYLES)(picture, colours, rng)
     caption(picture, words_of(prompt), colours[4])
     return picture
+
+
+def present(thing: Image.Image, seed: int, prompt: str, width: int, height: int) -> Image.Image:
+    """Paste a picture with transparency into the middle of a background in the seed's colours."""
+    colours = palette(random.Random(f"present:{seed}"))
+    white = (255, 255, 255)
+    picture = gradient(width, height, mix(colours[0], white, 0.55), mix(colours[1], colours[0], 0.5))
+    glow(picture, (width * 0.3, height * 0.22), width * 0.5, white, 0.4)
+    side = min(width, height)
+    fitting = thing.resize((side, side), Image.Resampling.LANCZOS)
+    picture.paste(fitting, ((width - side) // 2, (height - side) // 2), fitting)
+    caption(picture, words_of(prompt), colours[4])
+    return picture
