@@ -9,7 +9,7 @@ import pytest
 
 from nbhelper._emulator import DIRECTIVES
 from nbhelper._emulator import __doc__ as package_doc
-from nbhelper._emulator.plan import Pace, Plan, Wish, make_plan, read_wish
+from nbhelper._emulator.plan import Directives, Pace, Plan, make_plan, read_directives
 
 PACE = Pace((1, 5), (10, 50))
 
@@ -29,7 +29,7 @@ PACE = Pace((1, 5), (10, 50))
 )
 def test_directives_are_read_anywhere_in_a_text(text, words):
     """Punctuation around a directive is no part of it, unknown words are nothing."""
-    assert read_wish(["nothing here", text]).words == words
+    assert read_directives(["nothing here", text]).words == words
 
 
 def test_every_directive_is_documented():
@@ -42,33 +42,33 @@ def test_every_directive_is_documented():
 @pytest.mark.parametrize("value", ["nan", "inf", "-3", "many", ""])
 def test_senseless_numbers_are_ignored(value):
     """A number that is none changes nothing."""
-    assert Wish({"seconds": value}).number("seconds") is None
+    assert Directives({"seconds": value}).number("seconds") is None
 
 
 def test_a_plan_is_the_same_for_the_same_dice():
-    """Seed and wish decide everything."""
-    assert make_plan(Wish(), PACE, 10, random.Random(4)) == make_plan(Wish(), PACE, 10, random.Random(4))
-    assert make_plan(Wish(), PACE, 10, random.Random(4)) != make_plan(Wish(), PACE, 10, random.Random(5))
+    """Seed and directives decide everything."""
+    assert make_plan(Directives(), PACE, 10, random.Random(4)) == make_plan(Directives(), PACE, 10, random.Random(4))
+    assert make_plan(Directives(), PACE, 10, random.Random(4)) != make_plan(Directives(), PACE, 10, random.Random(5))
 
 
 def test_a_directive_changes_only_what_it_names():
     """Asking for a failure leaves the durations as they were."""
-    plain = make_plan(Wish(), PACE, 10, random.Random(4))
-    failing = make_plan(Wish({"fail": ""}), PACE, 10, random.Random(4))
+    plain = make_plan(Directives(), PACE, 10, random.Random(4))
+    failing = make_plan(Directives({"fail": ""}), PACE, 10, random.Random(4))
 
     assert (failing.queue, failing.run, failing.bend) == (plain.queue, plain.run, plain.bend)
 
 
 def test_speed_compresses_durations_but_not_real_seconds():
     """`seconds` is at speed 1, `real-seconds` is not."""
-    assert make_plan(Wish({"seconds": "60"}), PACE, 20, random.Random(1)).run == 3
-    assert make_plan(Wish({"real-seconds": "60"}), PACE, 20, random.Random(1)).run == 60
+    assert make_plan(Directives({"seconds": "60"}), PACE, 20, random.Random(1)).run == 3
+    assert make_plan(Directives({"real-seconds": "60"}), PACE, 20, random.Random(1)).run == 60
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_task_only_moves_forward(seed):
     """Progress grows, the queue shrinks, and only the end says 100."""
-    plan = make_plan(Wish(), PACE, 1, random.Random(seed))
+    plan = make_plan(Directives(), PACE, 1, random.Random(seed))
     moments = [plan.at(plan.total * i / 200) for i in range(202)]
 
     assert [m.progress for m in moments] == sorted(m.progress for m in moments)
