@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 
 from . import _environment, _session
 from ._errors import BadInput
-from ._page import in_page, need_a_thread
 from ._text import clean
 from ._values import Task
 
@@ -75,8 +74,6 @@ def choices(
     from ._watch import checked_seconds
 
     blocking = _blocking(block)
-    if blocking:
-        need_a_thread("block=True")
     limit = (
         (BLOCKING_TIMEOUT if blocking else None)
         if isinstance(timeout, str) and timeout == "auto"
@@ -176,8 +173,6 @@ def _blocking(block: object) -> bool:
         return wish in {"1", "true", "yes", "on"}
     if wish not in {"", "auto"}:
         raise BadInput(f'NBHELPER_BLOCK is "{clean(wish, 40)}"; it takes 1, 0 or auto.')
-    if in_page():
-        return False
     where = _environment.place()
     if where in {"notebook", "headless"}:
         return where == "headless" or _environment.in_colab()

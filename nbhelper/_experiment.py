@@ -20,7 +20,6 @@ from ._experiment_lock import Lock
 from ._experiment_watch import ExperimentWatch
 from ._filter import Filter
 from ._history import History
-from ._page import need_a_machine
 from ._providers import get
 from ._submission import Errand, Submission
 from ._text import clean, nearest
@@ -258,7 +257,6 @@ class Experiment:
             BadInput: A limit that cannot be kept, or one is needed, or another process runs this experiment.
             MissingAPIKey: A provider's key was not found.
         """
-        need_a_machine("Experiment.run()")
         if not isinstance(retry_in_doubt, bool):
             raise BadInput("retry_in_doubt is True or False.")
         for option in watch_options:

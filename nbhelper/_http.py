@@ -1,4 +1,4 @@
-"""The one module that talks to the network (inside a browser's page, `_fetch.py` stands in for it).
+"""The one module that talks to the network.
 
 Its connections are `_lines`, over the sockets of `_wire`; where a proxy stands between, they are httpx's own.
 

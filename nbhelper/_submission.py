@@ -20,7 +20,6 @@ from . import _submit
 from ._doors import Door
 from ._engine import Engine
 from ._errors import BadInput, MissingAPIKey, StoreError
-from ._page import aside
 from ._poller import Identity
 from ._session import Connection
 from ._text import clean
@@ -206,7 +205,7 @@ class Submission:
     async def _send(self, door: Door[Errand], errand: Errand) -> None:
         answer: _submit.Answer | None = None
         try:
-            create = await aside(errand.prepare)
+            create = await asyncio.to_thread(errand.prepare)
             label = self._watch.history_at(errand.key).task.label
             if errand.uid is None:
                 errand.request_id = _submit.new_request_id(create)
@@ -223,7 +222,7 @@ class Submission:
                 self._watch.touch()
                 return
             made = await _submit.keep(self._store, errand.uid, answer)
-            self._watch.take(errand.key, made or await aside(self._store.load, errand.uid))
+            self._watch.take(errand.key, made or await asyncio.to_thread(self._store.load, errand.uid))
         except asyncio.CancelledError:
             if errand.left:
                 note = "cut off before the answer came; it may have been made"

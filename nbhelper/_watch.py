@@ -19,7 +19,6 @@ from ._engine import Engine
 from ._errors import BadInput, StoreError, WatchTimeout
 from ._filter import Filter
 from ._history import History
-from ._page import alarm, need_a_thread
 from ._poller import Identity, Poller, identity
 from ._session import Connection
 from ._text import clean
@@ -114,7 +113,7 @@ class Watch:
         self._order: list[Identity] = []
         self._places: dict[Identity, Identity] = {}
         """Where a task stands that took a place which had waited for it."""
-        self._timer: threading.Timer | asyncio.TimerHandle | None = None
+        self._timer: threading.Timer | None = None
         self._engine: Engine | None = None
         self._once = False
         self._show: Callable[[Watch], Any] | None = None
@@ -152,7 +151,9 @@ class Watch:
                 for key in self._entries:
                     self._part_after_look(key)
         elif seconds <= threading.TIMEOUT_MAX:  # 292 years
-            self._timer = alarm(seconds, lambda: self.stop(f"the watch's timeout of {seconds:g} s is over"))
+            self._timer = threading.Timer(seconds, self.stop, [f"the watch's timeout of {seconds:g} s is over"])
+            self._timer.daemon = True
+            self._timer.start()
 
     def _part_after_look(self, key: Identity) -> None:
         entry = self._entries[key]
@@ -318,8 +319,6 @@ class Watch:
         """Sleep in short slices until something holds, drawing what the waiting place can draw."""
         from time import monotonic
 
-        if not ready():
-            need_a_thread("Waiting here")
         ends = None if limit is None else monotonic() + limit
         with self._drawing() as draw, self._ringing() as bell:
             while True:

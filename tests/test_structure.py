@@ -94,14 +94,14 @@ def test_views_draw_and_do_not_fetch(path):
 
 
 def test_one_module_opens_sockets():
-    """Outside the emulator and its start, one module and its sockets talk to the network; in a page, a stand-in."""
+    """Outside the emulator and its start, one module and its sockets talk to the network."""
     talking = {
         str(path.relative_to(ROOT))
         for path in ROOT.rglob("*.py")
         if within(imports(path), *SOCKETS) and "_emulator" not in path.relative_to(ROOT).parts
     }
 
-    assert talking - {"_emulated.py"} == {"_http.py", "_wire.py", "_fetch.py"}
+    assert talking - {"_emulated.py"} == {"_http.py", "_wire.py"}
 
 
 def test_no_public_name_is_a_submodule():
