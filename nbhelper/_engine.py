@@ -107,6 +107,20 @@ class Engine:
         """Run a plain function inside the loop, in a context of its own."""
         self._loop.call_soon_threadsafe(call, *args, context=contextvars.Context())
 
+    def later(self, seconds: float, call: Callable[[], object]) -> Callable[[], None]:
+        """Run a plain function inside the loop after so many seconds; the function returned here cancels that."""
+        timers: list[asyncio.TimerHandle] = []
+
+        def begin() -> None:
+            timers.append(self._loop.call_later(seconds, call))
+
+        def cancel() -> None:
+            for timer in timers:
+                timer.cancel()
+
+        self.soon(begin)
+        return lambda: self.soon(cancel)  # after `begin`: the loop takes calls in their order
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run a coroutine inside the loop."""
         future: concurrent.futures.Future[T] = concurrent.futures.Future()

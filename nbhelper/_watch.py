@@ -113,7 +113,7 @@ class Watch:
         self._order: list[Identity] = []
         self._places: dict[Identity, Identity] = {}
         """Where a task stands that took a place which had waited for it."""
-        self._timer: threading.Timer | None = None
+        self._cancel_timeout: Callable[[], None] | None = None
         self._engine: Engine | None = None
         self._once = False
         self._show: Callable[[Watch], Any] | None = None
@@ -143,17 +143,16 @@ class Watch:
 
     def _limit(self, seconds: float) -> None:
         """End this handle's watching after so many seconds; 0 is after one look."""
-        if self.done:
-            return
-        if seconds == 0:
-            with self._lock:
+        with self._lock:
+            if self.done or self._engine is None:
+                return
+            if seconds == 0:
                 self._once = True
                 for key in self._entries:
                     self._part_after_look(key)
-        elif seconds <= threading.TIMEOUT_MAX:  # 292 years
-            self._timer = threading.Timer(seconds, self.stop, [f"the watch's timeout of {seconds:g} s is over"])
-            self._timer.daemon = True
-            self._timer.start()
+                return
+            note = f"the watch's timeout of {seconds:g} s is over"
+            self._cancel_timeout = self._engine.later(seconds, lambda: self.stop(note))
 
     def _part_after_look(self, key: Identity) -> None:
         entry = self._entries[key]
@@ -177,8 +176,9 @@ class Watch:
             self._notify()
 
     def _notify(self) -> None:
-        if self._timer is not None and all(e.over for e in self._entries.values()):
-            self._timer.cancel()
+        if self._cancel_timeout is not None and self.done:
+            self._cancel_timeout()
+            self._cancel_timeout = None
         for call in tuple(self._calls):
             call()
 

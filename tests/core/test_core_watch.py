@@ -2,10 +2,12 @@
 
 import asyncio
 import base64
+import gc
 import re
 import sqlite3
 import threading
 import time
+import weakref
 from contextlib import closing
 from itertools import pairwise
 
@@ -122,6 +124,32 @@ def test_a_timeout_belongs_to_its_handle(mill):
     assert ended.outcome is Outcome.STOPPED
     assert "timeout of 0.3 s" in ended.error
     assert patient.result(30).outcome is Outcome.SUCCEEDED
+
+
+def test_timeouts_take_no_threads(mill):
+    """However many watches have a timeout, no thread is started for them."""
+    ref = mill.job(WORKING)
+    first = watch(ref)
+    until(lambda: looks(first[0]))
+    before = {*threading.enumerate()}
+
+    handles = [first, *(watch(ref, timeout=3600) for _ in range(50))]
+    started = {thread.name for thread in threading.enumerate() if thread not in before}
+    for handle in handles:
+        handle.stop()
+
+    assert {name for name in started if not name.startswith("nbhelper_")} == set()
+
+
+def test_a_watch_that_is_over_keeps_no_timer(mill):
+    """Once a watch has ended, its timeout no longer keeps it in memory."""
+    handle = watch(mill.job(DONE), timeout=3600)
+    handle.result(30)
+    gone = weakref.ref(handle)
+
+    del handle
+
+    until(lambda: gc.collect() >= 0 and gone() is None)
 
 
 def test_stop_belongs_to_its_handle(mill):
