@@ -41,11 +41,10 @@ if TYPE_CHECKING:
         StoreError,
         SubmitFailed,
         SubmitUnknown,
-        TaskFailed,
         WatchTimeout,
     )
     from ._experiment import Experiment
-    from ._history import History
+    from ._history import History, TaskFailed
     from ._providers.contract import Provider
     from ._sync import run_sync
     from ._values import Request, Task
@@ -60,10 +59,10 @@ _WHERE = {
     "_emulated": ("Emulator",),
     "_errors": (
         "BadInput", "EmulatorError", "MissingAPIKey", "NbhelperError", "StoreError", "SubmitFailed", "SubmitUnknown",
-        "TaskFailed", "WatchTimeout",
+        "WatchTimeout",
     ),
     "_experiment": ("Experiment",),
-    "_history": ("History",),
+    "_history": ("History", "TaskFailed"),
     "_providers.contract": ("Provider",),
     "_sync": ("run_sync",),
     "_values": ("Request", "Task"),

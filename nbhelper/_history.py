@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ._errors import TaskFailed
+from ._errors import NbhelperError
 from ._events import NO_EVENTS, Events
 from ._text import clean
 from ._values import (
@@ -373,6 +373,21 @@ class History:
         from ._card_line import history_line
 
         return history_line(self)
+
+
+class TaskFailed(NbhelperError):
+    """Raised by `History.raise_for_failure()` alone; a task that failed is otherwise returned.
+
+    Attributes:
+        history: Everything seen of the task.
+    """
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
+
+    def __reduce__(self) -> tuple[type[TaskFailed], tuple[str, History]]:
+        return type(self), (str(self), self.history)
 
 
 def verdict(history: History, now: datetime, *, confirm: frozenset[str] = frozenset()) -> Mark | None:
