@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     )
     from ._experiment import Experiment
     from ._history import History, TaskFailed
-    from ._providers.contract import Provider
+    from ._providers.provider import Provider
     from ._sync import run_sync
     from ._values import Request, Task
     from ._watch import Watch
@@ -63,7 +63,7 @@ _WHERE = {
     ),
     "_experiment": ("Experiment",),
     "_history": ("History", "TaskFailed"),
-    "_providers.contract": ("Provider",),
+    "_providers.provider": ("Provider",),
     "_sync": ("run_sync",),
     "_values": ("Request", "Task"),
     "_watch": ("Watch",),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from ._providers.contract import Provider
+    from ._providers.provider import Provider
     from ._session import Connection
     from ._watch import Watch
 

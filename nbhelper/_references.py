@@ -9,8 +9,9 @@ from typing import Any
 from ._errors import BadInput
 from ._history import History
 from ._providers import get, names
-from ._providers.contract import HttpReply, Provider
+from ._providers.provider import Provider
 from ._providers.reader import read_created
+from ._providers.requests import HttpReply
 from ._text import clean, kind_of
 from ._values import Task
 
@@ -100,7 +101,7 @@ def _from_reply(reply: Mapping[str, Any], spec: Provider | None) -> Task:
 
 def _unlike(provider: Provider) -> list[Any]:
     """The endpoints whose replies are read differently."""
-    from ._providers.contract import Endpoint
+    from ._providers.reply_parts import Endpoint
 
     seen: dict[tuple[Any, ...], Endpoint] = {}
     for endpoint in (*provider.creates.values(), *((provider.other,) if provider.other else ())):

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from ._http import Forbidden, Http, Unreached
 from ._parts import Part, is_strong
-from ._providers.contract import HttpReply
+from ._providers.requests import HttpReply
 from ._providers.scalars import retry_after
 from ._session import Connection, origin_of
 from ._sniff import pixels, sniff

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 from ._engine import Engine, engine
 from ._errors import BadInput, NbhelperError, StoreError, SubmitFailed, SubmitUnknown
 from ._http import CREATE_DEADLINE, Forbidden, Unreached, Upload
-from ._providers.contract import Endpoint, HttpReply, HttpRequest, Provider
 from ._providers.paths import find
+from ._providers.provider import Provider
 from ._providers.reader import read_created
+from ._providers.reply_parts import Endpoint
+from ._providers.requests import HttpReply, HttpRequest
 from ._providers.templates import fill
 from ._session import Connection, connection, fingerprint, store
 from ._text import clean, kind_of, nearest

@@ -53,7 +53,7 @@ def within(names, *parents):
 
 @pytest.mark.parametrize("path", modules("_providers/*.py"))
 def test_providers_know_no_client_no_widget_no_engine(path):
-    """A provider is data: it imports the values, the words and its own contract, and nothing heavy."""
+    """A provider is data: it imports the values, the words and its own files, and nothing heavy."""
     found = imports(path)
     ours = within(found, "nbhelper")
     allowed = within(ours, *(f"nbhelper.{name}" for name in ("_errors", "_json", "_text", "_values", "_providers")))
