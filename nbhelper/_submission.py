@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _submit
 from ._doors import Door
@@ -27,7 +27,7 @@ from ._values import Mark, MarkWord
 
 if TYPE_CHECKING:
     from ._cells import Place
-    from ._experiment_watch import ExperimentWatch
+    from ._history import History
     from ._store import Store
 
 log = logging.getLogger("nbhelper")
@@ -60,6 +60,29 @@ class Errand:
     def leaving(self) -> None:
         """From now on it may have left."""
         self.left = True
+
+
+class WatchedPlaces(Protocol):
+    """What a submission needs of the watch on its experiment: what stands at each place, and a call at each change."""
+
+    @property
+    def alive(self) -> int:
+        """How many tasks are known to be made and not known to be over."""
+
+    def history_at(self, key: Identity) -> History:
+        """What is known of a place."""
+
+    def take(self, key: Identity, history: History | None) -> None:
+        """Put a history at a place; a task that was made is watched from then on."""
+
+    def touch(self) -> None:
+        """Draw again: something changed that no history tells."""
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """Call something after each change."""
+
+    def off_change(self, call: Callable[[], None]) -> None:
+        """Take that back."""
 
 
 class Submission:
@@ -102,7 +125,7 @@ class Submission:
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._engine: Engine
-        self._watch: ExperimentWatch
+        self._watch: WatchedPlaces
 
     @property
     def left(self) -> int:
@@ -115,7 +138,7 @@ class Submission:
         closed = [f"{door.closed}; nothing more is submitted there" for door in self._doors.values() if door.closed]
         return [*closed, *filter(None, (door.note(now) for door in self._doors.values()))]
 
-    def start(self, watch: ExperimentWatch, engine: Engine) -> None:
+    def start(self, watch: WatchedPlaces, engine: Engine) -> None:
         """Begin, in the engine's loop."""
         self._watch, self._engine, self.started = watch, engine, True
         engine.run(self._run())
