@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ._history import History, TaskFailed
     from ._providers.provider import Provider
     from ._sync import run_sync
-    from ._values import Request, Task
+    from ._task import Request, Task
     from ._watch import Watch
 
 _WHERE = {
@@ -65,7 +65,7 @@ _WHERE = {
     "_history": ("History", "TaskFailed"),
     "_providers.provider": ("Provider",),
     "_sync": ("run_sync",),
-    "_values": ("Request", "Task"),
+    "_task": ("Request", "Task"),
     "_watch": ("Watch",),
 }  # fmt: skip
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}

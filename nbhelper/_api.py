@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import _session
 from ._begin import Display, check_interval, choices, opened
 from ._errors import BadInput
-from ._values import Task
+from ._task import Task
 
 if TYPE_CHECKING:
     from datetime import timedelta

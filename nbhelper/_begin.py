@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from . import _environment, _session
 from ._errors import BadInput
+from ._task import Task
 from ._text import clean
-from ._values import Task
 
 if TYPE_CHECKING:
     from ._history import History

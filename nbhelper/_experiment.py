@@ -22,8 +22,8 @@ from ._filter import Filter
 from ._history import History
 from ._providers import get
 from ._submission import Errand, Submission
+from ._task import NO_ID, Request, Task
 from ._text import clean, nearest
-from ._values import NO_ID, Request, Task
 from ._waiting import result_of
 from ._watch import place_of
 

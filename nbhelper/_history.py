@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from ._errors import NbhelperError
 from ._events import NO_EVENTS, Events
+from ._task import NO_ID, Task
 from ._text import clean
 from ._values import (
-    NO_ID,
     NOTHING,
     Event,
     Mark,
@@ -32,7 +32,6 @@ from ._values import (
     Seen,
     Snapshot,
     State,
-    Task,
 )
 
 GRACE = timedelta(seconds=60)

@@ -23,8 +23,9 @@ from ._providers.reader import read, read_batch
 from ._providers.reply_parts import Batch
 from ._providers.templates import fill, look_request
 from ._session import Connection
+from ._task import Task
 from ._text import clean
-from ._values import Miss, MissKind, Snapshot, Task
+from ._values import Miss, MissKind, Snapshot
 
 log = logging.getLogger("nbhelper")
 

@@ -12,8 +12,8 @@ from ._providers import get, names
 from ._providers.provider import Provider
 from ._providers.reader import read_created
 from ._providers.requests import HttpReply
+from ._task import Task
 from ._text import clean, kind_of
-from ._values import Task
 
 _EXAMPLE = 'Pass a task, text such as "tripo:1ec04ced-…", a create call\'s reply, or a list of these.'
 

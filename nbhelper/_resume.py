@@ -17,8 +17,9 @@ from ._json import dumps
 from ._providers import names
 from ._references import tasks_of
 from ._session import Connection
+from ._task import Task
 from ._text import clean, storable
-from ._values import Outcome, Task
+from ._values import Outcome
 
 if TYPE_CHECKING:
     from ._store import Store

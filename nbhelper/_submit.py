@@ -23,9 +23,10 @@ from ._providers.reply_parts import Endpoint
 from ._providers.requests import HttpReply, HttpRequest
 from ._providers.templates import fill
 from ._session import Connection, connection, fingerprint, store
+from ._task import Task, digest
 from ._text import clean, kind_of, nearest
 from ._uploads import uploads_of
-from ._values import Miss, MissKind, Task, digest
+from ._values import Miss, MissKind
 from ._waiting import result_of
 
 if TYPE_CHECKING:

@@ -21,8 +21,9 @@ from ._filter import Filter
 from ._history import History
 from ._poller import Identity, Poller, identity
 from ._session import Connection
+from ._task import Task
 from ._text import clean
-from ._values import Event, Mark, MarkWord, Miss, Outcome, Seen, Snapshot, State, Task
+from ._values import Event, Mark, MarkWord, Miss, Outcome, Seen, Snapshot, State
 from ._waiting import Bell, undisturbed
 
 if TYPE_CHECKING:

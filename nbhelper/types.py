@@ -5,6 +5,7 @@ from ._prices import Price
 from ._providers.provider import Provider
 from ._providers.reply_parts import Batch, Endpoint, ErrorRule, FileUpload, Outputs, Resolve
 from ._providers.requests import HttpReply, HttpRequest
+from ._task import Request, Task
 from ._values import (
     Event,
     Mark,
@@ -13,12 +14,10 @@ from ._values import (
     MissKind,
     Outcome,
     Output,
-    Request,
     Saved,
     SaveState,
     Snapshot,
     State,
-    Task,
     TaskError,
 )
 

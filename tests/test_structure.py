@@ -72,7 +72,7 @@ def test_the_emulator_shares_nothing_with_what_it_tests(path):
     assert ours == within(ours, "nbhelper._emulator", "nbhelper._errors")
 
 
-MIDDLE = ("durations", "errors", "events", "history", "json", "pace", "text", "values")
+MIDDLE = ("durations", "errors", "events", "history", "json", "pace", "task", "text", "values")
 
 
 @pytest.mark.parametrize("path", modules(*(f"_{name}.py" for name in MIDDLE)))
