@@ -6,6 +6,7 @@ The handle only listens. Its timeout and `stop()` are its own: another handle on
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -259,17 +260,22 @@ class Watch:
         return tuple(dict.fromkeys(f for h in self.histories for f in h.files))
 
     def images(self) -> list[Image]:
-        """The saved pictures, opened with Pillow; files that are no pictures are left out."""
+        """The saved pictures, opened with Pillow; files that are no pictures, or were deleted, are left out.
+
+        No file stays open: Pillow decodes from memory, so there may be more pictures than files that may be open.
+        """
         from PIL import Image, UnidentifiedImageError
 
         opened: list[Image.Image] = []
         for path in self.files:
-            if path.suffix in {".png", ".jpg", ".webp", ".gif", ".avif"}:
-                try:
-                    picture = Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF", "AVIF"))
-                except (UnidentifiedImageError, OSError):
-                    continue
-                opened.append(picture)
+            if path.suffix not in {".png", ".jpg", ".webp", ".gif", ".avif"}:
+                continue
+            with suppress(FileNotFoundError):
+                content = io.BytesIO(path.read_bytes())
+                with suppress(UnidentifiedImageError):
+                    picture = Image.open(content, formats=("PNG", "JPEG", "WEBP", "GIF", "AVIF"))
+                    picture.filename = str(path)
+                    opened.append(picture)
         return opened
 
     def __len__(self) -> int:
