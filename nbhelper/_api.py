@@ -147,10 +147,10 @@ def watch(
         history = w.result()               # waits for the end and for the files
         history.outcome, history.files, history.credits
     """
-    from ._references import tasks_of
+    from ._references import references_of
 
-    found, single = tasks_of(tasks, provider)
-    names = dict.fromkeys(task.provider for task in found)
+    found, single = references_of(tasks, provider)
+    names = dict.fromkeys(meant.task.provider for meant in found)
     chosen = choices(
         names, timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block
     )

@@ -127,9 +127,7 @@ class Watch:
                 self._entries[key] = _Entry(history, connection, len(history.events), over=self._complete(history))
 
     def _complete(self, history: History) -> bool:
-        """Whether a stored history needs no look: final, and its files saved or not wanted."""
-        final = history.state is not None and history.state.final
-        return final and (not self._saving or (history.settled and not (self._again and history.missing)))
+        return is_complete(history, saving=self._saving, again=self._again)
 
     def _going(self) -> list[str]:
         """The rows of the tasks that are not over."""
@@ -559,6 +557,18 @@ class Completed:
                     return
                 await changed.wait()
                 changed.clear()
+
+
+def is_complete(history: History, *, saving: bool, again: bool = False) -> bool:
+    """Whether a stored history needs no look: final, and its files saved or not wanted.
+
+    Args:
+        history: What the store has.
+        saving: Whether files are wanted.
+        again: Whether to try once more what could not be saved.
+    """
+    final = history.state is not None and history.state.final
+    return final and (not saving or (history.settled and not (again and history.missing)))
 
 
 def place_of(history: History) -> Identity:
