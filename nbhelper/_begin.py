@@ -13,6 +13,7 @@ from . import _environment, _session
 from ._errors import BadInput
 from ._task import Task
 from ._text import clean
+from ._waiting import checked_seconds, result_of
 
 if TYPE_CHECKING:
     from ._history import History
@@ -72,8 +73,6 @@ def choices(
     Raises:
         BadInput: One that cannot be.
     """
-    from ._watch import checked_seconds
-
     blocking = _blocking(block)
     limit = (
         (BLOCKING_TIMEOUT if blocking else None)
@@ -116,7 +115,6 @@ def opened(
         BadInput: A key was given as an id, a task has to be looked at elsewhere, or a folder cannot be made.
     """
     from ._resume import other_keys
-    from ._waiting import result_of
     from ._watch import Watch
 
     wanted = [(meant.task, meant.origin or connections[meant.task.provider].origin) for meant in found]
