@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 from . import _session
 from ._engine import drop_emulated, watched_real
 from ._errors import EmulatorError
-from ._page import need_a_machine
 from ._providers import names
 
 if TYPE_CHECKING:
@@ -89,7 +88,6 @@ class Emulator:
         skew: float = 0.0,
     ) -> None:
         self._closed = True
-        need_a_machine("The emulator")
         if _session.emulated():
             raise EmulatorError("An emulator is already open in this process. Close it first: emu.close().")
         self._server = server(speed=speed, seed=seed, limits=limits, faults=faults, skew=skew)

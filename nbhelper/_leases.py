@@ -27,7 +27,6 @@ from urllib.parse import quote
 from ._codec import iso, moment
 from ._errors import StoreError
 from ._json import dumps
-from ._page import aside
 
 if TYPE_CHECKING:
     from ._store import Store
@@ -221,7 +220,7 @@ class Leases:
         while self._waiting:
             asked = dict(self._waiting)
             try:
-                found = await aside(self._look, tuple(asked))
+                found = await asyncio.to_thread(self._look, tuple(asked))
             except StoreError:
                 found = {}  # the next reading may succeed
             except Exception as error:  # noqa: BLE001 - a fault of ours belongs to whoever waits

@@ -28,7 +28,6 @@ from ._http import Forbidden, Http, Unreached
 from ._leases import Held, Leases
 from ._looks import Asked, Looks
 from ._pace import JITTER, pause
-from ._page import aside
 from ._past import Past
 from ._providers.reader import read_link
 from ._providers.templates import fill
@@ -368,7 +367,7 @@ class Poller(Recorder):
         missing = self._unsaved()
         for output in missing:
             with suppress(StoreError):
-                link = await aside(self._store.link, self.history.uid, output.name)
+                link = await asyncio.to_thread(self._store.link, self.history.uid, output.name)
                 self._links = {**self._links, output.name: link} if link else self._links
         self._start_saves()
         if self.history.outcome is not None and any(o.name not in self._saves for o in missing):
@@ -438,7 +437,7 @@ class Poller(Recorder):
     async def _keep_bytes(self, seen: Snapshot | Miss, inline: list[Output]) -> None:
         assert isinstance(seen, Snapshot)
         try:
-            saves = [await aside(save_bytes, self._place(), o) for o in inline]
+            saves = [await asyncio.to_thread(save_bytes, self._place(), o) for o in inline]
         except Exception as error:
             log.exception("saving what came with %s", self.history.task)
             await self._lose(error)

@@ -18,7 +18,6 @@ from ._errors import StoreError
 from ._history import History
 from ._landing import Landing
 from ._leases import Leases
-from ._page import aside
 from ._text import clean
 from ._values import NOTHING, Event, Miss, Seen, Snapshot
 
@@ -171,7 +170,7 @@ class Recorder:
     async def _stored(self, known: History) -> History:
         """The history as the store has it, when another process has written too."""
         with suppress(StoreError):
-            stored = await aside(self._store.load, known.uid)
+            stored = await asyncio.to_thread(self._store.load, known.uid)
             return known if stored is None else merged(stored, known)
         return known
 

@@ -16,8 +16,9 @@ from ._errors import BadInput, StoreError
 from ._history import Facts, History
 from ._json import JsonText, dumps, loads
 from ._schema import SUMMARY, body_of, put, summary, task_of
+from ._task import NO_ID, Task
 from ._text import clean, storable
-from ._values import NO_ID, Event, Mark, Saved, Snapshot, State, Task
+from ._values import Event, Mark, Saved, Snapshot, State
 
 Row = dict[str, Any]
 

@@ -31,8 +31,9 @@ from ._price_list import PRICES
 from ._prices import Price, as_row, from_row, place_of
 from ._rows import Append, Row, Rows, notes_of, uid_of
 from ._schema import lasting_salt, put, salt_of
+from ._task import NO_ID, Task
 from ._text import clean, storable
-from ._values import NO_ID, Event, Task
+from ._values import Event
 from ._writer import Promise, Work, Writer
 
 T = TypeVar("T")

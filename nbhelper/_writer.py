@@ -18,7 +18,6 @@ from typing import Any, Protocol, TypeVar
 
 from ._database import LEAKED, WAIT, Database, begin, explain, is_damage, nap
 from ._errors import StoreError
-from ._page import in_page
 from ._text import clean
 
 TICK = 0.02
@@ -71,10 +70,6 @@ class Writer:
 
     def hand(self, work: Work[T], promise: Promise[T], *, patient: bool = False) -> None:
         """The same, for whoever has a future of another kind."""
-        if in_page():
-            with self._database.active():
-                self._write([(work, promise)])
-            return
         with self._wake:
             self._queue.append((work, promise))
             self._hurry = self._hurry or not patient
@@ -93,8 +88,6 @@ class Writer:
 
     def stop(self) -> None:
         """Write what is left, and end the thread."""
-        if in_page():
-            self._drop()
         with self._wake:
             thread, self._stopping = self._thread, True
             self._wake.notify()

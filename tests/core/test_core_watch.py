@@ -2,15 +2,22 @@
 
 import asyncio
 import base64
+import gc
+import io
 import re
 import sqlite3
+import sys
 import threading
 import time
+import weakref
 from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
-from support.mill import DONE, FLOOR, QUEUED, WORKING, later, png, sha256, silence
+from PIL import Image
+from support import scripts
+from support.mill import DONE, FLOOR, KEY, QUEUED, WORKING, later, png, sha256, silence
 from support.raw_server import reply
 from support.waiting import until
 
@@ -122,6 +129,32 @@ def test_a_timeout_belongs_to_its_handle(mill):
     assert ended.outcome is Outcome.STOPPED
     assert "timeout of 0.3 s" in ended.error
     assert patient.result(30).outcome is Outcome.SUCCEEDED
+
+
+def test_timeouts_take_no_threads(mill):
+    """However many watches have a timeout, no thread is started for them."""
+    ref = mill.job(WORKING)
+    first = watch(ref)
+    until(lambda: looks(first[0]))
+    before = {*threading.enumerate()}
+
+    handles = [first, *(watch(ref, timeout=3600) for _ in range(50))]
+    started = {thread.name for thread in threading.enumerate() if thread not in before}
+    for handle in handles:
+        handle.stop()
+
+    assert {name for name in started if not name.startswith("nbhelper_")} == set()
+
+
+def test_a_watch_that_is_over_keeps_no_timer(mill):
+    """Once a watch has ended, its timeout no longer keeps it in memory."""
+    handle = watch(mill.job(DONE), timeout=3600)
+    handle.result(30)
+    gone = weakref.ref(handle)
+
+    del handle
+
+    until(lambda: gc.collect() >= 0 and gone() is None)
 
 
 def test_stop_belongs_to_its_handle(mill):
@@ -704,15 +737,16 @@ def test_a_handle_tabulates_itself(mill):
     assert list(handle.summary(by="provider")["n"]) == [2]
 
 
-def test_images_are_opened_and_other_files_left_out(mill):
-    """`images()` gives pictures alone."""
-    import io
-
-    from PIL import Image
-
+def picture():
+    """A whole PNG of 8 by 6 pixels."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 6)).save(buffer, "PNG")
-    files = [mill.file(reply(buffer.getvalue())), mill.file(reply(b"glTF" + bytes(40)), name="b.glb")]
+    return buffer.getvalue()
+
+
+def test_images_are_opened_and_other_files_left_out(mill):
+    """`images()` gives pictures alone."""
+    files = [mill.file(reply(picture())), mill.file(reply(b"glTF" + bytes(40)), name="b.glb")]
     handle = watch(mill.job({"state": "done", "files": files}))
     handle.result(30)
 
@@ -720,8 +754,45 @@ def test_images_are_opened_and_other_files_left_out(mill):
 
     assert [p.size for p in pictures] == [(8, 6)]
     assert len(handle.files) == 2
-    for picture in pictures:
-        picture.close()
+
+
+IMAGES = """
+import resource, sys
+import nbhelper as nbh
+
+nbh.register(nbh.Provider(
+    name="mill", base_url=sys.argv[1], key_variable="MILL_API_KEY", poll="GET /jobs/{id}", state="state",
+    words={"done": "succeeded"}, outputs="files",
+))
+handle = nbh.watch("mill:job-1", display=False)
+resource.setrlimit(resource.RLIMIT_NOFILE, (48, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+pictures = handle.images()
+print(len(handle.files), len(pictures), {image.convert('L').size for image in pictures})
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit of open files to lower")
+def test_images_are_more_than_files_may_be_open(mill):
+    """`images()` gives every picture, also where fewer files may be open at a time."""
+    ref = mill.job({"state": "done", "files": [mill.file(reply(picture())) for _ in range(60)]})
+    watch(ref).result(30)
+
+    done = scripts.run(IMAGES, mill.root, cwd=Path.cwd(), MILL_API_KEY=KEY)
+
+    assert done.stdout == "60 60 {(8, 6)}\n", done.stderr
+
+
+def test_images_leave_out_what_is_gone_or_damaged(mill):
+    """A saved file that was deleted, or is no whole picture any more, is left out."""
+    ref = mill.job({"state": "done", "files": [mill.file(reply(picture())) for _ in range(3)]})
+    handle = watch(ref)
+    handle.result(30)
+    gone, damaged, whole = handle.files
+
+    gone.unlink()
+    damaged.write_bytes(b"no picture")
+
+    assert [image.filename for image in handle.images()] == [str(whole)]
 
 
 def test_a_watch_in_a_script_waits_by_itself(mill, capsys):

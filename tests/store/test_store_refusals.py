@@ -15,14 +15,14 @@ from support.waiting import until
 import nbhelper as nbh
 from nbhelper import StoreError, _database, _session
 from nbhelper._store import FOLDER, Store
-from nbhelper._values import Task
+from nbhelper._task import Task
 
 ORIGIN = "https://api.example"
 AS_ANOTHER = """
 import fcntl, os, sys
 from nbhelper import StoreError
 from nbhelper._store import Store
-from nbhelper._values import Task
+from nbhelper._task import Task
 os.setgid(65534); os.setuid(65534)  # after the imports: the interpreter itself may lie in a closed folder
 store = Store(sys.argv[1])
 try:

@@ -14,6 +14,7 @@ from nbhelper._filter import Filter
 from nbhelper._history import History
 from nbhelper._json import JsonText, dumps
 from nbhelper._store import Store
+from nbhelper._task import Task
 from nbhelper._values import (
     Mark,
     MarkWord,
@@ -25,7 +26,6 @@ from nbhelper._values import (
     SaveState,
     Snapshot,
     State,
-    Task,
     TaskError,
 )
 
