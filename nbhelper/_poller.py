@@ -37,7 +37,7 @@ from ._save import ELSEWHERE, Place, save_bytes, save_link
 from ._session import Connection
 from ._text import clean
 from ._turns import Turns
-from ._values import NOTHING, Mark, MarkWord, Miss, MissKind, Outcome, Output, Saved, SaveState, Snapshot, State
+from ._values import NOTHING, Mark, MarkWord, Miss, MissKind, Outcome, Output, Saved, SaveState, Seen, Snapshot, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +88,7 @@ class Poller(Recorder):
 
     __slots__ = (
         "_asked", "_beginning", "_ended", "_following", "_gate", "_http", "_keeping", "_leading", "_listeners",
-        "_looked", "_looking", "_looks", "_parting", "_past", "_planned", "_replied", "_saves", "_step",
+        "_looked", "_looking", "_looks", "_parting", "_past", "_planned", "_recordings", "_replied", "_saves", "_step",
         "_stopping", "_turns", "_work", "connection", "folder", "interval", "key", "not_before", "over",
     )  # fmt: skip
 
@@ -145,6 +145,7 @@ class Poller(Recorder):
         self._work: asyncio.Task[None] | None = None
         """What comes before the looks and after them, and following another process."""
         self._stopping = False
+        self._recordings: frozenset[asyncio.Task[None]] = frozenset()
 
     @property
     def next_at(self) -> datetime | None:
@@ -252,6 +253,19 @@ class Poller(Recorder):
             self.history = self.history.add(mark, datetime.now(UTC))
 
     # Recording
+
+    def put(self, seen: tuple[Seen, ...], then: Callable[[Exception | None], None], *, claim: bool = False) -> None:
+        """Begin to record, and call `then` when that is done, with the error or None."""
+
+        def done(recording: asyncio.Task[None]) -> None:
+            self._recordings -= {recording}
+            if not recording.cancelled():
+                error = recording.exception()
+                then(error if isinstance(error, Exception) else None)
+
+        recording = asyncio.create_task(self.record(*seen, claim=claim))
+        self._recordings |= {recording}
+        recording.add_done_callback(done)
 
     def _over(self, history: History) -> bool:
         return history.outcome is not None and not self._unsaved(history)

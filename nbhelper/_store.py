@@ -33,7 +33,7 @@ from ._rows import Append, Row, Rows, notes_of, uid_of
 from ._schema import lasting_salt, put, salt_of
 from ._text import clean, storable
 from ._values import NO_ID, Event, Task
-from ._writer import Promise, Work, Writer
+from ._writer import Work, Writer
 
 T = TypeVar("T")
 
@@ -155,19 +155,6 @@ class Store:
             Whether the rows have the numbers of `events`; if not, another process has written too: load it again.
         """
         return self._writer.put(Append(self._rows, uid, events, links or {}, summary, also), patient=True)
-
-    def append_for(
-        self,
-        promise: Promise[bool],
-        uid: str,
-        events: Sequence[Event],
-        *,
-        links: Mapping[str, str],
-        summary: History,
-        also: Work[None],
-    ) -> None:
-        """`append`, for whoever has a future of another kind: watching comes by here with each look."""
-        self._writer.hand(Append(self._rows, uid, events, links, summary, also), promise, patient=True)
 
     def write(self, work: Work[T]) -> Future[T]:
         """Have something done inside the next transaction."""

@@ -256,8 +256,8 @@ def test_a_lost_task_is_lost_for_both(mill, other):
 def test_watching_takes_no_transaction_of_its_own_for_its_lease(mill, monkeypatch):
     """The lease is taken, kept and given up in the transactions that keep what was seen."""
     book, works = store(), []
-    real = book._writer.hand
-    monkeypatch.setattr(book._writer, "hand", lambda work, *rest, **how: works.append(work) or real(work, *rest, **how))
+    real = book._writer.put
+    monkeypatch.setattr(book._writer, "put", lambda work, *rest, **how: works.append(work) or real(work, *rest, **how))
     mill.job(*[WORKING] * 10, DONE, ident="x")
 
     history = watch("mill:x").result(20)
