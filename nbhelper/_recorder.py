@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 
 from ._errors import StoreError
 from ._history import History
-from ._leases import Leases
 from ._page import aside
 from ._text import clean
-from ._values import NOTHING, Event, Miss, Seen, Snapshot
+from ._values import NOTHING, Event, Seen, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,13 +35,12 @@ class Recorder:
         note: Trouble of our own worth showing, such as a full disk.
     """
 
-    __slots__ = ("_leases", "_links", "_one_at_a_time", "_store", "_unwritten", "_writing", "history", "note")
+    __slots__ = ("_links", "_one_at_a_time", "_store", "_unwritten", "_writing", "history", "note")
 
-    def __init__(self, history: History, store: Store, leases: Leases) -> None:
+    def __init__(self, history: History, store: Store) -> None:
         self.history = history
         self.note = ""
         self._store = store
-        self._leases = leases
         self._links: Mapping[str, str] = NOTHING
         """The newest live link of each output; a stored history has none."""
         self._unwritten: tuple[Event, ...] = ()
@@ -51,27 +49,16 @@ class Recorder:
         self._writing: frozenset[asyncio.Task[None]] = frozenset()
         """Writes under way, by strong references: the loop itself has only weak ones to its tasks."""
 
-    def _over(self, history: History) -> bool:
-        """Whether nothing more will come after this."""
-        raise NotImplementedError
-
     def _tell(self) -> None:
         """The history has grown."""
         raise NotImplementedError
 
-    async def record(self, *seen: Seen, claim: bool = False) -> None:
+    async def record(self, *seen: Seen) -> None:
         """Add observations to the history: into the store first, then to whoever watches.
 
         Shielded from cancellation: what was seen is kept even when the caller is cancelled.
-
-        Args:
-            seen: What was observed.
-            claim: Make this process the one that looks.
-
-        Raises:
-            Held: Another process looks at the task; what is no look of ours was not kept.
         """
-        write = asyncio.create_task(self._write(seen, claim=claim), name=f"record {self.history.task}")
+        write = asyncio.create_task(self._write(seen), name=f"record {self.history.task}")
         self._writing |= {write}
         write.add_done_callback(self._written)
         await asyncio.shield(write)
@@ -79,7 +66,7 @@ class Recorder:
     def _written(self, write: asyncio.Task[None]) -> None:
         self._writing -= {write}
 
-    async def _write(self, seen: Sequence[Seen], *, claim: bool) -> None:
+    async def _write(self, seen: Sequence[Seen]) -> None:
         async with self._one_at_a_time:
             now, known = datetime.now(UTC), self.history
             history = known
@@ -90,12 +77,8 @@ class Recorder:
             if links:
                 self._links = {**self._links, **links}
                 links = {name: url for name, url in links.items() if name not in history.saves}
-            if claim:
-                lease = self._leases.take(history.uid)
-            else:
-                lease = self._leases.keep(history.uid, looked=_looked(seen), over=self._over(history))
             try:
-                append = self._store.append(history.uid, fresh, links=links, summary=history, also=lease)
+                append = self._store.append(history.uid, fresh, links=links, summary=history)
                 if not await asyncio.wrap_future(append):
                     history = await self._stored(history)
             except StoreError as error:
@@ -113,10 +96,6 @@ class Recorder:
             stored = await aside(self._store.load, known.uid)
             return known if stored is None else merged(stored, known)
         return known
-
-
-def _looked(seen: Sequence[Seen]) -> bool:
-    return any(isinstance(s, Snapshot | Miss) for s in seen)
 
 
 def merged(stored: History, known: History) -> History:

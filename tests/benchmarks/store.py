@@ -311,7 +311,7 @@ class Watches:
         begun, cpu = time.perf_counter(), time.thread_time()
         for tick in self.ticks:
             written = [self.store.append(look.uid, look.events[-1:], summary=look) for look in tick]
-            self.store.write(lambda _: None)  # what is impatient takes those along that came before it
+            self.store._writer.put(lambda _: None)  # what is impatient takes those along that came before it
             for future in written:
                 future.result(60)
         self.calls.cpu = time.thread_time() - cpu
