@@ -22,7 +22,7 @@ from ._errors import StoreError
 from ._gate import Gate
 from ._history import History
 from ._http import Http
-from ._leases import Leases, holder
+from ._leases import Leases
 from ._looks import Looks
 from ._past import Past
 from ._poller import Identity, Listener, Poller, identity
@@ -62,7 +62,6 @@ class Engine:
         self.senders: set[Sender] = set()
         self._gates: dict[tuple[str, int], Gate] = {}
         self._leases: dict[Store, Leases] = {}
-        self._name = holder()
         self._looks: dict[tuple[str, str, int], Looks] = {}
         self._pasts: dict[tuple[Path, str, str], Past] = {}
         self._reading = threading.Lock()
@@ -198,7 +197,8 @@ class Engine:
         async def leave() -> None:
             await asyncio.gather(*(s.finish("the process ended", _EXIT / 2) for s in tuple(self.senders)))
             await asyncio.gather(*(p.abandon() for p in self.pollers.values()))
-            await asyncio.gather(*(leases.close() for leases in self._leases.values()))
+            for leases in self._leases.values():
+                leases.close()
 
         with contextlib.suppress(concurrent.futures.TimeoutError, RuntimeError):
             self.run(leave()).result(_EXIT)
@@ -221,7 +221,7 @@ class Engine:
     def leases(self, store: Store) -> Leases:
         """The leases of one store."""
         if store not in self._leases:
-            self._leases[store] = Leases(store, self._name)
+            self._leases[store] = Leases(store)
         return self._leases[store]
 
     def _past(self, store: Store, provider: str, origin: str) -> Past:

@@ -32,8 +32,6 @@ from ._values import Output, Saved, SaveState
 
 LARGEST = 2 * 1024**3
 """Bytes of one file."""
-ELSEWHERE = "another process saves it"
-"""Why a download is cancelled whose part nobody will go on with."""
 _HOP = 1 << 16
 """Bytes from which on another thread writes and hashes: fewer are done sooner than a thread is woken."""
 _SPARE = 64 * 1024**2
@@ -218,8 +216,8 @@ async def save_link(
             pause = min(pause * 2, 30.0)
     except OSError as error:
         return _failed(output, f"cannot write the file: {error.strerror or error}")
-    except asyncio.CancelledError as ended:  # the process ends: the next one goes on with the part
-        keep = ELSEWHERE not in ended.args
+    except asyncio.CancelledError:  # the process ends: the next one goes on with the part
+        keep = True
         raise
     finally:
         part.close(keep=keep)
