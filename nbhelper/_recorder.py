@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ._errors import StoreError
@@ -19,8 +20,8 @@ from ._history import History
 from ._landing import Landing
 from ._leases import Leases
 from ._page import aside
-from ._text import clean
-from ._values import NOTHING, Event, Miss, Seen, Snapshot
+from ._text import clean, without_query
+from ._values import NOTHING, Event, Miss, Output, Seen, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,11 +118,12 @@ class Recorder:
         self._writing = record
         try:
             now, known = datetime.now(UTC), self.history
-            history = known
+            history, fresh = known, [*self._unwritten]
             for item in record.seen:
                 history = history.add(item, now)
+                fresh.append(history.events[-1])
             record.history = history
-            record.fresh = (*self._unwritten, *history.events[len(known.events) :])
+            record.fresh = tuple(fresh)
             links = {o.name: o.url for s in record.seen if isinstance(s, Snapshot) for o in s.outputs if o.url}
             if links:
                 self._links = {**self._links, **links}
@@ -181,11 +183,15 @@ def _looked(seen: Sequence[Seen]) -> bool:
 
 
 def merged(stored: History, known: History) -> History:
-    """What the store has, in its order; what this process saw itself keeps what the store does not, such as bytes."""
+    """The stored history, with what the store does not keep of its outputs: bytes, and the queries of their links."""
+    own = known.facts.outputs
+    outputs = {name: _completed(output, own.get(name)) for name, output in stored.facts.outputs.items()}
+    facts = stored.facts._replace(outputs=MappingProxyType(outputs))
+    return replace(stored, task=known.task, facts=facts)
 
-    def key(event: Event) -> tuple[datetime, type, str | None]:
-        return event.at, type(event.seen), getattr(event.seen, "name", None)
 
-    own = {key(event): event.seen for event in known.events}
-    events = [replace(event, seen=own.get(key(event), event.seen)) for event in stored.events]
-    return History.of(known.task, events, origin=known.origin, uid=known.uid)
+def _completed(stored: Output, known: Output | None) -> Output:
+    """An output with the bytes and the whole link that this process has of it, unless the store has another link."""
+    if known is None or without_query(known.url or "") != (stored.url or ""):
+        return stored
+    return replace(stored, url=known.url, data=known.data)

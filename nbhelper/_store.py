@@ -245,6 +245,11 @@ class Store:
         with self._database.reading() as db:
             return self._rows.history(db, uid) if db else None
 
+    def events(self, uid: str, after: int = 0) -> list[Event]:
+        """The observations of one row, oldest first; those with a number above `after`."""
+        with self._database.reading() as db:
+            return self._rows.events(db, uid, after) if db else []
+
     def find(self, task: Task, origin: str) -> History | None:
         """The history of this task at this origin."""
         with self._database.reading() as db:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ._database import FILE
 from ._engine import Engine
@@ -23,7 +23,7 @@ from ._page import alarm, need_a_thread
 from ._poller import Identity, Poller, identity
 from ._session import Connection
 from ._text import clean
-from ._values import Event, Mark, MarkWord, Miss, Outcome, Seen, Snapshot, State, Task
+from ._values import Event, Mark, MarkWord, Outcome, Seen, State, Task
 from ._waiting import Bell, undisturbed
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class _Entry:
 
     history: History
     connection: Connection
-    begun: int
-    """Events that were there before."""
+    begun: History
+    """The history as it was before this watch."""
     over: bool = False
     next_at: datetime | None = None
     note: str = ""
@@ -89,7 +89,7 @@ class _Entry:
 class Watch:
     """One or many tasks being watched. `result()` waits, `await w` waits, `stop()` ends the watching.
 
-    `len(w)`, `w[0]` and iteration go by the order the tasks were given in, duplicates included.
+    `len(w)`, `w[0]`, `w[0:2]` and iteration go by the order the tasks were given in, duplicates included.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Watch:
             key = place_of(history)
             self._order.append(key)
             if key not in self._entries:
-                self._entries[key] = _Entry(history, connection, len(history.events), over=self._complete(history))
+                self._entries[key] = _Entry(history, connection, history, over=self._complete(history))
 
     def _complete(self, history: History) -> bool:
         """Whether a stored history needs no look: final, and its files saved or not wanted."""
@@ -158,7 +158,7 @@ class Watch:
         entry = self._entries[key]
         if not self._once or entry.history.outcome is not None:
             return
-        if any(isinstance(e.seen, Snapshot | Miss) for e in entry.history.events[entry.begun :]):
+        if entry.history.facts.polls != entry.begun.facts.polls:
             self._part([key], "timeout=0 is one look")
 
     def _listen(self, poller: Poller) -> None:
@@ -273,7 +273,13 @@ class Watch:
     def __len__(self) -> int:
         return len(self._order)
 
-    def __getitem__(self, index: int) -> History:
+    @overload
+    def __getitem__(self, index: int) -> History: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[History]: ...
+    def __getitem__(self, index: int | slice) -> History | list[History]:
+        if isinstance(index, slice):
+            return [self._entries[key].history for key in self._order[index]]
         return self._entries[self._order[index]].history
 
     def __iter__(self) -> Iterator[History]:
@@ -421,25 +427,34 @@ class Watch:
         return Completed(self)
 
     async def events(self) -> AsyncGenerator[Observation, None]:
-        """Each observation from the beginning of this watch on, until all is over."""
-        position = {key: entry.begun for key, entry in self._entries.items()}
+        """Each observation from the beginning of this watch on, until all is over.
+
+        None is left out: what came faster than it was asked for is read from the store.
+        """
+        told = {key: entry.begun for key, entry in self._entries.items()}
         with self._waking() as changed:
             while True:
                 over = self.done
                 for key, entry in self._entries.items():
                     history = entry.history
-                    while position[key] < len(history.events):
-                        event = history.events[position[key]]
-                        position[key] += 1
-                        upto = history
-                        if position[key] < len(history.events):
-                            past = history.events[: position[key]]
-                            upto = History.of(history.task, past, origin=history.origin, uid=history.uid)
-                        yield Observation(upto, event)
+                    if told[key].uid != history.uid:  # a planned create has become a task
+                        told[key] = History(history.task, origin=history.origin, uid=history.uid)
+                    for event in await self._events_after(told[key].seq, history):
+                        told[key] = told[key].add_event(event)
+                        yield Observation(told[key], event)
                 if over:
                     return
                 await changed.wait()
                 changed.clear()
+
+    async def _events_after(self, seq: int, history: History) -> list[Event]:
+        """The events with higher numbers; those that the history holds no longer are read from the store."""
+        events = [event for event in history.events if event.seq > seq]
+        if self._store is not None and events and events[0].seq > seq + 1:
+            with suppress(StoreError):
+                stored = await asyncio.to_thread(self._store.events, history.uid, seq)
+                events[:0] = [event for event in stored if event.seq < events[0].seq]
+        return events
 
     def stop(self, note: str = "stopped by hand") -> None:
         """Stop watching; the tasks go on and may be billed, and files already on their way are still saved."""

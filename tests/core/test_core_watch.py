@@ -13,6 +13,7 @@ import pytest
 from support.mill import DONE, FLOOR, QUEUED, WORKING, later, png, sha256, silence
 from support.raw_server import reply
 from support.waiting import until
+from support.watched import events_of, marks, misses
 
 import nbhelper as nbh
 from nbhelper import _engine, _looks, _poller, _session
@@ -23,16 +24,8 @@ def watch(what, **options):
     return nbh.watch(what, block=False, display=False, **options)
 
 
-def marks(history):
-    return [str(e.seen.word) for e in history.events if isinstance(e.seen, Mark)]
-
-
-def misses(history):
-    return [str(e.seen.kind) for e in history.events if isinstance(e.seen, Miss)]
-
-
 def looks(history):
-    return [e for e in history.events if isinstance(e.seen, Snapshot | Miss)]
+    return [e for e in events_of(history) if isinstance(e.seen, Snapshot | Miss)]
 
 
 def test_a_task_is_watched_to_its_end_and_its_file_saved(mill):

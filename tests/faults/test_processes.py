@@ -17,7 +17,6 @@ from support.waiting import until
 
 import nbhelper as nbh
 from nbhelper import _mounts, _poller
-from nbhelper.types import Miss, Snapshot
 
 MILL = dedent("""
     import os, sys, time
@@ -51,10 +50,6 @@ def said(process, code=0):
     out, err = process.communicate(timeout=40)
     assert (err, process.returncode) == ("", code)
     return out.splitlines()
-
-
-def looks(history):
-    return [e.seen for e in history.events if isinstance(e.seen, Snapshot | Miss)]
 
 
 def test_g15_rollback_journal(mill, tmp_path):

@@ -13,8 +13,9 @@ from support.waiting import until
 from support.watched import each, ended, looks, marks, misses, sound, watch
 
 import nbhelper as nbh
-from nbhelper import _engine, _gate, _history, _pace
-from nbhelper._history import History, verdict
+from nbhelper import _engine, _gate, _lost_sight, _pace
+from nbhelper._history import History
+from nbhelper._lost_sight import verdict
 from nbhelper._pace import pause
 from nbhelper._providers.contract import HttpReply
 from nbhelper._providers.scalars import retry_after
@@ -28,8 +29,8 @@ LEAST, MORE = _pace.JITTER
 @pytest.fixture
 def hasty(monkeypatch):
     """Ten minutes of patience and a minute of grace last a third of a second, and slow looks are not slow."""
-    monkeypatch.setattr(_history, "PATIENCE", timedelta(seconds=0.33))
-    monkeypatch.setattr(_history, "GRACE", timedelta(seconds=0.33))
+    monkeypatch.setattr(_lost_sight, "PATIENCE", timedelta(seconds=0.33))
+    monkeypatch.setattr(_lost_sight, "GRACE", timedelta(seconds=0.33))
     monkeypatch.setattr(_pace, "SLOW", FLOOR)
 
 

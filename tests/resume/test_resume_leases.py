@@ -11,6 +11,7 @@ import pytest
 from support.mill import DONE, FLOOR, QUEUED, WORKING, png, provider, sha256, silence
 from support.raw_server import reply
 from support.waiting import until
+from support.watched import events_of
 
 import nbhelper as nbh
 from nbhelper import _leases
@@ -50,7 +51,7 @@ def shown(process):
 
 
 def words(history):
-    return [str(event.seen.word) for event in history.events if type(event.seen).__name__ == "Mark"]
+    return [str(event.seen.word) for event in events_of(history) if type(event.seen).__name__ == "Mark"]
 
 
 def leases():

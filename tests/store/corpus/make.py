@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import nbhelper as nbh
 from nbhelper import _schema
-from nbhelper._json import JsonText, dumps
+from nbhelper._json import dumps
 from nbhelper._store import Store
 from nbhelper.types import (
     Mark,
@@ -63,7 +63,7 @@ def begun(store: Store, digest: str, **more: object) -> str:
 
 def running(progress: float | None, **more: object) -> Snapshot:
     raw = {"status": "running", "progress": progress}
-    return Snapshot(state=State.RUNNING, word="running", progress=progress, reply=JsonText(dumps(raw)), **more)  # type: ignore[arg-type]
+    return Snapshot(state=State.RUNNING, word="running", progress=progress, reply=dumps(raw), **more)  # type: ignore[arg-type]
 
 
 def empty(store: Store) -> None:
@@ -73,7 +73,7 @@ def empty(store: Store) -> None:
 
 def tasks(store: Store) -> None:
     """One task of every provider, each ended in another way or not at all."""
-    reply = JsonText(dumps({"status": "ok", "n": 2**60}))
+    reply = dumps({"status": "ok", "n": 2**60})
     ends = [
         Snapshot(state=State.SUCCEEDED, word="ok", credits=12, finished_at=at(9), reply=reply),
         Snapshot(state=State.FAILED, word="fail", error=TaskError("422", "content policy: 'owl'; \u202e 🦉")),
@@ -115,7 +115,7 @@ def results(store: Store) -> None:
     """Outputs saved, given up and still pending with a live link."""
     names = ("a", "b", "c", "d")
     outputs = tuple(Output(name=n, url=link(n), kind="image", width=64, height=48, lifetime=300) for n in names)
-    reply = JsonText(dumps({"outputs": list(names)}))
+    reply = dumps({"outputs": list(names)})
     done = Snapshot(state=State.SUCCEEDED, word="success", outputs=outputs, reply=reply)
     history = append(store, store.open_task(nbh.Task("tripo", "t"), "https://api.tripo3d.ai").result(), done)
     files = [str(store.folder / "results/tripo/t/a.png"), "/elsewhere/b.png"]
