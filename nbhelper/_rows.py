@@ -476,6 +476,15 @@ def uid_of(db: sqlite3.Connection, task: Task, origin: str) -> str | None:
     return found[0] if found else None
 
 
+def uids_of(db: sqlite3.Connection, task: Task) -> list[str]:
+    """The rows of a task at every origin."""
+    found = db.execute(
+        "SELECT uid FROM tasks WHERE provider = ? AND id = ? AND extra = ? ORDER BY uid",
+        (task.provider, task.id, dumps(dict(task.extra))),
+    )
+    return [uid for (uid,) in found.fetchall()]
+
+
 def notes_of(
     task: Task,
     endpoint: str | None = None,
