@@ -17,6 +17,7 @@ from support.watched import events_of, marks, misses
 
 import nbhelper as nbh
 from nbhelper import _engine, _looks, _poller, _session
+from nbhelper._history import History
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Outcome, Saved, SaveState, Snapshot, State
 
 
@@ -600,8 +601,9 @@ def test_each_observation_is_in_the_store_before_it_is_shown(mill):
     shown = []
 
     def compare():
-        stored = _session.store().load(handle[0].uid)
-        shown.append(stored.events[: len(handle[0].events)] == handle[0].events)
+        history = handle[0]
+        stored = [event for event in _session.store().events(history.uid) if event.seq <= history.seq]
+        shown.append(History.of(history.task, stored).events == history.events)
 
     handle.on_change(compare)
     handle.result(30)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.mill import DONE, FLOOR, KEY, WORKING, png
 from support.raw_server import reply
 from support.waiting import until
-from support.watched import each, ended, looks, marks, misses, sound, watch
+from support.watched import each, ended, events_of, looks, marks, misses, sound, watch
 
 import nbhelper as nbh
 from nbhelper import _engine, _gate, _lost_sight, _pace
@@ -279,7 +279,7 @@ def test_c11_key_revoked(mill):
     assert lost.state == "running"
     assert found.succeeded
     assert len(found.files) == 1
-    assert found.events[: len(lost.events)] == lost.events
+    assert events_of(found)[: lost.seq] == events_of(lost)
     assert marks(found) == ["watching", "lost", "resumed"]
 
 

@@ -111,7 +111,7 @@ def test_the_same_history_goes_on(mill, unfinished):
     found = resume().result(30)
 
     assert [h.task.id for h in found] == ["x"]
-    assert found[0].events[: len(unfinished.events)] == unfinished.events
+    assert events_of(found[0])[: unfinished.seq] == events_of(unfinished)
     assert words(found[0]) == ["watching", "resumed"]
     assert sha256(found[0].files[0].read_bytes()) == sha256(PNG)
     assert why() == {}

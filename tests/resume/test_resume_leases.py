@@ -39,7 +39,7 @@ def finish(mill, ident="x"):
 def told(history):
     """A history as `show` prints it."""
     lines = [
-        f"{e.seq} {e.at.isoformat()} {type(e.seen).__name__} {getattr(e.seen, 'word', '')}" for e in history.events
+        f"{e.seq} {e.at.isoformat()} {type(e.seen).__name__} {getattr(e.seen, 'word', '')}" for e in events_of(history)
     ]
     return [*(line.strip() for line in lines), f"{history.outcome} {[path.name for path in history.files]}"]
 
@@ -263,7 +263,7 @@ def test_watching_takes_no_transaction_of_its_own_for_its_lease(mill, monkeypatc
 
     history = watch("mill:x").result(20)
 
-    assert len(works) == 2 + len(history.events)  # the salt of the fingerprints, and the row of the task
+    assert len(works) == 2 + history.seq  # the salt of the fingerprints, and the row of the task
     assert leases() == []
 
 

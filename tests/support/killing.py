@@ -165,7 +165,7 @@ def judge_writers(folder: Path, rounds: Mapping[str, int], tally: Tally) -> None
     for name, number in rounds.items():
         for n in range(3):
             history = found.get(f"{name}-{n}")
-            seen = [event.seen for event in history.events] if history else []
+            seen = [event.seen for event in store.events(history.uid)] if history else []
             numbers = [int(getattr(one, "note", "") or getattr(one, "word", "")) for one in seen]
             tally.rows += number
             tally.lost += len({*range(number)} - {*numbers})

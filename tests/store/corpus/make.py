@@ -48,11 +48,12 @@ def link(name: str) -> str:
 
 
 def append(store: Store, history: nbh.History, *seen: object, start: float = 0.0) -> nbh.History:
-    longer = history
+    longer, events = history, []
     for number, one in enumerate(seen):
         longer = longer.add(one, at(start + 5 * number))  # type: ignore[arg-type]
+        events.append(longer.events[-1])
     links = {o.name: o.url for s in seen if isinstance(s, Snapshot) for o in s.outputs if o.url}
-    store.append(history.uid, longer.events[len(history.events) :], links=links, summary=longer).result()
+    store.append(history.uid, events, links=links, summary=longer).result()
     return longer
 
 
@@ -150,7 +151,7 @@ def read(store: Store) -> dict[str, object]:
         "rows": store.rows(),
         "events": store.event_rows(),
         "outputs": store.output_rows(),
-        "histories": [[str(h.task), h.uid, repr(h), [repr(e) for e in h.events]] for h in store.histories()],
+        "histories": [[str(h.task), h.uid, repr(h), [repr(e) for e in store.events(h.uid)]] for h in store.histories()],
         "links": {h.uid: {o.name: store.link(h.uid, o.name) for o in h.outputs} for h in store.histories()},
         "fingerprint": store.fingerprint(KEY),
         "submitted": getattr(store.find_submitted("kie", "https://api.kie.ai", "d5"), "uid", None),
