@@ -23,7 +23,7 @@ from typing import Any
 
 from ._errors import BadInput
 from ._history import History
-from ._json import JsonText, dumps, writer
+from ._json import dumps, writer
 from ._task import NO_ID, Task, digest
 from ._text import clean, harmless, redact, storable
 from ._timing import TIMES, timing
@@ -166,7 +166,7 @@ def encode(seen: Seen, folder: Path) -> Written:
     if isinstance(seen, Saved) and seen.file:
         body["file"] = kept_path(seen.file, folder)
     reply = seen.reply if isinstance(seen, Snapshot) else None
-    return Written(kind, stored(body), None if reply is None else str(reply))
+    return Written(kind, stored(body), reply)
 
 
 def decode(body: Any, folder: Path) -> Seen | None:
@@ -268,10 +268,6 @@ def _params(value: Any) -> Mapping[str, Any] | None:
     return MappingProxyType(value) if isinstance(value, dict) else None
 
 
-def _reply(value: Any) -> JsonText | None:
-    return value if isinstance(value, JsonText) else None
-
-
 def _outputs(value: Any) -> tuple[Output, ...] | None:
     if not isinstance(value, list):
         return None
@@ -285,7 +281,7 @@ _SHAPE: dict[str, tuple[type[Any], dict[str, _Reader]]] = {
     "snapshot": (
         Snapshot,
         {
-            **dict.fromkeys(("word", "model", "trace"), _text),
+            **dict.fromkeys(("word", "model", "trace", "reply"), _text),
             **dict.fromkeys(("progress", "seconds_left", "credits", "resolution_s"), _number),
             **dict.fromkeys(("created_at", "started_at", "finished_at", "replied_at"), moment),
             "state": _state,
@@ -293,7 +289,6 @@ _SHAPE: dict[str, tuple[type[Any], dict[str, _Reader]]] = {
             "outputs": _outputs,
             "error": _error,
             "params": _params,
-            "reply": _reply,
         },
     ),
     "miss": (

@@ -184,7 +184,7 @@ def _intent(rows: Rows, db: sqlite3.Connection, uid: str) -> dict[str, Any]:
 
 def _join(rows: Rows, db: sqlite3.Connection, uid: str, there: str) -> None:
     """Move what we did for a create into the row that its id already has."""
-    rows.put_events(db, there, rows.load(db, rows.must(db, uid)).events)
+    rows.put_events(db, there, rows.events(db, uid))
     row = {**_intent(rows, db, uid), "uid": there}
     for table in ("tasks", "summaries", "events", "replies", "links", "intents"):
         db.execute(f"DELETE FROM {table} WHERE uid = ?", (uid,))  # noqa: S608

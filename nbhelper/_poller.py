@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import StoreError
 from ._gate import Gate
-from ._history import UNSAVED, History, verdict
+from ._history import UNSAVED, History
 from ._http import Forbidden, Http, Unreached
 from ._leases import Leases
 from ._looks import Asked, Looks
+from ._lost_sight import verdict
 from ._pace import JITTER, pause
 from ._past import Past
 from ._providers.reader import read_link

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 from ._alike import text_of, told_from
 from ._codec import decode, digest_of, encode, iso, moment, plain, row_digest, row_of, row_text, text_digest
 from ._errors import BadInput, StoreError
-from ._history import Facts, History
-from ._json import JsonText, dumps, loads
+from ._facts import Facts
+from ._history import History
+from ._json import dumps, loads
 from ._schema import SUMMARY, body_of, put, summary, task_of
 from ._task import NO_ID, Task
 from ._text import clean, storable
-from ._values import Event, Mark, Saved, Snapshot, State
+from ._values import Event, Mark, Saved
 
 Row = dict[str, Any]
 
@@ -262,33 +263,34 @@ class Rows:
         return row
 
     def load(self, db: sqlite3.Connection, row: TaskRow) -> History:
+        return History.of(row.task, self.events(db, row.uid), origin=row.origin, uid=row.uid)
+
+    def events(self, db: sqlite3.Connection, uid: str, after: int = 0) -> list[Event]:
+        """The observations of a task, in order; those with a number above `after`."""
         events: list[Event] = []
-        replies: dict[str, JsonText] = {}
-        before, like = JsonText(""), Snapshot(state=State.UNKNOWN)
+        replies: dict[str, str] = {}
         rows = db.execute(
             "SELECT e.uid, e.seq, e.at, e.kind, e.body, e.reply, e.digest, r.body FROM events e LEFT JOIN replies r"
-            " ON r.uid = e.uid AND r.digest = e.reply WHERE e.uid = ? ORDER BY e.seq",
-            (row.uid,),
+            " ON r.uid = e.uid AND r.digest = e.reply WHERE e.uid = ? AND e.seq > ? ORDER BY e.seq",
+            (uid, after),
         ).fetchall()
-        whole = [r for r in rows if self.whole(r[:-1], row.uid)]
+        whole = [r for r in rows if self.whole(r[:-1], uid)]
         # Numbers are given without gaps. A damaged index hides whole rows, and no digest is ever asked for them.
-        if len(rows) < max(whole[-1][1] if whole else 0, self._last_seq(db, row.uid)):
+        if len(rows) < max(whole[-1][1] if whole else 0, self._last_seq(db, uid)) - after:
             self.note_damage()
-        for uid, seq, at, _, text, reply, _, raw in whole:
+        for _, seq, at, _, text, reply, _, raw in whole:
             body, when = loads(text), moment(at)
             if reply is not None and isinstance(body, dict):
                 if reply not in replies:
                     if raw is None:  # hidden by a damaged index
                         self.note_damage()
                     elif self.whole((uid, raw, reply)):
-                        replies[reply] = before = before.after(raw)
+                        replies[reply] = raw
                 body["reply"] = replies.get(reply)
             seen = decode(body, self.folder)
-            if isinstance(seen, Snapshot):
-                seen = like = _sharing(seen, like)
             if seen is not None and when is not None:
                 events.append(Event(seq, when, seen))
-        return History.of(row.task, events, origin=row.origin, uid=row.uid)
+        return events
 
     def _last_seq(self, db: sqlite3.Connection, uid: str) -> int:
         """The number of the last event by the row that sums them up; 0 when that says nothing."""
@@ -470,6 +472,15 @@ def uid_of(db: sqlite3.Connection, task: Task, origin: str) -> str | None:
     return found[0] if found else None
 
 
+def uids_of(db: sqlite3.Connection, task: Task) -> list[str]:
+    """The rows of a task at every origin."""
+    found = db.execute(
+        "SELECT uid FROM tasks WHERE provider = ? AND id = ? AND extra = ? ORDER BY uid",
+        (task.provider, task.id, dumps(dict(task.extra))),
+    )
+    return [uid for (uid,) in found.fetchall()]
+
+
 def notes_of(
     task: Task,
     endpoint: str | None = None,
@@ -482,18 +493,6 @@ def notes_of(
     """The values of `_NOTES`, fit to be kept."""
     values = (task.label, dumps(plain(task.params)), endpoint, model, experiment, repeat, cell, fingerprint)
     return [storable(value) if isinstance(value, str) else value for value in values]
-
-
-def _sharing(seen: Snapshot, last: Snapshot) -> Snapshot:
-    """A look with the objects of the one before where they say the same, as reading keeps them."""
-    same = {}
-    for name in ("word", "credits", "created_at", "started_at", "finished_at", "resolution_s", "model", "params"):
-        new, old = getattr(seen, name), getattr(last, name)
-        if new is old or type(new) is not type(old) or new != old:
-            continue
-        if name != "params" or dumps(dict(new)) == dumps(dict(old)):  # 1, 1.0 and true are equal, and not the same
-            same[name] = old
-    return replace(seen, **same) if same else seen
 
 
 def _time_of(uid: str) -> datetime:

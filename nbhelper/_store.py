@@ -29,7 +29,7 @@ from ._history import History
 from ._json import dumps, loads
 from ._price_list import PRICES
 from ._prices import Price, as_row, from_row, place_of
-from ._rows import Append, Row, Rows, notes_of, uid_of
+from ._rows import Append, Row, Rows, notes_of, uid_of, uids_of
 from ._schema import lasting_salt, put, salt_of
 from ._task import NO_ID, Task
 from ._text import clean, storable
@@ -223,6 +223,16 @@ class Store:
         """The history of one row. One without an id of the API's yet has the id `(no id yet)`."""
         with self._database.reading() as db:
             return self._rows.history(db, uid) if db else None
+
+    def uids(self, task: Task) -> list[str]:
+        """The rows of this task, one for each origin where it was looked at."""
+        with self._database.reading() as db:
+            return uids_of(db, task) if db else []
+
+    def events(self, uid: str, after: int = 0) -> list[Event]:
+        """The observations of one row, oldest first; those with a number above `after`."""
+        with self._database.reading() as db:
+            return self._rows.events(db, uid, after) if db else []
 
     def find(self, task: Task, origin: str) -> History | None:
         """The history of this task at this origin."""

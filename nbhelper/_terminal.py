@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ._environment import place
-from ._history import too_new
+from ._lost_sight import too_new
 from ._text import clean
 from ._timing import timing
-from ._values import Outcome, SaveState, Snapshot, State
+from ._values import Outcome, SaveState, State
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -124,12 +124,9 @@ def time_left(history: History, now: datetime) -> str:
 
 def _overdue(history: History, now: datetime) -> bool:
     """Whether it is late by half of what the server's first estimate allowed, and not by a moment."""
-    at, left = next(
-        (e.at, e.seen.seconds_left)
-        for e in history.events
-        if isinstance(e.seen, Snapshot) and e.seen.seconds_left is not None
-    )
-    late = (now - at).total_seconds() - left
+    first = history.facts.first_estimate
+    assert first is not None  # the server has told one
+    late = (now - first.at).total_seconds() - first.value
     return late > max(_OVERDUE, ((elapsed(history, now) or 0.0) - late) / 2)
 
 

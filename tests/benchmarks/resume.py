@@ -36,7 +36,8 @@ w = nbh.watch(tasks);
 REPORT = """
 import json
 histories = list(w.result({seconds}))
-marks = [[e.seen.word for e in h.events if type(e.seen).__name__ == "Mark"] for h in histories]
+events = nbh.events()
+marks = [events.loc[(events["task"] == str(h.task)) & (events["seen"] == "mark"), "word"].tolist() for h in histories]
 rows = nbh.tasks()
 files = nbh.outputs()
 print(json.dumps({{

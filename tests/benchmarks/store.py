@@ -43,7 +43,7 @@ from targets import Target, at_most, judged
 
 import nbhelper as nbh
 from nbhelper._codec import row_digest
-from nbhelper._json import JsonText, dumps
+from nbhelper._json import dumps
 from nbhelper._store import Store
 from nbhelper.types import Mark, MarkWord, Output, Saved, Snapshot, State, TaskError
 
@@ -61,10 +61,10 @@ def seen(number: int, folder: Path) -> list[Any]:
     link = f"https://cdn.example/{number}/result.png"
     outputs = (Output(name="resultUrls[0]", url=f"{link}?signature=x", kind="image"),)
 
-    def reply(state: str, **more: object) -> JsonText:
+    def reply(state: str, **more: object) -> str:
         data = {"taskId": f"{number:032x}", "model": "google/nano-banana", "state": state, "progress": 0, **more}
         data["param"] = json.dumps({"prompt": f"an owl {number}"})
-        return JsonText(dumps({"code": 200, "msg": "success", "data": data}))
+        return dumps({"code": 200, "msg": "success", "data": data})
 
     looks: list[Any] = [
         Mark(word=MarkWord.WATCHING),
@@ -272,7 +272,7 @@ class Watches:
         self.ticks: list[list[nbh.History]] = []
         for tick in range(looks // tasks):
             raw = {"code": 200, "data": {"state": "generating", "progress": tick, "model": "nano-banana", "cost": 4}}
-            look = Snapshot(state=State.RUNNING, word="generating", progress=0.5, reply=JsonText(dumps(raw)))
+            look = Snapshot(state=State.RUNNING, word="generating", progress=0.5, reply=dumps(raw))
             histories = [history.add(look, at(tick)) for history in histories]
             self.ticks.append(histories)
         self.commits: list[Commit] = []

@@ -15,7 +15,6 @@ from support.raw_server import RawServer, always, reply
 
 import nbhelper as nbh
 from nbhelper._card import Scene, card, final_words, live_below, live_body
-from nbhelper._json import JsonText
 from nbhelper._notebook import text_of
 from nbhelper._preview import Thumbnail
 from nbhelper.testing import read
@@ -65,7 +64,7 @@ def of_every_kind(text):
     outputs = (Output(name=name, url=f"https://cdn.example/{text}", kind="image"),)
     file = os.fsdecode(text[:60].replace("\0", "").replace("/", "_").encode("utf-8", "replace") + b"\xff.png")
     saved = Saved(name=name, file=f"{BASE}/data/{file}", kind="image", n_bytes=9)
-    told = JsonText(json.dumps({text: text}))
+    told = json.dumps({text: text})
     done = Snapshot(state=State.SUCCEEDED, word=text, outputs=outputs, model=text, trace=text, reply=told)
     trouble = Miss(kind=MissKind.SERVER, status=500, code=text, message=text, excerpt=text, trace=text)
     ident = "".join(c for c in text if c.isprintable() and not "\ud800" <= c <= "\udfff")[:80].strip() or "x"

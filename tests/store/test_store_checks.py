@@ -13,7 +13,7 @@ from support.waiting import until
 
 import nbhelper as nbh
 from nbhelper import StoreError, _database, _writer
-from nbhelper._json import JsonText, dumps
+from nbhelper._json import dumps
 from nbhelper._schema import LOOKED_UP
 from nbhelper._store import FOLDER, Store
 from nbhelper._task import Task
@@ -29,7 +29,7 @@ def filled(folder, tasks=20):
     store = Store(folder)
     for number in range(tasks):
         history = store.open_task(Task("kie", f"t{number}"), ORIGIN).result()
-        history = history.add(Snapshot(state=State.RUNNING, reply=JsonText(dumps({"n": number, "x": "x" * 500}))), NOON)
+        history = history.add(Snapshot(state=State.RUNNING, reply=dumps({"n": number, "x": "x" * 500})), NOON)
         store.append(history.uid, history.events, summary=history).result()
     store.close()
     return folder / "history.db"

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from nbhelper import StoreError, _database, _mounts, _rows, _schema
-from nbhelper._json import JsonText
 from nbhelper._mounts import kind_of_mount
 from nbhelper._store import FOLDER, Store, locate
 from nbhelper._task import Task
@@ -29,10 +28,11 @@ def opened(store, ident="t1"):
 def filled(folder, events=3):
     """A closed store with one task and some observations; its row's name."""
     store = Store(folder)
-    history = opened(store)
+    history, added = opened(store), []
     for number in range(events):
         history = history.add(Snapshot(state=State.RUNNING, word=f"word-{number}"), history_time(number))
-    store.append(history.uid, history.events, summary=history).result()
+        added.append(history.events[-1])
+    store.append(history.uid, added, summary=history).result()
     store.close()
     return history.uid
 
@@ -432,7 +432,7 @@ def test_a_damaged_salt_is_made_anew(tmp_path, sql):
 def test_a_damaged_reply_costs_only_itself(tmp_path):
     """A raw reply that is not as it was written is missing; what was read from it stands."""
     store = Store(tmp_path / FOLDER)
-    history = opened(store).add(Snapshot(state=State.RUNNING, reply=JsonText('{"a":1}')), history_time(0))
+    history = opened(store).add(Snapshot(state=State.RUNNING, reply='{"a":1}'), history_time(0))
     store.append(history.uid, history.events, summary=history).result()
     changed(tmp_path / FOLDER, "UPDATE replies SET body = '{\"a\":2}'")
 
@@ -461,7 +461,7 @@ def test_no_row_is_lost_in_silence(tmp_path, part, last):
     for _ in range(2):  # damage that only comes to light in use is met by the next call
         try:
             store.rows()
-            found = [event for history in store.histories() for event in history.events]
+            found = [event for history in store.histories() for event in store.events(history.uid)]
             opened(store)
         except StoreError:
             continue

@@ -12,7 +12,7 @@ from nbhelper import BadInput, StoreError
 from nbhelper._codec import row_of
 from nbhelper._filter import Filter
 from nbhelper._history import History
-from nbhelper._json import JsonText, dumps
+from nbhelper._json import dumps
 from nbhelper._store import Store
 from nbhelper._task import Task
 from nbhelper._values import (
@@ -36,7 +36,7 @@ DONE = Snapshot(
     state=State.SUCCEEDED,
     word="success",
     outputs=(Output(name="a", url=LINK, kind="image"),),
-    reply=JsonText('{"status":"success"}'),
+    reply='{"status":"success"}',
 )
 
 
@@ -52,9 +52,12 @@ def grown(history, *seen, start=None):
 
 
 def kept(store, history, *seen, **options):
-    longer = grown(history, *seen)
-    store.append(history.uid, longer.events[len(history.events) :], summary=longer, **options).result()
-    return longer
+    added, at = [], datetime(2026, 11, 21, 12, tzinfo=UTC)
+    for number, item in enumerate(seen):
+        history = history.add(item, at + timedelta(seconds=number))
+        added.append(history.events[-1])
+    store.append(history.uid, added, summary=history, **options).result()
+    return history
 
 
 def content(store):
@@ -184,23 +187,25 @@ def test_a_number_already_taken(store):
 def test_equal_replies_are_kept_once(store):
     """A hundred looks with the same reply store it one time."""
     reply = {"status": "queued", "padding": "x" * 1000}
-    history = kept(store, opened(store), *[Snapshot(state=State.QUEUED, reply=JsonText(dumps(reply)))] * 100)
+    history = kept(store, opened(store), *[Snapshot(state=State.QUEUED, reply=dumps(reply))] * 100)
 
     assert content(store).count(b"x" * 1000) == 1
-    assert all(event.seen.raw == reply for event in store.load(history.uid).events)
+    assert [event.seen.raw for event in store.events(history.uid)] == [reply] * 100
 
 
-def test_what_many_looks_say_is_in_memory_once_when_it_is_read(store):
-    """Texts, times and parameters of a look are those of the one before, unless 1 became 1.0."""
-    said = {"state": State.RUNNING, "word": "running", "model": "m", "created_at": NOON, "credits": 2.5}
-    params = [{"prompt": "an owl", "seed": seed} for seed in (1, 1, 1, 1.0, 1.0)]
-    history = kept(store, opened(store), *[Snapshot(**said, params=dict(one)) for one in params])
+def test_events_behind_a_number(store):
+    """All observations of a task are read as they came, older replies and parameters included, or those behind one."""
+    looks = [Snapshot(state=State.RUNNING, reply=dumps({"n": n}), params={"n": n}) for n in range(20)]
+    history = kept(store, opened(store), *looks)
 
-    seen = [event.seen for event in store.load(history.uid).looks()][::-1]
+    events = store.events(history.uid)
 
-    assert len({(id(one.word), id(one.model), id(one.created_at), id(one.credits)) for one in seen}) == 1
-    assert [one.params is seen[0].params for one in seen] == [True, True, True, False, False]
-    assert dumps([dict(one.params) for one in seen]) == dumps(params)
+    assert [event.seen for event in events] == looks
+    assert [event.seq for event in events] == list(range(1, 21))
+    assert store.events(history.uid, 17) == events[17:]
+    assert store.events(history.uid, 20) == store.events("nobody") == []
+    assert store.load(history.uid) == history
+    assert store.notes == []
 
 
 def test_the_summary_row_is_that_of_the_history(store):

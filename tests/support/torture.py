@@ -16,7 +16,7 @@ from nbhelper import StoreError
 from nbhelper._codec import row_digest
 from nbhelper._creates import Create
 from nbhelper._filter import EVERYTHING
-from nbhelper._json import JsonText, dumps
+from nbhelper._json import dumps
 from nbhelper._prices import Price
 from nbhelper._resume import pending_rows
 from nbhelper._rows import EVENT, Append, Rows, notes_of
@@ -105,7 +105,7 @@ def small(folder: Path) -> Small:
             history = store.open_task(task, ORIGIN, experiment="owls", repeat=number).result()
         seen: list[Any] = [
             Mark(word=MarkWord.WATCHING),
-            Snapshot(state=State.RUNNING, word="r", reply=JsonText(dumps({"n": number}))),
+            Snapshot(state=State.RUNNING, word="r", reply=dumps({"n": number})),
             end,
         ]
         if number == 0:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import nbhelper as nbh
 from nbhelper import _schema
-from nbhelper._json import JsonText, dumps
+from nbhelper._json import dumps
 from nbhelper._store import Store
 from nbhelper.types import (
     Mark,
@@ -48,11 +48,12 @@ def link(name: str) -> str:
 
 
 def append(store: Store, history: nbh.History, *seen: object, start: float = 0.0) -> nbh.History:
-    longer = history
+    longer, events = history, []
     for number, one in enumerate(seen):
         longer = longer.add(one, at(start + 5 * number))  # type: ignore[arg-type]
+        events.append(longer.events[-1])
     links = {o.name: o.url for s in seen if isinstance(s, Snapshot) for o in s.outputs if o.url}
-    store.append(history.uid, longer.events[len(history.events) :], links=links, summary=longer).result()
+    store.append(history.uid, events, links=links, summary=longer).result()
     return longer
 
 
@@ -63,7 +64,7 @@ def begun(store: Store, digest: str, **more: object) -> str:
 
 def running(progress: float | None, **more: object) -> Snapshot:
     raw = {"status": "running", "progress": progress}
-    return Snapshot(state=State.RUNNING, word="running", progress=progress, reply=JsonText(dumps(raw)), **more)  # type: ignore[arg-type]
+    return Snapshot(state=State.RUNNING, word="running", progress=progress, reply=dumps(raw), **more)  # type: ignore[arg-type]
 
 
 def empty(store: Store) -> None:
@@ -73,7 +74,7 @@ def empty(store: Store) -> None:
 
 def tasks(store: Store) -> None:
     """One task of every provider, each ended in another way or not at all."""
-    reply = JsonText(dumps({"status": "ok", "n": 2**60}))
+    reply = dumps({"status": "ok", "n": 2**60})
     ends = [
         Snapshot(state=State.SUCCEEDED, word="ok", credits=12, finished_at=at(9), reply=reply),
         Snapshot(state=State.FAILED, word="fail", error=TaskError("422", "content policy: 'owl'; \u202e 🦉")),
@@ -115,7 +116,7 @@ def results(store: Store) -> None:
     """Outputs saved, given up and still pending with a live link."""
     names = ("a", "b", "c", "d")
     outputs = tuple(Output(name=n, url=link(n), kind="image", width=64, height=48, lifetime=300) for n in names)
-    reply = JsonText(dumps({"outputs": list(names)}))
+    reply = dumps({"outputs": list(names)})
     done = Snapshot(state=State.SUCCEEDED, word="success", outputs=outputs, reply=reply)
     history = append(store, store.open_task(nbh.Task("tripo", "t"), "https://api.tripo3d.ai").result(), done)
     files = [str(store.folder / "results/tripo/t/a.png"), "/elsewhere/b.png"]
@@ -150,7 +151,7 @@ def read(store: Store) -> dict[str, object]:
         "rows": store.rows(),
         "events": store.event_rows(),
         "outputs": store.output_rows(),
-        "histories": [[str(h.task), h.uid, repr(h), [repr(e) for e in h.events]] for h in store.histories()],
+        "histories": [[str(h.task), h.uid, repr(h), [repr(e) for e in store.events(h.uid)]] for h in store.histories()],
         "links": {h.uid: {o.name: store.link(h.uid, o.name) for o in h.outputs} for h in store.histories()},
         "fingerprint": store.fingerprint(KEY),
         "submitted": getattr(store.find_submitted("kie", "https://api.kie.ai", "d5"), "uid", None),
