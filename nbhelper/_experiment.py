@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -163,9 +162,6 @@ class Experiment:
             sent, doubt = (sum(s.status == word for s in slots) for word in ("sent", "in doubt"))
             parts += [f"{sent} sent"] * (sent > 0) + [f"{doubt} in doubt"] * (doubt > 0)
         return f"<Experiment {self.name}: {', '.join(parts)}>"
-
-    def _repr_html_(self) -> str:
-        return f"<code>{html.escape(repr(self))}</code>"
 
     # What would be sent
 

@@ -369,11 +369,6 @@ class History:
             words.append(f"({clean(self.error, 80)})")
         return f"<History {' '.join(words)}>"
 
-    def _repr_html_(self) -> str:
-        from ._card_line import history_line
-
-        return history_line(self)
-
 
 def verdict(history: History, now: datetime, *, confirm: frozenset[str] = frozenset()) -> Mark | None:
     """The mark `lost` when the looks so far say that we cannot see this task any more, else None.

@@ -5,6 +5,7 @@ A picture that cannot be shown never hides that the task succeeded: there is a f
 
 from __future__ import annotations
 
+import atexit
 import base64
 import json
 import os
@@ -15,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ._page import in_page
 from ._text import clean
 
 SIDE = 384
@@ -77,8 +77,6 @@ class Previewer:
             path: A file that `can_preview`.
             side: Longest side in pixels.
         """
-        if in_page():
-            return "no preview inside a browser's page"
         with self._lock:
             try:
                 return self._ask(path, side)
@@ -156,15 +154,10 @@ class Previewer:
             self._end()
 
 
-_previewer: Previewer | None = None
+_previewer = Previewer()
+atexit.register(_previewer.close)
 
 
 def previewer() -> Previewer:
     """The one worker of this process; it ends with it."""
-    global _previewer  # noqa: PLW0603  # one per process is the point
-    if _previewer is None:
-        import atexit
-
-        _previewer = Previewer()
-        atexit.register(_previewer.close)
     return _previewer

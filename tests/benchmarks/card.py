@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import nbhelper as nbh
 from nbhelper._card import card, live_below, live_body
-from nbhelper._notebook import Painter
+from nbhelper._painter import Painter
 from nbhelper._preview import Thumbnail
 from nbhelper.types import Miss, MissKind, Output, Saved, Snapshot, State, TaskError
 

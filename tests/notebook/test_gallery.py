@@ -35,7 +35,7 @@ def frame(tmp_path):
     return pd.DataFrame(rows)
 
 
-PART = re.compile(r'<(?:figcaption|div class="none"|th|td class="axes")[^>]*>(.*?)</(?:figcaption|div|th|td)>')
+PART = re.compile(r'<(?:figcaption|div class="nbh-none"|th|td class="nbh-axes")[^>]*>(.*?)</(?:figcaption|div|th|td)>')
 
 
 def words(found):
