@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -368,3 +369,19 @@ def test_the_line_view_writes_to_the_output_of_the_moment(monkeypatch, capsys):
 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[2] for line in lines] == ["running", "succeeded,"]
+
+
+def test_the_line_view_walks_the_tasks_a_few_times_a_second(monkeypatch, capsys):
+    """A thousand looks at a thousand tasks are no thousand walks over all of them; the last state is said at once."""
+    monkeypatch.setattr(_terminal, "place", lambda: "script")
+    histories = [grown(state("running"), ident=f"t-{n}") for n in range(1000)]
+    walks = []
+    begun = time.monotonic()
+
+    with _terminal.text_view(lambda: walks.append(time.monotonic()) or histories) as draw:
+        for _ in range(1000):
+            draw()
+        histories[0] = histories[0].add(state("succeeded"), now())
+
+    assert len(walks) <= 2 + (walks[-1] - begun) / _terminal._DRAW
+    assert " mill:t-0 succeeded" in capsys.readouterr().out.splitlines()[-1]

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from nbhelper._errors import BadInput
 from nbhelper._gallery import gallery
 
 FAILED = "refused by the <b>policy</b>"
@@ -112,3 +113,15 @@ def test_a_saved_gallery_is_named(frame, tmp_path, columns, edges, title):
     page = made.save(tmp_path / "gallery.html").read_text("utf-8")
 
     assert f"<title>{html.escape(title)}</title>" in page
+
+
+def test_a_gallery_that_cannot_be_saved_leaves_nothing_behind(frame, tmp_path):
+    """Where the file cannot take its place, such as that of a folder, no temporary file stays beside it."""
+    folder = tmp_path / "out"
+    (folder / "gallery.html").mkdir(parents=True)
+    made = gallery(frame, tmp_path, row=None, col=None, size=64)
+
+    with pytest.raises(BadInput, match="cannot be written"):
+        made.save(folder / "gallery.html")
+
+    assert [p.name for p in folder.iterdir()] == ["gallery.html"]
