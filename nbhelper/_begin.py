@@ -204,9 +204,9 @@ def _display(display: object) -> str:
         return "text"
     if choice == "html" or _environment.place() == "headless" or _environment.in_colab():
         return "html"
-    from ._live_card import available
+    from ._live_card import can_show_widgets
 
-    return "widget" if available() else "html"
+    return "widget" if can_show_widgets() else "html"
 
 
 def _show(handle: Watch, kind: str, *, blocking: bool, side: int | None) -> None:
@@ -217,9 +217,9 @@ def _show(handle: Watch, kind: str, *, blocking: bool, side: int | None) -> None
         register()
     if not len(handle):
         if kind in {"widget", "html"}:
-            from ._still_card import still
+            from ._still_card import make_empty_card
 
-            handle.drawn_as(still(handle))
+            handle.drawn_as(make_empty_card(handle))
             handle._card.show()  # noqa: SLF001
     elif kind == "text":
         from ._terminal import text_view

@@ -106,7 +106,7 @@ def gallery(frame: pd.DataFrame, folder: Path | None, *, row: str | None, col: s
     if "files" not in frame.columns:
         raise BadInput('The frame has no column "files"; pass one of nbhelper.tasks(), or a watch.')
     rows = frame.to_dict("records")
-    by_row, by_col = _column(frame, row, "row"), _column(frame, col, "col")
+    by_row, by_col = find_column(frame, row, "row"), find_column(frame, col, "col")
     edges = [column for column in (by_row, by_col) if column]
     budget = [MOST]
     cells = [_cell(record, _name(record, edges), folder, size, budget) for record in rows]
@@ -134,7 +134,12 @@ def _title(rows: Sequence[dict[Any, Any]], edges: Sequence[str]) -> str:
     return clean(f"{shared}: {axes}" if axes else shared, 120)
 
 
-def _column(frame: pd.DataFrame, name: str | None, what: str) -> str | None:
+def find_column(frame: pd.DataFrame, name: str | None, what: str) -> str | None:
+    """The column that a person means by a name, with or without `param_`; None for None.
+
+    Raises:
+        BadInput: There is none; the text offers the nearest.
+    """
     if name is None:
         return None
     columns: list[str] = [str(c) for c in frame.columns]
@@ -174,10 +179,10 @@ def _grid(rows: Sequence[dict[Any, Any]], cells: Sequence[Markup], row: str | No
 
 def _value(record: dict[Any, Any], column: str | None) -> str:
     value = record[column]
-    return "(none)" if _missing(value) else clean(value, 300)
+    return "(none)" if _is_missing(value) else clean(value, 300)
 
 
-def _missing(value: object) -> bool:
+def _is_missing(value: object) -> bool:
     return value is None or str(value) in {"<NA>", "nan", "NaT"}
 
 
@@ -187,14 +192,14 @@ def _head(text: str) -> Markup:
 
 def _name(record: dict[Any, Any], edges: Sequence[str]) -> str:
     """What to call a task below its pictures: nothing that stands at the grid's edges already."""
-    told = sorted((_value(record, column) for column in edges), key=len, reverse=True)
+    at_edges = sorted((_value(record, column) for column in edges), key=len, reverse=True)
     names = (record.get(column) for column in ("label", "param_prompt", "param_input.prompt"))
-    return next((name for n in names if not _missing(n) and (name := _without(clean(n, 300), told))), "")
+    return next((name for n in names if not _is_missing(n) and (name := _without(clean(n, 300), at_edges))), "")
 
 
-def _without(name: str, told: Sequence[str]) -> str:
-    """What is left of an experiment's label, `an owl, 2K, kie #1`, without the values that the edges tell."""
-    for value in told:
+def _without(name: str, values: Sequence[str]) -> str:
+    """What is left of an experiment's label, `an owl, 2K, kie #1`, without the values at the grid's edges."""
+    for value in values:
         name = re.sub(rf"(?:^|(?<=, )){re.escape(value)}(?:, |(?= #)|$)", "", name, count=1)
     return name.strip(" ,")
 
@@ -221,9 +226,9 @@ def _cell(record: dict[Any, Any], name: str, folder: Path | None, size: int, bud
 
 def _nothing(record: dict[Any, Any], name: str, notes: Iterable[str]) -> Markup:
     """Why a task has no picture: how it ended, in the server's words, and what files it has."""
-    outcome = "pending" if _missing(record.get("outcome")) else clean(record["outcome"], 20)
+    outcome = "pending" if _is_missing(record.get("outcome")) else clean(record["outcome"], 20)
     why = record.get("error_message")
-    words = ["" if _missing(why) else clean(why, 160), clean(", ".join(notes), 160)]
+    words = ["" if _is_missing(why) else clean(why, 160), clean(", ".join(notes), 160)]
     return Markup('<div class="nbh-none" title="{}"><b class="{}">{} {}</b>{}{}</div>').format(
         clean(record.get("task_id"), 200),
         colour_of(outcome),
@@ -237,9 +242,9 @@ def _nothing(record: dict[Any, Any], name: str, notes: Iterable[str]) -> Markup:
 def _facts(record: dict[Any, Any]) -> str:
     """How long it took, what it cost; whatever is unknown is left out."""
     parts = []
-    if not _missing(record.get("total_s")):
+    if not _is_missing(record.get("total_s")):
         parts.append(seconds(float(record["total_s"])))
-    if not _missing(record.get("cost")):
+    if not _is_missing(record.get("cost")):
         parts.append(f"{clean(record.get('currency'), 8)} {float(record['cost']):.3f}")
     return " · ".join(parts)
 

@@ -65,8 +65,8 @@ class LiveWatch(Watched, Protocol):
         """Take that back."""
 
 
-def available() -> bool:
-    """Whether ipywidgets can be had and a front end is there to show it."""
+def can_show_widgets() -> bool:
+    """Whether ipywidgets is installed and this is a kernel."""
     if _environment.kernel() is None:
         return False
     try:

@@ -87,7 +87,7 @@ class StillCard:
         display(self._bundle, raw=True)
 
 
-def still(watch: Watched) -> StillCard:
+def make_empty_card(watch: Watched) -> StillCard:
     """The card of a watch without tasks."""
     bundle = Painter(None).bundle(watch, live=False)
     return StillCard(bundle | {"text/plain": "\n".join((bundle["text/plain"], *watch.notes))})

@@ -81,14 +81,14 @@ def text_view(histories: Histories) -> Iterator[Callable[[], None]]:
 class Lines:
     """One line for each change of a task's state, with the time: made for logs.
 
-    An end waits a moment for the files, so that one line says both.
+    The line of an end waits for the files, for `_WAIT` seconds at most, so that one line says both.
     """
 
-    _MOMENT = 3.0
+    _WAIT = 3.0
 
     def __init__(self, write: Callable[[str], Any] | None = None) -> None:
         self._write = write
-        self._said: dict[str, tuple[Any, ...]] = {}
+        self._printed: dict[str, tuple[Any, ...]] = {}
 
     def print(self, histories: Sequence[History], *, last: bool = False) -> None:
         """Print what changed since the last call; the last call leaves nothing for later."""
@@ -96,12 +96,12 @@ class Lines:
         for history in histories:
             key = key_of(history)
             state = (state_of(history), history.settled)
-            if self._said.get(key) == state or state[0] is None:
+            if self._printed.get(key) == state or state[0] is None:
                 continue
-            seen = history.facts.final_at
-            if seen is not None and not history.settled and (now - seen).total_seconds() < self._MOMENT and not last:
+            end = history.facts.final_at
+            if end is not None and not history.settled and (now - end).total_seconds() < self._WAIT and not last:
                 continue
-            self._said[key] = state
+            self._printed[key] = state
             more = describe_details(history, now)
             words = f"{state[0]}{describe_end(history, now)}{f': {more}' if more else ''}"
             line = f"{now:%H:%M:%S}Z {_name(history)} {words}"

@@ -75,6 +75,7 @@ def main() -> None:
         watched, painter = Watched(n), Painter(384)
         for one in watched.histories:
             painter.thumbnails |= dict.fromkeys(one.files, PICTURE)
+        painter.ask_costs(watched, painter.find_unpriced(watched))
         histories = watched.histories
         drawings = {
             "live body": lambda w=watched, p=painter, h=histories: live_body(h, p.scene(w, h, live=True)),
