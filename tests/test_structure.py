@@ -102,7 +102,7 @@ VIEWS = (
     ),
     *("preview", "still_card", "terminal", "thumbnailer", "words"),
 )
-BELOW_VIEWS = ("environment", "errors", "history", "json", "text", "timing", "values")
+BELOW_VIEWS = ("environment", "errors", "facts", "history", "json", "lost_sight", "task", "text", "timing", "values")
 
 
 @pytest.mark.parametrize("path", modules(*(f"_{name}.py" for name in VIEWS)))
