@@ -178,11 +178,6 @@ class History:
             words.append(f"({clean(self.error, 80)})")
         return f"<History {' '.join(words)}>"
 
-    def _repr_html_(self) -> str:
-        from ._card_line import history_line
-
-        return history_line(self)
-
 
 class TaskFailed(NbhelperError):
     """Raised by `History.raise_for_failure()` alone; a task that failed is otherwise returned.

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import nbhelper as nbh
 from nbhelper._card import card, live_below, live_body
-from nbhelper._notebook import Painter
+from nbhelper._painter import Painter
 from nbhelper._preview import Thumbnail
 from nbhelper.types import Miss, MissKind, Output, Saved, Snapshot, State, TaskError
 
@@ -75,6 +75,7 @@ def main() -> None:
         watched, painter = Watched(n), Painter(384)
         for one in watched.histories:
             painter.thumbnails |= dict.fromkeys(one.files, PICTURE)
+        painter.ask_costs(watched, painter.find_unpriced(watched))
         histories = watched.histories
         drawings = {
             "live body": lambda w=watched, p=painter, h=histories: live_body(h, p.scene(w, h, live=True)),

@@ -32,14 +32,14 @@ SECONDS = 10.0
 """How long messages are counted."""
 COUNT = """
 import threading
-from nbhelper import _notebook
-drawing, draw = [0, 0.0], _notebook.LiveCard._draw
+from nbhelper import _live_card
+drawing, draw = [0, 0.0], _live_card.LiveCard._draw
 def counted(*a):
     begun = time.thread_time()
     draw(*a)
     drawing[0] += 1
     drawing[1] += time.thread_time() - begun
-_notebook.LiveCard._draw = counted
+_live_card.LiveCard._draw = counted
 """
 """Counts the drawings in a kernel, and the processor's seconds that they take."""
 

@@ -15,6 +15,7 @@ from support.watched import each, ended, events_of, looks, marks, misses, sound,
 import nbhelper as nbh
 from nbhelper import _engine, _gate, _lost_sight, _pace
 from nbhelper._history import History
+from nbhelper._history_line import history_line
 from nbhelper._lost_sight import verdict
 from nbhelper._pace import pause
 from nbhelper._providers.requests import HttpReply
@@ -203,7 +204,7 @@ def test_c06_a_page_stays_text(mill):
     assert seen.status == 502
     assert "<h1>" in seen.excerpt
     assert "<h1>" not in seen.message
-    assert "<h1>" not in history._repr_html_()
+    assert "<h1>" not in history_line(history)
 
 
 def test_c07_an_hour_of_503(bound):
@@ -242,7 +243,7 @@ def test_c09_bad_request(mill, status):
     assert misses(history) == ["bad_request"] * 2
     assert "the id is not one of ours" in history.error
     assert len(looks(history)[0].message) <= 500
-    assert "<b>" not in history._repr_html_()
+    assert "<b>" not in history_line(history)
     assert len(mill.looks["job-1"]) == 2
 
 
