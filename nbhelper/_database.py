@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ._errors import StoreError
-from ._mounts import elsewhere
 from ._page import in_page
 from ._salvage import salvage
 from ._schema import (
@@ -192,11 +191,6 @@ class Database:
                     self._migrate()
         if self.newer:
             self._note(f"{self.path} was written by a newer nbhelper: it is read and never written. Upgrade nbhelper.")
-        if where := elsewhere(self.folder):  # a lock or a sync that the server only pretends is worth nothing
-            self._note(
-                f"{self.folder} lies {where}. Use this history from one machine at a time, or choose a folder on its "
-                "own disk with nbhelper.set_store(folder) or NBHELPER_DATA."
-            )
 
     def _note(self, line: str) -> None:
         if line not in self.notes:

@@ -8,13 +8,12 @@ import sys
 import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 
-from nbhelper import StoreError, _database, _mounts, _rows, _schema
+from nbhelper import StoreError, _database, _rows, _schema
 from nbhelper._json import JsonText
-from nbhelper._mounts import kind_of_mount
 from nbhelper._store import FOLDER, Store, locate
 from nbhelper._values import Mark, MarkWord, Miss, MissKind, Snapshot, State, Task
 
@@ -58,55 +57,6 @@ def test_the_variable_wins(monkeypatch, tmp_path):
         found.append(locate())
 
     assert found == [tmp_path / "other", Path("/home/me/data"), Path("/abs/x"), tmp_path / FOLDER]
-
-
-MOUNTS = rb"""sysfs /sys sysfs rw 0 0
-/dev/sda1 / ext4 rw,relatime 0 0
-nas:/home /home nfs4 rw,vers=4.2 0 0
-/dev/sdb1 /home/ann ext4 rw 0 0
-//nas/pictures /mnt/my\040pictures cifs rw 0 0
-me@far:/ /mnt/far fuse.sshfs rw 0 0
-overlay /over overlay rw 0 0
-nas:/over /over nfs rw 0 0
-odd
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("/data", "ext4"), ("/home/bob/work", "nfs4"), ("/home/ann/work", "ext4"), ("/home2/bob", "ext4"),
-        ("/mnt/my pictures", "cifs"), ("/mnt/far/a/b", "fuse.sshfs"), ("/over/x", "nfs"), ("/sys/x", "sysfs"),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_the_file_system_of_a_path(path, kind):
-    """The deepest mount point above a path says its file system; of two at one point the later one holds."""
-    assert kind_of_mount(PurePosixPath(path), MOUNTS) == kind
-
-
-@pytest.mark.parametrize(
-    ("kind", "told"),
-    [
-        ("nfs", True), ("nfs4", True), ("cifs", True), ("smb3", True), ("fuse.sshfs", True), ("fuse.rclone", True),
-        ("ext4", False), ("overlay", False), ("tmpfs", False), ("9p", False), ("fuse.portal", False), ("nfsd", False),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_a_network_file_system_is_told(monkeypatch, tmp_path, kind, told):
-    """Which file systems are another machine's; where nothing is mounted, or says so, nothing is."""
-    (tmp_path / "mounts").write_text(f"x / {kind} rw 0 0\n")
-    monkeypatch.setattr(_mounts, "MOUNTS", tmp_path / "mounts")
-    found = _mounts.elsewhere(tmp_path)
-    monkeypatch.setattr(_mounts, "MOUNTS", tmp_path / "none")
-
-    assert found == (f"on a network file system ({kind})" if told else None)
-    assert _mounts.elsewhere(tmp_path) is None
-
-
-def test_this_machine_says_nothing(tmp_path):
-    """The tests' own folder is on a disk of this machine, by the list that the system itself keeps."""
-    assert _mounts.elsewhere(tmp_path) is None
 
 
 def test_the_nearest_existing_folder(monkeypatch, tmp_path):
