@@ -18,7 +18,7 @@ from mmap import mmap
 from typing import Any
 
 from ._codec import row_digest
-from ._schema import SUMMARY, from_json, put_all, task_of
+from ._schema import SUMMARY, put_all, task_of
 
 Bytes = bytes | mmap
 Cells = Sequence[Any]
@@ -40,9 +40,6 @@ def salvage(data: Bytes, db: sqlite3.Connection) -> tuple[int, int]:
         How many tasks and how many observations.
     """
     found = rows_of(data)
-    for row in found.pop("old summaries", {}).values():
-        if (new := from_json(row)) is not None:
-            found["summaries"].setdefault((new[0],), (*new, row_digest(*new)))
     for (uid,), row in found["summaries"].items():
         if (uid,) not in found["tasks"]:
             task = task_of(row)
@@ -89,7 +86,6 @@ _TABLES: dict[tuple[int, bool], tuple[str, int]] = {
     (3, False): ("meta", 1),
     (14, True): ("tasks", 1),
     (len(SUMMARY) + 1, True): ("summaries", 1),
-    (5, True): ("old summaries", 1),
     (7, True): ("events", 2),
     (3, True): ("replies", 2),
     (4, True): ("links", 2),

@@ -1,4 +1,4 @@
-"""What is in the file: its tables, the steps from older versions to this one, and rows that carry a digest."""
+"""What is in the file: its tables, their number, and rows that carry a digest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import functools
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ._codec import row_digest
@@ -14,7 +14,8 @@ from ._json import dumps, loads
 from ._text import storable
 from ._values import NOTHING
 
-VERSION = 2
+VERSION = 1001
+"""`user_version` of the file: 1000 + n until the first release, raised with every change of the tables."""
 APPLICATION = 0x6E626864
 """`nbhd` in the file's header: what tells our file from another program's."""
 
@@ -87,9 +88,6 @@ CREATE TABLE prices (name TEXT PRIMARY KEY, at TEXT NOT NULL, body TEXT NOT NULL
 """
 
 
-# Versions
-
-
 def header(db: sqlite3.Connection) -> tuple[int, int, int]:
     """Whose file it is, the version of its schema, and how many tables and indexes it has."""
     application = db.execute("PRAGMA application_id").fetchone()[0]
@@ -119,40 +117,6 @@ def create(db: sqlite3.Connection) -> None:
             lasting_salt(db)
             db.execute(f"PRAGMA application_id = {APPLICATION}")
             db.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def _columns(db: sqlite3.Connection) -> None:
-    """From 1 to 2: a summary was one JSON text. One that is damaged is left out, and made again from the events."""
-    old = db.execute("SELECT uid, begun, outcome, body, digest FROM summaries ORDER BY uid").fetchall()
-    db.execute("DROP TABLE summaries")
-    _run(db, _SUMMARIES)
-    for row in old:
-        if (new := from_json(row)) is not None:
-            put(db, "summaries", SUMMARY, new)
-
-
-def from_json(row: Sequence[Any]) -> Sequence[Any] | None:
-    """A summary of version 1 as one of this version; None when it is damaged."""
-    if row_digest(*row[:-1]) != row[-1] or not isinstance(body := loads(row[3]), dict):
-        return None
-    return summary(body, row[1]) if {*SUMMARY} - {*body} == {"begun"} else None
-
-
-STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _columns}
-"""What brings a file of each older version to the next one, inside a transaction."""
-
-
-def migrate(db: sqlite3.Connection) -> None:
-    """Bring an older file to this version, as part of the caller's transaction.
-
-    Raises:
-        sqlite3.Error: Its tables are not those of its version.
-    """
-    for version in range(header(db)[1], VERSION):
-        STEPS[version](db)
-    if schema_of(db) != expected_schema():
-        db.execute("SELECT * FROM what_its_version_says")
-    db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 @contextlib.contextmanager

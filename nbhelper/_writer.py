@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 from ._database import LEAKED, WAIT, Database, begin, explain, is_damage, nap
 from ._errors import StoreError
 from ._page import in_page
+from ._schema import VERSION
 from ._text import clean
 
 TICK = 0.02
@@ -183,17 +184,18 @@ class Writer:
             db = self._connection()
             crowded = begin(db)
             if self._database.current:
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                if version != VERSION:
+                    self._database.taken_over = version
+                    raise self._database.outdated()
                 return db, crowded
             self._drop()  # while this one waited, another process put a new file in its place
 
     def _connection(self) -> sqlite3.Connection:
         known = self._database.known
         self._database.ready(create=True)
-        if self._database.newer:
-            raise StoreError(
-                f"{self._database.path} was written by a newer nbhelper and is only read. Upgrade nbhelper, or choose "
-                "another folder with nbhelper.set_store(folder).",
-            )
+        if self._database.taken_over is not None:
+            raise self._database.outdated()
         if self._db is None or known != self._database.known:
             self._drop()
             self._db = self._database.connect(write=True)

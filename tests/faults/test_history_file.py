@@ -3,8 +3,6 @@
 What only the store can show (every cut, every flipped byte, a thousand kills) is tested with it in tests/store.
 """
 
-import gzip
-import json
 import os
 import random
 import shutil
@@ -312,36 +310,42 @@ def test_g12_garbage_in_the_header(mill, book, at):
     assert any(p.stat().st_size >= len(data) for p in folder.rglob("history*"))
 
 
-def test_g13_older_schema(tmp_path):
-    """A history of the first version is brought to this one, a copy kept, and the table has the same tasks."""
-    corpus = Path(__file__).parents[1] / "store" / "corpus"
-    folder = tmp_path / "nbhelper-data"
-    folder.mkdir(mode=0o700)
-    (folder / "history.db").write_bytes(gzip.decompress((corpus / "v1-tasks.db.gz").read_bytes()))
-    wanted = json.loads((corpus / "v1-tasks.json").read_text())["rows"]
+def other_version(book, by):
+    """The store with the number of another version's tables, and the bytes of its history."""
 
-    with pytest.warns(UserWarning, match="brought to the present format"):
-        found = nbh.tasks()
+    def change(path):
+        with sqlite3.connect(path) as db:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            db.execute(f"PRAGMA user_version = {version + by}")
+        db.close()
 
-    assert list(found["task_id"]) == [row["task_id"] for row in wanted]
-    assert list(found["outcome"].astype(object).where(found["outcome"].notna(), None)) == [r["outcome"] for r in wanted]
-    assert [path.suffix for path in folder.glob("history.db.*")] == [".v1"]
+    folder = damaged(book, change)
+    return folder, (folder / "history.db").read_bytes()
+
+
+def test_g13_older_schema(mill, book):
+    """What an older version wrote is kept whole under its number and told; watching goes on in a new history."""
+    folder, before = other_version(book, -1)
+
+    with pytest.warns(UserWarning, match=r"another version of nbhelper .* kept as history-\d+\.db"):
+        assert nbh.tasks().empty
+    history = nbh.watch("mill:b0", display=False)[0]
+
+    assert history.succeeded
+    assert nbh.tasks()["task_id"].tolist() == ["b0"]
+    assert [path.read_bytes() for path in folder.glob("history-*.db")] == [before]
 
 
 def test_g14_newer_schema(mill, book):
-    """What a newer version wrote is shown, never written to, and the text says what to upgrade."""
-
-    def newer(path):
-        with sqlite3.connect(path) as db:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            db.execute(f"PRAGMA user_version = {version + 1}")
-        db.close()
-
-    folder = damaged(book, newer)
+    """What a newer version puts there while this one runs is only read and never written; the text says what to do."""
+    folder, before = other_version(book, 0)
+    assert len(nbh.tasks()) == 3
+    with sqlite3.connect(folder / "history.db") as db:
+        db.execute("PRAGMA user_version = 1999")
+    db.close()
     before = (folder / "history.db").read_bytes()
 
-    with pytest.warns(UserWarning, match="Upgrade nbhelper"):
-        assert sorted(nbh.tasks()["task_id"]) == ["b0", "b1", "b2"]
-    with pytest.raises(nbh.StoreError, match="pgrade nbhelper"):
+    assert sorted(nbh.tasks()["task_id"]) == ["b0", "b1", "b2"]
+    with pytest.raises(nbh.StoreError, match="Restart this kernel"):
         nbh.watch("mill:new", display=False)
     assert (folder / "history.db").read_bytes() == before

@@ -12,7 +12,7 @@ import pytest
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import StoreError, _database, _writer
+from nbhelper import _database, _writer
 from nbhelper._json import JsonText, dumps
 from nbhelper._schema import LOOKED_UP
 from nbhelper._store import FOLDER, Store
@@ -109,22 +109,6 @@ def test_a_large_whole_file_is_checked_once(tmp_path, monkeypatch):
     assert {sql for sql in checked if "integrity" in sql} == {f"PRAGMA integrity_check({t})" for t in LOOKED_UP}
     assert store.notes == []
     assert store.open_task(Task("kie", "new"), ORIGIN).result().events == ()
-    store.close()
-
-
-def test_a_newer_file_with_other_tables(tmp_path):
-    """A newer file whose tables this version cannot read is refused in one line, and stays as it is."""
-    path = filled(tmp_path / FOLDER)
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 99")
-        db.execute("ALTER TABLE summaries DROP COLUMN polls")
-    before = path.read_bytes()
-    store = Store(tmp_path / FOLDER)
-
-    with pytest.raises(StoreError, match="newer nbhelper"):
-        store.rows()
-    assert len(store.notes) == 1
-    assert path.read_bytes() == before
     store.close()
 
 

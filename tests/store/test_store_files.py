@@ -213,12 +213,6 @@ def other_program(path):
         db.commit()
 
 
-def old_schema(path):
-    filled(path.parent)
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 0")
-
-
 def cut_in_half(path):
     filled(path.parent, events=200)
     os.truncate(path, path.stat().st_size // 2)
@@ -233,9 +227,8 @@ def cut_in_half(path):
         lambda path: path.mkdir(),
         other_program,
         cut_in_half,
-        old_schema,
     ],
-    ids=["text", "broken header", "zeros", "folder", "other program", "half a file", "no version"],
+    ids=["text", "broken header", "zeros", "folder", "other program", "half a file"],
 )
 @pytest.mark.parametrize("use", [opened, Store.rows], ids=["writing", "reading"])
 def test_what_is_not_ours_is_moved_aside(tmp_path, make, use):
@@ -281,26 +274,6 @@ def test_zero_bytes_are_a_new_history(tmp_path):
     assert store.rows() == []
     assert opened(store).task.id == "t1"
     assert store.notes == []
-    store.close()
-
-
-def test_a_newer_schema_is_read_and_never_written(tmp_path):
-    """What a newer version wrote is shown, and writing says to upgrade; nothing is moved."""
-    uid = filled(tmp_path / FOLDER)
-    with closing(sqlite3.connect(tmp_path / FOLDER / "history.db")) as db:
-        db.execute("PRAGMA user_version = 99")
-    before = (tmp_path / FOLDER / "history.db").read_bytes()
-    store = Store(tmp_path / FOLDER)
-
-    assert len(store.load(uid).events) == 3
-    with pytest.raises(StoreError, match="Upgrade nbhelper"):
-        opened(store)
-    with pytest.raises(StoreError, match="Upgrade nbhelper"):
-        store.append(uid, store.load(uid).events, summary=store.load(uid)).result()
-    assert len(store.fingerprint("k")) == 8
-    assert (tmp_path / FOLDER / "history.db").read_bytes() == before
-    assert len(store.notes) == 1
-    assert "Upgrade nbhelper" in store.notes[0]
     store.close()
 
 

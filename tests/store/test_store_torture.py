@@ -15,13 +15,13 @@ from nbhelper import _salvage
 from nbhelper._store import Store
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "store_torture.py"
-SCENES = ("a new store", "a store", "a torn store", "migration", "salvage", "another program's")
+SCENES = ("a new store", "a store", "a torn store", "another version", "salvage", "another program's")
 FACTS = [
     "8 processes write at once",
     "killed amid writing",
     "killed at a commit",
     "killed beside others",
-    *[f"killed opening: {scene}" for scene in ("a new store", "a store", "migration", "salvage")],
+    *[f"killed opening: {scene}" for scene in ("a new store", "a store", "another version", "salvage")],
     *[f"killed in each change: {scene}" for scene in SCENES],
     "cuts",
     "flips",
