@@ -6,7 +6,6 @@ for the disk.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import threading
 import time
@@ -24,8 +23,6 @@ from ._text import clean
 
 TICK = 0.02
 """Seconds from one commit of looks to the next: those that come meanwhile share it, and so one wait for the disk."""
-IDLE = 1.0
-"""Seconds without work after which the memory of pages that SQLite holds, up to 2 MB, is given back."""
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -105,10 +102,6 @@ class Writer:
     def _run(self) -> None:
         while True:
             with self._wake:
-                idle = not self._wake.wait_for(lambda: self._queue or self._stopping, IDLE)
-            if idle:
-                self._shrink()
-            with self._wake:
                 self._wake.wait_for(lambda: self._queue or self._stopping)
                 self._wake.wait_for(lambda: self._hurry or self._stopping, self._next - time.monotonic())
                 batch = list(self._queue)
@@ -122,11 +115,6 @@ class Writer:
                 self._write(batch)
             del batch  # until the next one comes, which may be never, it would keep whole histories
             self._next = time.monotonic() + TICK
-
-    def _shrink(self) -> None:
-        with self._database.active(), contextlib.suppress(sqlite3.Error):
-            if self._db is not None:
-                self._db.execute("PRAGMA shrink_memory").fetchall()
 
     def _write(self, batch: list[tuple[Work[Any], Promise[Any]]]) -> None:
         try:

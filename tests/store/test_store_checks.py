@@ -158,25 +158,6 @@ def test_looks_share_a_commit(tmp_path, monkeypatch):
     assert len(commits) <= 3
 
 
-def test_a_store_without_work_gives_back_its_memory(tmp_path, monkeypatch):
-    """SQLite lets go of its pages when nothing has come for a while, each time after a write."""
-    monkeypatch.setattr(_writer, "IDLE", 0.05)
-    store = Store(tmp_path / FOLDER)
-    said = statements(store)
-
-    def shrunk():
-        return said.count("PRAGMA shrink_memory")
-
-    for times in (1, 2):
-        store.open_task(Task("kie", f"t{times}"), ORIGIN).result(30)
-        until(lambda times=times: shrunk() == times)
-    store.open_task(Task("kie", "t3"), ORIGIN).result(30)
-    store.close()
-
-    assert shrunk() in {2, 3}
-    assert len(store.rows()) == 3
-
-
 def test_the_end_does_not_wait_for_a_tick(tmp_path, monkeypatch):
     """Closing writes at once what still waits for its tick."""
     monkeypatch.setattr(_writer, "TICK", 60.0)
