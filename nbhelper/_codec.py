@@ -135,12 +135,7 @@ def row_digest(*values: object) -> str:
 def digest_of(values: Sequence[object]) -> str:
     """`row_digest(*values)`."""
     # A damaged row may hold values of any type that SQLite has; they only must not give the digest of a whole one.
-    return text_digest(row_text(values))
-
-
-def text_digest(text: str) -> str:
-    """The digest of a row whose values `row_text` wrote so."""
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return sha256(row_text(values).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 # Paths

@@ -10,10 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ._alike import text_of, told_from
-from ._codec import decode, digest_of, encode, iso, moment, plain, row_digest, row_of, row_text, text_digest
+from ._codec import decode, digest_of, encode, iso, moment, plain, row_digest, row_of
 from ._errors import BadInput, StoreError
-from ._history import Facts, History
+from ._history import History
 from ._json import JsonText, dumps, loads
 from ._schema import SUMMARY, body_of, put, summary, task_of
 from ._text import clean, storable
@@ -59,8 +58,7 @@ class Append:
         events: What is new.
         links: Live links of outputs by name.
         history: With `events`.
-        also: Done first; what it raises keeps the observations out. While a task goes on and nobody else has written of
-            it, it is left out.
+        also: Done first; what it raises keeps the observations out.
     """
 
     rows: Rows
@@ -74,11 +72,6 @@ class Append:
         if self.also is not None:
             self.also(db)
         return self.rows.append(db, self)
-
-    @property
-    def together(self) -> Callable[[sqlite3.Connection, Sequence[Append]], list[bool | None]]:
-        """What does several at once, as far as that can be."""
-        return self.rows.go_on
 
 
 class Rows:
@@ -99,7 +92,6 @@ class Rows:
         self._last_uid = 0
         self._tasks: dict[str, TaskRow] = {}
         self._newest: Sequence[Any] = ()
-        self._sums: dict[str, _Sum] = {}
 
     def whole(self, row: Sequence[Any], uid: str | None = None) -> bool:
         """Whether a row is as it was written, and that of `uid`: a damaged index leads to whole rows of another task.
@@ -207,47 +199,6 @@ class Rows:
         self.sum_up(db, row, summary if together else self.load(db, row))
         return together
 
-    def go_on(self, db: sqlite3.Connection, looks: Sequence[Append]) -> list[bool | None]:
-        """Keep one more look each at tasks that go on, which nearly all are; None for those that `append` has to do.
-
-        Of each the summary that this process wrote last stands in the file still: so nobody else has written, looks at
-        it or has taken the file away, and nothing of that has to be asked for.
-        """
-        done: list[bool | None] = []
-        moved, replies, events = [], [], []
-        other: set[str] = set()
-        for look in looks:
-            known = None if look.uid in other else self._known(look)
-            done.append(None if known is None else True)
-            if known is None:
-                other.add(look.uid)
-                continue
-            moved.append(known.move(look.history))
-            event, reply = self._written(look.uid, look.events[0])
-            row = (look.uid, look.events[0].seq, *event)
-            events.append((*row, row_digest(*row)))
-            replies += [reply] if reply else []
-        try:
-            if db.executemany(_AMEND, moved).rowcount in {len(moved), -1}:
-                db.executemany(_REPLY, replies)
-                db.executemany(_EVENT, events)
-                return done
-        except sqlite3.IntegrityError:  # there is a row which damage had hidden
-            pass
-        for look in looks:  # what was written of these is found, or written over
-            self._sums.pop(look.uid, None)
-        return [None] * len(looks)
-
-    def _known(self, look: Append) -> _Sum | None:
-        """The summary that was written last, where only what each look moves has to be written anew."""
-        known, task = self._sums.get(look.uid), self._tasks.get(look.uid)
-        if known is None or task is None or look.links or len(look.events) != 1:
-            return None
-        (event,) = look.events
-        if known.seq + 1 != event.seq or event is not look.history.events[-1]:
-            return None
-        return known if known.stands(task, look.history) else None
-
     def history(self, db: sqlite3.Connection, uid: str) -> History | None:
         """The history of a row; None where there is no row that can be trusted."""
         row = self.task(db, uid)
@@ -333,21 +284,12 @@ class Rows:
 
     def sum_up(self, db: sqlite3.Connection, row: TaskRow, history: History) -> None:
         """Write the summary of a history."""
-        known = self._sums.pop(history.uid, None)
-        stands = known is not None and known.stands(row, history)
-        if known is None or not stands or db.execute(_AMEND, known.move(history)).rowcount != 1:
-            body = self.body(row, history)
-            begun = body["submitted_at"] or body["first_seen_at"] or iso(_time_of(history.uid))
-            # What was asked hardly ever changes, and may be long: its text is taken as it stands in the task's own row.
-            texts = {"extra": row.extra} | ({"params": row.params} if row.params != "{}" else {})
-            values = summary(body, begun, texts)
-            put(db, "summaries", SUMMARY, values)
-            known = _Sum.of(row, history, values, next(iter(self._sums.values()), None))
-        if history.outcome is None:
-            if len(self._sums) > _REMEMBERED:
-                self._sums.clear()
-            self._sums[history.uid] = known
-        else:
+        body = self.body(row, history)
+        begun = body["submitted_at"] or body["first_seen_at"] or iso(_time_of(history.uid))
+        # What was asked hardly ever changes, and may be long: its text is taken as it stands in the task's own row.
+        texts = {"extra": row.extra} | ({"params": row.params} if row.params != "{}" else {})
+        put(db, "summaries", SUMMARY, summary(body, begun, texts))
+        if history.outcome is not None:
             self._tasks.pop(history.uid, None)  # finished tasks live in the file, not here
 
     def body(self, row: TaskRow, history: History) -> Row:
@@ -389,78 +331,8 @@ class Rows:
 
 _REMEMBERED = 20_000
 """Running tasks of which something is remembered, so that the next look at them costs less."""
-_MOVED = ("seq", "state", "polls", "misses", "rate_limited")
-_PLACES = tuple(map(SUMMARY.index, _MOVED))
-_QUEUE = SUMMARY.index("queue_s")
-
-
-@dataclass(slots=True, eq=False)
-class _Sum:
-    """A summary as it was written: the next look at a task that goes on changes a few of its values.
-
-    Attributes:
-        row: What it follows from, besides the history: the task's row.
-        task: The history's task and origin.
-        origin: The same.
-        facts: The history's facts then; of those that last, none may have changed.
-        like: A text of another task's summary.
-        told: What of this one's it does not say. The digest is of it, but with a value for each NUL, where one of
-            `_MOVED` stands: no JSON text holds this character.
-        queued: Whether a time in the queue is in it.
-        seq: The number of the last event.
-        digest: Of the row.
-    """
-
-    row: TaskRow
-    task: Task
-    origin: str
-    facts: Facts
-    like: bytes
-    told: bytes
-    queued: bool
-    seq: int
-    digest: str
-
-    @classmethod
-    def of(cls, row: TaskRow, history: History, values: Sequence[Any], other: _Sum | None) -> _Sum:
-        """A row that has just been written, after that of another task."""
-        pieces = ("\0" if place in _PLACES else row_text(value) for place, value in enumerate(values))
-        text, queued = f"[{','.join(pieces)}]", values[_QUEUE] is not None
-        like = other.like if other is not None else text.encode("utf-8", "surrogatepass")
-        known = cls(row, history.task, history.origin, history.facts, like, told_from(like, text), queued, 0, "")
-        known.move(history)
-        return known
-
-    def stands(self, row: TaskRow, history: History) -> bool:
-        """Whether only what each look moves has to be written anew."""
-        old, new = self.facts, history.facts
-        if row != self.row or history.task != self.task or history.origin != self.origin:
-            return False
-        if old.lasting != new.lasting or (old.latest is None) != (new.latest is None):
-            return False
-        # Of a task without an outcome, the time in the queue is the one duration that two clocks may take part in.
-        return history.outcome is None and not (self.queued and old.skew_s != new.skew_s)
-
-    def move(self, history: History) -> tuple[Any, ...]:
-        """Go on to after more looks.
-
-        Returns:
-            The values of `_AMEND`, which writes what has moved, where what was written last is still what stands there.
-        """
-        facts, old = history.facts, self.digest
-        seq = history.events[-1].seq if history.events else 0  # asked for twice before the first look
-        state = None if facts.latest is None else facts.latest.state.value
-        word = "null" if state is None else f'"{state}"'
-        a, b, c, d, e, f = text_of(self.like, self.told).split("\0")
-        text = f"{a}{seq}{b}{word}{c}{facts.polls}{d}{facts.misses}{e}{facts.rate_limited}{f}"
-        self.facts, self.seq, self.digest = facts, seq, text_digest(text)
-        return seq, state, facts.polls, facts.misses, facts.rate_limited, self.digest, self.row.uid, old
-
-
-_EVENT = f"INSERT INTO events ({', '.join(EVENT)}, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _REPLY = "INSERT OR IGNORE INTO replies (uid, body, digest) VALUES (?, ?, ?)"
 _SAME = "SELECT 1 FROM events WHERE uid = ? AND at = ? AND body = ? AND reply IS ?"
-_AMEND = f"UPDATE summaries SET {' = ?, '.join(_MOVED)} = ?, digest = ? WHERE uid = ? AND digest = ?"  # noqa: S608
 _LAST = "SELECT seq FROM events WHERE uid = ? AND typeof(seq) = 'integer' ORDER BY seq DESC LIMIT 1"
 _ONE_TASK = f"SELECT {', '.join(TASK)}, digest FROM tasks WHERE uid = ?"  # noqa: S608
 _ONE_SUMMARY = f"SELECT {', '.join(SUMMARY)}, digest FROM summaries WHERE uid = ?"  # noqa: S608

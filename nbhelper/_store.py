@@ -148,8 +148,7 @@ class Store:
             events: What is new.
             links: Live links of outputs by name; each is dropped when its output is saved or given up.
             summary: The history including `events`.
-            also: Done first, in the same transaction; what it raises keeps the observations out. It is left out for a
-                look at a task that goes on and that nobody else has written of since the last one.
+            also: Done first, in the same transaction; what it raises keeps the observations out.
 
         Returns:
             Whether the rows have the numbers of `events`; if not, another process has written too: load it again.

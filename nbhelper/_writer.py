@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from itertools import groupby, repeat
 from typing import Any, Protocol, TypeVar
 
 from ._database import LEAKED, WAIT, Database, begin, explain, is_damage, nap
@@ -120,7 +119,8 @@ class Writer:
         try:
             db, crowded = self._begun()
             try:
-                done, failed = _do(db, batch), list[tuple[Promise[Any], Exception]]()
+                done = [(promise, work(db)) for work, promise in batch]
+                failed: list[tuple[Promise[Any], Exception]] = []
             except Exception:
                 if not db.in_transaction:  # a full disk takes the whole transaction back, not only this item
                     raise
@@ -193,13 +193,3 @@ class Writer:
         if self._db is not None:
             self._db.close()  # takes an unfinished transaction back
             self._db = None
-
-
-def _do(db: sqlite3.Connection, batch: list[tuple[Work[Any], Promise[Any]]]) -> list[tuple[Promise[Any], Any]]:
-    """Do each piece of work; those in a row that can be done together are, as far as that goes."""
-    done = []
-    for together, items in groupby(batch, lambda item: getattr(item[0], "together", None)):
-        run = list(items)
-        found = together(db, [work for work, _ in run]) if together else repeat(None)
-        done += [(promise, work(db) if got is None else got) for (work, promise), got in zip(run, found, strict=False)]
-    return done
