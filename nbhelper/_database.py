@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import mmap
 import os
 import random
 import sqlite3
@@ -16,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ._errors import StoreError
-from ._page import in_page
 from ._salvage import salvage
 from ._schema import (
     APPLICATION,
@@ -35,9 +33,7 @@ FILE = "history.db"
 WAIT = 30.0
 """Seconds that a writer waits for another process."""
 SMALL = 32_000_000
-"""Bytes that are checked while the first caller waits; a larger file is checked behind its back."""
-CHECKING = 10.0
-"""Seconds after which that check is given up: while it reads, no write can end."""
+"""Bytes up to which a file is read through when it is opened."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,6 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._known: tuple[int, int] | None = None
         self._thorough = False
-        self._unchecked = False
         self.taken_over: int | None = None
         """The `user_version` that another process put there while this one used the file: it is only read then."""
 
@@ -150,8 +145,6 @@ class Database:
                 return False
             self._examine()
             self._known = self._identity()
-            if self._unchecked:  # only now: what is checked is the file that is known
-                threading.Thread(target=self._check, name="nbhelper-check", daemon=True).start()
             return True
 
     @property
@@ -223,10 +216,8 @@ class Database:
                     return _DAMAGED if intact else _Fault("belongs to another program")
                 if not intact:
                     return _DAMAGED
-                # Reading a large file through takes seconds. Its header and schema are known by now, each row has a
-                # digest, and what SQLite finds broken later is moved aside just the same: so the rest can wait.
-                self._unchecked = self.path.stat().st_size > SMALL and not (self._thorough or in_page())
-                if not self._unchecked and not _sound(db, thorough=self._thorough):
+                # Reading a large file through takes seconds; what SQLite finds broken in use is moved aside, too.
+                if (self._thorough or self.path.stat().st_size <= SMALL) and not _sound(db, thorough=self._thorough):
                     return _DAMAGED
                 self._thorough = False
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
@@ -236,21 +227,6 @@ class Database:
                     return _DAMAGED
                 raise
         return None
-
-    def _check(self) -> None:
-        """Let SQLite read a large file through, table by table, while it is in use already."""
-        begun, looked_at = time.monotonic(), self._known
-        try:
-            with self.active(), contextlib.closing(self._open()) as db:
-                for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-                    if self._shut or self._known is None or time.monotonic() - begun > CHECKING:
-                        return
-                    check = "integrity_check" if table in LOOKED_UP else "quick_check"
-                    if not _passes(db, f"{check}({table})"):
-                        raise sqlite3.DatabaseError(_DAMAGED.words)
-        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
-            if self._known == looked_at and not isinstance(error, sqlite3.OperationalError | OSError):
-                self._known, self._thorough = None, True
 
     def _new(self) -> Path:
         """An empty file that takes another one's place when it is done; one that was left behind is begun again."""
@@ -272,14 +248,14 @@ class Database:
         aside = self._free_name(fault)
         told = "A new history was begun"
         if fault != _DAMAGED:
-            with self._held() if fault.version is not None else contextlib.nullcontext():
+            # Another program's file is not even opened for writing: SQLite could change it on closing.
+            with contextlib.nullcontext() if fault.version is None else self._held():
                 self._move_companions(aside)
                 self.path.rename(aside)
         else:
-            # Closing the file would drop the locks that SQLite holds on it for this process: it is closed last.
-            with self.path.open("rb") as file, self._held():
+            with self._held() as damaged:
                 new = self._new()
-                told = self._salvage(file.fileno(), new)
+                told = self._salvage(damaged, new)
                 self._move_companions(aside)
                 try:
                     aside.hardlink_to(self.path)  # so that there is a history under its name all the time
@@ -294,28 +270,29 @@ class Database:
             if beside.exists():  # it belongs to that file, and would be played into the new one
                 beside.rename(aside.with_name(aside.name + suffix))
 
-    def _salvage(self, damaged: int, new: Path) -> str:
+    def _salvage(self, damaged: sqlite3.Connection, new: Path) -> str:
         """Make a new history of what can be read of a damaged one; says what that was."""
         with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
             db.execute("PRAGMA synchronous = FULL")
             create(db)
-            with transaction(db), contextlib.closing(mmap.mmap(damaged, 0, access=mmap.ACCESS_READ)) as data:
-                tasks, events = salvage(data, db)
+            with transaction(db):
+                tasks, events = salvage(damaged, db, self.path)
         if not tasks and not events:
             return "Nothing in it could be read, and a new history was begun"
         s = "" if tasks == 1 else "s"
         return f"{tasks:,} task{s} with {events:,} observations could be read and are in the new history"
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
-        """Keep other processes from writing to the file, as far as it still lets anybody lock it."""
+    def _held(self) -> Iterator[sqlite3.Connection]:
+        """A connection that keeps other processes from writing, as far as the file still lets anybody lock it."""
         with contextlib.closing(self._open()) as db:
             try:
+                db.execute("PRAGMA writable_schema = ON")  # else a file shorter than its header says is refused
                 db.execute("BEGIN IMMEDIATE")
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
-            yield
+            yield db
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -339,7 +316,8 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         address = f"{self.path.as_uri()}?mode=rw"  # never makes a file
         db = sqlite3.connect(address, uri=True, timeout=WAIT, isolation_level=None, check_same_thread=False)
-        db.text_factory = lambda text: text.decode("utf-8", "replace")  # a damaged text fails by its digest, not here
+        db.text_factory = lambda text: text.decode("utf-8", "replace")  # one damaged text must not hide all others
+        db.execute("PRAGMA cell_size_check = ON")
         return db
 
     def connect(self, *, write: bool) -> sqlite3.Connection:
@@ -403,8 +381,8 @@ class Database:
 def _sound(db: sqlite3.Connection, *, thorough: bool) -> bool:
     """Whether SQLite finds nothing wrong.
 
-    The quick check holds no index against its table. That is done where a row that its index hides would be taken for
-    none; the events of a task are numbered, and counted when they are read.
+    The quick check holds no index against its table. That is done where a row that its index hides would be paid for
+    again.
     """
     if thorough:
         return _passes(db, "integrity_check(1)")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import _database, _writer
+from nbhelper import StoreError, _database, _writer
 from nbhelper._json import JsonText, dumps
-from nbhelper._schema import LOOKED_UP
 from nbhelper._store import FOLDER, Store
 from nbhelper._values import Mark, MarkWord, Snapshot, State, Task
 from nbhelper._watch import Watch
@@ -70,45 +67,21 @@ def test_a_small_file_is_checked_before_its_first_use(tmp_path):
     store.close()
 
 
-def test_a_large_file_is_checked_behind_its_first_use(tmp_path, monkeypatch):
-    """The first read of a large file does not wait for the check; what the check finds is moved aside and salvaged."""
+def test_a_large_file_is_checked_when_it_gave_an_error(tmp_path, monkeypatch):
+    """The first read of a large file does not wait for a check; what SQLite meets in use is moved aside by the next."""
     path = filled(tmp_path / FOLDER)
     break_page(path, "replies")
     monkeypatch.setattr(_database, "SMALL", 1000)
-    gate = threading.Event()
-    check = _database.Database._check
-    monkeypatch.setattr(_database.Database, "_check", lambda self: (gate.wait(30), check(self)))
     store = Store(tmp_path / FOLDER)
     said = statements(store)
-    assert len(store.rows()) == 20
-    assert not [sql for sql in said if "_check" in sql]
-    assert store.notes == []
+    (uid, *_) = (row["uid"] for row in store.rows())
+    assert not [sql for sql in said if "quick_check" in sql or "integrity_check" in sql]
 
-    gate.set()
-
-    until(lambda: store.rows() and store.notes)
-    assert "is damaged" in store.notes[0]
-    assert len(store.rows()) == 20
+    with pytest.raises(StoreError, match=r"is damaged\. The next call moves it aside"):
+        store.load(uid)
+    assert len(store.load(uid).events) == 1
+    assert "20 tasks with 20 observations could be read" in store.notes[0]
     assert len(list(path.parent.glob("*.aside"))) == 1
-    store.close()
-
-
-def test_a_large_whole_file_is_checked_once(tmp_path, monkeypatch):
-    """A large file that is whole is read through one time, table by table, and nothing is said."""
-    filled(tmp_path / FOLDER)
-    monkeypatch.setattr(_database, "SMALL", 1000)
-    store = Store(tmp_path / FOLDER)
-    said = statements(store)
-    for _ in range(3):
-        store.rows()
-    until(lambda: [sql for sql in said if "quick_check(prices)" in sql])
-    until(lambda: store._database._active == 0)
-
-    checked = [sql for sql in said if "_check" in sql]
-    assert len(checked) == len(set(checked)) == 9
-    assert {sql for sql in checked if "integrity" in sql} == {f"PRAGMA integrity_check({t})" for t in LOOKED_UP}
-    assert store.notes == []
-    assert store.open_task(Task("kie", "new"), ORIGIN).result().events == ()
     store.close()
 
 
@@ -125,7 +98,7 @@ def test_the_tables_say_what_is_missing(tmp_path, monkeypatch):
     store = nbh._session.store()
     watch = Watch([], [], single=False, saving=False, store=store)
 
-    assert len(caught) == 1 + ("Damaged rows" in "".join(store.notes))
+    assert len(caught) == 1
     assert caught[0].filename == __file__
     assert watch.notes == tuple(store.notes)
     store.close()

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from nbhelper import StoreError, _database, _rows, _schema
-from nbhelper._json import JsonText
 from nbhelper._store import FOLDER, Store, locate
 from nbhelper._values import Mark, MarkWord, Miss, MissKind, Snapshot, State, Task
 
@@ -280,88 +279,6 @@ def test_zero_bytes_are_a_new_history(tmp_path):
 # Damage inside
 
 
-def changed(folder, sql):
-    with closing(sqlite3.connect(folder / "history.db")) as db:
-        assert db.execute(sql).rowcount == 1
-        db.commit()
-
-
-def test_flipped_bytes_hide_one_row_only(tmp_path):
-    """Bytes overwritten inside a text pass SQLite's own checks; our digest leaves that row out and says so."""
-    uid = filled(tmp_path / FOLDER)
-    path = tmp_path / FOLDER / "history.db"
-    data = path.read_bytes()
-    path.write_bytes(data.replace(b'"word":"word-1"', b'"word":"wOrd-1"'))
-    store = Store(tmp_path / FOLDER)
-
-    assert [event.seen.word for event in store.load(uid).events] == ["word-0", "word-2"]
-    assert len(store.event_rows()) == 2
-    assert len(store.rows()) == 1
-    assert len(store.notes) == 1
-    assert "Damaged rows" in store.notes[0]
-    store.close()
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "UPDATE summaries SET polls = polls + 1",
-        "UPDATE summaries SET params = '{'",
-        "DELETE FROM summaries",
-    ],
-    ids=["changed", "cut", "gone"],
-)
-def test_a_damaged_summary_is_made_again(tmp_path, sql):
-    """The row that sums up a task is derived, so its loss costs nothing."""
-    filled(tmp_path / FOLDER)
-    store = Store(tmp_path / FOLDER)
-    before = store.rows()
-    changed(tmp_path / FOLDER, sql)
-
-    assert store.rows() == before
-    store.close()
-
-
-def test_a_damaged_task_row_is_healed_by_its_watch(tmp_path):
-    """A task's row that cannot be trusted is left out until the task is opened again, with all its events."""
-    uid = filled(tmp_path / FOLDER)
-    changed(tmp_path / FOLDER, "UPDATE tasks SET label = 'x'")
-    changed(tmp_path / FOLDER, "DELETE FROM summaries")
-    store = Store(tmp_path / FOLDER)
-    assert store.rows() == []
-    assert store.load(uid) is None
-
-    history = opened(store)
-
-    assert history.uid == uid
-    assert len(history.events) == 3
-    assert len(store.rows()) == 1
-    store.close()
-
-
-@pytest.mark.parametrize("sql", ["UPDATE meta SET value = 'no hex'", "DELETE FROM meta"], ids=["changed", "gone"])
-def test_a_damaged_salt_is_made_anew(tmp_path, sql):
-    """Without its salt a store goes on: fingerprints are new ones, and equal among themselves."""
-    filled(tmp_path / FOLDER)
-    changed(tmp_path / FOLDER, sql)
-    stores = [Store(tmp_path / FOLDER), Store(tmp_path / FOLDER)]
-
-    assert stores[0].fingerprint("k") == stores[1].fingerprint("k")
-    for store in stores:
-        store.close()
-
-
-def test_a_damaged_reply_costs_only_itself(tmp_path):
-    """A raw reply that is not as it was written is missing; what was read from it stands."""
-    store = Store(tmp_path / FOLDER)
-    history = opened(store).add(Snapshot(state=State.RUNNING, reply=JsonText('{"a":1}')), history_time(0))
-    store.append(history.uid, history.events, summary=history).result()
-    changed(tmp_path / FOLDER, "UPDATE replies SET body = '{\"a\":2}'")
-
-    assert store.load(history.uid).events[0].seen == Snapshot(state=State.RUNNING)
-    store.close()
-
-
 def flipped(path, old, new, *, last):
     """Overwrite one place where a text stands: SQLite keeps rows and index entries apart."""
     data = path.read_bytes()
@@ -371,28 +288,6 @@ def flipped(path, old, new, *, last):
     path.write_bytes(data[:place] + new + data[place + len(old) :])
 
 
-@pytest.mark.parametrize("last", [False, True], ids=["first place", "last place"])
-@pytest.mark.parametrize("part", ["uid", "time"])
-def test_no_row_is_lost_in_silence(tmp_path, part, last):
-    """A flip in a key hides rows from their index; what is missing then is said, or the file is moved aside."""
-    uid = filled(tmp_path / FOLDER, events=40)
-    old = uid.encode() if part == "uid" else b"2026-11-21T00:00:20"
-    flipped(tmp_path / FOLDER / "history.db", old, old[:-1] + b"\xf9", last=last)
-    store = Store(tmp_path / FOLDER)
-    found = []
-    for _ in range(2):  # damage that only comes to light in use is met by the next call
-        try:
-            store.rows()
-            found = [event for history in store.histories() for event in history.events]
-            opened(store)
-        except StoreError:
-            continue
-
-    assert len(found) == 40 or store.notes
-    assert opened(store).task.id == "t1"
-    store.close()
-
-
 @pytest.mark.parametrize("name", [b"\xf9asks", b"masks"], ids=["no text", "another name"])
 def test_a_schema_with_another_word(tmp_path, name):
     """A flip in the schema makes a damaged file like any other, even where SQLite's own checks pass."""
@@ -400,14 +295,14 @@ def test_a_schema_with_another_word(tmp_path, name):
     flipped(tmp_path / FOLDER / "history.db", b"CREATE TABLE tasks", b"CREATE TABLE " + name, last=False)
     store = Store(tmp_path / FOLDER)
 
-    assert [row["task_id"] for row in store.rows()] == ["t1"]
+    store.rows()
     assert "is damaged" in store.notes[0]
-    assert "1 task with 3 observations" in store.notes[0]
+    assert opened(store).task.id == "t1"
     store.close()
 
 
 def test_rows_of_a_stranger_are_read_with_care(tmp_path):
-    """A row whose digest is right and whose content cannot be is left out, not believed and not an error."""
+    """A row whose content cannot be is left out, and is no error."""
     filled(tmp_path / FOLDER)
     store = Store(tmp_path / FOLDER)
 
@@ -418,7 +313,8 @@ def test_rows_of_a_stranger_are_read_with_care(tmp_path):
 
     store._writer.put(plant).result()
 
-    assert [history.task.id for history in store.histories()] == ["t1", "i2"]
+    assert [history.task.id for history in store.histories()] == ["t1"]
+    assert store.load("u1") is None
     assert store.load("u2").events == ()
     store.close()
 

@@ -9,11 +9,11 @@ import pytest
 
 import nbhelper as nbh
 from nbhelper import BadInput, StoreError
-from nbhelper._codec import row_of
 from nbhelper._filter import Filter
 from nbhelper._history import History
 from nbhelper._json import JsonText, dumps
 from nbhelper._store import Store
+from nbhelper._summary_row import summary_row
 from nbhelper._values import (
     Mark,
     MarkWord,
@@ -209,7 +209,7 @@ def test_the_summary_row_is_that_of_the_history(store):
     for seen in (Mark(word=MarkWord.SUBMITTED), Snapshot(state=State.RUNNING, progress=0.5), DONE):
         history = kept(store, history, seen)
         told = {"endpoint": "image", "model": "m", "experiment": "owls", "repeat": 1}
-        assert store.rows() == [row_of(history, store.folder, **told)]
+        assert store.rows() == [summary_row(history, store.folder, **told)]
 
 
 def test_the_summary_row_follows_every_kind_of_look(store):
@@ -238,12 +238,12 @@ def test_the_summary_row_follows_every_kind_of_look(store):
     for number, seen in enumerate(looks):
         history = history.add(seen, noon + timedelta(seconds=number))
         store.append(history.uid, history.events[-1:], summary=history).result()
-        assert store.rows() == [row_of(history, store.folder)]
+        assert store.rows() == [summary_row(history, store.folder)]
     assert store.notes == []
 
 
 def test_a_summary_that_another_process_wrote_is_written_whole(store):
-    """What another process filled in or wrote meanwhile stays, and the row still has its digest."""
+    """What another process filled in or wrote meanwhile stays."""
     history = kept(store, opened(store), Snapshot(state=State.RUNNING, progress=0.1))
     other = Store(store.folder)
     other.open_task(Task("kie", "t1", label="theirs"), ORIGIN).result()
@@ -632,6 +632,6 @@ def test_ten_thousand_rows_without_their_events(store):
 def test_a_history_without_a_store():
     """The row of a history can be had without any store: paths are then absolute."""
     history = grown(History(Task("kie", "1")), DONE, Saved(name="a", file="/x/a.png", n_bytes=3))
-    row = row_of(history)
+    row = summary_row(history)
 
     assert (row["files"], row["n_bytes"], row["uid"], row["endpoint"]) == (["/x/a.png"], 3, "", None)

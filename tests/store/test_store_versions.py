@@ -15,7 +15,7 @@ from nbhelper._values import Mark, MarkWord, Task
 
 ORIGIN = "https://api.example"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-SCHEMAS = {1001: "8959bfb34be9fdd5"}
+SCHEMAS = {1002: "9c4cb79272f777cc"}
 """What each number of the tables stands for, as a digest of their statements."""
 
 
