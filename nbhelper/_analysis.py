@@ -74,10 +74,10 @@ def tasks(
         frame = nbh.tasks(since="2h", outcome=["failed", "expired"])
         frame[["provider", "label", "error_code", "error_message", "total_s"]]
     """
-    from ._tables import frame_of_columns
+    from ._tables import tasks_frame
 
     book, wanted = _wanted(since, until, provider, experiment, outcome)
-    return _told(book, frame_of_columns(book.columns(wanted), book.prices()))
+    return _told(book, tasks_frame(book.rows(wanted), book.prices()))
 
 
 def pending(

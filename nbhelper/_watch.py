@@ -231,9 +231,9 @@ class Watch(Waiting):
 
     def costs(self, histories: Sequence[History]) -> list[Cost]:
         """Amount, currency and source for each of some histories, by the prices known now, as `tasks()` has them."""
-        from ._codec import row_of
         from ._price_list import PRICES
         from ._prices import costs
+        from ._summary_row import summary_row
 
         told: dict[str, dict[str, Any]] = {}
         prices: Sequence[Price] = PRICES
@@ -242,7 +242,7 @@ class Watch(Waiting):
                 prices = self._store.prices()
                 stored = self._store.rows(Filter(uids=tuple(h.uid for h in histories)))
                 told = {row["uid"]: {name: row[name] for name in ("endpoint", "model")} for row in stored}
-        return costs([row_of(h, **told.get(h.uid, {})) for h in histories], prices)
+        return costs([summary_row(h, **told.get(h.uid, {})) for h in histories], prices)
 
     @property
     def files(self) -> tuple[Path, ...]:

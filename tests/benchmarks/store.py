@@ -42,7 +42,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from targets import Target, at_most, judged
 
 import nbhelper as nbh
-from nbhelper._codec import row_digest
 from nbhelper._json import dumps
 from nbhelper._store import Store
 from nbhelper.types import Mark, MarkWord, Output, Saved, Snapshot, State, TaskError
@@ -133,16 +132,7 @@ def copies(
             if name:
                 new |= {name: f"{number:032x}", "label": f"owl {number}"}
                 new["params"] = new["params"].replace("number ", f"number {number}-")
-            if table == "replies":
-                old = new["digest"]
-                new["digest"] = row_digest(uid, new["body"])
-                REPLIES[uid, old] = new["digest"]
-            else:
-                new["digest"] = row_digest(*[new[c] for c in columns if c != "digest"])
             yield list(new.values())
-
-
-REPLIES: dict[tuple[str, str], str] = {}
 
 
 def timed(call: Callable[[], Any]) -> float:

@@ -4,7 +4,6 @@ import signal
 import sqlite3
 import stat
 import time
-from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import pairwise
 from textwrap import dedent
@@ -17,7 +16,7 @@ from support.waiting import until
 from support.watched import events_of
 
 import nbhelper as nbh
-from nbhelper import _mounts, _poller
+from nbhelper import _poller
 
 MILL = dedent("""
     import os, sys, time
@@ -63,32 +62,6 @@ def test_g15_rollback_journal(mill, tmp_path):
 
     assert mode == "delete"
     assert not list((tmp_path / "nbhelper-data").glob("*-wal"))
-
-
-def test_g15_network_folder(mill, tmp_path, monkeypatch):
-    """A history on a network file system keeps its rollback journal, and one line says once what to beware of."""
-    (tmp_path / "mounts").write_text(f"/dev/sda1 / ext4 rw 0 0\nnas:/home {tmp_path} nfs4 rw,vers=4.2 0 0\n")
-    monkeypatch.setattr(_mounts, "MOUNTS", tmp_path / "mounts")
-    watch = nbh.watch(mill.job(), display=False)
-    with pytest.warns(UserWarning, match=r"lies on a network file system \(nfs4\)\. Use .* NBHELPER_DATA") as told:
-        rows = nbh.tasks()
-    again = nbh.tasks()  # a warning would be an error
-
-    assert len(told) == 1
-    assert [note for note in watch.notes if "network" in note] == [str(told[0].message)]
-    assert list(rows["outcome"]) == list(again["outcome"]) == ["succeeded"]
-    with closing(sqlite3.connect(tmp_path / "nbhelper-data" / "history.db")) as db:
-        assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
-
-
-def test_g15_synced_folder(mill, tmp_path):
-    """A folder that a program carries to other machines is told by its name, and warned of in the same words."""
-    (tmp_path / "OneDrive - Owls Ltd").mkdir()
-    nbh.set_store(tmp_path / "OneDrive - Owls Ltd" / "data")
-    nbh.watch(mill.job(), display=False)
-
-    with pytest.warns(UserWarning, match=r'synchronised \("OneDrive - Owls Ltd"\)\. Use this history from one machine'):
-        nbh.tasks()
 
 
 def test_g16_fork_after_open(mill, script):

@@ -258,7 +258,7 @@ def _of_many(base: Path, number: int) -> Path:
     return base / f"store-{number // 25}"
 
 
-# A store that is opened: made, brought to this version, salvaged, moved aside
+# A store that is opened: made, salvaged, renamed, moved aside
 
 
 @dataclass(frozen=True)
