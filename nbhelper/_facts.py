@@ -235,7 +235,7 @@ _SETTLED = (
 
 
 def _unpickled(*values: Any) -> Facts:
-    return Facts(*(MappingProxyType(v) if isinstance(v, dict) else v for v in values))
+    return Facts._make(MappingProxyType(v) if isinstance(v, dict) else v for v in values)
 
 
 def _further(known: float | None, new: float | None) -> float | None:

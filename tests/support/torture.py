@@ -110,9 +110,11 @@ def small(folder: Path) -> Small:
         ]
         if number == 0:
             seen.append(Saved(name="a", file=str(folder / "results/a.png"), kind="image", n_bytes=5, sha256="ab" * 32))
+        events = []
         for n, one in enumerate(seen):
             history = history.add(one, NOON + timedelta(seconds=n))
-        store.append(history.uid, history.events, links={"b": link} if number == 0 else {}, summary=history).result()
+            events.append(history.events[-1])
+        store.append(history.uid, events, links={"b": link} if number == 0 else {}, summary=history).result()
     store.intent_sent(_begun(store, "d")).result()
     store.set_price(Price(provider="kie", per="credit", amount=0.005, source="invoice", date="2026-11-21")).result()
     whole = everything(store)
