@@ -163,7 +163,7 @@ def everything(store: Store) -> Found:
     submitted = ((digest, store.find_submitted("kie", ORIGIN, digest)) for digest in "cd")
     return {
         "rows": {row["uid"]: row for row in store.rows()},
-        "histories": {h.uid: (str(h.task), h.task.label, dict(h.task.params), h.events) for h in histories},
+        "histories": {h.uid: (str(h.task), h.task.label, dict(h.task.params), store.events(h.uid)) for h in histories},
         "events": {(row["uid"], row["seq"]): row for row in store.event_rows()},
         "outputs": {(row["uid"], row["name"]): row for row in store.output_rows()},
         "links": {h.uid: link for h in histories if (link := store.link(h.uid, "b")) is not None},
