@@ -124,7 +124,7 @@ class Rows:
         uid, events, summary = new.uid, new.events, new.history
         row = self.task(db, uid)
         if row is None:
-            # The file was deleted or moved aside under a running watch: all that is known goes into the new one.
+            # The file was deleted or moved aside under a running watch: what is still known goes into the new one.
             task, events = summary.task, summary.events
             own = (uid, task.provider, summary.origin, task.id, dumps(dict(task.extra)))
             put(db, "tasks", TASK, (*own, *notes_of(task)))

@@ -276,6 +276,21 @@ def test_a_file_that_was_deleted_is_made_again(store):
     assert store.rows()[0]["outcome"] == "succeeded"
 
 
+def test_a_file_that_was_deleted_late_is_made_again(store):
+    """After many looks a new file holds the newest 8 observations under their numbers, and the summary of all."""
+    looks = [Snapshot(state=State.RUNNING, reply=dumps({"n": n})) for n in range(20)]
+    history = kept(store, opened(store), *looks)
+    for path in store.folder.iterdir():
+        path.unlink()
+    history = kept(store, history, Snapshot(state=State.SUCCEEDED, reply=dumps({"n": 20})))
+
+    assert [event.seq for event in store.events(history.uid)] == list(range(14, 22))
+    assert store.events(history.uid, 20) == list(history.events[-1:])
+    assert store.load(history.uid).events == history.events
+    assert len(store.event_rows()) == 8
+    assert [row["polls"] for row in store.rows()] == [21]
+
+
 def test_hostile_text(store):
     """SQL, NUL, lone surrogates and emoji are text like any other."""
     words = "'; DROP TABLE tasks; -- \x00 \ud83d 🦉"

@@ -109,9 +109,11 @@ def small(folder: Path) -> Small:
         ]
         if number == 0:
             seen.append(Saved(name="a", file=str(folder / "results/a.png"), kind="image", n_bytes=5, sha256="ab" * 32))
+        events = []
         for n, one in enumerate(seen):
             history = history.add(one, NOON + timedelta(seconds=n))
-        store.append(history.uid, history.events, links={"b": link} if number == 0 else {}, summary=history).result()
+            events.append(history.events[-1])
+        store.append(history.uid, events, links={"b": link} if number == 0 else {}, summary=history).result()
     store.intent_sent(_begun(store, "d")).result()
     store.set_price(Price(provider="kie", per="credit", amount=0.005, source="invoice", date="2026-11-21")).result()
     whole = everything(store)
@@ -160,7 +162,7 @@ def everything(store: Store) -> Found:
     submitted = ((digest, store.find_submitted("kie", ORIGIN, digest)) for digest in "cd")
     return {
         "rows": {row["uid"]: row for row in store.rows()},
-        "histories": {h.uid: (str(h.task), h.task.label, dict(h.task.params), h.events) for h in histories},
+        "histories": {h.uid: (str(h.task), h.task.label, dict(h.task.params), store.events(h.uid)) for h in histories},
         "events": {(row["uid"], row["seq"]): row for row in store.event_rows()},
         "outputs": {(row["uid"], row["name"]): row for row in store.output_rows()},
         "links": {h.uid: link for h in histories if (link := store.link(h.uid, "b")) is not None},
