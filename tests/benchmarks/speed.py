@@ -137,7 +137,8 @@ def single(*, quick: bool) -> Iterator[Target]:
     for name, late, goal in (("replies at once", 0.0, 250), ("replies 0.2 s late", 0.2, 90)):
         bare = apart(bare_rate, late, seconds)
         found = apart(watched_rate, tasks, late, seconds, together=False)
-        beside = f" ({found.per_cpu_second:,.0f} a CPU-second); a bare httpx loop {bare.per_second:,.0f}"
+        beside = f", {found.per_cpu_second:.0f} a CPU-second; a bare httpx loop {bare.per_second:.0f}"
+        beside += f" and {bare.per_cpu_second:.0f}"
         yield at_least(f"single looks, {name}", found.per_second, goal, " a second", beside=beside)
 
 
