@@ -1,25 +1,23 @@
-"""A kernel killed at 20 points of a real run, each time resumed: `python tests/benchmarks/resume.py [20]`.
+"""A Jupyter kernel killed in the middle of a real run, and what `nbhelper.resume()` makes of it in the next one.
 
-The emulator runs in this process, a real Jupyter kernel in another. A first run without a kill tells how long it takes;
-then the kernel is killed at evenly spaced moments of it, started again, and `nbhelper.resume()` watches on. A point
-counts as resumed when every task has its own end, every file on disk has the sha256 that the emulator's ledger has,
-nothing is pending any more, no create was sent twice, no two looks were nearer than the floor, and there is one card.
+The emulator runs in this process, the kernel in another. A run is right when every task has its own end, every file on
+disk has the sha256 that the emulator's ledger has, nothing is pending any more, no create was sent twice, no two looks
+were nearer than the floor, and there is one card.
 """
 
-import argparse
+from __future__ import annotations
+
 import hashlib
 import json
-import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "notebook")]
+from kernels import Kernel, kinds
 
-from kernels import Kernel, kinds  # noqa: E402  # found by the line above
-from targets import at_least, judged, none  # noqa: E402
-
-from nbhelper._emulated import server  # noqa: E402
+from nbhelper._emulated import server
 
 CREATES = [
     ("tripo", {"type": "text_to_model", "prompt": "an owl emu:real-seconds=1 emu:queue=0"}, None),
@@ -49,15 +47,32 @@ print(json.dumps({{
 """
 
 
-def connect(emulator):
+def connect(emulator: Any) -> str:
     """A first cell, as a person has it in the notebook."""
     names = dict.fromkeys(name for name, *_ in CREATES)
     lines = [f"nbh.connect({n!r}, api_key={emulator.key(n)!r}, base_url={emulator.url(n)!r})" for n in names]
     return "\n".join(["import time", "import nbhelper as nbh", *lines, ""])
 
 
-def run(point, seconds):
-    """One run in a folder of its own, killed after `point` of its length; what came of it."""
+@dataclass(frozen=True)
+class Figures:
+    """What came of one run.
+
+    Attributes:
+        seconds: From the first watch to the last end.
+        resumed: Tasks that were watched on.
+        parts: Downloads that went on with what was there.
+        faults: What must not be.
+    """
+
+    seconds: float
+    resumed: int
+    parts: int
+    faults: list[str]
+
+
+def run(at: float | None = None) -> Figures:
+    """One run in a folder of its own, its kernel killed and started again so many seconds after the watch began."""
     with tempfile.TemporaryDirectory() as folder, server(speed=20, seed=1) as emulator:
         kernel = Kernel(Path(folder))
         try:
@@ -65,8 +80,8 @@ def run(point, seconds):
             kernel.run(BEGIN.format(creates=CREATES))
             begun = time.monotonic()
             shown = 1
-            if point is not None:
-                time.sleep(max(0.0, begun + point * seconds - time.monotonic()))
+            if at is not None:
+                time.sleep(max(0.0, begun + at - time.monotonic()))
                 kernel.restart()
                 kernel.run(connect(emulator))
                 shown = kinds(kernel.run("w = nbh.resume()\nw", cell="resume")).count("display_data")
@@ -76,17 +91,17 @@ def run(point, seconds):
             kernel.close()
         ledger = emulator.ledger()
         parts = sum(download.status == 206 for task in ledger.tasks for download in task.downloads)
-        wrong = faults(found, ledger) + [f"{shown} cards"] * (shown != 1)
-        return found | {"seconds": spent, "wrong": ", ".join(wrong), "parts": parts}
+        faults = _faults(found, ledger) + [f"{shown} cards"] * (shown != 1)
+        return Figures(spent, found["resumed"], parts, faults)
 
 
-def faults(found, ledger):
+def _faults(found: dict[str, Any], ledger: Any) -> list[str]:
     """How what was kept differs from what the emulator did."""
-    served = {}
+    served: dict[str, list[str]] = {}
     for provider, ident in zip(found["providers"], found["ids"], strict=True):
         record = ledger.task(provider, ident)
         served[f"{provider}:{ident}"] = sorted(f.sha256 for f in record.files.values() if f.sha256)
-    kept = {task: [] for task in served}
+    kept: dict[str, list[str]] = {task: [] for task in served}
     for task, _, path in found["files"]:
         with (Path(found["folder"]) / path).open("rb") as file:
             kept[task].append(hashlib.file_digest(file, "sha256").hexdigest())
@@ -99,31 +114,3 @@ def faults(found, ledger):
         f"looks {gap:.2f} s apart": gap < 1.95,
     }
     return [name for name, is_so in wrong.items() if is_so]
-
-
-def main():
-    """Measure and print; 1 when a point was not resumed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("points", type=int, nargs="?", default=20)
-    parser.add_argument("--json", type=Path)
-    chosen = parser.parse_args()
-    whole = run(None, 0.0)
-    seconds = whole["seconds"]
-    print(f"undisturbed: {seconds:.1f} s, {len(whole['files'])} files, {whole['wrong'] or 'right'}")
-    figures = []
-    for number in range(chosen.points):
-        point = (number + 0.5) / chosen.points
-        found = run(point, seconds)
-        figures.append({"at_s": point * seconds, **{name: found[name] for name in ("resumed", "parts", "wrong")}})
-        said = f"{found['resumed']} of {len(CREATES)} watched on, {found['parts']} downloads gone on with"
-        print(f"killed at {point * seconds:4.1f} s: {said}, {found['wrong'] or 'same bytes'}", flush=True)
-    good = sum(not one["wrong"] for one in figures)
-    targets = [
-        at_least(f"of {chosen.points} kills, resumed with the same bytes", good, chosen.points),
-        none("faults of an undisturbed run", int(bool(whole["wrong"]))),
-    ]
-    return judged(targets, {"seconds": seconds, "kills": figures}, chosen.json)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,11 +1,9 @@
-"""What a store survives: `python tests/benchmarks/store_torture.py [--quick] [--jobs 2] [--json FILE]`.
+"""What a store survives: a module that runs in a process of its own and prints a line of JSON for each fact.
 
 Writers are killed by `kill -9`: a thousand at random moments, then one within each change to the disk while a store is
-made, written to, salvaged, renamed or moved aside. A store of 20 kB is cut off at every byte, and has a
-bit turned over in every byte, alone and beside the journal of a writer that died. Prints a row for each fact, and ends
-with code 1 when one is not met. In full it took 25 minutes beside other work on one core, of which the hurt files are
-20, shared by `--jobs 2`; `--quick` takes some seconds, and is part of the tests. Named facts run alone:
-`… store_torture.py salvage flips`.
+made, written to, salvaged, renamed or moved aside. A store of 20 kB is cut off at every byte, and has a bit turned over
+in every byte, alone and beside the journal of a writer that died. `python -m support.store_torture --quick` takes a few
+of each; `... salvage flips` only what is named so.
 """
 
 from __future__ import annotations
@@ -14,9 +12,7 @@ import argparse
 import json
 import random
 import sqlite3
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
@@ -24,11 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS.parent), str(TESTS)]
-
-from support import killing, torture  # noqa: E402
-from support.killing import Child, Scene, Tally  # noqa: E402
+from support import killing, torture
+from support.killing import Child, Scene, Tally
 
 FAST = Path("/dev/shm")
 """Where files that are hurt lie: no disk's sync is part of what they show."""
@@ -53,11 +46,11 @@ class Run:
     every: int = 1
     step: int = 1
     rows: int = 1000
-    jobs: int = 1
+    jobs: int = 2
     seed: int = 0
 
 
-QUICK = Run(kills=20, every=41, step=757, rows=9)
+QUICK = Run(kills=20, every=41, step=757, rows=9, jobs=1)
 
 
 # Killed
@@ -169,50 +162,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("only", nargs="*", help="parts of the facts' names")
     parser.add_argument("--quick", action="store_true")
-    for field in fields(Run):
-        parser.add_argument(f"--{field.name}", type=int)
-    parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    given = {field.name: value for field in fields(Run) if (value := getattr(chosen, field.name)) is not None}
     killing.preload()
-    run = Run(**(asdict(QUICK if chosen.quick else Run()) | given))
+    run = QUICK if chosen.quick else Run()
     with (
         tempfile.TemporaryDirectory() as slow,
         tempfile.TemporaryDirectory(dir=FAST if FAST.is_dir() else None) as fast,
     ):
-        sys.exit(not carried_out(Path(slow).resolve(), Path(fast).resolve(), run, chosen.only, chosen.json))
-
-
-def carried_out(slow: Path, fast: Path, run: Run, only: Sequence[str], target: Path | None) -> bool:
-    """Run the facts and print a row for each; whether all of them are met."""
-    facts: list[dict[str, Any]] = []
-    together = ("8 processes write at once", partial(killing.together, slow / "together", 8, run.rows))
-    print(f"{'':<41} {'done':>7} {'s':>5}  ", flush=True)
-    for name, act in (together, *killed(slow, run), *hurt(fast, run)):
-        if only and not any(part in name for part in only):
-            continue
-        begun = time.perf_counter()
-        found = act()
-        took = time.perf_counter() - begun
-        fact = {"fact": name, "target": found.TARGET, "found": words(found), "met": found.met, "s": round(took, 1)}
-        facts.append(fact | asdict(found))
-        if target is not None:  # each time, so that an hour's work is not lost with its last minute
-            target.write_text(json.dumps({"run": asdict(run), "facts": facts}, indent=1, default=str) + "\n")
-        verdict = "met" if found.met else "NOT MET"
-        print(f"{name:<41} {found.done:>7,} {took:>5.0f}  {verdict:<7}  {words(found)}", flush=True)
-        bad = found.wrong if isinstance(found, Tally) else [*found.unnoticed, *found.behind]
-        for what in bad[:20]:
-            print("    ", what, flush=True)
-    kills = [fact for fact in facts if fact["fact"].startswith(RANDOM)]
-    done = sum(fact["done"] for fact in kills)
-    each = sum(fact["done"] for fact in kills if fact["fact"].startswith(EACH))
-    lost, corrupt = (sum(fact[name] for fact in kills) for name in ("lost", "corrupt"))
-    met = bool(facts) and all(fact["met"] for fact in facts)
-    print(
-        f"{done - each:,} kills at random moments, {each:,} within a change to the disk: {lost:,} acknowledged rows"
-        f" lost, {corrupt:,} corrupt. {'Every fact is met.' if met else 'NOT EVERY FACT IS MET.'}"
-    )
-    return met
+        together = (
+            "8 processes write at once",
+            partial(killing.together, Path(slow).resolve() / "together", 8, run.rows),
+        )
+        for name, act in (together, *killed(Path(slow).resolve(), run), *hurt(Path(fast).resolve(), run)):
+            if chosen.only and not any(part in name for part in chosen.only):
+                continue
+            found = act()
+            details = found.wrong if isinstance(found, Tally) else [*found.unnoticed, *found.behind]
+            fact = {
+                "fact": name, "goal": found.TARGET, "found": f"{found.done:,} done; {words(found)}", "met": found.met,
+                "details": [str(one) for one in details[:20]],
+            }  # fmt: skip
+            print(json.dumps(fact), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Servers for the benchmarks, each in a process of its own: the emulator and a bare one.
+"""Servers for the benchmarks, each in a process of its own, so that what is measured is the client.
 
-`Emulated` serves the real emulator, where progress is linear unless told otherwise, the time left exact or missing.
-`Bare` answers a look or a batch look from memory, as fast as Python can, so that what is measured is the client.
+`Emulated` serves the emulator, with linear progress unless told otherwise, the time left exact or missing. `Bare`
+answers a look or a batch look from memory, as fast as Python can.
 """
 
 from __future__ import annotations
@@ -10,14 +10,10 @@ import asyncio
 import json
 import multiprocessing
 import re
-import sys
 import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Self
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 
 class Served:
@@ -31,7 +27,7 @@ class Served:
         self.about: Any = self._pipe.recv()
 
     def ask(self, word: str) -> Any:
-        """What the server says to a word."""
+        """The server's answer to a word."""
         self._pipe.send(word)
         return self._pipe.recv()
 
@@ -44,7 +40,7 @@ class Served:
 
 
 class Emulated(Served):
-    """The emulator; `about` has `root`, and `url` and `key` by provider; `ask("ledger")` gives every task's truth."""
+    """The emulator; `about` has `root`, and `url` and `key` by provider; `ask("ledger")` gives each task's record."""
 
     def __init__(self, *, left: bool = True, speed: float = 1.0, even: bool = True) -> None:
         super().__init__(_emulate, left, speed, even)
@@ -72,30 +68,30 @@ def _emulate(pipe: Connection, left: bool, speed: float, even: bool) -> None:  #
         urls, keys = {n: server.url(n) for n in names}, {n: server.key(n) for n in names}
         pipe.send({"root": server.root, "url": urls, "key": keys})
         while (word := pipe.recv()) != "end":
-            ledger = server.ledger()
-            pipe.send(ledger.requests if word == "requests" else [_told(task) for task in ledger.tasks])
+            assert word == "ledger", word
+            pipe.send([_record(task) for task in server.ledger().tasks])
 
 
-def _told(task: Any) -> dict[str, Any]:
+def _record(task: Any) -> dict[str, Any]:
     return {
         "provider": task.provider,
         "id": task.id,
         "state": task.state,
         "finished": task.finished and task.finished.timestamp(),
         "polls": [(p.at.timestamp(), p.batch) for p in task.polls],
-        "downloads": [d.at.timestamp() for d in task.downloads],
+        "sha256": sorted(file.sha256 for file in task.files.values() if file.sha256),
     }
 
 
 class Bare(Served):
-    """Answers looks and batch looks from memory.
+    """Answers looks and batch looks from memory, each `late` seconds after it came; each look finds other progress.
 
-    `ask("looks")` counts the ids looked at. After `ask("still")` no progress changes any more. After `ask("finish")`
-    every task has succeeded with a file of 2 MB at this server; `ask("files")` tells when each was asked for.
+    `ask("looks")` counts the ids looked at. After `ask("finish")` every task has succeeded with a file of 2 MB at this
+    server; `ask("files")` gives the times at which files were asked for.
     """
 
-    def __init__(self) -> None:
-        super().__init__(_bare)
+    def __init__(self, *, late: float = 0.0) -> None:
+        super().__init__(_bare, late)
 
 
 _REPLY = {
@@ -110,16 +106,16 @@ _FILE = b"glTF\x02\x00\x00\x00" + bytes(range(256)) * 8000
 
 class _Protocol(asyncio.Protocol):
     looks = 0
-    still = False
+    late = 0.0
     finished = False
     files: list[float] = []  # noqa: RUF012  # one for all connections
     root = ""
 
     @classmethod
     def detail(cls, ident: str) -> dict[str, Any]:
-        """A task; its progress changes with each look, but for `still` ones."""
+        """The reply to a look at one task."""
         if not cls.finished:
-            return {**_REPLY, "task_id": ident, "progress": 40 if cls.still else cls.looks // 50 % 99}
+            return {**_REPLY, "task_id": ident, "progress": cls.looks // 50 % 99}
         return {**_REPLY, "task_id": ident, "status": "success", "output": {"model": f"{cls.root}/file/{ident}.glb"}}
 
     def connection_made(self, transport: Any) -> None:
@@ -148,21 +144,25 @@ class _Protocol(asyncio.Protocol):
             else:
                 reply = json.dumps({"code": 0, "data": self.detail(path.rpartition("/")[2])}).encode()
                 _Protocol.looks += 1
-            self.transport.write(
+            whole_reply = (
                 b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ndate: Tue, 24 Nov 2026 12:00:00 GMT\r\n"
                 b"content-length: %d\r\n\r\n%b" % (kind, len(reply), reply)
             )
+            if self.late:
+                asyncio.get_running_loop().call_later(self.late, self.transport.write, whole_reply)
+            else:
+                self.transport.write(whole_reply)
 
 
-def _bare(pipe: Connection) -> None:
+def _bare(pipe: Connection, late: float) -> None:
     async def main() -> None:
+        _Protocol.late = late
         loop = asyncio.get_running_loop()
         server = await loop.create_server(_Protocol, "127.0.0.1", 0, backlog=1024)
         _Protocol.root = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         pipe.send({"root": _Protocol.root})
         while (word := await loop.run_in_executor(None, pipe.recv)) != "end":
             _Protocol.finished |= word == "finish"
-            _Protocol.still |= word == "still"
             pipe.send(_Protocol.files if word == "files" else _Protocol.looks)
 
     asyncio.run(main())

@@ -1,21 +1,13 @@
-"""An experiment of 240 tasks: killed twice and continued, then once more in one kernel with card, table and gallery.
+"""An experiment of three APIs: killed twice and continued, then once more in one kernel with card, table and gallery.
 
-    python tests/benchmarks/experiment.py               # about four minutes
-    python tests/benchmarks/experiment.py --small       # 48 tasks, one minute
-    python tests/benchmarks/experiment.py --json FILE   # the verdicts and figures to this file too
-
-Three APIs, four settings, four prompts, five repeats, on an emulator that enforces the APIs' limits and lets about
-every tenth task fail. The emulator lives in this process, so its ledger is the truth about what really was created;
-the experiment runs in processes of its own, which are ended with SIGKILL. One line for each target says whether it
-was met; the exit code is 1 where one was not.
+The emulator enforces the APIs' limits and lets about every tenth task fail. It lives in this process, so its ledger is
+the truth about what really was created; the experiment runs in processes of its own, which are ended with SIGKILL.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -27,70 +19,60 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "experiment")]
+import nbhelper as nbh
+from nbhelper import _session
+from nbhelper._doors import IN_FLIGHT
+from nbhelper._emulated import server
 
-import nbhelper as nbh  # noqa: E402
-from nbhelper import _session  # noqa: E402
-from nbhelper._doors import IN_FLIGHT  # noqa: E402
-from nbhelper._emulated import server  # noqa: E402
-
+ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "tests" / "experiment" / "experiment_script.py"
 ALIVE = {"tripo": 10, "aigptimage": 5}
 """Tasks that may be alive at once with one key; aigptimage's by its tier "basic"."""
 WINDOW = ("kie", 20, 10.0)
 """Creates in so many seconds."""
-
-
 MOST_MB = 400
 """What the notebook's kernel may hold at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One target: whether it was met, and what was measured."""
+    """One promise: whether it was kept, what it is, and what was found."""
 
-    ok: bool
-    target: str
+    kept: bool
+    promise: str
     found: str
 
 
-def main() -> int:
-    """Run both, print a line for each target."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="48 tasks instead of 240")
-    parser.add_argument("--json", type=Path, help="write the verdicts to this file too")
-    chosen = parser.parse_args()
-    shape = {
-        "prompts": 2 if chosen.small else 4,
-        "settings": ["1K", "2K"] if chosen.small else ["1K", "2K", "4K", "8K"],
-        "repeats": 4 if chosen.small else 5,
-        "concurrency": 20,
-    }
-    total = 3 * shape["prompts"] * len(shape["settings"]) * shape["repeats"]
-    print(f"{total} tasks, {shape['concurrency']} at once; Python {platform.python_version()}, {os.cpu_count()} cores")
-    verdicts = []
-    for part, run in (("killed", killed), ("kernel", in_a_kernel)):
-        begun = time.monotonic()
-        for verdict in run(shape, total):
-            verdicts.append({"part": part, **asdict(verdict)})
-            print("ok  " if verdict.ok else "MISS", f"{part}: {verdict.target}: {verdict.found}", flush=True)
-        print(f"     ({part}: {time.monotonic() - begun:.0f} s)", flush=True)
-    if chosen.json:
-        chosen.json.write_text(json.dumps({"tasks": total, "verdicts": verdicts}, indent=1))
-    return not all(verdict["ok"] for verdict in verdicts)
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the experiment's script is told: prompts, settings, repeats and tasks at once."""
+
+    prompts: int = 4
+    settings: tuple[str, ...] = ("1K", "2K", "4K", "8K")
+    repeats: int = 5
+    concurrency: int = 20
+
+    @property
+    def total(self) -> int:
+        """Its tasks, at three APIs."""
+        return 3 * self.prompts * len(self.settings) * self.repeats
+
+
+SMALL = Shape(2, ("1K", "2K"), 4)
 
 
 def apis(world: Any) -> dict[str, Any]:
+    """Address and key by API."""
     keys = {name: world.key(name) for name in ("kie", "tripo")}
     keys["aigptimage"] = f"emu-basic-{os.urandom(8).hex()}"
     return {name: (world.url(name), key) for name, key in keys.items()}
 
 
-def killed(shape: dict[str, Any], total: int) -> Iterator[Verdict]:
+def killed(shape: Shape) -> Iterator[Verdict]:
     """Two processes die in the middle, a third goes on to the end."""
+    total = shape.total
     with tempfile.TemporaryDirectory() as space, server(speed=10, seed=5, limits=True) as world:
-        told = json.dumps({**shape, "apis": apis(world), "folder": f"{space}/data", "save": False})
+        told = json.dumps({**asdict(shape), "apis": apis(world), "folder": f"{space}/data", "save": False})
         command = [sys.executable, str(SCRIPT), told]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         kills = []
@@ -124,7 +106,7 @@ def killed(shape: dict[str, Any], total: int) -> Iterator[Verdict]:
         f"submitted + in doubt = {total}",
         f"{len(made)} + {doubt}, and the server made {len(ledger.tasks)}",
     )
-    yield once(made, ledger, shape["repeats"])
+    yield once(made, ledger, shape.repeats)
     yield from limits(ledger)
 
 
@@ -194,14 +176,15 @@ CELLS = (
 )
 
 
-def in_a_kernel(shape: dict[str, Any], total: int) -> Iterator[Verdict]:
+def in_a_kernel(shape: Shape) -> Iterator[Verdict]:
     """The same in one notebook: what its kernel holds at most."""
     import nbformat
     from nbclient import NotebookClient
 
+    total = shape.total
     with tempfile.TemporaryDirectory() as space, server(speed=10, seed=6, limits=True) as world:
-        told = json.dumps({**shape, "apis": apis(world)})
-        paths = json.dumps(sys.path[:2])
+        told = json.dumps({**asdict(shape), "apis": apis(world)})
+        paths = json.dumps([str(ROOT), str(SCRIPT.parent)])
         sources = [CELLS[0].format(paths=paths, told=told), *CELLS[1:]]
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
         NotebookClient(notebook, timeout=900, resources={"metadata": {"path": space}}).execute()
@@ -222,7 +205,3 @@ def in_a_kernel(shape: dict[str, Any], total: int) -> Iterator[Verdict]:
         f"the kernel's peak memory under {MOST_MB} MB",
         f"{found['mb']:.0f} MB, with {found['files']} files saved; the notebook has {size:.1f} MB",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

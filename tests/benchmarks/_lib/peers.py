@@ -1,4 +1,4 @@
-"""What others use, each release in an environment of its own under `.conformance/`, made at first use."""
+"""The official clients, in an environment of their own under `.conformance/`, made at first use."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PEERS = (
-    "tripo3d==0.4.2", "ailabtools-sdk==0.5.4", "replicate==1.0.7", "fal-client==1.0.3", "openai==3.57.0", "aiohttp",
-)  # fmt: skip
+from _lib import ROOT
+
+PEERS = ("tripo3d==0.4.2", "ailabtools-sdk==0.5.4")
 
 
 def python() -> Path:
@@ -27,7 +26,3 @@ def python() -> Path:
         subprocess.run([*pip, *PEERS], check=True)
         (folder / "ready").touch()
     return folder / "bin" / "python"
-
-
-if __name__ == "__main__":
-    print(python())
