@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 from ._errors import StoreError
 from ._gate import Gate
 from ._history import UNSAVED, History
-from ._http import Forbidden, Http, Unreached
+from ._http import Http
+from ._http_faults import Forbidden, Unreached
 from ._leases import Leases
 from ._looks import Asked, Looks
 from ._lost_sight import verdict
