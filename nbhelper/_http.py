@@ -193,7 +193,8 @@ class Http:
     ) -> AsyncIterator[tuple[HttpReply, AsyncIterator[bytes]]]:
         """A result's bytes, without any key; the reply's body is empty, the iterator gives it in pieces.
 
-        The address of each hop is checked, and the connection goes to the address that was checked.
+        The address of each hop is checked, and the connection goes to the address that was checked, unless a proxy
+        is used: it looks the name up itself.
 
         Raises:
             Forbidden: The link leads where results do not come from.
@@ -235,10 +236,14 @@ class Http:
     async def _request_file(
         self, url: str, addresses: list[str], headers: Mapping[str, str], trace: _Trace
     ) -> httpx.Response:
-        """The headers of a file's reply, from the first of the checked addresses that can be connected to."""
+        """The headers of a file's reply, from the first of the checked addresses that can be connected to.
+
+        A proxy is given the name instead: with one, httpx checks the certificate against the URL's host.
+        """
         target = self.lib.URL(url)
         client = self._single_use_client(url)
-        for position, host in enumerate(addresses):
+        hosts = [target.host] if uses_proxy(url) else addresses
+        for position, host in enumerate(hosts):
             trace.begin_attempt()
             request = client.build_request(
                 "GET",
@@ -250,7 +255,7 @@ class Http:
                 async with asyncio.timeout(LOOK_DEADLINE):
                     return await client.send(request, stream=True)
             except Exception as error:
-                if type(error).__name__ not in CONNECT_ERRORS or position + 1 == len(addresses):
+                if type(error).__name__ not in CONNECT_ERRORS or position + 1 == len(hosts):
                     raise
         raise AssertionError("unreachable")
 

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import socket
+import ssl
 import threading
 import time
 import warnings
@@ -174,6 +175,34 @@ def test_what_only_a_proxy_has_seen_is_not_sent(serve, monkeypatch, request_, an
     assert isinstance(found, Unreached)
     assert not found.sent
     assert str(found) == words
+
+
+def test_a_file_comes_through_a_proxy(serve, monkeypatch, names, authority):
+    """A proxy is asked for the file's host by its name, which is the name that the certificate has to bear."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("files.example").configure_cert(context)
+    there, seen = serve(always(reply(b"bytes")), tls=context), []
+
+    async def proxy(conn):
+        seen.append((await conn._reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
+        await conn.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        reader, writer = await asyncio.open_connection("127.0.0.1", there.port)
+
+        async def pump(source, target):
+            with contextlib.suppress(OSError):
+                while data := await source.read(65_536):
+                    target.write(data)
+                    await target.drain()
+            target.close()
+
+        await asyncio.gather(pump(conn._reader, writer), pump(reader, conn._writer))
+
+    monkeypatch.setenv("HTTPS_PROXY", serve(proxy).root)
+    names["files.example"] = [["93.184.216.34"]]
+    nbh.register(provider("https://mill.example"))
+
+    assert fetch(_session.connection("mill"), "https://files.example/a") == (200, b"bytes")
+    assert seen == [b"CONNECT files.example:443 HTTP/1.1"]
 
 
 # Connections that are kept
