@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import random
 import sqlite3
 import threading
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ._errors import StoreError
+from ._folder import FILE, alone, make_file, make_folder
 from ._salvage import salvage
 from ._schema import (
     APPLICATION,
@@ -28,8 +28,6 @@ from ._schema import (
 )
 from ._text import clean
 
-FOLDER = "nbhelper-data"
-FILE = "history.db"
 WAIT = 30.0
 """Seconds that a writer waits for another process."""
 SMALL = 32_000_000
@@ -138,7 +136,7 @@ class Database:
             self.close()
             self._known = None
             if create:
-                self._make_folder()
+                make_folder(self.path)
             elif self.folder.exists() and not self.folder.is_dir():
                 raise StoreError(f"{self.folder} is a file, not a folder. Name another one with nbhelper.set_store().")
             elif found is None or (self.path.is_file() and self.path.stat().st_size == 0):
@@ -164,30 +162,9 @@ class Database:
             return None
         return info.st_dev, info.st_ino
 
-    def _make_folder(self) -> None:
-        folder = self.folder
-        try:
-            folder.mkdir(mode=0o700)
-            ours = True
-        except FileExistsError:
-            if not folder.is_dir():
-                raise StoreError(
-                    f"{folder} is a file, not a folder. Name another one with nbhelper.set_store()."
-                ) from None
-            # A folder that holds other things was named by the user, and stays as it is.
-            ours = folder.name == FOLDER or self.path.exists() or not any(folder.iterdir())
-        except FileNotFoundError:
-            raise StoreError(f"{folder.parent} does not exist. Make it first, or name another folder.") from None
-        if not ours:
-            return
-        with contextlib.suppress(PermissionError):  # somebody else's: usable, perhaps, but not ours to change
-            if folder.stat().st_mode & 0o777 != 0o700:
-                folder.chmod(0o700)
-            _ignore(folder / ".gitignore")
-
     def _examine(self) -> None:
         if self._find_fault() is not None:
-            with self._alone():
+            with alone(self.path, WAIT):
                 fault = self._find_fault()  # another process may have been quicker
                 if fault is not None:
                     self._set_aside(fault)
@@ -294,25 +271,6 @@ class Database:
                     raise
             yield db
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        import fcntl
-
-        lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            give_up = time.monotonic() + WAIT
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > give_up:
-                        raise StoreError(f"Another process is repairing {self.path}. Try again later.") from None
-                    time.sleep(0.05)
-            yield
-        finally:
-            os.close(lock)
-
     def _open(self) -> sqlite3.Connection:
         address = f"{self.path.as_uri()}?mode=rw"  # never makes a file
         db = sqlite3.connect(address, uri=True, timeout=WAIT, isolation_level=None, check_same_thread=False)
@@ -394,28 +352,6 @@ def _passes(db: sqlite3.Connection, check: str) -> bool:
 
 
 LEAKED: list[sqlite3.Connection] = []
-
-
-def make_file(path: Path) -> None:
-    """A file for its owner alone, whatever the umask; one that exists stays as it is."""
-    with contextlib.suppress(FileExistsError):
-        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.fchmod(made, 0o600)
-        finally:
-            os.close(made)
-
-
-def _ignore(path: Path) -> None:
-    """A `.gitignore` for the whole folder, all of it or none; one that exists stays as it is."""
-    if path.exists():
-        return
-    new = path.with_name(f"{path.name}.new")
-    make_file(new)
-    with contextlib.suppress(FileNotFoundError):  # another process was quicker, and wrote the same
-        with new.open("r+b") as file:
-            file.write(b"*\n")
-        new.replace(path)
 
 
 def nap() -> float:

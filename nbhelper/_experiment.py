@@ -393,6 +393,7 @@ class Experiment:
         return self._frame(_session.store())
 
     def _frame(self, store: Store) -> pd.DataFrame:
+        from ._price_list import known_prices
         from ._tables import tasks_frame
 
         stored = {str(row["uid"]): row for row in store.rows(Filter(experiment=(self.name,)))}
@@ -407,7 +408,7 @@ class Experiment:
                     "params": checked.params,
                 }  # fmt: skip
             rows.append(row)
-        return tasks_frame(rows, store.prices())
+        return tasks_frame(rows, known_prices(store.prices()))
 
     def summary(self, by: str | Sequence[str] | None = None) -> pd.DataFrame:
         """Counts, success rate, times and cost per group, as `nbhelper.summary`.
@@ -482,10 +483,10 @@ def _preparing(checked: Checked, where: Connection) -> Callable[[], _submit.Crea
 
 
 def _known_prices() -> Sequence[Any]:
-    from ._price_list import PRICES
+    from ._price_list import PRICES, known_prices
 
     try:
-        return _session.store().prices()
+        return known_prices(_session.store().prices())
     except StoreError:
         return PRICES
 

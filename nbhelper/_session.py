@@ -211,7 +211,8 @@ def is_private(host: str) -> bool:
 
 def store() -> Store:
     """The store in use, opened at first use and fixed from then on."""
-    from ._store import Store, locate
+    from ._folder import locate
+    from ._store import Store
 
     with _state.lock:
         if _state.overlay is not None:
