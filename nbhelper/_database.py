@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import random
 import sqlite3
 import threading
@@ -96,6 +97,8 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._known: tuple[int, int] | None = None
         self._thorough = False
+        self.deadline = math.inf
+        """When waiting for another process ends, by `time.monotonic`: a process that is leaving waits less."""
         self.taken_over: int | None = None
         """The `user_version` that another process put there while this one used the file: it is only read then."""
 
@@ -324,6 +327,27 @@ class Database:
             "nbhelper.set_store(folder)."
         )
 
+    def begin(self, db: sqlite3.Connection) -> bool:
+        """Begin a transaction that writes; whether it had to wait for another process.
+
+        SQLite's own waiting sleeps longer and longer, and may starve beside a process that takes the lock again and
+        again.
+        """
+        give_up, waited = time.monotonic() + WAIT, False
+        db.execute("PRAGMA busy_timeout = 0")
+        while True:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > min(give_up, self.deadline):
+                    raise
+                waited = True
+                time.sleep(nap())
+            else:
+                db.execute(f"PRAGMA busy_timeout = {WAIT * 1000:.0f}")
+                return waited
+
     def suspect(self, error: BaseException) -> None:
         """Examine the file again before its next use: the disk, or the file, gave an error."""
         self._known = None
@@ -356,23 +380,3 @@ LEAKED: list[sqlite3.Connection] = []
 
 def nap() -> float:
     return random.uniform(0.001, 0.01)  # noqa: S311 - jitter
-
-
-def begin(db: sqlite3.Connection) -> bool:
-    """Begin a transaction that writes; whether it had to wait for another process.
-
-    SQLite's own waiting sleeps longer and longer, and may starve beside a process that takes the lock again and again.
-    """
-    give_up, waited = time.monotonic() + WAIT, False
-    db.execute("PRAGMA busy_timeout = 0")
-    while True:
-        try:
-            db.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
-                raise
-            waited = True
-            time.sleep(nap())
-        else:
-            db.execute(f"PRAGMA busy_timeout = {WAIT * 1000:.0f}")
-            return waited

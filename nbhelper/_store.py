@@ -10,8 +10,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import hmac
+import logging
 import os
 import sqlite3
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -32,6 +34,10 @@ from ._summary_row import Row
 from ._text import storable
 from ._values import NO_ID, Event, Task
 from ._writer import Promise, Work, Writer
+
+log = logging.getLogger("nbhelper")
+LEAVING = 2.0
+"""Seconds that the end of Python waits for a process which holds the history."""
 
 T = TypeVar("T")
 
@@ -64,6 +70,20 @@ class Store:
         """Write what is left and let go of the file; the next use opens it again."""
         self._writer.stop()
         self._database.close()
+
+    def release(self) -> None:
+        """The same, without waiting: a thread that still writes lets go when it is done."""
+        self._writer.stop(0)
+        if not self._writer.running:
+            self._database.close()
+
+    def leave(self, deadline: float) -> None:
+        """The same, as the process ends: what another process keeps us from writing until then is not written."""
+        if not self._writer.stop(max(0.0, deadline - time.monotonic()) + 0.5):
+            log.warning(
+                "What was seen last is not in %s: another process holds it, or it cannot be written.",
+                self._database.path,
+            )
 
     def news(self) -> list[str]:
         """The notes that were not asked for yet, so that each is said once."""
@@ -308,8 +328,11 @@ _STORES: weakref.WeakSet[Store] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
+    deadline = time.monotonic() + LEAVING
     for store in list(_STORES):
-        store.close()
+        store._database.deadline = deadline  # noqa: SLF001
+    for store in list(_STORES):
+        store.leave(deadline)
 
 
 def _each(act: Callable[[Store], None]) -> Callable[[], None]:

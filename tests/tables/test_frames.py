@@ -274,7 +274,7 @@ def test_tasks_is_complete():
 
 
 def test_every_value_of_a_summary_is_a_column():
-    """What a summary row says is shown by `tasks()`, and each column that no price fills is in it: named in two places."""
+    """What a summary row says is shown by `tasks()`, and each column that no price fills is in such a row."""
     hidden = {"uid", "begun", "params", "extra"}
     priced = {"cost", "currency", "cost_source"}
 
