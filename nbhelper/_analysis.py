@@ -74,10 +74,11 @@ def tasks(
         frame = nbh.tasks(since="2h", outcome=["failed", "expired"])
         frame[["provider", "label", "error_code", "error_message", "total_s"]]
     """
+    from ._price_list import known_prices
     from ._tables import tasks_frame
 
     book, wanted = _wanted(since, until, provider, experiment, outcome)
-    return _told(book, tasks_frame(book.rows(wanted), book.prices()))
+    return _told(book, tasks_frame(book.rows(wanted), known_prices(book.prices())))
 
 
 def pending(
@@ -100,12 +101,12 @@ def pending(
         provider: Only this provider's.
         experiment: Only this experiment's.
     """
-    from ._resume import pending_rows
+    from ._price_list import known_prices
     from ._tables import TASKS, frame_of, tasks_frame
 
     book, wanted = _wanted(since, until, provider, experiment)
-    rows = pending_rows(book, wanted)
-    frame = tasks_frame(rows, book.prices())
+    rows = book.pending_rows(wanted)
+    frame = tasks_frame(rows, known_prices(book.prices()))
     why = frame_of({"pending": [row["pending"] for row in rows]}, {"pending": "string"})
     frame.insert(list(TASKS).index("label") + 1, "pending", why["pending"])
     return _told(book, frame)
@@ -222,9 +223,10 @@ def prices() -> pd.DataFrame:
     `per` says what `amount` is for: a task, an image, a second, a credit, or an option that comes on top. An amount in
     the currency `credits` is what a task takes by the published list; `params` names the parameters it holds for.
     """
+    from ._price_list import known_prices
     from ._tables import prices_frame
 
-    return prices_frame(reversed(_session.store().prices()))
+    return prices_frame(reversed(known_prices(_session.store().prices())))
 
 
 def set_price(
@@ -266,7 +268,7 @@ def set_price(
         nbh.set_price("kie", usd_per_credit=0.005, source="the pricing page", date="2026-11-21")
         nbh.set_price("aigptimage", eur_per_image=0.12, model="gpt-image*", params={"resolution": "2K"})
     """
-    from ._prices import checked
+    from ._prices import as_row, checked, place_of
     from ._providers import get
 
     amounts: dict[str, object] = {
@@ -286,7 +288,7 @@ def set_price(
         date=date,
         today=datetime.now(UTC).date(),
     )
-    _session.store().set_price(price).result()
+    _session.store().set_price(place_of(price), as_row(price)).result()
     return price
 
 
@@ -298,6 +300,7 @@ def to_frame(histories: Iterable[History] | HasTable | pd.DataFrame) -> pd.DataF
     """
     from ._filter import Filter
     from ._history import History as Kind
+    from ._price_list import known_prices
     from ._tables import to_frame as frame_of
 
     frame = _given_frame(histories)
@@ -313,7 +316,7 @@ def to_frame(histories: Iterable[History] | HasTable | pd.DataFrame) -> pd.DataF
         found.append(item)
     book = _session.store()
     known = {str(row["uid"]): row for row in book.rows(Filter(uids=tuple(history.uid for history in found)))}
-    return frame_of(found, known=known, folder=book.folder, prices=book.prices())
+    return frame_of(found, known=known, folder=book.folder, prices=known_prices(book.prices()))
 
 
 def summary(

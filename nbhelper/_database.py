@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
+import math
 import random
 import sqlite3
 import threading
@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ._errors import StoreError
+from ._folder import FILE, alone, make_file, make_folder
 from ._salvage import salvage
 from ._schema import (
     APPLICATION,
@@ -28,8 +29,6 @@ from ._schema import (
 )
 from ._text import clean
 
-FOLDER = "nbhelper-data"
-FILE = "history.db"
 WAIT = 30.0
 """Seconds that a writer waits for another process."""
 SMALL = 32_000_000
@@ -98,6 +97,8 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._known: tuple[int, int] | None = None
         self._thorough = False
+        self.deadline = math.inf
+        """When waiting for another process ends, by `time.monotonic`: a process that is leaving waits less."""
         self.taken_over: int | None = None
         """The `user_version` that another process put there while this one used the file: it is only read then."""
 
@@ -138,7 +139,7 @@ class Database:
             self.close()
             self._known = None
             if create:
-                self._make_folder()
+                make_folder(self.path)
             elif self.folder.exists() and not self.folder.is_dir():
                 raise StoreError(f"{self.folder} is a file, not a folder. Name another one with nbhelper.set_store().")
             elif found is None or (self.path.is_file() and self.path.stat().st_size == 0):
@@ -164,30 +165,9 @@ class Database:
             return None
         return info.st_dev, info.st_ino
 
-    def _make_folder(self) -> None:
-        folder = self.folder
-        try:
-            folder.mkdir(mode=0o700)
-            ours = True
-        except FileExistsError:
-            if not folder.is_dir():
-                raise StoreError(
-                    f"{folder} is a file, not a folder. Name another one with nbhelper.set_store()."
-                ) from None
-            # A folder that holds other things was named by the user, and stays as it is.
-            ours = folder.name == FOLDER or self.path.exists() or not any(folder.iterdir())
-        except FileNotFoundError:
-            raise StoreError(f"{folder.parent} does not exist. Make it first, or name another folder.") from None
-        if not ours:
-            return
-        with contextlib.suppress(PermissionError):  # somebody else's: usable, perhaps, but not ours to change
-            if folder.stat().st_mode & 0o777 != 0o700:
-                folder.chmod(0o700)
-            _ignore(folder / ".gitignore")
-
     def _examine(self) -> None:
         if self._find_fault() is not None:
-            with self._alone():
+            with alone(self.path, WAIT):
                 fault = self._find_fault()  # another process may have been quicker
                 if fault is not None:
                     self._set_aside(fault)
@@ -294,25 +274,6 @@ class Database:
                     raise
             yield db
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        import fcntl
-
-        lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            give_up = time.monotonic() + WAIT
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > give_up:
-                        raise StoreError(f"Another process is repairing {self.path}. Try again later.") from None
-                    time.sleep(0.05)
-            yield
-        finally:
-            os.close(lock)
-
     def _open(self) -> sqlite3.Connection:
         address = f"{self.path.as_uri()}?mode=rw"  # never makes a file
         db = sqlite3.connect(address, uri=True, timeout=WAIT, isolation_level=None, check_same_thread=False)
@@ -366,6 +327,27 @@ class Database:
             "nbhelper.set_store(folder)."
         )
 
+    def begin(self, db: sqlite3.Connection) -> bool:
+        """Begin a transaction that writes; whether it had to wait for another process.
+
+        SQLite's own waiting sleeps longer and longer, and may starve beside a process that takes the lock again and
+        again.
+        """
+        give_up, waited = time.monotonic() + WAIT, False
+        db.execute("PRAGMA busy_timeout = 0")
+        while True:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > min(give_up, self.deadline):
+                    raise
+                waited = True
+                time.sleep(nap())
+            else:
+                db.execute(f"PRAGMA busy_timeout = {WAIT * 1000:.0f}")
+                return waited
+
     def suspect(self, error: BaseException) -> None:
         """Examine the file again before its next use: the disk, or the file, gave an error."""
         self._known = None
@@ -396,47 +378,5 @@ def _passes(db: sqlite3.Connection, check: str) -> bool:
 LEAKED: list[sqlite3.Connection] = []
 
 
-def make_file(path: Path) -> None:
-    """A file for its owner alone, whatever the umask; one that exists stays as it is."""
-    with contextlib.suppress(FileExistsError):
-        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.fchmod(made, 0o600)
-        finally:
-            os.close(made)
-
-
-def _ignore(path: Path) -> None:
-    """A `.gitignore` for the whole folder, all of it or none; one that exists stays as it is."""
-    if path.exists():
-        return
-    new = path.with_name(f"{path.name}.new")
-    make_file(new)
-    with contextlib.suppress(FileNotFoundError):  # another process was quicker, and wrote the same
-        with new.open("r+b") as file:
-            file.write(b"*\n")
-        new.replace(path)
-
-
 def nap() -> float:
     return random.uniform(0.001, 0.01)  # noqa: S311 - jitter
-
-
-def begin(db: sqlite3.Connection) -> bool:
-    """Begin a transaction that writes; whether it had to wait for another process.
-
-    SQLite's own waiting sleeps longer and longer, and may starve beside a process that takes the lock again and again.
-    """
-    give_up, waited = time.monotonic() + WAIT, False
-    db.execute("PRAGMA busy_timeout = 0")
-    while True:
-        try:
-            db.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
-                raise
-            waited = True
-            time.sleep(nap())
-        else:
-            db.execute(f"PRAGMA busy_timeout = {WAIT * 1000:.0f}")
-            return waited

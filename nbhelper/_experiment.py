@@ -302,6 +302,7 @@ class Experiment:
         return self._frame(_session.store())
 
     def _frame(self, store: Store) -> pd.DataFrame:
+        from ._price_list import known_prices
         from ._tables import tasks_frame
 
         stored = {str(row["uid"]): row for row in store.rows(Filter(experiment=(self.name,)))}
@@ -316,7 +317,7 @@ class Experiment:
                     "params": checked.params,
                 }  # fmt: skip
             rows.append(row)
-        return tasks_frame(rows, store.prices())
+        return tasks_frame(rows, known_prices(store.prices()))
 
     def summary(self, by: str | Sequence[str] | None = None) -> pd.DataFrame:
         """Counts, success rate, times and cost per group, as `nbhelper.summary`.

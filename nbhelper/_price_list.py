@@ -7,9 +7,10 @@ and stays unknown until `set_price` says it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from ._prices import CREDITS, Per, Price
+from ._prices import CREDITS, Per, Price, from_row
 
 READ = "2026-11-21"
 
@@ -129,3 +130,8 @@ def _kie() -> Iterator[Price]:
 
 PRICES: tuple[Price, ...] = (*_ailab(), *_tripo("tripo"), *_tripo("tripo-v3"), *_aigptimage(), *_kie())
 """The list; of two prices that hold for the same, the more particular one counts, then the later."""
+
+
+def known_prices(rows: Iterable[Mapping[str, Any]]) -> list[Price]:
+    """The published prices, then those that were set (`Store.prices`), oldest first: a later one counts first."""
+    return [*PRICES, *filter(None, map(from_row, rows))]

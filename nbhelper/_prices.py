@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from ._errors import BadInput
+from ._json import dumps
 from ._params import flat
 from ._text import clean, kind_of, nearest
 
@@ -160,9 +161,9 @@ def from_row(row: Any) -> Price | None:
     return price if fine and isinstance(price.currency, str) else None
 
 
-def place_of(price: Price) -> tuple[Any, ...]:
-    """What a price is for; another one for the same takes its place."""
-    return price.provider, price.model, dict(price.params), price.currency == CREDITS
+def place_of(price: Price) -> str:
+    """What a price is for, as JSON; another one for the same takes its place."""
+    return dumps([price.provider, price.model, dict(price.params), price.currency == CREDITS])
 
 
 class Expected(NamedTuple):

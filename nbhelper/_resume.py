@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from . import _session
 from ._codec import instant
 from ._errors import BadInput, MissingAPIKey
 from ._filter import Filter
 from ._history import History
-from ._json import dumps
 from ._providers import names
 from ._references import Reference, references_of
 from ._session import Connection
 from ._task import Task
-from ._text import clean, storable
-from ._values import Outcome
+from ._text import clean
 
 if TYPE_CHECKING:
     from ._store import Store
 
 Row = dict[str, Any]
-Why = Literal["unfinished", "lost", "stopped", "in doubt", "results missing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,36 +52,13 @@ class _Left:
         return tuple(f"{_tasks(n)} of {name} left pending: {why}" for (name, why), n in self.reasons.items())
 
 
-def pending_rows(book: Store, wanted: Filter) -> list[Row]:
-    """The rows of `Store.rows(wanted)` that are unfinished or in doubt, each with its reason as `pending`."""
-    doubtful = book.doubtful()
-    found = ((row, _why(book, row, doubtful)) for row in book.rows(wanted))
-    return [{**row, "pending": why} for row, why in found if why is not None]
-
-
-def _why(book: Store, row: Row, doubtful: Container[str]) -> Why | None:
-    if row["task_id"] is None:  # one that was begun and never sent made nothing
-        return "in doubt" if row["uid"] in doubtful else None
-    match row["outcome"]:
-        case None:
-            return "unfinished"
-        case Outcome.LOST:
-            return "lost"
-        case Outcome.STOPPED:
-            return "stopped"
-    if (row["n_outputs"] or 0) <= (row["n_saved"] or 0):
-        return None
-    history = book.load(row["uid"])
-    return "results missing" if history is not None and history.missing else None
-
-
 # Which of it can be watched from here
 
 
 def everything(book: Store, max_age: Any) -> Plan:
     """All that is unfinished and not older than `max_age`."""
     since = instant(max_age, datetime.now(UTC), "max_age")
-    rows = pending_rows(book, Filter(since=since))
+    rows = book.pending_rows(Filter(since=since))
     doubtful = [row for row in rows if row["pending"] == "in doubt"]
     older = 0
     if since is not None:
@@ -133,11 +107,8 @@ def _stored(book: Store, frame: Any) -> dict[tuple[Any, Any, Any], Row]:
     """Rows by provider, id and origin, which say what a task's API needs besides its id; none where two would fit."""
     if not {"provider", "task_id", "origin"} <= set(frame.columns):
         return {}
-    idents = [storable(ident) for ident in frame["task_id"] if isinstance(ident, str)]
-    sql = "SELECT uid FROM tasks WHERE id IN (SELECT value FROM json_each(?))"
-    with book.reading() as db:
-        uids = [uid for (uid,) in db.execute(sql, (dumps(idents),)).fetchall()] if db else []
-    rows = [((row["provider"], row["task_id"], row["origin"]), row) for row in book.rows(Filter(uids=tuple(uids)))]
+    idents = [ident for ident in frame["task_id"] if isinstance(ident, str)]
+    rows = [((row["provider"], row["task_id"], row["origin"]), row) for row in book.rows_with_ids(idents)]
     often = Counter(key for key, _ in rows)
     return {key: row for key, row in rows if often[key] == 1}
 
@@ -191,17 +162,12 @@ def other_keys(book: Store, uids: Iterable[str], prints: Mapping[str, str]) -> t
         uids: The tasks.
         prints: The fingerprints of the keys now, by provider.
     """
-    with book.reading() as db:
-        found = db.execute(_PRINTS, (dumps(list(uids)),)).fetchall() if db else []
-    other = Counter(name for name, kept in found if kept and name in prints and kept != prints[name])
+    other = Counter(name for name, kept in book.fingerprints(uids) if kept and name in prints and kept != prints[name])
     return tuple(
         f'{_tasks(n)} of {name} watched with another key before: it may answer "not found" to this one. '
         f'nbhelper.connect("{name}", api_key=…) takes the other.'
         for name, n in other.items()
     )
-
-
-_PRINTS = "SELECT provider, fingerprint FROM tasks WHERE uid IN (SELECT value FROM json_each(?))"
 
 
 def _tasks(n: int) -> str:

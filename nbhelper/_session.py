@@ -211,7 +211,8 @@ def is_private(host: str) -> bool:
 
 def store() -> Store:
     """The store in use, opened at first use and fixed from then on."""
-    from ._store import Store, locate
+    from ._folder import locate
+    from ._store import Store
 
     with _state.lock:
         if _state.overlay is not None:
@@ -238,12 +239,15 @@ def set_store(folder: object) -> Path:
     from ._store import Store
 
     with _state.lock:
+        before = _state.emulated_folder or _state.overlay.folder if _state.overlay is not None else _state.folder
         if path not in _state.stores:
             _state.stores[path] = Store(path)
         if _state.overlay is not None:
             _state.emulated_folder = path
         else:
             _state.folder = path
+        if before in _state.stores and before != path:
+            _state.stores[before].release()
     return path
 
 
@@ -297,6 +301,9 @@ def leave(owner: object) -> None:
     """Give back what was before; a second call does nothing."""
     with _state.lock:
         if _state.overlay is not None and _state.overlay.owner is owner:
+            for folder in {_state.overlay.folder, _state.emulated_folder or _state.overlay.folder} - {_state.folder}:
+                if folder in _state.stores:
+                    _state.stores.pop(folder).release()
             _state.overlay = None
             _state.emulated_folder = None
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import hmac
+import logging
 import os
 import sqlite3
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -20,46 +22,23 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from . import _creates, _listing
+from . import _creates, _listing, _pending
 from ._codec import iso
-from ._database import FOLDER, Database
-from ._errors import StoreError
+from ._database import Database
 from ._filter import EVERYTHING, Filter
 from ._history import History
 from ._json import dumps, loads
-from ._price_list import PRICES
-from ._prices import Price, as_row, from_row, place_of
 from ._rows import Append, Rows, notes_of, uid_of, uids_of, utc_now
 from ._schema import lasting_salt, put, read_salt
 from ._summary_row import Row
 from ._task import NO_ID, Task
-from ._text import clean, storable
+from ._text import storable
 from ._values import Event
 from ._writer import Writer
 
-
-def locate() -> Path:
-    """The folder to use when nobody named one: a pure look-up, nothing is made.
-
-    `NBHELPER_DATA`, else the nearest `nbhelper-data` in the working directory or its parents, else one that would be in
-    the working directory. A parent's folder counts only when it is this user's: others may write to `/tmp`.
-
-    Raises:
-        StoreError: The working directory is gone.
-    """
-    named = os.environ.get("NBHELPER_DATA", "").strip()
-    try:
-        if named:
-            return Path(os.path.abspath(Path(named).expanduser()))  # noqa: PTH100 - keeps the user's own links
-        here = Path.cwd()
-    except (OSError, RuntimeError) as error:
-        raise StoreError(f"No folder for the store ({clean(error, 120)}). Set NBHELPER_DATA to one.") from None
-    for place in (here, *here.parents):
-        folder = place / FOLDER
-        with contextlib.suppress(OSError):
-            if folder.is_dir() and (place == here or folder.stat().st_uid == os.getuid()):
-                return folder
-    return here / FOLDER
+log = logging.getLogger("nbhelper")
+LEAVING = 2.0
+"""Seconds that the end of Python waits for a process which holds the history."""
 
 
 class Store:
@@ -90,6 +69,20 @@ class Store:
         """Write what is left and let go of the file; the next use opens it again."""
         self._writer.stop()
         self._database.close()
+
+    def release(self) -> None:
+        """The same, without waiting: a thread that still writes lets go when it is done."""
+        self._writer.stop(0)
+        if not self._writer.running:
+            self._database.close()
+
+    def leave(self, deadline: float) -> None:
+        """The same, as the process ends: what another process keeps us from writing until then is not written."""
+        if not self._writer.stop(max(0.0, deadline - time.monotonic()) + 0.5):
+            log.warning(
+                "What was seen last is not in %s: another process holds it, or it cannot be written.",
+                self._database.path,
+            )
 
     def news(self) -> list[str]:
         """The notes that were not asked for yet, so that each is said once."""
@@ -197,20 +190,18 @@ class Store:
         """It was sent and its answer lost: it may exist, and may be billed. It is listed, and never sent again."""
         return self._writer.put(lambda db: _creates.in_doubt(self._rows, db, uid, note, at))
 
-    def set_price(self, price: Price) -> Future[None]:
-        """Keep a price; it takes the place of one that was for the same."""
-        name, body, at = dumps(place_of(price)), dumps(as_row(price)), iso(self._rows.clock())
-        return self._writer.put(
-            lambda db: put(db, "prices", ("name", "at", "body"), (storable(name), at, storable(body)))
-        )
+    def set_price(self, name: str, price: Mapping[str, Any]) -> Future[None]:
+        """Keep a price as plain JSON; it takes the place of one of the same name, which says what it is for."""
+        row = storable(name), iso(self._rows.clock()), storable(dumps(price))
+        return self._writer.put(lambda db: put(db, "prices", ("name", "at", "body"), row))
 
     # Reading
 
-    def prices(self) -> list[Price]:
-        """The published prices, then those that were set here, oldest first: a later one counts before an earlier."""
+    def prices(self) -> list[Row]:
+        """The prices that were set here, as they were given, oldest first."""
         with self._database.reading() as db:
             rows = db.execute("SELECT body FROM prices ORDER BY at, name").fetchall() if db else []
-        return [*PRICES, *filter(None, (from_row(loads(body)) for (body,) in rows))]
+        return [price for (body,) in rows if isinstance(price := loads(body), dict)]
 
     def reading(self) -> contextlib.AbstractContextManager[sqlite3.Connection | None]:
         """A connection for one piece of reading; None when nothing is kept yet."""
@@ -267,6 +258,21 @@ class Store:
         with self._database.reading() as db:
             return _listing.summaries(db, wanted) if db else []
 
+    def pending_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
+        """The rows of `rows(wanted)` that are unfinished or in doubt, each with its reason as `pending`."""
+        with self._database.reading() as db:
+            return _pending.pending(self._rows, db, wanted) if db else []
+
+    def rows_with_ids(self, idents: Iterable[str]) -> list[Row]:
+        """The rows, as `rows` gives them, of all tasks with one of these ids."""
+        with self._database.reading() as db:
+            return _pending.with_ids(db, idents) if db else []
+
+    def fingerprints(self, uids: Iterable[str]) -> list[tuple[str, str | None]]:
+        """For each of these rows its provider and the fingerprint of the key that it was watched with first."""
+        with self._database.reading() as db:
+            return _pending.fingerprints(db, uids) if db else []
+
     def recent(self, provider: str, origin: str, most: int) -> list[Row]:
         """The newest rows of one API, oldest first, as `rows` gives them, and `last_good_at`: when it last answered."""
         with self._database.reading() as db:
@@ -317,8 +323,11 @@ _STORES: weakref.WeakSet[Store] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
+    deadline = time.monotonic() + LEAVING
     for store in list(_STORES):
-        store.close()
+        store._database.deadline = deadline  # noqa: SLF001
+    for store in list(_STORES):
+        store.leave(deadline)
 
 
 def _each(act: Callable[[Store], None]) -> Callable[[], None]:

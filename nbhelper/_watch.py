@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from ._database import FILE
 from ._engine import Engine
 from ._errors import StoreError
 from ._filter import Filter
+from ._folder import FILE
 from ._history import History
 from ._poller import Identity, Poller, identity
 from ._session import Connection
@@ -231,7 +231,7 @@ class Watch(Waiting):
 
     def costs(self, histories: Sequence[History]) -> list[Cost]:
         """Amount, currency and source for each of some histories, by the prices known now, as `tasks()` has them."""
-        from ._price_list import PRICES
+        from ._price_list import PRICES, known_prices
         from ._prices import costs
         from ._summary_row import summary_row
 
@@ -239,7 +239,7 @@ class Watch(Waiting):
         prices: Sequence[Price] = PRICES
         if self._store is not None:
             with suppress(StoreError):  # what was set cannot be read; the published prices hold
-                prices = self._store.prices()
+                prices = known_prices(self._store.prices())
                 stored = self._store.rows(Filter(uids=tuple(h.uid for h in histories)))
                 told = {row["uid"]: {name: row[name] for name in ("endpoint", "model")} for row in stored}
         return costs([summary_row(h, **told.get(h.uid, {})) for h in histories], prices)

@@ -6,6 +6,7 @@ for the disk.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 import time
@@ -14,13 +15,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from ._database import LEAKED, WAIT, Database, begin, explain, is_damage, nap
+from ._database import LEAKED, WAIT, Database, explain, is_damage, nap
 from ._errors import StoreError
 from ._schema import VERSION
 from ._text import clean
 
 TICK = 0.02
 """Seconds from one commit of looks to the next: those that come meanwhile share it, and so one wait for the disk."""
+IDLE = 10.0
+"""Seconds without work after which the thread ends and connections are closed, until the next piece of work."""
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -41,6 +44,8 @@ class Writer:
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._lost = False
+        """Whether something was not written because the process ends."""
         self._hurry = False
         self._next = 0.0
 
@@ -70,18 +75,32 @@ class Writer:
                 self._wake.notify()
         return future
 
-    def stop(self) -> None:
-        """Write what is left, and end the thread."""
+    def stop(self, wait: float = WAIT + 5) -> bool:
+        """Write what is left, and end the thread.
+
+        Args:
+            wait: Seconds after which it is left alone; it goes on until nothing is left.
+
+        Returns:
+            Whether nothing is left.
+        """
         with self._wake:
             thread, self._stopping = self._thread, True
             self._wake.notify()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(WAIT + 5)
+        if thread is None or thread is threading.current_thread():
+            return not self._lost
+        thread.join(wait)
+        return not (thread.is_alive() or self._lost)
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a thread, which closes the connections when it ends."""
+        return self._thread is not None
 
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._queue or self._stopping)
+                self._wake.wait_for(lambda: self._queue or self._stopping, IDLE)
                 self._wake.wait_for(lambda: self._hurry or self._stopping, self._next - time.monotonic())
                 batch = list(self._queue)
                 self._queue.clear()
@@ -89,6 +108,7 @@ class Writer:
                 if not batch:
                     self._thread = None
                     self._drop()
+                    self._database.close()
                     return
             with self._database.active():
                 self._write(batch)
@@ -105,12 +125,13 @@ class Writer:
                 if not db.in_transaction:  # a full disk takes the whole transaction back, not only this item
                     raise
                 db.execute("ROLLBACK")
-                begin(db)
+                self._database.begin(db)
                 done, failed = self._one_by_one(db, batch)
             db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits, and the thread lives on
             self._drop()
             self._database.suspect(error)
+            self._lost = self._lost or self._database.deadline < math.inf
             if len(batch) > 1 and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
                 for item in batch:  # one large item must not keep the small ones out
                     self._write([item])
@@ -150,7 +171,7 @@ class Writer:
         """A connection inside a transaction, and whether that took a while."""
         while True:
             db = self._connection()
-            crowded = begin(db)
+            crowded = self._database.begin(db)
             if self._database.current:
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version != VERSION:

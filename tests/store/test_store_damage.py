@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from nbhelper._filter import EVERYTHING
-from nbhelper._resume import pending_rows
-from nbhelper._store import FOLDER, Store
+from nbhelper._folder import FOLDER
+from nbhelper._store import Store
 from nbhelper._task import Task
 from nbhelper._values import Mark, MarkWord, Miss, MissKind, Snapshot, State
 
@@ -69,7 +69,7 @@ def read(folder):
     facts = {
         "task": found and found.task.label,
         "submitted": submitted and submitted.task.id,
-        "pending": [row["pending"] for row in pending_rows(store, EVERYTHING)],
+        "pending": [row["pending"] for row in store.pending_rows(EVERYTHING)],
         "creates": [create.state for create in store.creates("owls")],
     }
     store.close()
@@ -189,7 +189,7 @@ def test_a_lost_row_of_a_finished_task_stays_unfinished(folder):
     hidden(folder, "summaries", 0)
     store = Store(folder)
     found = store.find(Task("kie", "t1"), ORIGIN)
-    rows = pending_rows(store, EVERYTHING)
+    rows = store.pending_rows(EVERYTHING)
     store.close()
 
     assert [event.seen for event in found.events] == [Mark(word=MarkWord.SUBMITTING), Mark(word=MarkWord.SUBMITTED)]

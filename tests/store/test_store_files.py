@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from nbhelper import StoreError, _database, _rows, _schema
-from nbhelper._store import FOLDER, Store, locate
+from nbhelper._folder import FOLDER, locate
+from nbhelper._store import Store
 from nbhelper._task import Task
 from nbhelper._values import Mark, MarkWord, Miss, MissKind, Snapshot, State
 

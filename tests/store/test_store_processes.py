@@ -9,7 +9,8 @@ import pytest
 
 from nbhelper import StoreError
 from nbhelper._filter import Filter
-from nbhelper._store import FOLDER, Store
+from nbhelper._folder import FOLDER
+from nbhelper._store import Store
 from nbhelper._task import Task
 from nbhelper._values import Mark, MarkWord
 

@@ -14,7 +14,8 @@ from support.waiting import until
 
 import nbhelper as nbh
 from nbhelper import StoreError, _database, _session
-from nbhelper._store import FOLDER, Store
+from nbhelper._folder import FOLDER
+from nbhelper._store import Store
 from nbhelper._task import Task
 
 ORIGIN = "https://api.example"

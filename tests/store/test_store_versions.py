@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import pytest
 
 from nbhelper import StoreError, _schema
-from nbhelper._store import FOLDER, Store
+from nbhelper._folder import FOLDER
+from nbhelper._store import Store
 from nbhelper._task import Task
 from nbhelper._values import Mark, MarkWord
 

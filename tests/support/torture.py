@@ -16,8 +16,6 @@ from nbhelper import StoreError
 from nbhelper._creates import Create
 from nbhelper._filter import EVERYTHING
 from nbhelper._json import dumps
-from nbhelper._prices import Price
-from nbhelper._resume import pending_rows
 from nbhelper._rows import Append, Rows, notes_of
 from nbhelper._store import Store
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, Snapshot, State, TaskError
@@ -115,7 +113,7 @@ def small(folder: Path) -> Small:
             events.append(history.events[-1])
         store.append(history.uid, events, links={"b": link} if number == 0 else {}, summary=history).result()
     store.intent_sent(_begun(store, "d")).result()
-    store.set_price(Price(provider="kie", per="credit", amount=0.005, source="invoice", date="2026-11-21")).result()
+    store.set_price("kie", {"per": "credit", "amount": 0.005, "source": "invoice"}).result()
     whole = everything(store)
     store.close()
     data = path.read_bytes()
@@ -166,11 +164,11 @@ def everything(store: Store) -> Found:
         "events": {(row["uid"], row["seq"]): row for row in store.event_rows()},
         "outputs": {(row["uid"], row["name"]): row for row in store.output_rows()},
         "links": {h.uid: link for h in histories if (link := store.link(h.uid, "b")) is not None},
-        "pending": {row["uid"]: row["pending"] for row in pending_rows(store, EVERYTHING)},
+        "pending": {row["uid"]: row["pending"] for row in store.pending_rows(EVERYTHING)},
         "creates": {create.uid: create for create in store.creates("owls")},
         "submitted": {digest: history.uid for digest, history in submitted if history is not None},
         "tasks": {task.id: found.uid for task in tasks if (found := store.find(task, ORIGIN)) is not None},
-        "prices": {price.source: price for price in store.prices() if price.source == "invoice"},
+        "prices": {price["source"]: price for price in store.prices()},
         "keys": {"a key": store.fingerprint("a key")},
     }
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 
+from nbhelper import _summary_row
 from nbhelper._store import Store
 from nbhelper._summary_row import summary_row
 from nbhelper._tables import EVENTS, OUTPUTS, TASKS, events_frame, outputs_frame, tasks_frame, to_frame
@@ -271,3 +272,11 @@ def test_rows_of_a_store_and_of_a_history_agree(stored):
 def test_tasks_is_complete():
     """The library's own list of columns is the promised one."""
     assert list(TASKS) == COLUMNS
+
+
+def test_every_value_of_a_summary_is_a_column():
+    """What a summary row says is shown by `tasks()`, and each column that no price fills is in such a row."""
+    hidden = {"uid", "begun", "params", "extra"}
+    priced = {"cost", "currency", "cost_source"}
+
+    assert {*TASKS} - priced == {*_summary_row.COLUMNS} - hidden

@@ -1,0 +1,111 @@
+"""The folder of a store: where it is, made for its owner alone, and one process at a time where files are renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ._errors import StoreError
+from ._text import clean
+
+FOLDER = "nbhelper-data"
+FILE = "history.db"
+
+
+def locate() -> Path:
+    """The folder to use when nobody named one: a pure look-up, nothing is made.
+
+    `NBHELPER_DATA`, else the nearest `nbhelper-data` in the working directory or its parents, else one that would be in
+    the working directory. A parent's folder counts only when it is this user's: others may write to `/tmp`.
+
+    Raises:
+        StoreError: The working directory is gone.
+    """
+    named = os.environ.get("NBHELPER_DATA", "").strip()
+    try:
+        if named:
+            return Path(os.path.abspath(Path(named).expanduser()))  # noqa: PTH100 - keeps the user's own links
+        here = Path.cwd()
+    except (OSError, RuntimeError) as error:
+        raise StoreError(f"No folder for the store ({clean(error, 120)}). Set NBHELPER_DATA to one.") from None
+    for place in (here, *here.parents):
+        folder = place / FOLDER
+        with contextlib.suppress(OSError):
+            if folder.is_dir() and (place == here or folder.stat().st_uid == os.getuid()):
+                return folder
+    return here / FOLDER
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of this history, or close an own one to others.
+
+    Raises:
+        StoreError: It cannot be made.
+    """
+    folder = path.parent
+    try:
+        folder.mkdir(mode=0o700)
+        is_ours = True
+    except FileExistsError:
+        if not folder.is_dir():
+            raise StoreError(f"{folder} is a file, not a folder. Name another one with nbhelper.set_store().") from None
+        # A folder that holds other things was named by the user, and stays as it is.
+        is_ours = folder.name == FOLDER or path.exists() or not any(folder.iterdir())
+    except FileNotFoundError:
+        raise StoreError(f"{folder.parent} does not exist. Make it first, or name another folder.") from None
+    if not is_ours:
+        return
+    with contextlib.suppress(PermissionError):  # somebody else's: usable, perhaps, but not ours to change
+        if folder.stat().st_mode & 0o777 != 0o700:
+            folder.chmod(0o700)
+        _ignore(folder / ".gitignore")
+
+
+def make_file(path: Path) -> None:
+    """A file for its owner alone, whatever the umask; one that exists stays as it is."""
+    with contextlib.suppress(FileExistsError):
+        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.fchmod(made, 0o600)
+        finally:
+            os.close(made)
+
+
+def _ignore(path: Path) -> None:
+    """A `.gitignore` for the whole folder, all of it or none; one that exists stays as it is."""
+    if path.exists():
+        return
+    new = path.with_name(f"{path.name}.new")
+    make_file(new)
+    with contextlib.suppress(FileNotFoundError):  # another process was quicker, and wrote the same
+        with new.open("r+b") as file:
+            file.write(b"*\n")
+        new.replace(path)
+
+
+@contextlib.contextmanager
+def alone(path: Path, wait: float) -> Iterator[None]:
+    """Hold the lock of this history's folder, in which files are renamed.
+
+    Raises:
+        StoreError: Another process has held it for `wait` seconds.
+    """
+    import fcntl
+
+    lock = os.open(path.parent / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        give_up = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    raise StoreError(f"Another process is repairing {path}. Try again later.") from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(lock)
