@@ -16,7 +16,7 @@ from ._experiment_lock import Lock
 from ._experiment_watch import ExperimentWatch
 from ._filter import Filter
 from ._history import History
-from ._slots import Slot, allowed, check, estimate, is_repeatable, known_prices, left_out, preparing, slots_of
+from ._slots import Slot, allowed, check, estimate, is_repeatable, left_out, preparing, prices_now, slots_of
 from ._submission import Errand, Submission
 from ._task import NO_ID, Request, Task
 from ._text import clean, nearest
@@ -146,7 +146,7 @@ class Experiment:
         return pd.DataFrame(data)
 
     def _estimates(self, places: Sequence[Place]) -> list[Estimate]:
-        prices = known_prices()
+        prices = prices_now()
         estimates = {key: estimate(checked, prices) for key, checked in self._checked.items()}
         return [estimates[place.cell.key] for place in places]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ._summary_row import COLUMNS
 
-VERSION = 1002
+VERSION = 1003
 """`user_version` of the file: 1000 + n until the first release, raised with every change of the tables."""
 APPLICATION = 0x6E626864
 """`nbhd` in the file's header: what tells our file from another program's."""

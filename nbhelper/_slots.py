@@ -15,7 +15,7 @@ from ._cells import Cell, Place
 from ._creates import Create as Row
 from ._draft import Draft, draft
 from ._errors import StoreError
-from ._price_list import PRICES
+from ._price_list import PRICES, known_prices
 from ._providers import get
 from ._submit import Create
 
@@ -78,7 +78,7 @@ def slots_of(name: str, places: Sequence[Place], cells: Mapping[str, Checked], s
         cells: Its checked cells by key.
         store: Where its creates are.
     """
-    prices = known_prices()
+    prices = prices_now()
     checked = {key: _with_price(made, prices) for key, made in cells.items()}
     rows: dict[tuple[str, int], Row] = {}
     found = store.creates(name)
@@ -155,10 +155,10 @@ def preparing(checked: Checked, where: Connection) -> Callable[[], Create]:
     return prepare
 
 
-def known_prices() -> Sequence[Any]:
-    """The prices of the store, or the published ones where it cannot be read."""
+def prices_now() -> Sequence[Any]:
+    """The published prices and those of the store; the published ones alone where it cannot be read."""
     try:
-        return _session.store().prices()
+        return known_prices(_session.store().prices())
     except StoreError:
         return PRICES
 

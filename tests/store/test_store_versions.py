@@ -17,7 +17,7 @@ from nbhelper._values import Mark, MarkWord
 
 ORIGIN = "https://api.example"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-SCHEMAS = {1002: "9c4cb79272f777cc"}
+SCHEMAS = {1003: "f7be454eb57fb207"}
 """What each number of the tables stands for, as a digest of their statements."""
 
 

@@ -147,7 +147,7 @@ def _cut_off(path: Path) -> tuple[bytes, bytes]:
             history = rows.open(db, task, ORIGIN, notes_of(task))
             miss = Miss(kind=MissKind.GARBLED, message="no JSON", excerpt="y" * 400 * number)
             history = history.add(miss, NOON + timedelta(minutes=1))
-            Append(rows, history.uid, history.events[-1:], {}, history, None)(db)
+            Append(rows, history.uid, history.events[-1:], {}, history)(db)
         torn, journal = path.read_bytes(), path.with_name("history.db-journal").read_bytes()
         db.execute("COMMIT")
     return torn, journal
