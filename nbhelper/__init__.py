@@ -41,14 +41,13 @@ if TYPE_CHECKING:
         StoreError,
         SubmitFailed,
         SubmitUnknown,
-        TaskFailed,
         WatchTimeout,
     )
     from ._experiment import Experiment
-    from ._history import History
-    from ._providers.contract import Provider
+    from ._history import History, TaskFailed
+    from ._providers.provider import Provider
     from ._sync import run_sync
-    from ._values import Request, Task
+    from ._task import Request, Task
     from ._watch import Watch
 
 _WHERE = {
@@ -60,13 +59,13 @@ _WHERE = {
     "_emulated": ("Emulator",),
     "_errors": (
         "BadInput", "EmulatorError", "MissingAPIKey", "NbhelperError", "StoreError", "SubmitFailed", "SubmitUnknown",
-        "TaskFailed", "WatchTimeout",
+        "WatchTimeout",
     ),
     "_experiment": ("Experiment",),
-    "_history": ("History",),
-    "_providers.contract": ("Provider",),
+    "_history": ("History", "TaskFailed"),
+    "_providers.provider": ("Provider",),
     "_sync": ("run_sync",),
-    "_values": ("Request", "Task"),
+    "_task": ("Request", "Task"),
     "_watch": ("Watch",),
 }  # fmt: skip
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}

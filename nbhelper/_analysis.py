@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from datetime import date as datetime_date
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from . import _session
 from ._errors import BadInput
@@ -25,9 +25,15 @@ if TYPE_CHECKING:
     from ._history import History
     from ._prices import Price
     from ._store import Store
-    from ._watch import Watch
 
 T = TypeVar("T")
+
+
+class HasTable(Protocol):
+    """Anything with a table of its own, such as a `Watch` or an `Experiment`."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per task; waits for their end."""
 
 
 def tasks(
@@ -248,7 +254,7 @@ def set_price(
     return price
 
 
-def to_frame(histories: Iterable[History] | Watch | pd.DataFrame) -> pd.DataFrame:
+def to_frame(histories: Iterable[History] | HasTable | pd.DataFrame) -> pd.DataFrame:
     """One row per history, with the columns and dtypes of `tasks()`.
 
     Raises:
@@ -274,7 +280,9 @@ def to_frame(histories: Iterable[History] | Watch | pd.DataFrame) -> pd.DataFram
     return frame_of(found, known=known, folder=book.folder, prices=book.prices())
 
 
-def summary(data: pd.DataFrame | Watch | None = None, by: str | Sequence[str] = ("provider", "model")) -> pd.DataFrame:
+def summary(
+    data: pd.DataFrame | HasTable | None = None, by: str | Sequence[str] = ("provider", "model")
+) -> pd.DataFrame:
     """Counts, success rate with its interval, times and cost per group.
 
     * `success_rate` is over what the server ended: succeeded, failed, expired, cancelled. `success_low` and
@@ -303,7 +311,7 @@ def summary(data: pd.DataFrame | Watch | None = None, by: str | Sequence[str] = 
 
 
 def gallery(
-    data: pd.DataFrame | Watch | Iterable[History], row: str | None = None, col: str | None = None, size: int = 256
+    data: pd.DataFrame | HasTable | Iterable[History], row: str | None = None, col: str | None = None, size: int = 256
 ) -> Gallery:
     """The pictures of tasks in a grid by up to two parameters, as static HTML with `.save(path)`.
 
@@ -329,7 +337,7 @@ def gallery(
 
 
 def plot(
-    data: pd.DataFrame | Watch | None = None,
+    data: pd.DataFrame | HasTable | None = None,
     kind: Literal["timeline", "latency", "cost"] = "timeline",
     by: str | Sequence[str] = ("provider", "model"),
     ax: Axes | None = None,
@@ -365,7 +373,7 @@ def plot(
     return drawn(frame, kind, by=by, ax=ax)
 
 
-def to_csv(data: pd.DataFrame | Watch, path: str | Path) -> Path:
+def to_csv(data: pd.DataFrame | HasTable, path: str | Path) -> Path:
     """Write a table so that `read_csv` gives the same one back and no spreadsheet computes anything in it.
 
     UTF-8, all text in quotes, times in ISO 8601. A cell that a spreadsheet would take for a formula begins with an

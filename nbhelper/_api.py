@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import _session
 from ._begin import Display, check_interval, choices, opened
 from ._errors import BadInput
-from ._values import Task
+from ._task import Task
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     import pandas as pd
 
-    from ._providers.contract import Provider
+    from ._providers.provider import Provider
     from ._session import Connection
     from ._watch import Watch
 
@@ -96,9 +96,7 @@ def submit(
         w = nbh.watch(task)
     """
     from . import _submit
-    from ._page import need_a_machine
 
-    need_a_machine("submit()")
     if label is not None and not isinstance(label, str):
         raise BadInput(f"label must be text, not {type(label).__name__}.")
     if not isinstance(reuse, bool):
@@ -149,10 +147,10 @@ def watch(
         history = w.result()               # waits for the end and for the files
         history.outcome, history.files, history.credits
     """
-    from ._references import tasks_of
+    from ._references import references_of
 
-    found, single = tasks_of(tasks, provider)
-    names = dict.fromkeys(task.provider for task in found)
+    found, single = references_of(tasks, provider)
+    names = dict.fromkeys(meant.task.provider for meant in found)
     chosen = choices(
         names, timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block
     )

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 from . import _environment, _session
 from ._errors import BadInput
-from ._page import in_page, need_a_thread
+from ._task import Task
 from ._text import clean
-from ._values import Task
+from ._waiting import checked_seconds, result_of
 
 if TYPE_CHECKING:
     from ._history import History
+    from ._references import Reference
     from ._session import Connection
     from ._store import Store
     from ._watch import Watch
@@ -72,11 +73,7 @@ def choices(
     Raises:
         BadInput: One that cannot be.
     """
-    from ._watch import checked_seconds
-
     blocking = _blocking(block)
-    if blocking:
-        need_a_thread("block=True")
     limit = (
         (BLOCKING_TIMEOUT if blocking else None)
         if isinstance(timeout, str) and timeout == "auto"
@@ -93,7 +90,7 @@ def choices(
 
 
 def opened(
-    found: Sequence[Task],
+    found: Sequence[Reference],
     connections: Mapping[str, Connection],
     chosen: Choices,
     *,
@@ -103,6 +100,9 @@ def opened(
 ) -> Watch:
     """Watch tasks at these connections.
 
+    A task that was seen at another origin is drawn from the store if it is over there, and refused otherwise: at this
+    origin its id may be somebody else's task.
+
     Args:
         found: What to watch; what appears twice is watched once and keeps both places.
         connections: By provider.
@@ -110,24 +110,28 @@ def opened(
         single: Whether one task was given and not a list.
         lines: What else there is to tell.
         again: Whether to try once more what could not be saved, and to tell it where no card does.
+
+    Raises:
+        BadInput: A key was given as an id, a task has to be looked at elsewhere, or a folder cannot be made.
     """
     from ._resume import other_keys
-    from ._waiting import result_of
     from ._watch import Watch
 
-    _no_keys(found, connections)
+    wanted = [(meant.task, meant.origin or connections[meant.task.provider].origin) for meant in found]
+    unique = [*dict.fromkeys(wanted)]
+    _no_keys([task for task, _ in unique], connections)
+    histories = _ended_elsewhere(unique, connections, saving=chosen.save is not False, again=again)
     store, folder = chosen.places()
     prints = {name: _session.fingerprint(connection, store) for name, connection in connections.items()}
-    histories: dict[Task, History] = {}
-    unique = [*dict.fromkeys(found)]
-    for start in range(0, len(unique), _TOGETHER):
-        some = unique[start : start + _TOGETHER]
-        rows = [store.open_task(t, connections[t.provider].origin, fingerprint=prints[t.provider]) for t in some]
+    opening = [sought for sought in unique if sought not in histories]
+    for start in range(0, len(opening), _TOGETHER):
+        some = opening[start : start + _TOGETHER]
+        rows = [store.open_task(task, origin, fingerprint=prints[task.provider]) for task, origin in some]
         histories.update(zip(some, map(result_of, rows), strict=True))
 
     handle = Watch(
-        [histories[task] for task in found],
-        [connections[task.provider] for task in found],
+        [histories[sought] for sought in wanted],
+        [connections[task.provider] for task, _ in wanted],
         single=single,
         saving=folder is not None,
         store=store,
@@ -176,8 +180,6 @@ def _blocking(block: object) -> bool:
         return wish in {"1", "true", "yes", "on"}
     if wish not in {"", "auto"}:
         raise BadInput(f'NBHELPER_BLOCK is "{clean(wish, 40)}"; it takes 1, 0 or auto.')
-    if in_page():
-        return False
     where = _environment.place()
     if where in {"notebook", "headless"}:
         return where == "headless" or _environment.in_colab()
@@ -263,6 +265,38 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f'save="{clean(folder, 120)}" cannot be made: {error.strerror or error}.') from None
+
+
+def _ended_elsewhere(
+    wanted: Sequence[tuple[Task, str]], connections: Mapping[str, Connection], *, saving: bool, again: bool
+) -> dict[tuple[Task, str], History]:
+    """What the store has of the tasks whose origin is not that of their provider's connection.
+
+    Raises:
+        BadInput: One of them needs a look.
+    """
+    from ._watch import is_complete
+
+    ended: dict[tuple[Task, str], History] = {}
+    left: list[tuple[Task, str]] = []
+    for task, origin in wanted:
+        if origin == connections[task.provider].origin:
+            continue
+        known = _session.store().find(task, origin)
+        if known is not None and is_complete(known, saving=saving, again=again):
+            ended[task, origin] = known
+        else:
+            left.append((task, origin))
+    if left:
+        task, origin = left[0]
+        name, there = task.provider, clean(origin, 120)
+        n = sum((other.provider, where) == (name, origin) for other, where in left)
+        whose = f"{clean(task, 80)} was" if n == 1 else f"{clean(task, 80)} and {n - 1} more were"
+        raise BadInput(
+            f"{whose} made at {there}, and {name} is {connections[name].origin} now. "
+            f'nbhelper.connect("{name}", base_url="{there}/…") goes there; else leave {"it" if n == 1 else "them"} out.'
+        )
+    return ended
 
 
 def _no_keys(tasks: Sequence[Task], connections: Mapping[str, Connection]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ._card_scene import class_of, cut, escaped, name_of
 from ._card_style import LINE
 from ._history import History
+from ._task import Task
 from ._terminal import GLYPHS, detail, elapsed, seconds, state_of
-from ._values import Task
 
 
 def line(*parts: str) -> str:

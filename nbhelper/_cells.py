@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ._errors import BadInput
+from ._task import Request, digest
 from ._text import clean, kind_of, nearest
 from ._uploads import is_file
-from ._values import Request, digest
 
 MOST = 100_000
 """Tasks of one experiment; a grid that has more is a slip."""

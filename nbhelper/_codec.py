@@ -24,24 +24,10 @@ from typing import Any
 from ._errors import BadInput
 from ._history import History
 from ._json import JsonText, dumps, writer
+from ._task import NO_ID, Task, digest
 from ._text import clean, harmless, redact, storable
 from ._timing import TIMES, timing
-from ._values import (
-    NO_ID,
-    Mark,
-    MarkWord,
-    Miss,
-    MissKind,
-    Output,
-    Saved,
-    SaveState,
-    Seen,
-    Snapshot,
-    State,
-    Task,
-    TaskError,
-    digest,
-)
+from ._values import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Seen, Snapshot, State, TaskError
 
 # Plain values
 

@@ -18,8 +18,9 @@ from ._history import History
 from ._json import dumps
 from ._rows import TASK, Rows, notes_of, uid_of
 from ._schema import put
+from ._task import Task
 from ._text import clean, storable
-from ._values import Mark, MarkWord, Outcome, Task
+from ._values import Mark, MarkWord, Outcome
 
 INTENT = ("uid", "at", "state", "request_digest", "body_digest", "request_id", "code", "note")
 

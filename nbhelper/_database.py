@@ -15,7 +15,6 @@ from pathlib import Path
 
 from ._errors import StoreError
 from ._mounts import elsewhere
-from ._page import in_page
 from ._salvage import salvage
 from ._schema import (
     APPLICATION,
@@ -225,7 +224,7 @@ class Database:
                     return _DAMAGED
                 # Reading a large file through takes seconds. Its header and schema are known by now, each row has a
                 # digest, and what SQLite finds broken later is moved aside just the same: so the rest can wait.
-                self._unchecked = self.path.stat().st_size > SMALL and not (self._thorough or self._older or in_page())
+                self._unchecked = self.path.stat().st_size > SMALL and not (self._thorough or self._older)
                 if not self._unchecked and not _sound(db, thorough=self._thorough):
                     return _DAMAGED
                 self._thorough = False

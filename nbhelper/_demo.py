@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from . import _analysis, _api
 from ._emulated import Emulator
 from ._environment import place
+from ._task import Task
 from ._terminal import seconds, size
-from ._values import Task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,4 +1,4 @@
-"""`nbhelper.Emulator`: the server of `_emulator`, and while it is open every provider name belongs to it."""
+"""`nbhelper.Emulator`: starts the server of `_emulator`, and lets the provider names mean it until it is closed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 from . import _session
 from ._engine import drop_emulated, watched_real
 from ._errors import EmulatorError
-from ._page import need_a_machine
 from ._providers import names
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def server(**choices: Any) -> Any:
-    """The bare server: it serves and changes nothing in this process."""
+    """Start the server alone, without changing what provider names mean in this process."""
     try:
         from ._emulator import Server
     except ModuleNotFoundError as error:
@@ -89,11 +88,10 @@ class Emulator:
         skew: float = 0.0,
     ) -> None:
         self._closed = True
-        need_a_machine("The emulator")
         if _session.emulated():
             raise EmulatorError("An emulator is already open in this process. Close it first: emu.close().")
         self._server = server(speed=speed, seed=seed, limits=limits, faults=faults, skew=skew)
-        # One folder an emulator: its tasks cannot be looked at by another.
+        # Each emulator has a folder of its own: another one cannot look at its tasks.
         name = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{os.getpid()}-{self._server.port}"
         folder = Path.cwd() / "nbhelper-emulated" / name
         served = [name for name in names() if self._serves(name)]
@@ -160,12 +158,12 @@ class Emulator:
         self._server.fail(*faults)
 
     def make_jimeng(self, *args: Any, **kwargs: Any) -> str:
-        """A Jimeng task at `gptge`, which that API lets one look at but not create; returns its id."""
+        """Create a Jimeng task at `gptge`, for which that API documents looks but no create, and return its id."""
         ident: str = self._server.make_jimeng(*args, **kwargs)
         return ident
 
     def close(self) -> None:
-        """Stop serving and give the provider names and the store back; a second call does nothing."""
+        """Stop the server and restore provider names and store; a second call does nothing."""
         if self._closed:
             return
         self._closed = True

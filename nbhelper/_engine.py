@@ -1,8 +1,7 @@
 """One daemon thread with one private event loop: looking, saving and drawing go on while any cell computes.
 
 An asyncio task on the kernel's own loop would get no turn during a blocking cell. The thread and everything that is
-handed to it start in an empty context, so that nothing in here belongs to the cell that happened to start it. Only
-inside a browser's page, where no thread can be had, the loop that runs there anyway takes its place.
+handed to it start in an empty context, so that nothing in here belongs to the cell that happened to start it.
 """
 
 from __future__ import annotations
@@ -23,9 +22,8 @@ from ._errors import StoreError
 from ._gate import Gate
 from ._history import History
 from ._http import Http
-from ._leases import Leases, holder
+from ._leases import Leases
 from ._looks import Looks
-from ._page import in_page
 from ._past import Past
 from ._poller import Identity, Listener, Poller, identity
 from ._session import Connection
@@ -64,7 +62,6 @@ class Engine:
         self.senders: set[Sender] = set()
         self._gates: dict[tuple[str, int], Gate] = {}
         self._leases: dict[Store, Leases] = {}
-        self._name = holder()
         self._looks: dict[tuple[str, str, int], Looks] = {}
         self._pasts: dict[tuple[Path, str, str], Past] = {}
         self._reading = threading.Lock()
@@ -73,23 +70,11 @@ class Engine:
         self._http: Http
         self._turns: Turns
         self._fault: BaseException | None = None
-        self._thread: threading.Thread | None = None
-        if in_page():
-            self._settle()
-            return
         self._thread = threading.Thread(target=self._main, name="nbhelper", daemon=True)
         contextvars.Context().run(self._thread.start)
         self._ready.wait()
         if self._fault is not None:
             raise self._fault
-
-    def _settle(self) -> None:
-        """Live in the loop that runs here, where there is no thread to be had: awaiting is what lets it work."""
-        from ._fetch import PageHttp
-
-        self._loop = asyncio.get_running_loop()
-        self._http = PageHttp()
-        self._turns = Turns()
 
     def _main(self) -> None:
         # Free-threaded Python hands its starter's context to a thread, so it is emptied once more in here.
@@ -121,6 +106,20 @@ class Engine:
         """Run a plain function inside the loop, in a context of its own."""
         self._loop.call_soon_threadsafe(call, *args, context=contextvars.Context())
 
+    def later(self, seconds: float, call: Callable[[], object]) -> Callable[[], None]:
+        """Run a plain function inside the loop after so many seconds; the function returned here cancels that."""
+        timers: list[asyncio.TimerHandle] = []
+
+        def begin() -> None:
+            timers.append(self._loop.call_later(seconds, call))
+
+        def cancel() -> None:
+            for timer in timers:
+                timer.cancel()
+
+        self.soon(begin)
+        return lambda: self.soon(cancel)  # after `begin`: the loop takes calls in their order
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run a coroutine inside the loop."""
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
@@ -135,8 +134,7 @@ class Engine:
     @property
     def alive(self) -> bool:
         """Whether the thread still serves this process; a forked child has no thread."""
-        serving = self._thread.is_alive() if self._thread is not None else not self._loop.is_closed()
-        return self.pid == os.getpid() and serving
+        return self.pid == os.getpid() and self._thread.is_alive()
 
     def attach(
         self,
@@ -193,13 +191,14 @@ class Engine:
 
     def close(self) -> None:
         """End the thread; what is unfinished stays unfinished in the store."""
-        if self._thread is None or not self.alive:
+        if not self.alive:
             return
 
         async def leave() -> None:
             await asyncio.gather(*(s.finish("the process ended", _EXIT / 2) for s in tuple(self.senders)))
             await asyncio.gather(*(p.abandon() for p in self.pollers.values()))
-            await asyncio.gather(*(leases.close() for leases in self._leases.values()))
+            for leases in self._leases.values():
+                leases.close()
 
         with contextlib.suppress(concurrent.futures.TimeoutError, RuntimeError):
             self.run(leave()).result(_EXIT)
@@ -222,7 +221,7 @@ class Engine:
     def leases(self, store: Store) -> Leases:
         """The leases of one store."""
         if store not in self._leases:
-            self._leases[store] = Leases(store, self._name)
+            self._leases[store] = Leases(store)
         return self._leases[store]
 
     def _past(self, store: Store, provider: str, origin: str) -> Past:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ._history import History
 
 
 class NbhelperError(Exception):
@@ -61,21 +57,6 @@ class SubmitUnknown(NbhelperError):
 
 class WatchTimeout(NbhelperError, TimeoutError):
     """The wait is over before the task is; the watch itself goes on."""
-
-
-class TaskFailed(NbhelperError):
-    """Raised by `History.raise_for_failure()` alone; a task that failed is otherwise returned.
-
-    Attributes:
-        history: Everything seen of the task.
-    """
-
-    def __init__(self, message: str, history: History) -> None:
-        super().__init__(message)
-        self.history = history
-
-    def __reduce__(self) -> tuple[type[TaskFailed], tuple[str, History]]:
-        return type(self), (str(self), self.history)
 
 
 class StoreError(NbhelperError):

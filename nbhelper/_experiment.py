@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import html
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _analysis, _begin, _budget, _session, _submit
+from . import _analysis, _begin, _budget, _session
 from ._budget import Estimate, Limits
-from ._cells import Cell, Place, cells_of, check_grid, places_of, shuffled
-from ._creates import Create as Row
+from ._cells import Place, cells_of, check_grid, places_of, shuffled
 from ._errors import BadInput, StoreError
 from ._experiment_lock import Lock
 from ._experiment_watch import ExperimentWatch
 from ._filter import Filter
 from ._history import History
-from ._page import need_a_machine
-from ._providers import get
+from ._slots import Slot, allowed, check, estimate, is_repeatable, known_prices, left_out, preparing, slots_of
 from ._submission import Errand, Submission
+from ._task import NO_ID, Request, Task
 from ._text import clean, nearest
-from ._values import NO_ID, Request, Task
 from ._waiting import result_of
 from ._watch import place_of
 
@@ -38,51 +34,7 @@ if TYPE_CHECKING:
 
 UNASKED = 50
 """Tasks that are submitted to real APIs without anybody having set a limit."""
-SAFE_TO_REPEAT = timedelta(hours=24)
-"""How long a request id is trusted to make a create safe to repeat; no API says how long it remembers one."""
 _OPTIONS = ("timeout", "interval", "save", "preview", "display", "block")
-_RANK = {"created": 3, "in_doubt": 2, "sent": 2, "refused": 1, "begun": 0}
-"""Which of several creates of one place tells what became of it."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Checked:
-    """A cell whose request was checked.
-
-    Attributes:
-        cell: Which.
-        provider: Whose.
-        endpoint: Short name or path.
-        path: Where it goes.
-        model: What the tables show as the model, where the request tells.
-        params: What the tables keep: the grid's parameters, then those of the request.
-        digest: Of the request.
-        estimate: What one task of it would cost.
-    """
-
-    cell: Cell
-    provider: str
-    endpoint: str
-    path: str
-    model: str | None
-    params: Mapping[str, Any]
-    digest: str
-    estimate: Estimate
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Slot:
-    """A place and what the store knows of it."""
-
-    place: Place
-    checked: Checked
-    row: Row | None
-
-    @property
-    def status(self) -> str:
-        """`unsent` (nothing was made), `sent` or `in doubt`."""
-        state = self.row.state if self.row is not None else "begun"
-        return {"created": "sent", "in_doubt": "in doubt", "sent": "in doubt"}.get(state, "unsent")
 
 
 class Experiment:
@@ -146,7 +98,7 @@ class Experiment:
         self.concurrency = concurrency
         self.limits = Limits.checked(max_cost, currency, max_credits, max_tasks)
         self._cells = cells_of(request, grid)
-        self._checked = {cell.key: _check(cell) for cell in self._cells}
+        self._checked = {cell.key: check(cell) for cell in self._cells}
         self._places = places_of(self._cells, repeats)
         self._order = shuffled(self._places, shuffle)
         self._varying = [key for key in grid if len({str(cell.params[key]) for cell in self._cells}) > 1]
@@ -177,7 +129,7 @@ class Experiment:
         from ._params import flat
         from ._tables import PARAM, as_one, column
 
-        slots = self._allowed(self._slots(_session.store()), retry_in_doubt=False)
+        slots = allowed(self._slots(_session.store()), self._order, self.limits, retry_in_doubt=False)
         rows = [(slot, slot.checked, slot.checked.estimate) for slot in slots]
         import pandas as pd
 
@@ -198,45 +150,12 @@ class Experiment:
         return pd.DataFrame(data)
 
     def _estimates(self, places: Sequence[Place]) -> list[Estimate]:
-        prices = _known_prices()
-        estimates = {key: _estimate(checked, prices) for key, checked in self._checked.items()}
+        prices = known_prices()
+        estimates = {key: estimate(checked, prices) for key, checked in self._checked.items()}
         return [estimates[place.cell.key] for place in places]
 
     def _slots(self, store: Store) -> list[Slot]:
-        """Every place with the create that tells what became of it, in the order of the grid."""
-        prices = _known_prices()
-        checked = {key: _with_price(made, prices) for key, made in self._checked.items()}
-        rows: dict[tuple[str, int], Row] = {}
-        found = store.creates(self.name)
-        for row in filter(_placed, found):
-            known = rows.get((row.cell, row.repeat))
-            if known is None or _RANK[row.state] >= _RANK[known.state]:
-                rows[row.cell, row.repeat] = row
-        cells: dict[str, list[str]] = {}
-        for key, made in checked.items():
-            cells.setdefault(made.digest, []).append(key)
-        for row in sorted(itertools.filterfalse(_placed, found), key=lambda row: -_RANK[row.state]):
-            free = [key for key in cells.get(row.request_digest, ()) if (key, row.repeat) not in rows]
-            rows[free[0] if free else "", row.repeat] = row
-        return [Slot(place, checked[place.cell.key], rows.get(place.key)) for place in self._places]
-
-    def _allowed(self, slots: Sequence[Slot], *, retry_in_doubt: bool, safe: Sequence[Slot] = ()) -> list[Slot]:
-        """What may be submitted within the limits, in the order of submitting.
-
-        Raises:
-            BadInput: A limit that cannot be kept, or lets nothing through.
-        """
-        by_place = {slot.place: slot for slot in slots}
-        wanted = [
-            slot
-            for place in self._order
-            if (slot := by_place[place]).status == "unsent"
-            or (retry_in_doubt and slot.status == "in doubt" and slot not in safe)
-        ]
-        # What is in doubt may have been billed, also when it is sent once more.
-        spent = [slot for slot in slots if slot.status != "unsent"]
-        n = self.limits.share([s.checked.estimate for s in spent], [s.checked.estimate for s in wanted])
-        return wanted[:n]
+        return slots_of(self.name, self._places, self._checked, store)
 
     # Running
 
@@ -258,7 +177,6 @@ class Experiment:
             BadInput: A limit that cannot be kept, or one is needed, or another process runs this experiment.
             MissingAPIKey: A provider's key was not found.
         """
-        need_a_machine("Experiment.run()")
         if not isinstance(retry_in_doubt, bool):
             raise BadInput("retry_in_doubt is True or False.")
         for option in watch_options:
@@ -273,14 +191,14 @@ class Experiment:
         submission = None
         try:
             slots = self._slots(store)
-            safe = [s for s in slots if _repeatable(s, connections[s.checked.provider], prints[s.checked.provider])]
-            todo = self._allowed(slots, retry_in_doubt=retry_in_doubt, safe=safe)
+            safe = [s for s in slots if is_repeatable(s, connections[s.checked.provider], prints[s.checked.provider])]
+            todo = allowed(slots, self._order, self.limits, retry_in_doubt=retry_in_doubt, safe=safe)
             self._check_number(todo, connections)
             going = {slot.place for slot in (*safe, *todo)}
             shown = [slot for slot in slots if slot.status != "unsent" or slot.place in going]
             if not shown:
                 raise BadInput(f"There is nothing to run: {self.limits} lets nothing through.")
-            remarks = [*self._doubts(store, slots, going), *self._left_out(slots, todo)]
+            remarks = [*self._doubts(store, slots, going), *left_out(slots, todo, self.limits)]
             histories = [self._history(store, slot, connections, waiting=slot.place in going) for slot in shown]
             keys = {slot.place: place_of(history) for slot, history in zip(shown, histories, strict=True)}
             errands = self._errands(store, [*safe, *todo], keys, connections)
@@ -343,11 +261,6 @@ class Experiment:
         check = "check your account at the provider, then run(retry_in_doubt=True)"
         return [f"{creates} in doubt and not sent again: {check}"] * bool(n)
 
-    def _left_out(self, slots: Sequence[Slot], todo: Sequence[Slot]) -> list[str]:
-        """How many are beyond the limits, in words."""
-        n = sum(slot.status == "unsent" for slot in slots) - sum(slot.status == "unsent" for slot in todo)
-        return [f"{self.limits}: {n:,} more {'are' if n != 1 else 'is'} not submitted"] * bool(n)
-
     def _history(self, store: Store, slot: Slot, connections: Mapping[str, Connection], *, waiting: bool) -> History:
         """What is seen of a place so far; a place without a task yet goes by a name of its own."""
         if not waiting and slot.row is not None:
@@ -368,7 +281,7 @@ class Experiment:
         for position, slot in enumerate(going):
             row, checked = slot.row, slot.checked
             where = connections[checked.provider]
-            errand = Errand(slot.place, keys[slot.place], position, _preparing(checked, where), where)
+            errand = Errand(slot.place, keys[slot.place], position, preparing(checked, where), where)
             same = row is not None and row.request_digest == checked.digest and row.origin == where.origin
             if row is not None and row.state == "begun" and not same:
                 # Never sent, and the request is another one by now.
@@ -451,73 +364,6 @@ class Experiment:
         return export(frame, self.gallery(), _session.store().folder, path)
 
 
-# Checking
-
-
 def _check_whole(name: str, value: object, least: int, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise BadInput(f"{name} is a whole number from {least} to {most:,}, not {clean(repr(value), 40)}.")
-
-
-def _draft(cell: Cell) -> _submit.Draft:
-    made = cell.request
-    return _submit.draft(made.provider, made.body, endpoint=made.endpoint, files=made.files)
-
-
-def _check(cell: Cell) -> Checked:
-    """A cell's request, checked as `submit` would; its files are read and let go again."""
-    made = _draft(cell)
-    params = {**cell.params, **{k: v for k, v in made.params.items() if k not in cell.params}}
-    return Checked(cell, made.provider.name, made.name, made.endpoint.path, made.model, params, made.digest, Estimate())
-
-
-def _preparing(checked: Checked, where: Connection) -> Callable[[], _submit.Create]:
-    def prepare() -> _submit.Create:
-        return _submit.Create(replace(_draft(checked.cell), params=checked.params), where)
-
-    return prepare
-
-
-# Prices
-
-
-def _known_prices() -> Sequence[Any]:
-    from ._price_list import PRICES
-
-    try:
-        return _session.store().prices()
-    except StoreError:
-        return PRICES
-
-
-def _estimate(checked: Checked, prices: Sequence[Any]) -> Estimate:
-    made = checked.cell.request
-    account = " or ".join(get(checked.provider).variables)
-    return _budget.estimate(checked.provider, account, checked.path, checked.model, made.body, prices)
-
-
-def _with_price(checked: Checked, prices: Sequence[Any]) -> Checked:
-    return replace(checked, estimate=_estimate(checked, prices))
-
-
-# Once and only once
-
-
-def _placed(row: Row) -> bool:
-    """Whether a create knows its cell; one whose row was damaged is placed by its request."""
-    return row.cell != ""
-
-
-def _repeatable(slot: Slot, where: Connection, fingerprint: str) -> bool:
-    """Whether a create in doubt can be asked again without making a second task."""
-    row = slot.row
-    return (
-        row is not None
-        and slot.status == "in doubt"
-        and row.request_id is not None
-        and row.request_digest == slot.checked.digest
-        and row.origin == where.origin
-        and row.fingerprint == fingerprint
-        and row.at is not None
-        and datetime.now(UTC) - row.at < SAFE_TO_REPEAT
-    )

@@ -1,16 +1,15 @@
-"""One at a time submits an experiment, whatever happens to the others."""
+"""One process and one run at a time submits an experiment."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
 import threading
 from pathlib import Path
 
+from ._database import explain
 from ._engine import engine
 from ._errors import BadInput
 from ._http import CREATE_DEADLINE
+from ._locks import lock_file
 from ._submission import Submission
 from ._text import clean
 from ._waiting import result_of
@@ -23,38 +22,39 @@ _turn = threading.Lock()
 class Lock:
     """Lets nobody else submit this experiment: an earlier run of this process ends, another process is in the way.
 
-    The lock is the file's, not ours, so it goes when its process does, however that ends.
+    It ends with its process, however that ends. On Windows other processes are not kept out.
 
     Attributes:
         submission: What is done under it, for a later run to end.
 
     Raises:
         BadInput: Another process is submitting it.
+        StoreError: The store's folder cannot be locked.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         self.submission: Submission | None = None
         self._key = folder, name
+        self._file, self._name = lock_file(folder), f"experiment {name}"
         with _turn:
-            earlier = _held.get(self._key)
+            # A forked child has its parent's `_held`, and none of its locks.
+            earlier = _held.get(self._key) if self._file.holds(self._name) else None
             if earlier is not None and earlier.submission is not None:
                 result_of(engine().run(earlier.submission.finish("run again", CREATE_DEADLINE)))
-            digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-            self._file = os.open(folder / f".experiment-{digest}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(self._file)
+            try:  # taking twice would give it twice to one process
+                taken = not self._file.holds(self._name) and self._file.take(self._name)
+            except OSError as error:
+                raise explain(error, folder) from None
+            if not taken:
                 shown = clean(name, 60)
                 raise BadInput(
                     f'"{shown}" is being submitted by another process. Wait for it, or stop it there; '
                     f'nbhelper.tasks(experiment="{shown}") shows how far it is.',
-                ) from None
+                )
             _held[self._key] = self
 
     def release(self) -> None:
         """Let others; a second call does nothing."""
         if _held.get(self._key) is self:
             del _held[self._key]
-            fcntl.flock(self._file, fcntl.LOCK_UN)  # also for a child that was forked meanwhile
-            os.close(self._file)
+            self._file.release(self._name)

@@ -14,11 +14,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ._errors import TaskFailed
+from ._errors import NbhelperError
 from ._events import NO_EVENTS, Events
+from ._task import NO_ID, Task
 from ._text import clean
 from ._values import (
-    NO_ID,
     NOTHING,
     Event,
     Mark,
@@ -32,7 +32,6 @@ from ._values import (
     Seen,
     Snapshot,
     State,
-    Task,
 )
 
 GRACE = timedelta(seconds=60)
@@ -373,6 +372,21 @@ class History:
         from ._card_line import history_line
 
         return history_line(self)
+
+
+class TaskFailed(NbhelperError):
+    """Raised by `History.raise_for_failure()` alone; a task that failed is otherwise returned.
+
+    Attributes:
+        history: Everything seen of the task.
+    """
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
+
+    def __reduce__(self) -> tuple[type[TaskFailed], tuple[str, History]]:
+        return type(self), (str(self), self.history)
 
 
 def verdict(history: History, now: datetime, *, confirm: frozenset[str] = frozenset()) -> Mark | None:

@@ -1,4 +1,4 @@
-"""The one module that talks to the network (inside a browser's page, `_fetch.py` stands in for it).
+"""The one module that talks to the network.
 
 Its connections are `_lines`, over the sockets of `_wire`; where a proxy stands between, they are httpx's own.
 
@@ -27,7 +27,7 @@ from urllib.request import getproxies
 
 from ._errors import BadInput
 from ._lines import Lines
-from ._providers.contract import HttpReply, HttpRequest
+from ._providers.requests import HttpReply, HttpRequest
 from ._session import Connection, is_loopback, is_private, origin_of
 from ._text import clean, without_query
 from ._version import __version__

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ._errors import BadInput, MissingAPIKey
-from ._providers.contract import Provider
+from ._providers.provider import Provider
 
 _PLACEHOLDER = re.compile(
     r"(your|my|the|insert|enter|paste|put|add)[-_ ]?(own[-_ ]?)?(api|secret|access)?[-_ ]?(key|token)"

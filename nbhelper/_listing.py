@@ -124,6 +124,11 @@ def models(db: sqlite3.Connection, uids: Iterable[str]) -> dict[str, str]:
     return dict(db.execute(_MODELS, (dumps(list(uids)),)).fetchall())
 
 
+def last_seqs(db: sqlite3.Connection, uids: Iterable[str]) -> dict[str, int]:
+    """The number of the last event of each of these rows that has one."""
+    return dict(db.execute(_LAST_SEQS, (dumps(list(uids)),)).fetchall())
+
+
 def providers(db: sqlite3.Connection) -> set[str]:
     """Every provider that a task is kept of."""
     return {name for (name,) in db.execute("SELECT DISTINCT provider FROM tasks").fetchall()}
@@ -154,6 +159,7 @@ _RECENT = (
     " WHERE t.provider = ? AND t.origin = ? ORDER BY t.uid DESC LIMIT ?"
 )
 _MODELS = "SELECT uid, model FROM tasks WHERE model IS NOT NULL AND uid IN (SELECT value FROM json_each(?))"
+_LAST_SEQS = "SELECT uid, max(seq) FROM events WHERE uid IN (SELECT value FROM json_each(?)) GROUP BY uid"
 _EVENT = "e.uid, e.seq, e.at, e.kind, e.body, e.reply, e.digest"
 _EVENTS = f"SELECT t.uid, s.seq, {_EVENT}{_OF_TASKS} LEFT JOIN events e ON e.uid = t.uid"
 _SAVED = f"SELECT t.uid, s.n_saved, {_EVENT}{_OF_TASKS} LEFT JOIN events e ON e.uid = t.uid AND e.kind = 'saved'"

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 
 from ._gate import Gate
 from ._http import Forbidden, Http, Unreached
-from ._providers.contract import Batch
 from ._providers.reader import read, read_batch
+from ._providers.reply_parts import Batch
 from ._providers.templates import fill, look_request
 from ._session import Connection
+from ._task import Task
 from ._text import clean
-from ._values import Miss, MissKind, Snapshot, Task
+from ._values import Miss, MissKind, Snapshot
 
 log = logging.getLogger("nbhelper")
 

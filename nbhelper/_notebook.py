@@ -27,7 +27,6 @@ from ._card_scene import Money, Scene
 from ._card_tiles import PICTURES
 from ._engine import engine
 from ._history import History
-from ._page import in_page
 from ._preview import Thumbnail, can_preview, previewer
 from ._terminal import detail, state_of, took, word_of
 from ._text import clean
@@ -56,7 +55,6 @@ _GIVE_UP = 5
 """Faults in a row after which drawing stops; watching goes on."""
 _KEPT = 20
 """Finished cards whose handle is gone, and whose models stay for a page that was reloaded meanwhile."""
-_spent = getattr(time, "thread_time", time.process_time)  # inside a page there is one thread
 _in_cell: dict[str, list[LiveCard]] = {}
 _dropped: deque[LiveCard] = deque()
 
@@ -425,7 +423,7 @@ class LiveCard:
             self._update(frozen)
 
     def _draw(self, watch: Watch) -> None:
-        begun = _spent()  # not the clock on the wall: a busy machine makes no drawing dearer
+        begun = time.thread_time()  # not the clock on the wall: a busy machine makes no drawing dearer
         if self._faults < _GIVE_UP:
             with self._bearing():
                 self._begin_pictures(watch)
@@ -435,7 +433,7 @@ class LiveCard:
                     drawn = self._painter.bundle(watch, live=True)
                     self._update(drawn)
                     self._due = time.monotonic() + _rest(drawn)
-        self._pause = min(_SLOWEST, max(self._least, (_spent() - begun) / _SHARE))
+        self._pause = min(_SLOWEST, max(self._least, (time.thread_time() - begun) / _SHARE))
 
     def _draw_widget(self) -> None:
         watch = self._watch
@@ -481,9 +479,6 @@ async def _in_thread(call: Callable[[], object]) -> None:
     The loop's own few threads write results to disk; a picture that hangs must not hold one of them, nor the
     interpreter's end.
     """
-    if in_page():
-        call()
-        return
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
 

@@ -25,19 +25,18 @@ from ._errors import StoreError
 from ._gate import Gate
 from ._history import UNSAVED, History, verdict
 from ._http import Forbidden, Http, Unreached
-from ._leases import Held, Leases
+from ._leases import Leases
 from ._looks import Asked, Looks
 from ._pace import JITTER, pause
-from ._page import aside
 from ._past import Past
 from ._providers.reader import read_link
 from ._providers.templates import fill
 from ._recorder import Recorder
-from ._save import ELSEWHERE, Place, save_bytes, save_link
+from ._save import Place, save_bytes, save_link
 from ._session import Connection
 from ._text import clean
 from ._turns import Turns
-from ._values import NOTHING, Mark, MarkWord, Miss, MissKind, Outcome, Output, Saved, SaveState, Snapshot, State
+from ._values import NOTHING, Mark, MarkWord, Miss, MissKind, Outcome, Output, Saved, SaveState, Seen, Snapshot, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,8 +49,6 @@ Identity = tuple[str, str, str, tuple[tuple[str, str], ...]]
 Listener = Callable[["Poller"], None]
 _RESOLVE_PATIENCE = 600.0
 _RESOLVE_PAUSE = 1.0
-_GLANCE = 1.0
-"""Seconds between two glances, while files are saved, at whether another process has taken over."""
 _LAST_REPLY = 2.0
 """Seconds that a look under way may still take when the watch is stopped."""
 _LAST_RECORD = 10.0
@@ -87,9 +84,10 @@ class Poller(Recorder):
     """
 
     __slots__ = (
-        "_asked", "_beginning", "_ended", "_following", "_gate", "_http", "_keeping", "_leading", "_listeners",
-        "_looked", "_looking", "_looks", "_parting", "_past", "_planned", "_replied", "_saves", "_step",
-        "_stopping", "_turns", "_work", "connection", "folder", "interval", "key", "not_before", "over",
+        "_asked", "_beginning", "_ended", "_following", "_gate", "_http", "_keeping", "_leading", "_leases",
+        "_listeners", "_looked", "_looking", "_looks", "_parting", "_past", "_planned", "_recordings", "_replied",
+        "_saves", "_step", "_stopping", "_turns", "_work", "connection", "folder", "interval", "key", "not_before",
+        "over",
     )  # fmt: skip
 
     def __init__(
@@ -109,7 +107,8 @@ class Poller(Recorder):
         interval: float | None,
         ended: Listener,
     ) -> None:
-        super().__init__(history, store, leases)
+        super().__init__(history, store)
+        self._leases = leases
         self.key = key
         self.connection = connection
         self.folder = folder
@@ -145,6 +144,7 @@ class Poller(Recorder):
         self._work: asyncio.Task[None] | None = None
         """What comes before the looks and after them, and following another process."""
         self._stopping = False
+        self._recordings: frozenset[asyncio.Task[None]] = frozenset()
 
     @property
     def next_at(self) -> datetime | None:
@@ -243,18 +243,25 @@ class Poller(Recorder):
             self._begin(self._finish())
 
     async def _mark_stopped(self, mark: Mark) -> None:
-        try:
-            if not self._following:
-                await self.record(mark)
-        except Held:
-            self._following = True
         if self._following:  # whoever looks at it has not stopped: the store goes on without this mark
             self.history = self.history.add(mark, datetime.now(UTC))
+        else:
+            await self.record(mark)
 
     # Recording
 
-    def _over(self, history: History) -> bool:
-        return history.outcome is not None and not self._unsaved(history)
+    def put(self, seen: tuple[Seen, ...], then: Callable[[Exception | None], None]) -> None:
+        """Begin to record, and call `then` when that is done, with the error or None."""
+
+        def done(recording: asyncio.Task[None]) -> None:
+            self._recordings -= {recording}
+            if not recording.cancelled():
+                error = recording.exception()
+                then(error if isinstance(error, Exception) else None)
+
+        recording = asyncio.create_task(self.record(*seen))
+        self._recordings |= {recording}
+        recording.add_done_callback(done)
 
     def _tell(self) -> None:
         for listener in self._listeners:
@@ -267,11 +274,15 @@ class Poller(Recorder):
 
     def _start(self) -> None:
         """Become the one that looks, or follow another process."""
+        self._following = not self._leases.take(self.history.uid)
         if self._following:
             self._begin(self._run())
-        else:
-            self._beginning, self._work = True, None
-            self.put((self._first_mark(),), self._started, claim=True)
+            return
+        facts = self.history.facts
+        if facts.watching is not None and facts.ended is None:
+            self._wait_a_floor()
+        self._beginning, self._work = True, None
+        self.put((self._first_mark(),), self._started)
 
     def _started(self, error: Exception | None) -> None:
         """The beginning is recorded, or why it is not."""
@@ -279,13 +290,9 @@ class Poller(Recorder):
             return  # it was stopped meanwhile
         self._beginning = False
         if error is None and self.history.outcome is None and not self._unsaved():
-            self._claimed()
             self._leading = True
             self._go_on()
         elif error is None:
-            self._begin(self._run(claimed=True))
-        elif isinstance(error, Held):
-            self._following = True
             self._begin(self._run())
         else:
             log.error("watching %s", self.history.task, exc_info=error)
@@ -295,16 +302,18 @@ class Poller(Recorder):
         await self._fail(error)
         await self._finish()
 
-    async def _run(self, *, claimed: bool = False) -> None:
+    async def _run(self) -> None:
         """What may come before looks, or instead of them: what an earlier watch left, and another process."""
         over = False
         try:
-            while not (over := self._following and await self._follow()):
-                try:
-                    await self._lead(claimed=claimed)
-                    break
-                except Held:
-                    self._following, claimed = True, False
+            if self._following:
+                over = await self._follow()
+            if not over:
+                if self._following:
+                    self._following = False
+                    self._wait_a_floor()
+                    await self.record(self._first_mark())
+                await self._save_what_is_known()
         except Exception as error:
             log.exception("watching %s", self.history.task)
             await self._fail(error)
@@ -327,12 +336,6 @@ class Poller(Recorder):
         try:
             if not self._following:
                 await self._settle()
-        except Held:  # another process took over while this one was stopped
-            self._following = True
-            self._drop_saves()
-            if _without(self._listeners, *self._parting):
-                self._start()
-                return
         except Exception:  # a fault of ours must not leave anybody waiting
             log.exception("saving the results of %s", self.history.task)
         self._leases.release(self.history.uid)
@@ -341,26 +344,13 @@ class Poller(Recorder):
         self._ended(self)
         self._tell()
 
-    async def _lead(self, *, claimed: bool) -> None:
-        """Become the one that looks, and see to what an earlier watch left.
-
-        Raises:
-            Held: Another process is.
-        """
-        if not claimed:
-            await self.record(self._first_mark(), claim=True)
-        self._claimed()
-        await self._save_what_is_known()
-
     def _first_mark(self) -> Mark:
         began = MarkWord.RESUMED if self.history.facts.watching else MarkWord.WATCHING
         return Mark(word=began, note="" if self.folder else UNSAVED)
 
-    def _claimed(self) -> None:
-        """This process is the one that looks."""
-        self._following = False
-        if self._leases.inherited(self.history.uid):
-            self.not_before = time.monotonic() + self.connection.provider.floor * 1.02
+    def _wait_a_floor(self) -> None:
+        """Keep the floor after another process's last look, which may have died with it before it was recorded."""
+        self.not_before = max(self.not_before, time.monotonic() + self.connection.provider.floor * 1.02)
 
     async def _save_what_is_known(self) -> None:
         """Save what an earlier watch left, from the links that were kept; for others a finished task is looked at."""
@@ -368,19 +358,15 @@ class Poller(Recorder):
         missing = self._unsaved()
         for output in missing:
             with suppress(StoreError):
-                link = await aside(self._store.link, self.history.uid, output.name)
+                link = await asyncio.to_thread(self._store.link, self.history.uid, output.name)
                 self._links = {**self._links, output.name: link} if link else self._links
         self._start_saves()
         if self.history.outcome is not None and any(o.name not in self._saves for o in missing):
             await asyncio.sleep(max(self._since_look(), self.not_before - time.monotonic()))
-            if not await self._leases.holds(self.history.uid):
-                raise Held
             await self._look_now()
 
     async def _follow(self) -> bool:
         """Show what the process that looks has written; whether all is over, or else this one is to look."""
-        self._following = True
-        self._drop_saves()
         free = False
         while True:
             looked = self.history.facts.polls
@@ -393,33 +379,13 @@ class Poller(Recorder):
             if free:
                 return self.history.outcome is Outcome.LOST
             last = self.history.events[-1].seq if self.history.events else 0
-            free = await self._leases.news(self.history.uid, last)
+            free = await self._leases.follow(self.history.uid, last)
 
     def go(self) -> None:
         """It is time for a look."""
         if self._looking:
             return
         self._looking = True
-        if self._leases.sure(self.history.uid):
-            self._ask()
-        else:
-            self._step = asyncio.create_task(self._ask_if_held())
-
-    async def _ask_if_held(self) -> None:
-        try:
-            held = await self._leases.holds(self.history.uid)
-        except Exception as error:
-            log.exception("looking at %s", self.history.task)
-            await self._lose(error)
-            return
-        self._step = None
-        if held:
-            self._ask()
-        else:
-            self._following = self._following or self._leading
-            self._end_look()
-
-    def _ask(self) -> None:
         facts = self.history.facts
         self._asked = self._looks.ask(self, self.history.task, first=facts.polls == 0, last=facts.latest)
 
@@ -438,7 +404,7 @@ class Poller(Recorder):
     async def _keep_bytes(self, seen: Snapshot | Miss, inline: list[Output]) -> None:
         assert isinstance(seen, Snapshot)
         try:
-            saves = [await aside(save_bytes, self._place(), o) for o in inline]
+            saves = [await asyncio.to_thread(save_bytes, self._place(), o) for o in inline]
         except Exception as error:
             log.exception("saving what came with %s", self.history.task)
             await self._lose(error)
@@ -464,8 +430,6 @@ class Poller(Recorder):
                 raise error
             self._start_saves()
             lost = verdict(self.history, datetime.now(UTC), confirm=self.connection.provider.confirm)
-        except Held:
-            self._following = self._following or self._leading
         except Exception as fault:
             log.exception("looking at %s", self.history.task)
             self._step = asyncio.create_task(self._lose(fault))
@@ -520,7 +484,7 @@ class Poller(Recorder):
         """Plan the next look, or begin what comes after looking."""
         if not self._leading or self._stopping or self._looking:
             return
-        if not self._following and self.history.outcome is None:
+        if self.history.outcome is None:
             try:
                 self._plan()
             except Exception as error:
@@ -530,10 +494,7 @@ class Poller(Recorder):
             return
         self._leading = False
         self._looks.forget(self)
-        if self._following:
-            self._start()
-        else:
-            self._begin(self._finish())
+        self._begin(self._finish())
 
     def _plan(self) -> None:
         due, soonest = self._due(), self._soonest()
@@ -587,11 +548,10 @@ class Poller(Recorder):
         task = self.history.task
         return Place.of(self.folder, task.provider, task.label or task.id, repr(identity(self.history)))
 
-    def _unsaved(self, history: History | None = None) -> list[Output]:
+    def _unsaved(self) -> list[Output]:
         if self.folder is None:
             return []
-        history = history or self.history
-        return [o for o in history.outputs if o.name not in history.saves]
+        return [o for o in self.history.outputs if o.name not in self.history.saves]
 
     def _start_saves(self) -> None:
         for output in self._unsaved():
@@ -600,18 +560,9 @@ class Poller(Recorder):
                 self._saves = {**self._saves, output.name: save}
 
     async def _settle(self) -> None:
-        """Wait until every output is saved or given up.
-
-        Raises:
-            Held: Another process has taken over; it saves them, too.
-        """
-        while True:
-            if self._unsaved() and not await self._leases.holds(self.history.uid):
-                raise Held
-            pending = [t for t in self._saves.values() if not t.done()]
-            if not pending:
-                break
-            await asyncio.wait(pending, timeout=_GLANCE)
+        """Wait until every output is saved or given up."""
+        while pending := [t for t in self._saves.values() if not t.done()]:
+            await asyncio.wait(pending)
         for output in self._unsaved():
             gone = (
                 "it was delivered once, in a reply that is gone"
@@ -619,12 +570,6 @@ class Poller(Recorder):
                 else "it was not saved"
             )
             await self.record(Saved(name=output.name, state=SaveState.FAILED, kind=output.kind, message=gone))
-
-    def _drop_saves(self) -> None:
-        """Leave the saving to another process."""
-        for save in self._saves.values():
-            save.cancel(ELSEWHERE)
-        self._saves = NOTHING
 
     async def _save(self, output: Output) -> None:
         try:
@@ -645,8 +590,7 @@ class Poller(Recorder):
         except Exception as error:  # an output's trouble is never the task's
             log.exception("saving %s of %s", output.name, self.history.task)
             saved = Saved(name=output.name, state=SaveState.FAILED, kind=output.kind, message=_ours(error))
-        with suppress(Held):  # whoever took over while this process was stopped has its own
-            await self.record(saved)
+        await self.record(saved)
 
     def _lifetime(self, output: Output) -> float | None:
         resolve = self.connection.provider.resolve

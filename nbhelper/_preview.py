@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ._page import in_page
 from ._text import clean
 
 SIDE = 384
@@ -77,8 +76,6 @@ class Previewer:
             path: A file that `can_preview`.
             side: Longest side in pixels.
         """
-        if in_page():
-            return "no preview inside a browser's page"
         with self._lock:
             try:
                 return self._ask(path, side)

@@ -1,183 +1,100 @@
-"""What is seen of one task: into the store first, then to whoever watches. Runs inside the engine's loop.
+"""The history of one task: each observation is written to the store first, then told to whoever watches.
 
-One observation is written after the other, each with the history that the one before it left. Looks come by here by the
-thousand, so a call is told when one is on the disk, and no coroutine has to wait for each.
+Belongs to the engine's loop. An `asyncio.Lock` lets one observation be written after the other, each with the history
+that the one before it left.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._errors import StoreError
 from ._history import History
-from ._landing import Landing
-from ._leases import Leases
-from ._page import aside
 from ._text import clean
-from ._values import NOTHING, Event, Miss, Seen, Snapshot
+from ._values import NOTHING, Event, Seen, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ._store import Store
 
 log = logging.getLogger("nbhelper")
 
-Then = Callable[[Exception | None], None]
-"""What is called when an observation is kept, or with why it was not."""
-
-
-class _Record(Landing):
-    """Observations on their way to the disk."""
-
-    __slots__ = ("claim", "fresh", "history", "reading", "seen", "then", "whose")
-
-    history: History
-    fresh: tuple[Event, ...]
-    reading: asyncio.Task[None]
-
-    def __init__(self, whose: Recorder, seen: tuple[Seen, ...], then: Then, *, claim: bool) -> None:
-        super().__init__()
-        self.whose = whose
-        self.seen = seen
-        self.then = then
-        self.claim = claim
-
-    def landed(self, value: Any, error: Any) -> None:
-        self.whose.landed(self, error, apart=value is False)
-
 
 class Recorder:
-    """A history that grows, and is told of; `Poller` is one that looks.
+    """A history that grows; `Poller` is one that looks.
 
     Attributes:
         history: Everything seen so far, all of it in the store.
         note: Trouble of our own worth showing, such as a full disk.
     """
 
-    __slots__ = ("_leases", "_links", "_queue", "_store", "_unwritten", "_writing", "history", "note")
+    __slots__ = ("_links", "_one_at_a_time", "_store", "_unwritten", "_writing", "history", "note")
 
-    def __init__(self, history: History, store: Store, leases: Leases) -> None:
+    def __init__(self, history: History, store: Store) -> None:
         self.history = history
         self.note = ""
         self._store = store
-        self._leases = leases
         self._links: Mapping[str, str] = NOTHING
         """The newest live link of each output; a stored history has none."""
         self._unwritten: tuple[Event, ...] = ()
-        self._writing: _Record | None = None
-        self._queue: tuple[_Record, ...] = ()
-
-    def _over(self, history: History) -> bool:
-        """Whether nothing more will come after this."""
-        raise NotImplementedError
+        """Events that a failing disk refused, for the next write."""
+        self._one_at_a_time = asyncio.Lock()
+        self._writing: frozenset[asyncio.Task[None]] = frozenset()
+        """Writes under way, by strong references: the loop itself has only weak ones to its tasks."""
 
     def _tell(self) -> None:
         """The history has grown."""
         raise NotImplementedError
 
-    async def record(self, *seen: Seen, claim: bool = False) -> None:
-        """Add observations: into the store first, then to whoever watches. They are kept even if this is cancelled.
+    async def record(self, *seen: Seen) -> None:
+        """Add observations to the history: into the store first, then to whoever watches.
 
-        Args:
-            seen: What was observed.
-            claim: Make this process the one that looks.
-
-        Raises:
-            Held: Another process looks at the task; what is no look of ours was not kept.
+        Shielded from cancellation: what was seen is kept even when the caller is cancelled.
         """
-        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        write = asyncio.create_task(self._write(seen), name=f"record {self.history.task}")
+        self._writing |= {write}
+        write.add_done_callback(self._written)
+        await asyncio.shield(write)
 
-        def then(error: Exception | None) -> None:
-            if kept.done():  # whoever waited was cancelled
-                return
-            if error is not None:
-                kept.set_exception(error)
-            else:
-                kept.set_result(None)
+    def _written(self, write: asyncio.Task[None]) -> None:
+        self._writing -= {write}
 
-        self.put(seen, then, claim=claim)
-        await kept
-
-    def put(self, seen: tuple[Seen, ...], then: Then, *, claim: bool = False) -> None:
-        """The same, for whoever does not wait; it raises nothing, and `then` is called by the loop."""
-        record = _Record(self, seen, then, claim=claim)
-        if self._writing is None:
-            self._write(record)
-        else:
-            self._queue += (record,)
-
-    def _write(self, record: _Record) -> None:
-        self._writing = record
-        try:
+    async def _write(self, seen: Sequence[Seen]) -> None:
+        async with self._one_at_a_time:
             now, known = datetime.now(UTC), self.history
             history = known
-            for item in record.seen:
+            for item in seen:
                 history = history.add(item, now)
-            record.history = history
-            record.fresh = (*self._unwritten, *history.events[len(known.events) :])
-            links = {o.name: o.url for s in record.seen if isinstance(s, Snapshot) for o in s.outputs if o.url}
+            fresh = (*self._unwritten, *history.events[len(known.events) :])
+            links = {o.name: o.url for s in seen if isinstance(s, Snapshot) for o in s.outputs if o.url}
             if links:
                 self._links = {**self._links, **links}
                 links = {name: url for name, url in links.items() if name not in history.saves}
-            if record.claim:
-                lease = self._leases.take(history.uid)
+            try:
+                append = self._store.append(history.uid, fresh, links=links, summary=history)
+                if not await asyncio.wrap_future(append):
+                    history = await self._stored(history)
+            except StoreError as error:
+                # Looking goes on in memory, loudly; the next observation tries to write this one again.
+                self._unwritten, self.note = fresh, clean(error)
+                log.warning("%s: %s", history.task, self.note)
             else:
-                lease = self._leases.keep(history.uid, looked=_looked(record.seen), over=self._over(history))
-            self._store.append_for(record, history.uid, record.fresh, links=links, summary=history, also=lease)
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
-            record.set_exception(error)
-
-    def landed(self, record: _Record, error: Exception | None, *, apart: bool) -> None:
-        """It is on the disk, or not; `apart` from where this process put it, where another has written, too."""
-        if apart:
-            record.reading = asyncio.create_task(self._read(record))
-        else:
-            self._done(record, record.history if error is None else None, error)
-
-    async def _read(self, record: _Record) -> None:
-        """Another process has written, too."""
-        try:
-            self._done(record, await self._stored(record.history), None)
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
-            self._done(record, None, error)
-
-    def _done(self, record: _Record, history: History | None, error: Exception | None) -> None:
-        if isinstance(error, StoreError):
-            # Looking goes on in memory, loudly; the next observation tries to write this one again.
-            self._unwritten, self.note = record.fresh, clean(error)
-            log.warning("%s: %s", record.history.task, self.note)
-            history, error = record.history, None
-        elif error is None:
-            self._unwritten, self.note = (), ""
-        self._writing = None
-        if history is not None:
+                self._unwritten, self.note = (), ""
             self.history = history
             self._tell()
-        try:
-            record.then(error)
-        finally:
-            if self._queue and self._writing is None:
-                following, *queue = self._queue
-                self._queue = tuple(queue)
-                self._write(following)
 
     async def _stored(self, known: History) -> History:
         """The history as the store has it, when another process has written too."""
         with suppress(StoreError):
-            stored = await aside(self._store.load, known.uid)
+            stored = await asyncio.to_thread(self._store.load, known.uid)
             return known if stored is None else merged(stored, known)
         return known
-
-
-def _looked(seen: Sequence[Seen]) -> bool:
-    return any(isinstance(s, Snapshot | Miss) for s in seen)
 
 
 def merged(stored: History, known: History) -> History:

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ._errors import BadInput
 from ._history import History
 from ._providers import get, names
-from ._providers.contract import HttpReply, Provider
+from ._providers.provider import Provider
 from ._providers.reader import read_created
+from ._providers.requests import HttpReply
+from ._task import Task
 from ._text import clean, kind_of
-from ._values import Task
 
 _EXAMPLE = 'Pass a task, text such as "tripo:1ec04ced-…", a create call\'s reply, or a list of these.'
 
 
-def tasks_of(what: object, provider: object = None) -> tuple[list[Task], bool]:
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A task that was meant.
+
+    Attributes:
+        task: Which.
+        origin: The scheme and host it was seen at, for a row of a table or a history; None for wherever its provider
+            is now.
+    """
+
+    task: Task
+    origin: str | None = None
+
+
+def references_of(what: object, provider: object = None) -> tuple[list[Reference], bool]:
     """The tasks that were meant, and whether it was one alone.
 
     Args:
@@ -35,26 +51,26 @@ def tasks_of(what: object, provider: object = None) -> tuple[list[Task], bool]:
         return _from_frame(what, spec), False
     if not isinstance(what, Iterable) or isinstance(what, bytes | bytearray):
         raise BadInput(f"watch() cannot take {_shown(what)}. {_EXAMPLE}")
-    found: list[Task] = []
+    found: list[Reference] = []
     for index, item in enumerate(what):
-        task = _single(item, spec)
-        if task is None:
+        meant = _single(item, spec)
+        if meant is None:
             raise BadInput(f"Item {index} of the list is {_shown(item)}. {_EXAMPLE}")
-        found.append(task)
+        found.append(meant)
     if not found:
         raise BadInput(f"There is nothing to watch: the list is empty. {_EXAMPLE}")
     return found, False
 
 
-def _single(what: object, spec: Provider | None) -> Task | None:
+def _single(what: object, spec: Provider | None) -> Reference | None:
     if isinstance(what, Task):
-        return _complete(what)
+        return Reference(_complete(what))
     if isinstance(what, History):
-        return _complete(what.task)
+        return Reference(_complete(what.task), what.origin or None)
     if isinstance(what, str):
-        return _complete(_from_text(what, spec))
+        return Reference(_complete(_from_text(what, spec)))
     if isinstance(what, Mapping):
-        return _complete(_from_reply(what, spec))
+        return Reference(_complete(_from_reply(what, spec)))
     return None
 
 
@@ -100,7 +116,7 @@ def _from_reply(reply: Mapping[str, Any], spec: Provider | None) -> Task:
 
 def _unlike(provider: Provider) -> list[Any]:
     """The endpoints whose replies are read differently."""
-    from ._providers.contract import Endpoint
+    from ._providers.reply_parts import Endpoint
 
     seen: dict[tuple[Any, ...], Endpoint] = {}
     for endpoint in (*provider.creates.values(), *((provider.other,) if provider.other else ())):
@@ -127,17 +143,18 @@ def _is_frame(what: object) -> bool:
     return type(what).__name__ == "DataFrame" and hasattr(what, "columns")
 
 
-def _from_frame(frame: Any, spec: Provider | None) -> list[Task]:
+def _from_frame(frame: Any, spec: Provider | None) -> list[Reference]:
     if "task_id" not in frame.columns or ("provider" not in frame.columns and spec is None):
         raise BadInput('The frame needs the columns "provider" and "task_id", as nbhelper.tasks() has them.')
-    found: list[Task] = []
+    found: list[Reference] = []
     for index, row in enumerate(frame.to_dict("records")):
         ident, name = row["task_id"], row.get("provider") if spec is None else spec.name
         if not isinstance(ident, str) or not isinstance(name, str):
             raise BadInput(f"Row {index} of the frame has no task id; a create in doubt cannot be watched.")
         extra = _extra_of(get(name), row)
-        label = row.get("label")
-        found.append(_complete(Task(name, ident, label if isinstance(label, str) else None, extra=extra)))
+        label, origin = row.get("label"), row.get("origin")
+        task = Task(name, ident, label if isinstance(label, str) else None, extra=extra)
+        found.append(Reference(_complete(task), origin if isinstance(origin, str) and origin else None))
     if not found:
         raise BadInput("There is nothing to watch: the frame has no rows.")
     return found

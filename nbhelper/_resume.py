@@ -15,10 +15,11 @@ from ._filter import Filter
 from ._history import History
 from ._json import dumps
 from ._providers import names
-from ._references import tasks_of
+from ._references import Reference, references_of
 from ._session import Connection
+from ._task import Task
 from ._text import clean, storable
-from ._values import Outcome, Task
+from ._values import Outcome
 
 if TYPE_CHECKING:
     from ._store import Store
@@ -38,7 +39,7 @@ class Plan:
         lines: What is left as it is, and what to do about it.
     """
 
-    tasks: Sequence[Task]
+    tasks: Sequence[Reference]
     connections: Mapping[str, Connection]
     single: bool = False
     lines: tuple[str, ...] = ()
@@ -89,7 +90,7 @@ def everything(book: Store, max_age: Any) -> Plan:
     if since is not None:
         left = book.rows(Filter(until=since, outcome=("pending", "lost", "stopped")))
         older = sum(row["task_id"] is not None for row in left)
-    plan = _reachable([(_task(row), row["origin"]) for row in rows if row["pending"] != "in doubt"])
+    plan = _reachable([_reference(row) for row in rows if row["pending"] != "in doubt"])
     lines = (*plan.lines, *_in_doubt(doubtful))
     if older:
         hint = 'nbhelper.resume(max_age="30d") takes them, too.'
@@ -105,8 +106,8 @@ def chosen(book: Store, what: object, provider: object) -> Plan:
         what = list(what)
         if not what:
             return Plan((), {})
-    tasks, single = tasks_of(what, provider)
-    plan = _reachable([(task, None) for task in tasks])
+    found, single = references_of(what, provider)
+    plan = _reachable(found)
     return Plan(plan.tasks, plan.connections, single and bool(plan.tasks), plan.lines)
 
 
@@ -120,11 +121,10 @@ def _of_frame(book: Store, frame: Any, provider: object) -> Plan:
     if "task_id" in frame.columns and not len(frame):
         return Plan((), {}, lines=lines)
     stored = _stored(book, frame)
-    wanted: list[tuple[Task, str | None]] = []
+    wanted: list[Reference] = []
     for number, cells in enumerate(frame.to_dict("records")):
         row = stored.get((cells.get("provider"), cells.get("task_id"), cells.get("origin")))
-        task = _task(row) if row else tasks_of(frame.iloc[number : number + 1], provider)[0][0]
-        wanted.append((task, row["origin"] if row else None))
+        wanted.append(_reference(row) if row else references_of(frame.iloc[number : number + 1], provider)[0][0])
     plan = _reachable(wanted)
     return Plan(plan.tasks, plan.connections, lines=(*plan.lines, *lines))
 
@@ -142,20 +142,17 @@ def _stored(book: Store, frame: Any) -> dict[tuple[Any, Any, Any], Row]:
     return {key: row for key, row in rows if often[key] == 1}
 
 
-def _task(row: Row) -> Task:
-    return Task(row["provider"], row["task_id"], row["label"], row["params"] or {}, row["extra"] or {})
+def _reference(row: Row) -> Reference:
+    task = Task(row["provider"], row["task_id"], row["label"], row["params"] or {}, row["extra"] or {})
+    return Reference(task, row["origin"])
 
 
-def _reachable(wanted: Sequence[tuple[Task, str | None]]) -> Plan:
-    """Those whose provider is known here, has a key, and is where it was; a line for each reason against others.
-
-    Args:
-        wanted: Tasks, each with the origin it was made at, None for wherever its provider is now.
-    """
+def _reachable(wanted: Sequence[Reference]) -> Plan:
+    """Those whose provider is known here, has a key, and is where it was; a line for each reason against others."""
     left = _Left()
     connections: dict[str, Connection] = {}
     trouble: dict[str, str] = {}
-    for name in dict.fromkeys(task.provider for task, _ in wanted):
+    for name in dict.fromkeys(meant.task.provider for meant in wanted):
         if name not in names():
             trouble[name] = "it is not registered here; call nbhelper.register() first."
             continue
@@ -164,8 +161,8 @@ def _reachable(wanted: Sequence[tuple[Task, str | None]]) -> Plan:
         except (MissingAPIKey, BadInput) as error:
             trouble[name] = str(error)
     tasks = []
-    for task, origin in wanted:
-        name = task.provider
+    for meant in wanted:
+        name, origin = meant.task.provider, meant.origin
         here = connections.get(name)
         if here is None:
             left.reasons[name, trouble[name]] += 1
@@ -173,7 +170,7 @@ def _reachable(wanted: Sequence[tuple[Task, str | None]]) -> Plan:
             hint = f'nbhelper.connect("{name}", base_url="{origin}/…") goes there.'
             left.reasons[name, f"made at {origin}, and {name} is {here.origin} now. {hint}"] += 1
         else:
-            tasks.append(task)
+            tasks.append(meant)
     return Plan(tasks, connections, lines=left.lines())
 
 

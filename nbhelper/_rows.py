@@ -16,8 +16,9 @@ from ._errors import BadInput, StoreError
 from ._history import Facts, History
 from ._json import JsonText, dumps, loads
 from ._schema import SUMMARY, body_of, put, summary, task_of
+from ._task import NO_ID, Task
 from ._text import clean, storable
-from ._values import NO_ID, Event, Mark, Saved, Snapshot, State, Task
+from ._values import Event, Mark, Saved, Snapshot, State
 
 Row = dict[str, Any]
 
@@ -59,8 +60,6 @@ class Append:
         events: What is new.
         links: Live links of outputs by name.
         history: With `events`.
-        also: Done first; what it raises keeps the observations out. While a task goes on and nobody else has written of
-            it, it is left out.
     """
 
     rows: Rows
@@ -68,11 +67,8 @@ class Append:
     events: Sequence[Event]
     links: Mapping[str, str]
     history: History
-    also: Callable[[sqlite3.Connection], None] | None
 
     def __call__(self, db: sqlite3.Connection) -> bool:
-        if self.also is not None:
-            self.also(db)
         return self.rows.append(db, self)
 
     @property

@@ -21,9 +21,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ._http import Forbidden, Http, Unreached
-from ._page import aside
 from ._parts import Part, is_strong
-from ._providers.contract import HttpReply
+from ._providers.requests import HttpReply
 from ._providers.scalars import retry_after
 from ._session import Connection, origin_of
 from ._sniff import pixels, sniff
@@ -33,8 +32,6 @@ from ._values import Output, Saved, SaveState
 
 LARGEST = 2 * 1024**3
 """Bytes of one file."""
-ELSEWHERE = "another process saves it"
-"""Why a download is cancelled whose part nobody will go on with."""
 _HOP = 1 << 16
 """Bytes from which on another thread writes and hashes: fewer are done sooner than a thread is woken."""
 _SPARE = 64 * 1024**2
@@ -180,7 +177,7 @@ async def save_link(
     faults = 0
     pause = _PAUSE
     try:
-        part = await aside(_begin, place, output.name, link)
+        part = await asyncio.to_thread(_begin, place, output.name, link)
     except OSError as error:
         return _failed(output, f"cannot write to {place.folder.name}: {error.strerror or error}")
     keep = False
@@ -207,20 +204,20 @@ async def save_link(
                     newer = await fresh()
                     if newer is not None and newer != link:
                         link, begun, absent, pause = newer, time.monotonic(), [], _PAUSE
-                        await aside(part.go_on, without_query(link))
+                        await asyncio.to_thread(part.go_on, without_query(link))
                         continue
                 if over:
                     state = SaveState.EXPIRED if trouble.dead or trouble.missing else SaveState.FAILED
                     return Saved(name=output.name, state=state, kind=output.kind, message=clean(trouble.message))
             else:
                 suffix = Path(urlsplit(link).path).suffix.casefold()
-                return await aside(_finish, part, place, output, suffix)
+                return await asyncio.to_thread(_finish, part, place, output, suffix)
             await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  # jitter
             pause = min(pause * 2, 30.0)
     except OSError as error:
         return _failed(output, f"cannot write the file: {error.strerror or error}")
-    except asyncio.CancelledError as ended:  # the process ends: the next one goes on with the part
-        keep = ELSEWHERE not in ended.args
+    except asyncio.CancelledError:  # the process ends: the next one goes on with the part
+        keep = True
         raise
     finally:
         part.close(keep=keep)
@@ -308,7 +305,7 @@ async def _receive(pieces: AsyncIterator[bytes], part: Part) -> None:
         if len(piece) < _HOP:
             part.write(piece)
         else:
-            await aside(part.write, piece)  # what comes meanwhile is the next piece
+            await asyncio.to_thread(part.write, piece)  # what comes meanwhile is the next piece
         if part.size > LARGEST:
             raise Trouble("the file does not end within 2 GB", hopeless=True)
         if time.monotonic() - since > 60:

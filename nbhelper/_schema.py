@@ -80,8 +80,6 @@ CREATE TABLE intents (
 CREATE INDEX intents_request ON intents (request_digest);
 CREATE INDEX intents_open ON intents (state) WHERE state IN ('begun', 'sent', 'in_doubt');
 
-CREATE TABLE leases (uid TEXT PRIMARY KEY, holder TEXT NOT NULL, until TEXT NOT NULL);
-
 -- One JSON per price that was set: its fields may grow without another schema.
 CREATE TABLE prices (name TEXT PRIMARY KEY, at TEXT NOT NULL, body TEXT NOT NULL, digest TEXT NOT NULL)
 """
@@ -125,6 +123,7 @@ def _columns(db: sqlite3.Connection) -> None:
     """From 1 to 2: a summary was one JSON text. One that is damaged is left out, and made again from the events."""
     old = db.execute("SELECT uid, begun, outcome, body, digest FROM summaries ORDER BY uid").fetchall()
     db.execute("DROP TABLE summaries")
+    db.execute("DROP TABLE leases")
     _run(db, _SUMMARIES)
     for row in old:
         if (new := from_json(row)) is not None:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from . import _keys
 from ._errors import BadInput, EmulatorError
 from ._providers import get
-from ._providers.contract import Provider
+from ._providers.provider import Provider
 from ._text import clean
 
 if TYPE_CHECKING:

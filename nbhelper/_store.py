@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from . import _creates, _listing
 from ._codec import iso
@@ -31,11 +31,10 @@ from ._price_list import PRICES
 from ._prices import Price, as_row, from_row, place_of
 from ._rows import Append, Row, Rows, notes_of, uid_of
 from ._schema import lasting_salt, put, salt_of
+from ._task import NO_ID, Task
 from ._text import clean, storable
-from ._values import NO_ID, Event, Task
-from ._writer import Promise, Work, Writer
-
-T = TypeVar("T")
+from ._values import Event
+from ._writer import Writer
 
 
 def locate() -> Path:
@@ -137,7 +136,6 @@ class Store:
         *,
         links: Mapping[str, str] | None = None,
         summary: History,
-        also: Work[None] | None = None,
     ) -> Future[bool]:
         """Keep observations. Asking again for what is already kept changes nothing.
 
@@ -148,30 +146,11 @@ class Store:
             events: What is new.
             links: Live links of outputs by name; each is dropped when its output is saved or given up.
             summary: The history including `events`.
-            also: Done first, in the same transaction; what it raises keeps the observations out. It is left out for a
-                look at a task that goes on and that nobody else has written of since the last one.
 
         Returns:
             Whether the rows have the numbers of `events`; if not, another process has written too: load it again.
         """
-        return self._writer.put(Append(self._rows, uid, events, links or {}, summary, also), patient=True)
-
-    def append_for(
-        self,
-        promise: Promise[bool],
-        uid: str,
-        events: Sequence[Event],
-        *,
-        links: Mapping[str, str],
-        summary: History,
-        also: Work[None],
-    ) -> None:
-        """`append`, for whoever has a future of another kind: watching comes by here with each look."""
-        self._writer.hand(Append(self._rows, uid, events, links, summary, also), promise, patient=True)
-
-    def write(self, work: Work[T]) -> Future[T]:
-        """Have something done inside the next transaction."""
-        return self._writer.put(work)
+        return self._writer.put(Append(self._rows, uid, events, links or {}, summary), patient=True)
 
     # Creates
 
@@ -300,6 +279,11 @@ class Store:
         """With which model, or endpoint that stands for one, rows were created, where that is known."""
         with self._database.reading() as db:
             return _listing.models(db, uids) if db else {}
+
+    def last_seqs(self, uids: Iterable[str]) -> dict[str, int]:
+        """The number of the last event of each row that has one."""
+        with self._database.reading() as db:
+            return _listing.last_seqs(db, uids) if db else {}
 
     def histories(self, wanted: Filter = EVERYTHING) -> list[History]:
         """The histories of `rows(wanted)`, but for creates that have no id yet."""

@@ -14,13 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _submit
 from ._doors import Door
 from ._engine import Engine
 from ._errors import BadInput, MissingAPIKey, StoreError
-from ._page import aside
 from ._poller import Identity
 from ._session import Connection
 from ._text import clean
@@ -28,7 +27,7 @@ from ._values import Mark, MarkWord
 
 if TYPE_CHECKING:
     from ._cells import Place
-    from ._experiment_watch import ExperimentWatch
+    from ._history import History
     from ._store import Store
 
 log = logging.getLogger("nbhelper")
@@ -61,6 +60,29 @@ class Errand:
     def leaving(self) -> None:
         """From now on it may have left."""
         self.left = True
+
+
+class WatchedPlaces(Protocol):
+    """What a submission needs of the watch on its experiment: what stands at each place, and a call at each change."""
+
+    @property
+    def alive(self) -> int:
+        """How many tasks are known to be made and not known to be over."""
+
+    def history_at(self, key: Identity) -> History:
+        """What is known of a place."""
+
+    def take(self, key: Identity, history: History | None) -> None:
+        """Put a history at a place; a task that was made is watched from then on."""
+
+    def touch(self) -> None:
+        """Draw again: something changed that no history tells."""
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """Call something after each change."""
+
+    def off_change(self, call: Callable[[], None]) -> None:
+        """Take that back."""
 
 
 class Submission:
@@ -103,7 +125,7 @@ class Submission:
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._engine: Engine
-        self._watch: ExperimentWatch
+        self._watch: WatchedPlaces
 
     @property
     def left(self) -> int:
@@ -116,7 +138,7 @@ class Submission:
         closed = [f"{door.closed}; nothing more is submitted there" for door in self._doors.values() if door.closed]
         return [*closed, *filter(None, (door.note(now) for door in self._doors.values()))]
 
-    def start(self, watch: ExperimentWatch, engine: Engine) -> None:
+    def start(self, watch: WatchedPlaces, engine: Engine) -> None:
         """Begin, in the engine's loop."""
         self._watch, self._engine, self.started = watch, engine, True
         engine.run(self._run())
@@ -206,7 +228,7 @@ class Submission:
     async def _send(self, door: Door[Errand], errand: Errand) -> None:
         answer: _submit.Answer | None = None
         try:
-            create = await aside(errand.prepare)
+            create = await asyncio.to_thread(errand.prepare)
             label = self._watch.history_at(errand.key).task.label
             if errand.uid is None:
                 errand.request_id = _submit.new_request_id(create)
@@ -223,7 +245,7 @@ class Submission:
                 self._watch.touch()
                 return
             made = await _submit.keep(self._store, errand.uid, answer)
-            self._watch.take(errand.key, made or await aside(self._store.load, errand.uid))
+            self._watch.take(errand.key, made or await asyncio.to_thread(self._store.load, errand.uid))
         except asyncio.CancelledError:
             if errand.left:
                 note = "cut off before the answer came; it may have been made"

@@ -3,68 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
-import hashlib
 import json
-import math
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ._draft import Draft, draft
 from ._engine import Engine, engine
 from ._errors import BadInput, NbhelperError, StoreError, SubmitFailed, SubmitUnknown
-from ._http import CREATE_DEADLINE, Forbidden, Unreached, Upload
-from ._providers.contract import Endpoint, HttpReply, HttpRequest, Provider
-from ._providers.paths import find
+from ._http import CREATE_DEADLINE, Forbidden, Unreached
+from ._providers.provider import Provider
 from ._providers.reader import read_created
+from ._providers.reply_parts import Endpoint
+from ._providers.requests import HttpReply, HttpRequest
 from ._providers.templates import fill
 from ._session import Connection, connection, fingerprint, store
-from ._text import clean, kind_of, nearest
-from ._uploads import uploads_of
-from ._values import Miss, MissKind, Task, digest
+from ._task import Task
+from ._text import clean
+from ._values import Miss, MissKind
 from ._waiting import result_of
 
 if TYPE_CHECKING:
     from ._history import History
     from ._store import Store
 
-_DEEPEST = 64
-_HALF = re.compile("[\ud800-\udfff]")
 _AGAIN = 1.0
 """Seconds after which a lost answer is asked for again, where that is safe; then twice as many."""
-_ALIKE = 0.8
-"""How near an unknown parameter must be to a known one to be taken for a slip; others may be newer than our list."""
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """One create, checked, with neither key nor address.
-
-    Attributes:
-        provider: Whose.
-        name: The endpoint's short name, or its path.
-        endpoint: How it is sent and read.
-        body: The parameters, `fixed` ones included.
-        files: The uploads.
-        params: What the tables keep of it: bytes as digest and size.
-        digest: Of all that decides what is made; equal creates have equal digests.
-    """
-
-    provider: Provider
-    name: str
-    endpoint: Endpoint
-    body: Mapping[str, Any]
-    files: tuple[Upload, ...]
-    params: Mapping[str, Any]
-    digest: str
-
-    @property
-    def model(self) -> str | None:
-        """What the tables show as the model until a reply names one."""
-        asked = find(self.provider.request_model, dict(self.body)) if self.provider.request_model else None
-        return asked if isinstance(asked, str) else self.endpoint.model or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,140 +73,6 @@ def prepare(
     """
     made = draft(provider_name, request, endpoint=endpoint, files=files, params=params)
     return Create(made, connection(made.provider.name))
-
-
-def draft(
-    provider_name: object,
-    request: object,
-    *,
-    endpoint: object = None,
-    files: object = None,
-    params: object = None,
-) -> Draft:
-    """Check a create, for which no key is needed yet.
-
-    Raises:
-        BadInput: What is wrong, in one line.
-    """
-    from ._providers import get
-
-    provider = get(provider_name)
-    if not isinstance(request, Mapping):
-        raise BadInput(f'A request is a mapping of parameters, such as {{"prompt": "an owl"}}, not {kind_of(request)}.')
-    if not request and not files:
-        raise BadInput('The request is empty. Pass the API\'s parameters, such as {"prompt": "an owl"}.')
-    if params is not None and not isinstance(params, Mapping):
-        raise BadInput(f"params is a mapping of what the tables should show, not {kind_of(params)}.")
-    if files is not None and not isinstance(files, Mapping):
-        example = '{"image": "me.jpg"}'
-        raise BadInput(f"files is a mapping of parameter to path or bytes, such as {example}, not {kind_of(files)}.")
-    if not all(
-        isinstance(key, str) and key and key.isprintable() for key in (*request, *(files or ()), *(params or ()))
-    ):
-        raise BadInput("Each parameter's name must be text, without line breaks and the like.")
-    name, spec = find_endpoint(provider, endpoint)
-    uploads, body = uploads_of(request, files, spec)
-    for field in spec.fixed:
-        body.setdefault(field, spec.fixed[field])
-    if uploads and spec.encoding != "multipart":
-        _check_handed_over(provider, name, spec, uploads)
-    if spec.encoding == "multipart":
-        _check_no_names(provider, name, spec, body)
-    body = _plain(body)
-    _check_names(provider, name, spec, (*body, *(u.name for u in uploads)))
-    shown = dict(params) if params is not None else {k: v for k, v in body.items() if k not in spec.fixed}
-    shown |= _digests(uploads)
-    material = [provider.name, spec.path, body, _sums(uploads)]
-    short = hashlib.sha256(json.dumps(material, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
-    return Draft(provider, name, spec, body, uploads, shown, short)
-
-
-def _check_handed_over(provider: Provider, name: str, spec: Endpoint, uploads: tuple[Upload, ...]) -> None:
-    """Whether an API whose creates take JSON has a way to take files."""
-    first = clean(uploads[0].name, 40)
-    if provider.upload is None:
-        raise BadInput(
-            f'{provider.name}\'s "{name}" takes JSON, so no file can go along ("{first}"). '
-            "Give it a link to the picture, or upload it first as the API's docs say.",
-        )
-    for upload in uploads:
-        if upload.name not in spec.files:
-            takes = f" It takes files as {', '.join(spec.files)}." if spec.files else ""
-            raise BadInput(f'{provider.name}\'s "{name}" takes no file as "{clean(upload.name, 40)}".{takes}')
-
-
-def _check_no_names(provider: Provider, name: str, spec: Endpoint, body: Mapping[str, Any]) -> None:
-    """A file's name as text would be sent as it is, and the create billed for nothing."""
-    for field in spec.files:
-        if isinstance(text := body.get(field), str):
-            raise BadInput(
-                f'{provider.name}\'s "{name}" takes a file as "{field}", not text. '
-                f'Pass files={{"{field}": "{clean(text, 60)}"}}, or a pathlib.Path.',
-            )
-
-
-def _check_names(provider: Provider, name: str, spec: Endpoint, given: tuple[str, ...]) -> None:
-    """Refuse what is missing, and what is probably a slip: an API may ignore it, and bill all the same."""
-    for field in spec.required:
-        if field not in given:
-            close = difflib.get_close_matches(field, [g for g in given if g not in spec.required], 1, _ALIKE)
-            slip = f', not "{clean(close[0], 60)}"' if close else ""
-            raise BadInput(f'{provider.name}\'s "{name}" needs "{field}"{slip}.')
-    known = {*spec.params, *spec.required, *spec.fixed, *spec.files} if spec.params else set()
-    for field in given:
-        if field in known:
-            continue
-        close = difflib.get_close_matches(field, sorted(known - set(given)), 1, _ALIKE)
-        if close:
-            raise BadInput(
-                f'{provider.name}\'s "{name}" has no parameter "{clean(field, 60)}". Did you mean "{close[0]}"?'
-            )
-
-
-def _digests(uploads: tuple[Upload, ...]) -> dict[str, Any]:
-    """How uploads stand in the tables; several under one name have a number."""
-    found: dict[str, Any] = {}
-    for upload in uploads:
-        several = [u for u in uploads if u.name == upload.name]
-        name = upload.name if len(several) == 1 else f"{upload.name}[{several.index(upload)}]"
-        found[name] = digest(upload.content)
-    return found
-
-
-def _sums(uploads: tuple[Upload, ...]) -> dict[str, Any]:
-    sums: dict[str, Any] = {}
-    for upload in uploads:
-        found = hashlib.sha256(upload.content).hexdigest()
-        sums[upload.name] = [*sums[upload.name], found] if upload.name in sums else [found]
-    return {name: found[0] if len(found) == 1 else found for name, found in sums.items()}
-
-
-def find_endpoint(provider: Provider, wanted: object) -> tuple[str, Endpoint]:
-    """The endpoint of that short name or path; the only one when none is named.
-
-    Raises:
-        BadInput: Unknown, or one of several has to be named; the text lists them.
-    """
-    known = ", ".join(sorted(provider.creates))
-    if wanted is None:
-        if len(provider.creates) == 1:
-            return next(iter(provider.creates.items()))
-        if not provider.creates:
-            raise BadInput(f'"{provider.name}" has no endpoints to create with; give it some when you register it.')
-        raise BadInput(f"{provider.name} has several endpoints; name one: endpoint=… of {known}.")
-    if not isinstance(wanted, str) or not wanted.strip():
-        shown = "an empty text" if isinstance(wanted, str) else kind_of(wanted)
-        raise BadInput(f"endpoint is a short name or a path, not {shown}. {provider.name} has {known}.")
-    text = wanted.strip()
-    if text in provider.creates:
-        return text, provider.creates[text]
-    for name, spec in provider.creates.items():
-        if spec.path == text:
-            return name, spec
-    if text.startswith("/") and provider.other is not None and text.isprintable() and not set(text) & set(" ?#{}\\"):
-        return text, replace(provider.other, path=text)
-    hint = nearest(text, provider.creates)
-    raise BadInput(f'{provider.name} has no endpoint "{clean(text, 60)}".{hint} It has {known}.')
 
 
 def send(create: Create, *, label: str | None = None, reuse: bool = False) -> Task:
@@ -465,42 +296,6 @@ _HINTS = {
     MissKind.REFUSED: " Check the key: nbhelper.providers() shows where it was found.",
     MissKind.RATE_LIMITED: " Submit again later, or fewer at once.",
 }
-
-
-# Parameters
-
-
-def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters as JSON has them.
-
-    Raises:
-        BadInput: A value that JSON has not; the text names the parameter.
-    """
-
-    def walk(node: Any, path: str, depth: int) -> Any:
-        shown = f'The parameter "{clean(path, 60)}"'
-        if depth > _DEEPEST:
-            raise BadInput(f"{shown} is nested more than {_DEEPEST} levels deep, or holds itself.")
-        if isinstance(node, Mapping):
-            if not all(isinstance(key, str) and not _HALF.search(key) for key in node):
-                raise BadInput(f"{shown} is a mapping whose keys are not all text.")
-            return {key: walk(value, f"{path}.{key}" if path else key, depth + 1) for key, value in node.items()}
-        if isinstance(node, list | tuple):
-            return [walk(value, f"{path}[{index}]", depth + 1) for index, value in enumerate(node)]
-        if type(node).__module__ == "numpy" and getattr(node, "ndim", 1) == 0:
-            node = node.item()  # a number of a frame or an arange
-        if isinstance(node, float) and not math.isfinite(node):
-            raise BadInput(f"{shown} is {node}, which JSON has not.")
-        if not isinstance(node, str | int | float | bool | None):
-            raise BadInput(f"{shown} is {kind_of(node)}; use text, numbers, lists and mappings.")
-        if isinstance(node, int) and node.bit_length() > 1024:
-            raise BadInput(f"{shown} is a whole number of hundreds of digits.")
-        if isinstance(node, str) and _HALF.search(node):
-            raise BadInput(f"{shown} holds half a character (a lone surrogate).")
-        return node
-
-    plain: dict[str, Any] = walk(body, "", 0)
-    return plain
 
 
 def _form(value: Any) -> str:

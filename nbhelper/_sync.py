@@ -10,8 +10,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from ._errors import BadInput, NbhelperError
-from ._page import need_a_machine
+from ._errors import BadInput
 from ._text import clean
 
 T = TypeVar("T")
@@ -95,17 +94,13 @@ def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
 
 
 def _check(given: object, nested: object) -> None:
-    """Refuse what cannot be run, and whatever cannot be run here; a coroutine that is not taken is closed."""
+    """Refuse anything but a coroutine and a flag; a coroutine that is not taken is closed."""
     if not inspect.iscoroutine(given):
         hint = "; call the function: run_sync(f())" if inspect.iscoroutinefunction(given) else ""
         raise BadInput(f"run_sync() takes a coroutine, not {type(given).__name__}{hint}.")
-    try:
-        if not isinstance(nested, bool):
-            raise BadInput("nested is True or False.")
-        need_a_machine("run_sync()", "A cell can `await` the coroutine itself.")
-    except NbhelperError:
+    if not isinstance(nested, bool):
         given.close()
-        raise
+        raise BadInput("nested is True or False.")
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ._errors import BadInput
 from ._http import Upload
-from ._providers.contract import Endpoint
+from ._providers.reply_parts import Endpoint
 from ._sniff import HEAD, pixels, sniff
 from ._terminal import size
 from ._text import clean, kind_of

@@ -1,4 +1,4 @@
-"""Waiting in a way that no interrupt can harm.
+"""Waiting in a way that no interrupt can harm: for a future, and for whatever tells of its changes, such as a watch.
 
 `threading.Condition`, and `Event` and `Future.result` that are built on it, are written in Python: an interrupt that
 comes while the one before is being dealt with can leave their lock held for ever, and then whoever would announce the
@@ -7,16 +7,24 @@ end waits for it too. A bare lock waits inside the interpreter: it is taken or i
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
 from concurrent.futures import Future
-from typing import TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from ._errors import BadInput, WatchTimeout
+from ._history import History
 
 T = TypeVar("T")
 _SLICE = 0.5
 """Seconds of one wait: on Windows an interrupt is only felt between two."""
+_DRAWN = 0.2
+"""Seconds of one wait for a watch: short, so that an interrupt is felt at once and a view is drawn."""
 
 
 class Bell:
@@ -28,7 +36,7 @@ class Bell:
 
     def ring(self) -> None:
         """Wake whoever waits, now or when it comes to wait."""
-        with contextlib.suppress(RuntimeError):  # rung already, and not yet heard
+        with suppress(RuntimeError):  # rung already, and not yet heard
             self._silence.release()
 
     def wait(self, seconds: float) -> bool:
@@ -45,7 +53,22 @@ def result_of(future: Future[T]) -> T:
     return future.result()
 
 
-@contextlib.contextmanager
+def checked_seconds(value: object, name: str) -> float | None:
+    """Seconds or None.
+
+    Raises:
+        BadInput: Negative, not a finite number, or of another type.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadInput(f"{name} is seconds or None, not {type(value).__name__}.")
+    if not 0 <= value < 1e300:
+        raise BadInput(f"{name} is zero or more seconds, or None for no limit.")
+    return float(value)
+
+
+@contextmanager
 def undisturbed() -> Iterator[None]:
     """Let no further interrupt in for as long as a line takes to write."""
     try:
@@ -58,3 +81,171 @@ def undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
+class Waiting(ABC):
+    """Something that is waited for: any number of callers are told of each change, and the one who waits draws."""
+
+    def __init__(self) -> None:
+        # Not a condition: nobody waits here, so no interrupt can leave it held against the engine.
+        self._lock = threading.RLock()
+        self._calls: list[Callable[[], None]] = []
+        self._show: Callable[[Any], Any] | None = None
+        """The view that is drawn while somebody waits: from this object to a context manager that gives `draw()`."""
+
+    @property
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether it is over."""
+
+    @abstractmethod
+    def _interrupted(self) -> str:
+        """The line for a person who interrupted the wait."""
+
+    @abstractmethod
+    def _late(self, limit: float | None) -> str:
+        """The text of the `WatchTimeout`."""
+
+    def _notify(self) -> None:
+        """Tell of a change; with the lock held."""
+        for call in tuple(self._calls):
+            call()
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """Call something after each change, in the engine's thread: it must be quick and must not draw."""
+        with self._lock:
+            self._calls.append(call)
+
+    def off_change(self, call: Callable[[], None]) -> None:
+        """Take that back."""
+        with self._lock:
+            self._calls.remove(call)
+
+    def _wait(self, ready: Callable[[], bool], limit: float | None) -> None:
+        """Sleep until something holds; interrupted, say what goes on."""
+        try:
+            self._sleep(ready, limit)
+        except KeyboardInterrupt:
+            # An impatient second interrupt may come anywhere in here, and must not swallow what a person needs now: no
+            # context manager, whose own code it could fall into.
+            said = False
+            while not said:
+                try:
+                    with undisturbed():
+                        print(self._interrupted())  # noqa: T201  # the one line
+                        said = True
+                except KeyboardInterrupt:
+                    pass
+            raise
+
+    def _sleep(self, ready: Callable[[], bool], limit: float | None) -> None:
+        """Sleep in short slices until something holds, drawing what the waiting place can draw."""
+        ends = None if limit is None else time.monotonic() + limit
+        with self._drawing() as draw, self._ringing() as bell:
+            while True:
+                left = _DRAWN if ends is None else min(_DRAWN, ends - time.monotonic())
+                if not ready() and left > 0:
+                    bell.wait(left)
+                over = ready()
+                draw()
+                if over:
+                    return
+                if ends is not None and time.monotonic() >= ends:
+                    with self._lock:
+                        if ready():
+                            return
+                        raise WatchTimeout(self._late(limit))
+
+    @contextmanager
+    def _ringing(self) -> Iterator[Bell]:
+        """A bell that rings after each change."""
+        bell = Bell()
+        self.on_change(bell.ring)
+        try:
+            yield bell
+        finally:
+            self.off_change(bell.ring)
+
+    @contextmanager
+    def _drawing(self) -> Iterator[Callable[[], None]]:
+        """The text view while somebody waits; no view, no output."""
+        show, self._show = self._show, None  # a wait inside a wait does not draw twice
+        if show is None:
+            yield lambda: None
+            return
+        try:
+            with show(self) as draw:
+                yield draw
+        finally:
+            self._show = None if self.done else show  # once it stands there whole, another wait adds no copy
+
+    async def _until_done(self) -> None:
+        """Wait for the end without blocking the loop, drawing as `_sleep` does."""
+        with self._waking() as changed, self._drawing() as draw:
+            while not self.done:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), _DRAWN)
+                changed.clear()
+                draw()
+            draw()
+
+    @contextmanager
+    def _waking(self) -> Iterator[asyncio.Event]:
+        """An event of whichever loop asks, set after each change."""
+        loop = asyncio.get_running_loop()
+        event = asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # whoever asked may have closed that loop meanwhile
+                loop.call_soon_threadsafe(event.set)
+
+        self.on_change(wake)
+        try:
+            yield event
+        finally:
+            self.off_change(wake)
+
+
+class Completed:
+    """Histories in the order of their ends; iterate with `for` or `async for`.
+
+    Args:
+        waiting: Whose.
+        ended: Gives those that are over so far, each by a key.
+        n: How many there will be.
+    """
+
+    def __init__(self, waiting: Waiting, ended: Callable[[], Iterator[tuple[Hashable, History]]], n: int) -> None:
+        self._waiting = waiting
+        self._ended = ended
+        self._n = n
+        self._given: set[Hashable] = set()
+
+    def _next(self) -> History | None:
+        for key, history in self._ended():
+            if key not in self._given:
+                self._given.add(key)
+                return history
+        return None
+
+    def _all(self) -> bool:
+        return len(self._given) == self._n
+
+    def _any(self) -> bool:
+        return any(key not in self._given for key, _ in self._ended())
+
+    def __iter__(self) -> Iterator[History]:
+        while not self._all():
+            self._waiting._wait(self._any, None)  # noqa: SLF001  # one thought in two classes
+            while (history := self._next()) is not None:
+                yield history
+
+    async def __aiter__(self) -> AsyncGenerator[History, None]:
+        with self._waiting._waking() as changed:  # noqa: SLF001
+            while True:
+                while (history := self._next()) is not None:
+                    yield history
+                if self._all():
+                    return
+                await changed.wait()
+                changed.clear()

@@ -5,10 +5,9 @@ The handle only listens. Its timeout and `stop()` are its own: another handle on
 
 from __future__ import annotations
 
-import asyncio
-import threading
+import io
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from ._database import FILE
 from ._engine import Engine
-from ._errors import BadInput, StoreError, WatchTimeout
+from ._errors import StoreError
 from ._filter import Filter
 from ._history import History
-from ._page import alarm, need_a_thread
 from ._poller import Identity, Poller, identity
 from ._session import Connection
+from ._task import Task
 from ._text import clean
-from ._values import Event, Mark, MarkWord, Miss, Outcome, Seen, Snapshot, State, Task
-from ._waiting import Bell, undisturbed
+from ._values import Event, Mark, MarkWord, Miss, Outcome, Seen, Snapshot, State
+from ._waiting import Completed, Waiting, checked_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
     from ._gallery import Gallery
     from ._prices import Cost, Price
     from ._store import Store
-
-_SLICE = 0.2
-"""Seconds of one wait: short, so that an interrupt is felt at once and a view is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +82,7 @@ class _Entry:
     """Whether this handle has asked to hear no more of it."""
 
 
-class Watch:
+class Watch(Waiting):
     """One or many tasks being watched. `result()` waits, `await w` waits, `stop()` ends the watching.
 
     `len(w)`, `w[0]` and iteration go by the order the tasks were given in, duplicates included.
@@ -102,22 +98,19 @@ class Watch:
         store: Store | None,
         again: bool = False,
     ) -> None:
+        super().__init__()
         self._single = single
         self._saving = saving
         self._again = again
         self._lines: tuple[str, ...] = ()
         self._store = store
-        # Not a condition: nobody waits here, so no interrupt can leave it held against the engine.
-        self._lock = threading.RLock()
-        self._calls: list[Callable[[], None]] = []
         self._entries: dict[Identity, _Entry] = {}
         self._order: list[Identity] = []
         self._places: dict[Identity, Identity] = {}
         """Where a task stands that took a place which had waited for it."""
-        self._timer: threading.Timer | asyncio.TimerHandle | None = None
+        self._cancel_timeout: Callable[[], None] | None = None
         self._engine: Engine | None = None
         self._once = False
-        self._show: Callable[[Watch], Any] | None = None
         self._card: Any = None
         for history, connection in zip(histories, connections, strict=True):
             key = place_of(history)
@@ -126,9 +119,7 @@ class Watch:
                 self._entries[key] = _Entry(history, connection, len(history.events), over=self._complete(history))
 
     def _complete(self, history: History) -> bool:
-        """Whether a stored history needs no look: final, and its files saved or not wanted."""
-        final = history.state is not None and history.state.final
-        return final and (not self._saving or (history.settled and not (self._again and history.missing)))
+        return is_complete(history, saving=self._saving, again=self._again)
 
     def _going(self) -> list[str]:
         """The rows of the tasks that are not over."""
@@ -144,15 +135,16 @@ class Watch:
 
     def _limit(self, seconds: float) -> None:
         """End this handle's watching after so many seconds; 0 is after one look."""
-        if self.done:
-            return
-        if seconds == 0:
-            with self._lock:
+        with self._lock:
+            if self.done or self._engine is None:
+                return
+            if seconds == 0:
                 self._once = True
                 for key in self._entries:
                     self._part_after_look(key)
-        elif seconds <= threading.TIMEOUT_MAX:  # 292 years
-            self._timer = alarm(seconds, lambda: self.stop(f"the watch's timeout of {seconds:g} s is over"))
+                return
+            note = f"the watch's timeout of {seconds:g} s is over"
+            self._cancel_timeout = self._engine.later(seconds, lambda: self.stop(note))
 
     def _part_after_look(self, key: Identity) -> None:
         entry = self._entries[key]
@@ -176,10 +168,10 @@ class Watch:
             self._notify()
 
     def _notify(self) -> None:
-        if self._timer is not None and all(e.over for e in self._entries.values()):
-            self._timer.cancel()
-        for call in tuple(self._calls):
-            call()
+        if self._cancel_timeout is not None and self.done:
+            self._cancel_timeout()
+            self._cancel_timeout = None
+        super()._notify()
 
     # State
 
@@ -257,17 +249,22 @@ class Watch:
         return tuple(dict.fromkeys(f for h in self.histories for f in h.files))
 
     def images(self) -> list[Image]:
-        """The saved pictures, opened with Pillow; files that are no pictures are left out."""
+        """The saved pictures, opened with Pillow; files that are no pictures, or were deleted, are left out.
+
+        No file stays open: Pillow decodes from memory, so there may be more pictures than files that may be open.
+        """
         from PIL import Image, UnidentifiedImageError
 
         opened: list[Image.Image] = []
         for path in self.files:
-            if path.suffix in {".png", ".jpg", ".webp", ".gif", ".avif"}:
-                try:
-                    picture = Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF", "AVIF"))
-                except (UnidentifiedImageError, OSError):
-                    continue
-                opened.append(picture)
+            if path.suffix not in {".png", ".jpg", ".webp", ".gif", ".avif"}:
+                continue
+            with suppress(FileNotFoundError):
+                content = io.BytesIO(path.read_bytes())
+                with suppress(UnidentifiedImageError):
+                    picture = Image.open(content, formats=("PNG", "JPEG", "WEBP", "GIF", "AVIF"))
+                    picture.filename = str(path)
+                    opened.append(picture)
         return opened
 
     def __len__(self) -> int:
@@ -297,68 +294,6 @@ class Watch:
     def _value(self) -> History | list[History]:
         return self[0] if self._single else list(self.histories)
 
-    def _wait(self, ready: Callable[[], bool], limit: float | None) -> None:
-        """Sleep until something holds; interrupted, say what goes on."""
-        try:
-            self._sleep(ready, limit)
-        except KeyboardInterrupt:
-            # An impatient second interrupt may come anywhere in here, and must not swallow what a person needs now: no
-            # context manager, whose own code it could fall into.
-            said = False
-            while not said:
-                try:
-                    with undisturbed():
-                        print(self._interrupted())  # noqa: T201  # the one line
-                        said = True
-                except KeyboardInterrupt:
-                    pass
-            raise
-
-    def _sleep(self, ready: Callable[[], bool], limit: float | None) -> None:
-        """Sleep in short slices until something holds, drawing what the waiting place can draw."""
-        from time import monotonic
-
-        if not ready():
-            need_a_thread("Waiting here")
-        ends = None if limit is None else monotonic() + limit
-        with self._drawing() as draw, self._ringing() as bell:
-            while True:
-                left = _SLICE if ends is None else min(_SLICE, ends - monotonic())
-                if not ready() and left > 0:
-                    bell.wait(left)
-                over = ready()
-                draw()
-                if over:
-                    return
-                if ends is not None and monotonic() >= ends:
-                    with self._lock:
-                        if ready():
-                            return
-                        raise WatchTimeout(self._late(limit))
-
-    @contextmanager
-    def _ringing(self) -> Iterator[Bell]:
-        """A bell that rings after each change."""
-        bell = Bell()
-        self.on_change(bell.ring)
-        try:
-            yield bell
-        finally:
-            self.off_change(bell.ring)
-
-    @contextmanager
-    def _drawing(self) -> Iterator[Callable[[], None]]:
-        """The text view while somebody waits; no view, no output."""
-        show, self._show = self._show, None  # a wait inside a wait does not draw twice
-        if show is None:
-            yield lambda: None
-            return
-        try:
-            with show(self) as draw:
-                yield draw
-        finally:
-            self._show = None if self.done else show  # once it stands there whole, another wait adds no copy
-
     def _interrupted(self) -> str:
         going = [e.history.created for e in self._entries.values() if not e.over]
         unsent = going.count(False)
@@ -381,44 +316,16 @@ class Watch:
         return self._async_result().__await__()
 
     async def _async_result(self) -> History | list[History]:
-        with self._waking() as changed, self._drawing() as draw:
-            while not self.done:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), _SLICE)
-                changed.clear()
-                draw()
-            draw()
+        await self._until_done()
         return self._value()
-
-    @contextmanager
-    def _waking(self) -> Iterator[asyncio.Event]:
-        """An event of whichever loop asks, set after each change."""
-        loop = asyncio.get_running_loop()
-        event = asyncio.Event()
-
-        def wake() -> None:
-            with suppress(RuntimeError):  # whoever asked may have closed that loop meanwhile
-                loop.call_soon_threadsafe(event.set)
-
-        self.on_change(wake)
-        try:
-            yield event
-        finally:
-            self.off_change(wake)
-
-    def on_change(self, call: Callable[[], None]) -> None:
-        """Call something after each change, in the engine's thread: it must be quick and must not draw."""
-        with self._lock:
-            self._calls.append(call)
-
-    def off_change(self, call: Callable[[], None]) -> None:
-        """Take that back."""
-        with self._lock:
-            self._calls.remove(call)
 
     def as_completed(self) -> Completed:
         """The histories as they end, for `for` and for `async for`."""
-        return Completed(self)
+        return Completed(self, self._ended, len(self._entries))
+
+    def _ended(self) -> Iterator[tuple[Identity, History]]:
+        """What is over so far."""
+        return ((key, entry.history) for key, entry in self._entries.items() if entry.over)
 
     async def events(self) -> AsyncGenerator[Observation, None]:
         """Each observation from the beginning of this watch on, until all is over."""
@@ -518,61 +425,21 @@ class Watch:
         return f"<Watch {_tasks(len(self._entries))}: {', '.join(f'{n} {word}' for word, n in counts.items())}>"
 
 
-class Completed:
-    """The histories of a watch in the order of their ends; iterate with `for` or `async for`."""
+def is_complete(history: History, *, saving: bool, again: bool = False) -> bool:
+    """Whether a stored history needs no look: final, and its files saved or not wanted.
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self._given: set[Identity] = set()
-
-    def _next(self) -> History | None:
-        for key, entry in self._watch._entries.items():  # noqa: SLF001  # one thought in two classes
-            if entry.over and key not in self._given:
-                self._given.add(key)
-                return entry.history
-        return None
-
-    def _all(self) -> bool:
-        return len(self._given) == len(self._watch._entries)  # noqa: SLF001
-
-    def _any(self) -> bool:
-        return any(e.over and k not in self._given for k, e in self._watch._entries.items())  # noqa: SLF001
-
-    def __iter__(self) -> Iterator[History]:
-        while not self._all():
-            self._watch._wait(self._any, None)  # noqa: SLF001
-            while (history := self._next()) is not None:
-                yield history
-
-    async def __aiter__(self) -> AsyncGenerator[History, None]:
-        with self._watch._waking() as changed:  # noqa: SLF001
-            while True:
-                while (history := self._next()) is not None:
-                    yield history
-                if self._all():
-                    return
-                await changed.wait()
-                changed.clear()
+    Args:
+        history: What the store has.
+        saving: Whether files are wanted.
+        again: Whether to try once more what could not be saved.
+    """
+    final = history.state is not None and history.state.final
+    return final and (not saving or (history.settled and not (again and history.missing)))
 
 
 def place_of(history: History) -> Identity:
     """Where a history stands: by its task's identity, or by our own name while there is no task yet."""
     return identity(history) if history.created else (history.task.provider, history.origin, history.uid, ())
-
-
-def checked_seconds(value: object, name: str) -> float | None:
-    """Seconds or None.
-
-    Raises:
-        BadInput: Negative, not a finite number, or of another type.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadInput(f"{name} is seconds or None, not {type(value).__name__}.")
-    if not 0 <= value < 1e300:
-        raise BadInput(f"{name} is zero or more seconds, or None for no limit.")
-    return float(value)
 
 
 def _tasks(n: int) -> str:

@@ -14,11 +14,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from itertools import groupby, repeat
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ._database import LEAKED, WAIT, Database, begin, explain, is_damage, nap
 from ._errors import StoreError
-from ._page import in_page
 from ._text import clean
 
 TICK = 0.02
@@ -27,16 +26,7 @@ IDLE = 1.0
 """Seconds without work after which the memory of pages that SQLite holds, up to 2 MB, is given back."""
 
 T = TypeVar("T")
-T_contra = TypeVar("T_contra", contravariant=True)
 Work = Callable[[sqlite3.Connection], T]
-
-
-class Promise(Protocol[T_contra]):
-    """Whoever is told what became of a piece of work, such as a future."""
-
-    def set_result(self, result: T_contra, /) -> None: ...
-
-    def set_exception(self, exception: BaseException, /) -> None: ...
 
 
 class Writer:
@@ -50,7 +40,7 @@ class Writer:
         """Begin anew: in a child process neither the thread nor its unfinished work exists."""
         LEAKED.extend(filter(None, [getattr(self, "_db", None)]))
         self._db: sqlite3.Connection | None = None
-        self._queue: deque[tuple[Work[Any], Promise[Any]]] = deque()
+        self._queue: deque[tuple[Work[Any], Future[Any]]] = deque()
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -66,17 +56,8 @@ class Writer:
         """
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
-        self.hand(work, future, patient=patient)
-        return future
-
-    def hand(self, work: Work[T], promise: Promise[T], *, patient: bool = False) -> None:
-        """The same, for whoever has a future of another kind."""
-        if in_page():
-            with self._database.active():
-                self._write([(work, promise)])
-            return
         with self._wake:
-            self._queue.append((work, promise))
+            self._queue.append((work, future))
             self._hurry = self._hurry or not patient
             if self._thread is None:
                 self._stopping = False
@@ -85,16 +66,15 @@ class Writer:
                     thread.start()
                 except RuntimeError as error:  # the interpreter is ending, or the system has no thread left
                     self._queue.pop()
-                    promise.set_exception(StoreError(f"The history was not written: {clean(error, 100)}."))
-                    return
+                    future.set_exception(StoreError(f"The history was not written: {clean(error, 100)}."))
+                    return future
                 self._thread = thread
             if not patient or len(self._queue) == 1:  # else it knows already that there is something
                 self._wake.notify()
+        return future
 
     def stop(self) -> None:
         """Write what is left, and end the thread."""
-        if in_page():
-            self._drop()
         with self._wake:
             thread, self._stopping = self._thread, True
             self._wake.notify()
@@ -127,11 +107,11 @@ class Writer:
             if self._db is not None:
                 self._db.execute("PRAGMA shrink_memory").fetchall()
 
-    def _write(self, batch: list[tuple[Work[Any], Promise[Any]]]) -> None:
+    def _write(self, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
         try:
             db, crowded = self._begun()
             try:
-                done, failed = _do(db, batch), list[tuple[Promise[Any], Exception]]()
+                done, failed = _do(db, batch), list[tuple[Future[Any], Exception]]()
             except Exception:
                 if not db.in_transaction:  # a full disk takes the whole transaction back, not only this item
                     raise
@@ -146,34 +126,34 @@ class Writer:
                 for item in batch:  # one large item must not keep the small ones out
                     self._write([item])
                 return
-            for _, promise in batch:
-                promise.set_exception(explain(error, self._database.folder))
+            for _, future in batch:
+                future.set_exception(explain(error, self._database.folder))
             return
-        for promise, value in done:
-            promise.set_result(value)
-        for promise, trouble in failed:
-            promise.set_exception(trouble)
+        for future, value in done:
+            future.set_result(value)
+        for future, trouble in failed:
+            future.set_exception(trouble)
         # Whoever waits for the lock sees it free only now and then: leave it free for a moment, longer in a crowd.
         if crowded or self._queue:
             time.sleep(nap() if crowded else 0.0005)
 
     def _one_by_one(
-        self, db: sqlite3.Connection, batch: list[tuple[Work[Any], Promise[Any]]]
-    ) -> tuple[list[tuple[Promise[Any], Any]], list[tuple[Promise[Any], Exception]]]:
+        self, db: sqlite3.Connection, batch: list[tuple[Work[Any], Future[Any]]]
+    ) -> tuple[list[tuple[Future[Any], Any]], list[tuple[Future[Any], Exception]]]:
         """Do each piece of work so that one that fails takes nothing of the others back."""
-        done: list[tuple[Promise[Any], Any]] = []
-        failed: list[tuple[Promise[Any], Exception]] = []
-        for work, promise in batch:
+        done: list[tuple[Future[Any], Any]] = []
+        failed: list[tuple[Future[Any], Exception]] = []
+        for work, future in batch:
             db.execute("SAVEPOINT item")
             try:
-                done.append((promise, work(db)))
+                done.append((future, work(db)))
             except Exception as error:
                 if not db.in_transaction:
                     raise
                 if is_damage(error):
                     self._database.suspect(error)
                 db.execute("ROLLBACK TO item")
-                failed.append((promise, explain(error, self._database.folder)))
+                failed.append((future, explain(error, self._database.folder)))
             db.execute("RELEASE item")
         return done, failed
 
@@ -205,11 +185,11 @@ class Writer:
             self._db = None
 
 
-def _do(db: sqlite3.Connection, batch: list[tuple[Work[Any], Promise[Any]]]) -> list[tuple[Promise[Any], Any]]:
+def _do(db: sqlite3.Connection, batch: list[tuple[Work[Any], Future[Any]]]) -> list[tuple[Future[Any], Any]]:
     """Do each piece of work; those in a row that can be done together are, as far as that goes."""
     done = []
     for together, items in groupby(batch, lambda item: getattr(item[0], "together", None)):
         run = list(items)
         found = together(db, [work for work, _ in run]) if together else repeat(None)
-        done += [(promise, work(db) if got is None else got) for (work, promise), got in zip(run, found, strict=False)]
+        done += [(future, work(db) if got is None else got) for (work, future), got in zip(run, found, strict=False)]
     return done

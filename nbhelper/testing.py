@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import BadInput
 from ._providers import get
-from ._providers.contract import HttpReply, Provider
+from ._providers.provider import Provider
 from ._providers.reader import read as _read
+from ._providers.requests import HttpReply
 from ._values import Miss, Snapshot
 
 if TYPE_CHECKING:

@@ -2,17 +2,10 @@
 
 from ._history import History
 from ._prices import Price
-from ._providers.contract import (
-    Batch,
-    Endpoint,
-    ErrorRule,
-    FileUpload,
-    HttpReply,
-    HttpRequest,
-    Outputs,
-    Provider,
-    Resolve,
-)
+from ._providers.provider import Provider
+from ._providers.reply_parts import Batch, Endpoint, ErrorRule, FileUpload, Outputs, Resolve
+from ._providers.requests import HttpReply, HttpRequest
+from ._task import Request, Task
 from ._values import (
     Event,
     Mark,
@@ -21,12 +14,10 @@ from ._values import (
     MissKind,
     Outcome,
     Output,
-    Request,
     Saved,
     SaveState,
     Snapshot,
     State,
-    Task,
     TaskError,
 )
 

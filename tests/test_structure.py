@@ -53,7 +53,7 @@ def within(names, *parents):
 
 @pytest.mark.parametrize("path", modules("_providers/*.py"))
 def test_providers_know_no_client_no_widget_no_engine(path):
-    """A provider is data: it imports the values, the words and its own contract, and nothing heavy."""
+    """A provider is data: it imports the values, the words and its own files, and nothing heavy."""
     found = imports(path)
     ours = within(found, "nbhelper")
     allowed = within(ours, *(f"nbhelper.{name}" for name in ("_errors", "_json", "_text", "_values", "_providers")))
@@ -72,7 +72,7 @@ def test_the_emulator_shares_nothing_with_what_it_tests(path):
     assert ours == within(ours, "nbhelper._emulator", "nbhelper._errors")
 
 
-MIDDLE = ("durations", "errors", "events", "history", "json", "pace", "text", "values")
+MIDDLE = ("durations", "errors", "events", "history", "json", "pace", "task", "text", "values")
 
 
 @pytest.mark.parametrize("path", modules(*(f"_{name}.py" for name in MIDDLE)))
@@ -94,14 +94,14 @@ def test_views_draw_and_do_not_fetch(path):
 
 
 def test_one_module_opens_sockets():
-    """Outside the emulator and its start, one module and its sockets talk to the network; in a page, a stand-in."""
+    """Outside the emulator and its start, one module and its sockets talk to the network."""
     talking = {
         str(path.relative_to(ROOT))
         for path in ROOT.rglob("*.py")
         if within(imports(path), *SOCKETS) and "_emulator" not in path.relative_to(ROOT).parts
     }
 
-    assert talking - {"_emulated.py"} == {"_http.py", "_wire.py", "_fetch.py"}
+    assert talking - {"_emulated.py"} == {"_http.py", "_wire.py"}
 
 
 def test_no_public_name_is_a_submodule():

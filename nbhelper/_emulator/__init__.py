@@ -1,11 +1,12 @@
-"""A local server that behaves like seven generation APIs, so truthfully that their own clients accept it.
+"""A local HTTP server that emulates seven generation APIs; the APIs' official clients work with it.
 
-It shares no code with the readers of those APIs: what it says comes from their documentation and from their
-official clients, so that a mistake on one side shows on the other.
+It shares no code with the package's readers of those APIs: replies follow the APIs' documentation and official clients,
+so that a mistake on one side fails a test on the other. `faults.py` (which requests go wrong, and how) and `proxy.py`
+(which damages their replies on the wire) are test equipment that users may use too, by `Emulator(faults=...)` and
+`nbhelper.testing.Fault`.
 
-A request can ask for trouble. Any text in the body of a create may carry directives, ``emu:WORD`` or
-``emu:WORD=VALUE``, several of them, anywhere; unknown ones are ignored. `Server.script` does the same from
-Python. `DIRECTIVES` holds this table:
+Any text in the body of a create request may hold directives, ``emu:WORD`` or ``emu:WORD=VALUE``, several of them,
+anywhere; unknown ones are ignored. `Server.script` gives directives from Python. `DIRECTIVES` holds this table:
 
 ================  =====================================================================================
 word              what happens

@@ -1,4 +1,4 @@
-"""aigptimage.com: HTTP codes that mean what they say, milliseconds, idempotent creates, limits by tier."""
+"""aigptimage.com: errors as HTTP status, times in milliseconds, idempotent creates, limits by tier."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ class Aigptimage(RecordInfo):
     }
 
     def medium(self, model: str) -> str | None:
-        """The four models."""
+        """Return the medium of one of the four models."""
         return self.MODELS.get(model)
 
-    def unsupported(self, model: str) -> str:
-        """The words for an unknown model."""
+    def unknown_model_message(self, model: str) -> str:
+        """Return the error message for an unknown model."""
         return f"model is not supported: {model[:80]}"
 
-    def broke(self) -> str:
-        """The words for too few credits."""
+    def no_credit_message(self) -> str:
+        """Return the error message for too few credits."""
         return "insufficient credits"
 
     def price(self, medium: str, task: Mapping[str, Any]) -> float:
-        """1K 3, 2K 5, 4K 8; video per second 20, 40 or 80."""
+        """Return the credits: 3 for 1K, 5 for 2K, 8 for 4K; 20, 40 or 80 per second of video."""
         resolution = str(task.get("resolution") or "")
         if medium == "image":
             return {"2K": 5.0, "4K": 8.0}.get(resolution.upper(), 3.0)
@@ -60,59 +60,59 @@ class Aigptimage(RecordInfo):
         return per * (seconds if isinstance(seconds, int | float) else 5)
 
     def new_id(self) -> str:
-        """``task_`` and 32 digits."""
+        """Return a new id: ``task_`` and 32 hexadecimal digits."""
         return f"task_{uuid.uuid4().hex}"
 
     def tier(self, call: Call) -> str:
-        """The tier a key names, as in ``emu-pro-…``; basic when it names none."""
+        """Return the tier in a key such as ``emu-pro-…``; basic where it has none."""
         return next((part for part in call.bearer().split("-")[1:2] if part in TIERS), "basic")
 
-    def slow_down(self, wait: float, limit: int, tier: str, seconds: int) -> RefusedError:
-        """The rate limit's refusal, with the wait in its data."""
+    def rate_limited(self, wait: float, limit: int, tier: str, seconds: int) -> RefusedError:
+        """Build the refusal of the rate limit, with the seconds to wait in its data."""
         data = {"retryAfter": max(1, round(wait + 0.5)), "limit": limit, "tier": tier, "windowSeconds": seconds}
         return self.refused(429, "rate limit exceeded", data)
 
     def _limit(self, call: Call, account: str, what: str, per_second: int, per_minute: int) -> None:
         tier = self.tier(call)
         for n, seconds in ((per_second, 1), (per_minute, 60)):
-            if wait := self.world.over(Limit(n, seconds), self.name, account, what, str(seconds)):
-                raise self.slow_down(wait, n, tier, seconds)
+            if wait := self.world.count_call(Limit(n, seconds), self.name, account, what, str(seconds)):
+                raise self.rate_limited(wait, n, tier, seconds)
 
     def limit_create(self, call: Call, account: str) -> None:
-        """Creates per second and minute, and unfinished tasks."""
+        """Refuse a create over the limits per second, per minute or of unfinished tasks."""
         tier = self.tier(call)
         per_second, per_minute, _, _, active = TIERS[tier]
         self._limit(call, account, "create", per_second, per_minute)
-        if self.world.busy(active, self.name, account):
-            raise self.slow_down(5, active, tier, 60)
+        if self.world.has_unfinished(active, self.name, account):
+            raise self.rate_limited(5, active, tier, 60)
 
-    def limit_poll(self, call: Call, account: str, task_id: str) -> None:  # noqa: ARG002 - the limit is the key's
-        """Looks per second and minute."""
+    def limit_poll(self, call: Call, account: str, task_id: str) -> None:  # noqa: ARG002 - limited per key
+        """Refuse a look over the limits per second or per minute."""
         _, _, per_second, per_minute, _ = TIERS[self.tier(call)]
         self._limit(call, account, "poll", per_second, per_minute)
 
-    def repeated(self, call: Call, account: str) -> Job | None:
-        """The same ``X-Request-ID`` returns the same task."""
+    def find_repeated(self, call: Call, account: str) -> Job | None:
+        """Return the task that an earlier create with the same ``X-Request-ID`` made."""
         request_id = call.header("x-request-id")
         return self.world.find("aigptimage:request", f"{account}:{request_id}") if request_id else None
 
-    def took(self, call: Call, account: str, job: Job) -> None:
-        """Remember the request id and the unfinished task."""
-        self.world.occupy(job, self.name, account)
+    def record_create(self, call: Call, account: str, job: Job) -> None:
+        """Store the ``X-Request-ID``, and count the task as unfinished."""
+        self.world.add_unfinished(job, self.name, account)
         if request_id := call.header("x-request-id"):
             job.request_id = request_id
-            self.world.alias(job, "aigptimage:request", f"{account}:{request_id}")
+            self.world.add_alias(job, "aigptimage:request", f"{account}:{request_id}")
 
     def not_found(self) -> Response:
-        """The answer to an unknown id."""
-        return self.say(404, "task not found")
+        """Answer an unknown id."""
+        return self.envelope(404, "task not found")
 
     def too_many(self) -> Response:
-        """The rate limit's answer to a look."""
-        return self.slow_down(0.5, TIERS["basic"][3], "basic", 60).response
+        """Answer a look with the rate limit's error."""
+        return self.rate_limited(0.5, TIERS["basic"][3], "basic", 60).response
 
     def finish(self, data: dict[str, Any], job: Job, now: float, result: dict[str, Any], ended: float) -> None:  # noqa: ARG002
-        """The end's time is told for success alone (seed sample), the cost in milliseconds."""
-        if job.succeeded(now):
+        """Add the time of completion, for success only, and ``costTime`` in milliseconds."""
+        if job.has_succeeded(now):
             data["completeTime"] = int(ended * 1000)
             data["costTime"] = data["completeTime"] - data["createTime"]

@@ -1,7 +1,7 @@
-"""AILabTools' asynchronous endpoints: what each needs, costs and under which key its result comes.
+"""AILabTools' asynchronous endpoints: required fields, credits and the key of the result.
 
-Paths and required parts are those the official SDK 0.5.4 checks before it sends; credits and result keys those
-the documentation states, the commonest value where it states none.
+Paths and required fields are those that the official SDK 0.5.4 checks; credits and result keys are from the
+documentation, the most common value where it states none.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: The ten places a result was seen in; also the values of ``emu:shape=``.
+#: The ten keys under which results were observed; also the values of ``emu:shape=``.
 SHAPES = (
     "images",
     "image",
@@ -23,7 +23,7 @@ SHAPES = (
     "top.result_url",
 )
 
-#: Shapes whose result is inside the reply.
+#: Shapes whose result is base64 in the reply.
 INLINE = frozenset({"binary_data_base64", "video"})
 
 
@@ -89,23 +89,23 @@ portrait/effects/smart-skin-advanced         image                         resul
 
 
 def _read() -> Mapping[str, Endpoint]:
-    found = {}
+    endpoints = {}
     for line in _TABLE.split("\n"):
         if line:
             path, needs, shape, cost = line.split()
-            found[f"/api/{path}"] = Endpoint(() if needs == "-" else tuple(needs.split(",")), shape, float(cost))
-    return found
+            endpoints[f"/api/{path}"] = Endpoint(() if needs == "-" else tuple(needs.split(",")), shape, float(cost))
+    return endpoints
 
 
 ENDPOINTS = _read()
 
-#: The two endpoints of the first generation, and the ``type`` their tasks are polled with.
+#: The two endpoints of the first generation -> the ``type`` parameter of looks at their tasks.
 LEGACY: Mapping[str, str] = {
     "/api/image/effects/image-hd-color-migration": "HD_COLOUR_MIGRATION",
     "/api/image/effects/ai-anime-generator": "GENERATE_CARTOONIZED_IMAGE",
 }
 
-#: error_detail.code -> HTTP status, words (docs, "Response Description").
+#: error_detail.code -> HTTP status, message (docs, "Response Description").
 ERRORS: Mapping[str, tuple[int, str]] = {
     "MISSING_PARAMETERS": (400, "Missing parameters."),
     "ERROR_INVALID_PARAMETER": (400, "Invalid parameter."),

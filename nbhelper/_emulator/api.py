@@ -1,4 +1,4 @@
-"""The parts an emulated API is made of: reading a call, refusing it, recording it."""
+"""Base class of the emulated APIs: reads a request, refuses it, creates a task, records the attempt."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from starlette.routing import Route
 
 from nbhelper._emulator.ledger import CreateAttempt
 from nbhelper._emulator.media import Asset
-from nbhelper._emulator.plan import Pace, Wish
+from nbhelper._emulator.plan import Directives, Pace
 from nbhelper._emulator.vault import Vault
 from nbhelper._emulator.world import Job, Verdict, World
 
-#: Bodies above this are refused unread.
+#: Larger request bodies are refused with 413.
 MAX_BODY = 128 << 20
 
 BAD_GATEWAY = (
@@ -29,13 +29,13 @@ BAD_GATEWAY = (
 
 
 def reply(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON reply, its type exactly ``application/json``."""
+    """Build a JSON reply with the content type ``application/json``, without a charset."""
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return Response(text, status, headers, media_type="application/json")
 
 
 class RefusedError(Exception):
-    """A call that ends here, with the reply to give."""
+    """Raised to end a request with a given reply."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status_code)
@@ -43,7 +43,7 @@ class RefusedError(Exception):
 
 
 def texts_in(value: Any, depth: int = 0) -> Iterator[str]:
-    """Every text in a decoded body."""
+    """Yield every string in a decoded JSON body."""
     if isinstance(value, str):
         yield value
     elif depth < 12 and isinstance(value, Mapping):
@@ -54,20 +54,20 @@ def texts_in(value: Any, depth: int = 0) -> Iterator[str]:
             yield from texts_in(item, depth + 1)
 
 
-def trimmed(value: Any, depth: int = 0) -> Any:
-    """A body as a reply repeats it: pictures inside it are cut, or hundreds of tasks would fill the memory."""
+def trim(value: Any, depth: int = 0) -> Any:
+    """Return a copy of a JSON body with long strings shortened: inline pictures of many tasks would fill the memory."""
     if isinstance(value, str):
         return value if len(value) <= 20_000 else f"{value[:200]}…"
     if depth < 12 and isinstance(value, Mapping):
-        return {key: trimmed(item, depth + 1) for key, item in value.items()}
+        return {key: trim(item, depth + 1) for key, item in value.items()}
     if depth < 12 and isinstance(value, Sequence):
-        return [trimmed(item, depth + 1) for item in value]
+        return [trim(item, depth + 1) for item in value]
     return value
 
 
 @dataclass(slots=True)
 class Call:
-    """One request with its body read."""
+    """One request and its body."""
 
     request: Request
     body: bytes
@@ -76,24 +76,24 @@ class Call:
 
     @property
     def path(self) -> str:
-        """The path asked for."""
+        """The path of the URL."""
         return self.request.url.path
 
     def header(self, name: str) -> str:
-        """A header's value, empty when missing."""
+        """Return a header's value; empty where it is missing."""
         return self.request.headers.get(name, "")
 
     def query(self, name: str) -> str:
-        """A query parameter, empty when missing."""
+        """Return a query parameter; empty where it is missing."""
         return self.request.query_params.get(name, "")
 
     def bearer(self) -> str:
-        """The token of an Authorization header, empty when there is none."""
+        """Return the bearer token of the Authorization header; empty where there is none."""
         scheme, _, token = self.header("authorization").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else ""
 
     def json(self) -> dict[str, Any] | None:
-        """The body as a JSON object; None when it is none."""
+        """Parse the body as a JSON object; None where it is not one."""
         try:
             value = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -101,7 +101,7 @@ class Call:
         return value if isinstance(value, dict) else None
 
     async def form(self) -> dict[str, str] | None:
-        """The text fields of a form, its files kept aside; None when the body is no form."""
+        """Parse the body as a form: return its text fields, store its files in `files`; None where it is not a form."""
         kind = self.header("content-type").partition(";")[0].strip().lower()
         if kind not in {"multipart/form-data", "application/x-www-form-urlencoded"}:
             return None
@@ -113,7 +113,7 @@ class Call:
                         self.files[name] = await value.read()
                     else:
                         fields[name] = value
-        except Exception:  # noqa: BLE001 - whatever is wrong with the body, the caller's body is wrong
+        except Exception:  # noqa: BLE001 - any error of the parser means an invalid body
             return None
         return fields
 
@@ -123,10 +123,10 @@ Answer = Callable[[Call], Awaitable[Response]]
 
 
 class Api:
-    """One emulated API: subclasses give its routes and its words."""
+    """One emulated API; subclasses define its routes, error texts and states."""
 
     name: ClassVar[str]
-    #: Endings -> what the API says of them; "success" and "stuck" included where its words differ.
+    #: Prefix of the keys that the emulator accepts.
     keys: ClassVar[str] = "emu-"
 
     def __init__(self, world: World, vault: Vault) -> None:
@@ -134,29 +134,29 @@ class Api:
         self.vault = vault
 
     def routes(self) -> list[Route]:
-        """The paths the API answers."""
+        """Return the routes of the API."""
         raise NotImplementedError
 
-    def stray(self, request: Request, status: int) -> Response:
-        """The answer to an unknown path (404), a wrong method (405) or too large a body (413)."""
+    def reply_unrouted(self, request: Request, status: int) -> Response:
+        """Return the API's reply to an unknown path (404), a wrong method (405) or too large a body (413)."""
         raise NotImplementedError
 
     # Routes
 
     async def read(self, request: Request) -> Call:
-        """Take in a request with its body, up to the limit."""
+        """Read a request with its body, up to `MAX_BODY`."""
         parts, size = [], 0
         async for part in request.stream():
             size += len(part)
             if size > MAX_BODY:
-                raise RefusedError(self.stray(request, 413))
+                raise RefusedError(self.reply_unrouted(request, 413))
             parts.append(part)
         body = b"".join(parts)
         request._body = body  # noqa: SLF001 - where Starlette's own body() keeps it, so that form() reads it again
         return Call(request, body, hashlib.sha256(body).hexdigest())
 
-    def creating(self, path: str, create: Create) -> Route:
-        """A POST route that makes tasks; every attempt is recorded."""
+    def create_route(self, path: str, create: Create) -> Route:
+        """Build a POST route that creates tasks and records every attempt."""
 
         async def endpoint(request: Request) -> Response:
             at, job, digest = self.world.clock.now(), None, ""
@@ -180,8 +180,8 @@ class Api:
 
         return Route(path, endpoint, methods=["POST"])
 
-    def answering(self, path: str, answer: Answer, *methods: str) -> Route:
-        """A route that makes nothing."""
+    def plain_route(self, path: str, answer: Answer, *methods: str) -> Route:
+        """Build a route that creates no task."""
 
         async def endpoint(request: Request) -> Response:
             try:
@@ -192,19 +192,19 @@ class Api:
         return Route(path, endpoint, methods=list(methods or ("GET",)))
 
     def provider_of(self, request: Request) -> str:  # noqa: ARG002 - one class serves two generations
-        """The name under which a refused create is recorded."""
+        """Return the provider's name under which a refused create is recorded."""
         return self.name
 
     # Tasks
 
-    def accepted(self, key: str) -> bool:
-        """Whether a key is one the emulator gives out."""
+    def is_accepted(self, key: str) -> bool:
+        """Whether a key has the emulator's prefix."""
         return key.startswith(self.keys) and len(key) > len(self.keys)
 
     def start(
         self,
         call: Call,
-        wish: Wish,
+        directives: Directives,
         *,
         id: str,  # noqa: A002 - an id is an id
         account: str,
@@ -220,9 +220,9 @@ class Api:
         verdict: Callable[[str, str], Verdict],
         extra: dict[str, Any] | None = None,
     ) -> Job:
-        """Make a task."""
+        """Create a task and store it."""
         provider = provider or self.name
-        plan, seed = self.world.plan(provider, wish, pace)
+        plan, seed = self.world.draw_plan(provider, directives, pace)
         return self.world.add(
             Job(
                 provider=provider,
@@ -237,7 +237,7 @@ class Api:
                 states_price=states_price,
                 prompt=prompt,
                 seed=seed,
-                body=trimmed(body),
+                body=trim(body),
                 body_digest=call.digest,
                 kind=kind,
                 words=words,
@@ -246,11 +246,11 @@ class Api:
         )
 
     def bad_gateway(self, job: Job) -> Response:
-        """What a proxy says when the API behind it does not answer."""
-        self.world.look(job, 502, "502")
+        """Return status 502 with nginx's HTML page, and record the look."""
+        self.world.record_look(job, 502, "502")
         return Response(BAD_GATEWAY, 502, media_type="text/html")
 
 
-def cut(text: str, limit: int = 200) -> str:
-    """A prompt as the record keeps it."""
+def shorten(text: str, limit: int = 200) -> str:
+    """Collapse white space and cut to `limit` characters."""
     return " ".join(text.split())[:limit]

@@ -1,4 +1,4 @@
-"""One clock for the whole emulator."""
+"""The server's clock: monotonic seconds, and the formats in which APIs write times."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ CHINA = timezone(timedelta(hours=8))
 
 
 class Clock:
-    """Monotonic seconds since the server began, with wall-clock stamps derived from them.
+    """Monotonic seconds since the server began; wall-clock times derive from one reading of the wall clock.
 
-    A wall clock may be set while a task runs; a task's state and its stamps must then still agree, so
-    the wall clock is read once.
+    So a task's state and its timestamps agree even if the system clock is set while it runs.
 
     Args:
-        skew: Seconds by which the server's own clock is ahead: of all that it says, never of the ledger.
+        skew: Seconds by which times in replies are ahead of the system clock; times in the ledger are not.
     """
 
     def __init__(self, skew: float = 0.0) -> None:
@@ -30,21 +29,21 @@ class Clock:
         return time.monotonic() - self._zero
 
     def epoch(self, at: float) -> float:
-        """The moment as the server tells it, in Unix time."""
+        """Convert to Unix time, with the skew."""
         return self._began + self._skew + at
 
     def utc(self, at: float) -> datetime:
-        """The true moment, as a UTC datetime."""
+        """Convert to a UTC datetime, without the skew."""
         return datetime.fromtimestamp(self._began + at, UTC)
 
     def iso(self, at: float) -> str:
-        """The moment as Tripo v3 writes it: ``2026-05-01T00:00:00.123Z``."""
+        """Format as Tripo v3 does: ``2026-05-01T00:00:00.123Z``."""
         return datetime.fromtimestamp(self.epoch(at), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def china(self, at: float) -> str:
-        """The moment as Bailian writes it: local time without a zone."""
+        """Format as Bailian does: local time in China, without a zone."""
         return datetime.fromtimestamp(self.epoch(at), CHINA).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
     def date(self, at: float) -> str:
-        """The moment as a reply's ``Date``: cut to whole seconds."""
+        """Format for the ``Date`` header, in whole seconds."""
         return formatdate(int(self.epoch(at)), usegmt=True)

@@ -1,4 +1,4 @@
-"""What goes wrong on the way to the emulated APIs, and when: frozen values, decided by dice that the seed fixes."""
+"""Faults that the proxy injects, as frozen values, and the seeded choice of the requests that each of them hits."""
 
 from __future__ import annotations
 
@@ -78,15 +78,15 @@ class Fault:
             if seconds is not None and not 0 <= seconds < 1e9:
                 raise EmulatorError(f"{name} is a number of seconds from 0 on, not {seconds!r}.")
 
-    def strikes(self, on: str, text: str, n: int, at: float, dice: random.Random) -> bool:
-        """Whether this request is struck.
+    def is_hit(self, on: str, text: str, n: int, at: float, dice: random.Random) -> bool:
+        """Whether the fault hits this request.
 
         Args:
-            on: What kind it is.
-            text: Its path, query and body.
-            n: Its number among those for the same thing.
-            at: Seconds.
-            dice: Of this request and this fault alone.
+            on: `look`, `create` or `file`.
+            text: Path, query and body of the request.
+            n: Number of the request among those for the same target, from 1.
+            at: Seconds since the faults were set.
+            dice: Seeded for this request and this fault.
         """
         nth = (self.nth,) if isinstance(self.nth, int) else self.nth
         return (
@@ -124,8 +124,8 @@ outage."""
 Faults = str | Fault | Iterable[Fault] | None
 
 
-def resolved(faults: Faults) -> tuple[Fault, ...] | None:
-    """The faults that a user asked for, None for a server without any.
+def resolve_faults(faults: Faults) -> tuple[Fault, ...] | None:
+    """Return the faults that the `faults` argument means; None for a server without a proxy.
 
     Raises:
         EmulatorError: An unknown profile, or something that is no fault.
@@ -151,31 +151,34 @@ def resolved(faults: Faults) -> tuple[Fault, ...] | None:
 
 
 class Script:
-    """Decides for each request which fault strikes it. The same seed and the same order give the same faults."""
+    """The current faults and a count of requests by target; chooses the fault that hits a request.
+
+    The same seed and the same order of requests give the same faults.
+    """
 
     def __init__(self, faults: tuple[Fault, ...], seed: int) -> None:
         self._seed = seed
         self.play(faults, 0.0)
 
     def play(self, faults: tuple[Fault, ...], at: float) -> None:
-        """Take up other faults, whose clock and counts begin now."""
+        """Replace the faults; counts and clock start anew."""
         self._faults, self._began = faults, at
         self._counts: dict[tuple[str, str], list[int]] = {}
 
     def next(self, on: str, place: str, text: str, at: float) -> tuple[Fault | None, int]:
-        """The fault that strikes this request, and the request's number at its place.
+        """Count a request; return the first fault that hits it, or None, and the request's number at its place.
 
         Args:
-            on: What kind it is.
-            place: What it is for: requests for the same place are counted together.
-            text: Its path, query and body.
+            on: `look`, `create` or `file`.
+            place: The target under which the request is counted.
+            text: Path, query and body of the request.
             at: Seconds since the server began.
         """
-        # Ids are fresh each time, so that the dice go by the place's number and not by its name.
+        # Task ids differ from run to run, so the dice are seeded with the number of the place and not with its name.
         ordinal, n = self._counts.setdefault((on, place), [len(self._counts), 0])
         self._counts[on, place][1] = n = n + 1
         for which, fault in enumerate(self._faults):
             dice = random.Random(f"{self._seed}:{which}:{on}:{ordinal}:{n}")
-            if fault.strikes(on, text, n, at - self._began, dice):
+            if fault.is_hit(on, text, n, at - self._began, dice):
                 return fault, n
         return None, n

@@ -1,7 +1,7 @@
-"""V-API (api.gpt.ge): one poll path, ``/task/{task_id}``, four reply shapes by what it relays.
+"""V-API (api.gpt.ge), a relay: one poll path, ``/task/{task_id}``, and four reply shapes by the API behind it.
 
-Hailuo answers as MiniMax does; Jimeng with ``code`` 10000; Seedance flat; Bailian under ``output``, with local
-times that do not say their zone. The gateway's own errors are those of its family of gateways.
+Hailuo replies as MiniMax does; Jimeng with ``code`` 10000; Seedance with a flat object; Bailian under ``output``, with
+local times without a zone. The relay's own errors are those of the new-api gateway.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from nbhelper._emulator.api import Call, RefusedError, cut, reply, texts_in
+from nbhelper._emulator.api import Call, RefusedError, reply, shorten, texts_in
 from nbhelper._emulator.media import Asset
 from nbhelper._emulator.minimax import Minimax
-from nbhelper._emulator.plan import Pace, Wish
+from nbhelper._emulator.plan import Directives, Pace
 from nbhelper._emulator.world import Job, Verdict
 
 PACE = Pace((2, 10), (40, 110))
@@ -42,63 +42,63 @@ JIMENG_CODES = {
 
 
 class Gptge(Minimax):
-    """The relay and what it relays."""
+    """The relay with the four APIs behind it."""
 
     def routes(self) -> list[Route]:
-        """The paths the API answers."""
+        """Return the routes of the API."""
         return [
-            self.answering("/task/{id}", self.poll),
-            self.creating("/task/minimax/v1/video_generation", self.create_relayed),
-            self.answering("/task/minimax/v1/files/retrieve", self.retrieve_relayed),
-            self.creating("/task/volces/seedance", self.create_seedance),
-            self.creating("/task/bailian/text2video", self.create_bailian),
+            self.plain_route("/task/{id}", self.poll),
+            self.create_route("/task/minimax/v1/video_generation", self.create_relayed),
+            self.plain_route("/task/minimax/v1/files/retrieve", self.retrieve_relayed),
+            self.create_route("/task/volces/seedance", self.create_seedance),
+            self.create_route("/task/bailian/text2video", self.create_bailian),
         ]
 
     # The gateway
 
     def gateway(self, status: int, message: str, code: str, kind: str = "new_api_error") -> Response:
-        """The gateway's own error."""
+        """Build one of the relay's own error replies."""
         return reply({"error": {"message": message, "type": kind, "code": code}}, status)
 
-    def stray(self, request: Request, status: int) -> Response:
-        """An unknown path or method."""
+    def reply_unrouted(self, request: Request, status: int) -> Response:
+        """Answer an unknown path, a wrong method or too large a body."""
         words = f"Invalid URL ({request.method} {request.url.path})"
         return self.gateway(404 if status == 405 else status, words, "not_found", "invalid_request_error")
 
-    def entered(self, call: Call) -> str:
-        """The account of the call's token, by the gateway's own check."""
+    def authenticate_relay(self, call: Call) -> str:
+        """Return the account of the token, or refuse it as the relay does."""
         key = call.bearer()
-        if not self.accepted(key):
+        if not self.is_accepted(key):
             raise RefusedError(self.gateway(401, "Invalid token", "invalid_api_key"))
         return self.world.account(key)
 
-    def lost(self) -> Response:
-        """The answer to an unknown id (not documented; a gateway knows no task without its channel)."""
+    def unknown_id(self) -> Response:
+        """Answer an unknown id (not documented; as the new-api gateway does)."""
         return self.gateway(404, "task_not_exist", "task_not_exist", "invalid_request_error")
 
     # Creates
 
     async def create_relayed(self, call: Call) -> tuple[Job, Response]:
         """``POST /task/minimax/v1/video_generation``."""
-        self.entered(call)
+        self.authenticate_relay(call)
         return await self.create(call)
 
     async def retrieve_relayed(self, call: Call) -> Response:
         """``GET /task/minimax/v1/files/retrieve``."""
-        self.entered(call)
+        self.authenticate_relay(call)
         return await self.retrieve(call)
 
-    def admit_here(self, wish: Wish) -> None:
-        """Refuse where the directives say so, in the gateway's words."""
-        if "policy-now" in wish:
+    def refuse_relayed_create(self, directives: Directives) -> None:
+        """Refuse a create as directives ask, with the relay's errors."""
+        if "policy-now" in directives:
             raise RefusedError(
                 self.gateway(400, "The request was rejected by content policy", "sensitive_words_detected")
             )
-        if "no-credit" in wish:
+        if "no-credit" in directives:
             raise RefusedError(self.gateway(403, "Your quota is not enough", "insufficient_user_quota"))
 
     def video_body(self, call: Call) -> dict[str, Any]:
-        """The body, an object with a model."""
+        """Return the body, a JSON object with a model; refuse any other."""
         body = call.json()
         if body is None:
             raise RefusedError(self.gateway(400, "The body is not a JSON object", "invalid_request"))
@@ -107,8 +107,8 @@ class Gptge(Minimax):
         return body
 
     async def create_seedance(self, call: Call) -> tuple[Job, Response]:
-        """``POST /task/volces/seedance``: the prompt stands in ``content[]`` or, shortened, in ``prompt``."""
-        account = self.entered(call)
+        """``POST /task/volces/seedance``: the prompt is in ``content[]`` or, in the short form, in ``prompt``."""
+        account = self.authenticate_relay(call)
         body = self.video_body(call)
         if "seedance" not in body["model"]:
             raise RefusedError(self.gateway(404, f"The model {body['model'][:60]} does not exist", "model_not_found"))
@@ -117,18 +117,18 @@ class Gptge(Minimax):
         prompt = next((text for text in [*parts, body.get("prompt")] if isinstance(text, str) and text), "")
         if not prompt and not content:
             raise RefusedError(self.gateway(400, "content is required", "MissingParameter"))
-        wish = self.world.wish(self.name, texts_in(body))
-        self.admit_here(wish)
+        directives = self.world.directives_for(self.name, texts_in(body))
+        self.refuse_relayed_create(directives)
         day = self.world.clock.utc(self.world.clock.now()).strftime("%Y%m%d%H%M%S")
         job = self.start(
             call,
-            wish,
+            directives,
             id=f"cgt-{day}-{secrets.token_hex(3)[:5]}",
             account=account,
             pace=PACE,
             assets=[VIDEO],
             price=1.0,
-            prompt=cut(prompt or body["model"]),
+            prompt=shorten(prompt or body["model"]),
             body=body,
             kind="seedance",
             words=("queued", "running"),
@@ -138,24 +138,24 @@ class Gptge(Minimax):
 
     async def create_bailian(self, call: Call) -> tuple[Job, Response]:
         """``POST /task/bailian/text2video``."""
-        account = self.entered(call)
+        account = self.authenticate_relay(call)
         body = self.video_body(call)
         given = body.get("input")
         if not isinstance(given, dict) or not given.get("prompt"):
             raise RefusedError(
                 reply({"code": "InvalidParameter", "message": "input.prompt is required", "request_id": _uuid()}, 400)
             )
-        wish = self.world.wish(self.name, texts_in(body))
-        self.admit_here(wish)
+        directives = self.world.directives_for(self.name, texts_in(body))
+        self.refuse_relayed_create(directives)
         job = self.start(
             call,
-            wish,
+            directives,
             id=_uuid(),
             account=account,
             pace=PACE,
             assets=[Asset("output.video_url", "video", "mp4")],
             price=1.0,
-            prompt=cut(str(given["prompt"])),
+            prompt=shorten(str(given["prompt"])),
             body=body,
             kind="bailian",
             words=("PENDING", "RUNNING"),
@@ -164,9 +164,9 @@ class Gptge(Minimax):
         return job, reply({"output": {"task_status": "PENDING", "task_id": job.id}, "request_id": _uuid()})
 
     def make_jimeng(self, prompt: str, account: str) -> Job:
-        """A Jimeng task, as if made at Volcengine: the relay documents its poll alone."""
-        wish = self.world.wish(self.name, [prompt])
-        plan, seed = self.world.plan(self.name, wish, JIMENG_PACE)
+        """Create a Jimeng task as Volcengine would: the relay documents its looks only."""
+        directives = self.world.directives_for(self.name, [prompt])
+        plan, seed = self.world.draw_plan(self.name, directives, JIMENG_PACE)
         shape = plan.shape if plan.shape in {"video_url", "image_urls"} else "image_urls"
         assets: tuple[Asset, ...] = (Asset("data.image_urls[0]", "image", "jpg", 1024, 1024),)
         if plan.base64:
@@ -178,7 +178,7 @@ class Gptge(Minimax):
             Job(
                 provider=self.name,
                 endpoint="jimeng",
-                id=digits_long(),
+                id=volcengine_id(),
                 account=account,
                 created=self.world.clock.now(),
                 plan=plan,
@@ -186,7 +186,7 @@ class Gptge(Minimax):
                 assets=() if plan.no_output else assets,
                 price=1.0,
                 states_price=False,
-                prompt=cut(prompt or "jimeng"),
+                prompt=shorten(prompt or "jimeng"),
                 seed=seed,
                 body={"prompt": prompt},
                 body_digest="",
@@ -196,10 +196,10 @@ class Gptge(Minimax):
             )
         )
 
-    # How tasks end
+    # Endings
 
     def verdict_seedance(self, ending: str, code: str) -> Verdict:
-        """Seedance's words."""
+        """Map an ending to Seedance's states."""
         return {
             "success": Verdict("succeeded", "succeeded"),
             "stuck": Verdict("running", "running"),
@@ -215,7 +215,7 @@ class Gptge(Minimax):
         }.get(ending) or Verdict("failed", "failed", code or "InternalServiceError", "The service met an error.")
 
     def verdict_bailian(self, ending: str, code: str) -> Verdict:
-        """Bailian's words."""
+        """Map an ending to Bailian's states."""
         return {
             "success": Verdict("succeeded", "SUCCEEDED"),
             "stuck": Verdict("running", "RUNNING"),
@@ -227,7 +227,7 @@ class Gptge(Minimax):
         }.get(ending) or Verdict("failed", "FAILED", code or "InternalError", "Internal error, please retry later.")
 
     def verdict_jimeng(self, ending: str, code: str) -> Verdict:
-        """Jimeng's words. It has no failed state: a failure is an error code in place of the data."""
+        """Map an ending to Jimeng's states. It has no failed state: a failure is an error code, without data."""
         number = int(code) if code.isdecimal() and int(code) in JIMENG_CODES else 50500
         return {
             "success": Verdict("succeeded", "done"),
@@ -243,31 +243,31 @@ class Gptge(Minimax):
 
     async def poll(self, call: Call) -> Response:
         """``GET /task/{task_id}``."""
-        account = self.entered(call)
+        account = self.authenticate_relay(call)
         job = self.world.find(self.name, call.request.path_params["id"], account)
         if job is None:
-            return self.lost()
+            return self.unknown_id()
         now = self.world.clock.now()
-        if job.hidden(now):
-            self.world.look(job, 404, "task_not_exist")
-            return self.lost()
+        if job.is_hidden(now):
+            self.world.record_look(job, 404, "task_not_exist")
+            return self.unknown_id()
         if job.kind == "minimax":
             return self.look(job)
-        trouble = job.trouble(now)
-        if trouble == "server-error":
+        error = job.next_look_failure(now)
+        if error == "server-error":
             return self.bad_gateway(job)
         if job.kind == "jimeng":
-            return await self.show_jimeng(job, now, busy=trouble is not None)
-        if trouble:
-            self.world.look(job, 429, "429")
+            return await self.show_jimeng(job, now, busy=error is not None)
+        if error:
+            self.world.record_look(job, 429, "429")
             return self.gateway(429, "The upstream is busy, please try again later", "rate_limit_exceeded")
-        self.world.look(job, 200, str(job.word(now)))
+        self.world.record_look(job, 200, str(job.word(now)))
         return reply(self.show_seedance(job, now) if job.kind == "seedance" else self.show_bailian(job, now))
 
     async def show_jimeng(self, job: Job, now: float, *, busy: bool) -> Response:
-        """``code`` 10000 and the data, or another code and none."""
+        """Show a Jimeng task: ``code`` 10000 with data, or another code without."""
         code = 50429 if busy else 10000
-        if not busy and job.final(now) and job.verdict.word == "error":
+        if not busy and job.is_final(now) and job.verdict.word == "error":
             code = int(job.verdict.code or 50500)
         body: dict[str, Any] = {
             "code": code,
@@ -279,7 +279,7 @@ class Gptge(Minimax):
         }
         if code != 10000:
             status = 429 if code in {50429, 50430} else 500 if code in {50500, 50501} else 400
-            self.world.look(job, status, str(code))
+            self.world.record_look(job, status, str(code))
             return reply(body, status)
         word = str(job.word(now))
         data: dict[str, Any] = {
@@ -289,7 +289,7 @@ class Gptge(Minimax):
             "image_urls": None,
             "binary_data_base64": [],
         }
-        if job.named(now):
+        if job.has_visible_results(now):
             links = self.vault.links(job, JIMENG_LIFE)
             for asset in job.assets:
                 if job.extra["shape"] == "binary_data_base64":
@@ -300,11 +300,11 @@ class Gptge(Minimax):
                 else:
                     data["image_urls"] = [links(asset.name)]
         body["data"] = data
-        self.world.look(job, 200, word)
+        self.world.record_look(job, 200, word)
         return reply(body)
 
     def show_seedance(self, job: Job, now: float) -> dict[str, Any]:
-        """Flat, times in seconds."""
+        """Show a Seedance task: a flat object, times in seconds."""
         clock = self.world.clock
         seen = min(now, job.created + job.plan.total)
         body: dict[str, Any] = {
@@ -314,16 +314,16 @@ class Gptge(Minimax):
             "created_at": int(clock.epoch(job.created)),
             "updated_at": int(clock.epoch(seen)),
         }
-        if job.named(now):
+        if job.has_visible_results(now):
             body["content"] = {a.name.split(".")[1]: self.vault.links(job, VIDEO_LIFE)(a.name) for a in job.assets}
-        if job.succeeded(now):
+        if job.has_succeeded(now):
             body["usage"] = {"completion_tokens": 108_900, "total_tokens": 108_900}
-        if job.final(now) and job.verdict.state == "failed":
+        if job.is_final(now) and job.verdict.state == "failed":
             body["error"] = {"code": job.verdict.code, "message": job.verdict.message}
         return body
 
     def show_bailian(self, job: Job, now: float) -> dict[str, Any]:
-        """Under ``output``, times local to China without saying so."""
+        """Show a Bailian task: under ``output``, times local to China without a zone."""
         clock, phase = self.world.clock, job.moment(now).phase
         output: dict[str, Any] = {
             "task_id": job.id,
@@ -335,10 +335,10 @@ class Gptge(Minimax):
         if phase == "final":
             output["end_time"] = clock.china(job.created + job.plan.total)
         body: dict[str, Any] = {"request_id": _uuid(), "output": output}
-        if job.named(now):
+        if job.has_visible_results(now):
             for asset in job.assets:
                 output["video_url"] = self.vault.links(job, VIDEO_LIFE)(asset.name)
-        if job.succeeded(now):
+        if job.has_succeeded(now):
             output["orig_prompt"] = str(job.body["input"]["prompt"])
             output["actual_prompt"] = f"{job.prompt}, in soft evening light, slow camera."
             body["usage"] = {"video_duration": 5, "video_count": 1, "video_ratio": "standard", "SR": 720}
@@ -347,8 +347,8 @@ class Gptge(Minimax):
         return body
 
 
-def digits_long() -> str:
-    """An id as Volcengine makes them: nineteen or twenty digits."""
+def volcengine_id() -> str:
+    """Return a new id as Volcengine's: nineteen digits."""
     return str(secrets.randbelow(9 * 10**18) + 10**18)
 
 

@@ -1,6 +1,6 @@
-"""The ground truth: what the server did, as frozen values.
+"""What the server did, as frozen dataclasses: requests, creates, tasks, downloads, injected faults.
 
-The server appends records; a ledger is a snapshot of them with every task's state worked out for one moment.
+The server appends records; a `Ledger` is a snapshot of them, with the state of every task computed for one moment.
 """
 
 from __future__ import annotations
@@ -25,22 +25,19 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """One request for a result file, also a refused one."""
+    """One request for a result file, refused ones included."""
 
     at: datetime
     name: str  # the output's key path
     path: str
     status: int
     n_bytes: int  # bytes of the body handed to the connection
-    with_key: bool  # a header that carries keys came along; only the API's own origin should get one
+    with_key: bool  # the request had a header that carries keys; only the API's own origin should get one
 
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One result of a task.
-
-    Files are made when first asked for: until then digest and size are None.
-    """
+    """One result of a task. Digest and size are None until the first download makes the file."""
 
     kind: str
     path: str | None  # None while no link was given out, and for results delivered inside a reply
@@ -51,7 +48,7 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """One task as it really is, whatever anyone saw of it."""
+    """The true state of one task, whether or not a client has seen it."""
 
     provider: str
     endpoint: str
@@ -63,7 +60,7 @@ class TaskRecord:
     state: str  # queued running succeeded failed cancelled expired unknown
     word: str  # the state in the API's own words
     credits: float | None  # as the API states them; None where it does not, or not yet
-    billed: float | None  # what was really taken; None until the task is final
+    billed: float | None  # credits taken from the account; None until the task is final
     error_code: str | None
     request_id: str | None
     also: str | None  # AILab's first generation: the `task_id` by which today's knows the same task
@@ -88,18 +85,18 @@ class CreateAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Struck:
-    """One request that was damaged on its way, where the emulator was started with faults."""
+    """One request hit by a fault, where the emulator was started with faults."""
 
     at: datetime
-    what: str  # the fault's word or status
+    what: str  # `Fault.what`
     on: str  # look create file
     path: str
-    n: int  # the request's number among those for the same thing
+    n: int  # number of the request among those for the same target
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Ledger:
-    """Everything the server did up to one moment."""
+    """Snapshot of everything the server did."""
 
     at: datetime
     tasks: tuple[TaskRecord, ...]

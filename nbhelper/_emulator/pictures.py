@@ -1,7 +1,7 @@
-"""Pictures worth looking at, made from a seed and a prompt.
+"""Pictures painted with Pillow from a seed and a prompt.
 
-They stand in for what the real APIs return, so they are real files of a real size, each different, the same
-for the same seed, and they show the prompt: a reader of a gallery sees at once which picture answers which.
+They have the width, height and format that the request asks for, are reproducible by seed, and have the first words of
+the prompt as a caption, so that a gallery shows which picture belongs to which prompt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 Colour = tuple[int, int, int]
 
-#: Five colours each: far, three between, near. Light first, so that depth reads as haze.
+#: Five colours each, from light (background) to dark (foreground).
 _PALETTES: tuple[tuple[str, ...], ...] = (
     ("ffe8d6", "f7b89c", "e07a5f", "9c4a5a", "3d2645"),
     ("e3f2f1", "a8d5cf", "5fa8a3", "2f6f7e", "173753"),
@@ -35,12 +35,12 @@ def _hex(text: str) -> Colour:
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
-    """A colour between two."""
+    """Interpolate linearly between two colours."""
     return tuple(round(x + (y - x) * share) for x, y in zip(a, b, strict=True))  # type: ignore[return-value]
 
 
 def palette(rng: random.Random) -> list[Colour]:
-    """Five matching colours, light to dark, turned a little so that no two pictures share them."""
+    """Choose one of the palettes and shift its hue a little."""
     turn = rng.uniform(-0.035, 0.035)
     colours: list[Colour] = []
     for text in rng.choice(_PALETTES):
@@ -51,7 +51,7 @@ def palette(rng: random.Random) -> list[Colour]:
 
 
 def gradient(width: int, height: int, top: Colour, bottom: Colour) -> Image.Image:
-    """A vertical gradient."""
+    """Return a picture with a vertical gradient."""
     strip = Image.new("RGB", (1, height))
     strip.putdata([mix(top, bottom, y / max(1, height - 1)) for y in range(height)])
     return strip.resize((width, height))
@@ -164,13 +164,13 @@ _STYLES: tuple[Callable[[Image.Image, list[Colour], random.Random], None], ...] 
 
 
 def words_of(prompt: str, limit: int = 5) -> str:
-    """The first words of a prompt that our font can draw, without directives."""
+    """Return the first words of a prompt without directives, and only characters that Pillow's font has."""
     words = _DIRECTIVE.sub("", prompt).split()[:limit]
     return " ".join("".join(c for c in word if c.isprintable() and ord(c) < 0x250) for word in words).strip()[:44]
 
 
 def caption(picture: Image.Image, text: str, dark: Colour) -> None:
-    """Set the prompt's first words at the foot of the picture."""
+    """Draw a text at the bottom of the picture, on a darkened band."""
     if not text:
         return
     width, height = picture.size
@@ -187,7 +187,7 @@ def caption(picture: Image.Image, text: str, dark: Colour) -> None:
 
 
 def encode(picture: Image.Image, form: str) -> bytes:
-    """Write a picture as ``png``, ``jpg`` or ``webp``, quickly rather than small."""
+    """Encode a picture as ``png``, ``jpg`` or ``webp``, with settings for speed and not for size."""
     out = io.BytesIO()
     if form == "png":
         picture.save(out, "PNG", compress_level=1)
@@ -199,10 +199,23 @@ def encode(picture: Image.Image, form: str) -> bytes:
 
 
 def paint(seed: int, prompt: str, width: int, height: int) -> Image.Image:
-    """A picture for a prompt; the same arguments give the same picture."""
+    """Paint a picture for a prompt; the same arguments give the same picture."""
     rng = random.Random(f"{seed}:{prompt}")
     colours = palette(rng)
     picture = Image.new("RGB", (width, height))
     rng.choice(_STYLES)(picture, colours, rng)
+    caption(picture, words_of(prompt), colours[4])
+    return picture
+
+
+def present(thing: Image.Image, seed: int, prompt: str, width: int, height: int) -> Image.Image:
+    """Paste a picture with transparency into the middle of a background in the seed's colours."""
+    colours = palette(random.Random(f"present:{seed}"))
+    white = (255, 255, 255)
+    picture = gradient(width, height, mix(colours[0], white, 0.55), mix(colours[1], colours[0], 0.5))
+    glow(picture, (width * 0.3, height * 0.22), width * 0.5, white, 0.4)
+    side = min(width, height)
+    fitting = thing.resize((side, side), Image.Resampling.LANCZOS)
+    picture.paste(fitting, ((width - side) // 2, (height - side) // 2), fitting)
     caption(picture, words_of(prompt), colours[4])
     return picture

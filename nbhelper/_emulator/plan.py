@@ -1,7 +1,7 @@
-"""What will happen to a task: drawn from the seed, changed by words in the request.
+"""The plan of a task: durations and ending, drawn from the seed and overridden by directives in the request.
 
-A plan is made once, when the task is created. The state at any later moment is a pure function of the
-plan and the time since then, so nothing runs in the background and a ledger can be recomputed.
+A plan is made once, when the task is created. The state at any later time is a pure function of the plan and of the
+seconds since then: no timer or background task runs for it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ DIRECTIVES: Mapping[str, str] = {
 
 _DIRECTIVE = re.compile(r"\bemu:([a-z][a-z0-9-]*)(?:=([\w.+-]*\w))?", re.IGNORECASE)
 
-#: Words that decide how a task ends, the strongest first.
+#: Words that decide how a task ends; the first of them that is given wins.
 _ENDINGS = ("stuck", "policy", "banned", "cancelled", "expired", "unknown", "timeout", "retries", "fail")
 
 Ending = Literal[
@@ -53,8 +53,8 @@ Phase = Literal["queued", "running", "final"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """The directives of one create, as read."""
+class Directives:
+    """The directives of one create request, parsed: word to value."""
 
     words: Mapping[str, str] = field(default_factory=dict)
 
@@ -62,7 +62,7 @@ class Wish:
         return word in self.words
 
     def text(self, word: str) -> str:
-        """The value given with a word, empty when none was."""
+        """The value of a directive; empty where it has none."""
         return self.words.get(word, "")
 
     def number(self, word: str) -> float | None:
@@ -89,8 +89,8 @@ class Wish:
         return "success"
 
 
-def read_wish(texts: Iterable[str]) -> Wish:
-    """Collect the directives in some texts; the last one wins, unknown words are ignored."""
+def read_directives(texts: Iterable[str]) -> Directives:
+    """Parse the directives in some texts; of a repeated word the last value wins, unknown words are ignored."""
     words: dict[str, str] = {}
     for text in texts:
         if "emu:" not in text.lower():
@@ -98,11 +98,11 @@ def read_wish(texts: Iterable[str]) -> Wish:
         for word, value in _DIRECTIVE.findall(text):
             if word.lower() in DIRECTIVES:
                 words[word.lower()] = value
-    return Wish(words)
+    return Directives(words)
 
 
 def unknown_words(text: str) -> list[str]:
-    """The directive words in a text that do not exist."""
+    """Return the directive words in a text that DIRECTIVES lacks."""
     return [word for word, _ in _DIRECTIVE.findall(text) if word.lower() not in DIRECTIVES]
 
 
@@ -116,17 +116,17 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Where a task stands."""
+    """The state of a task at one time."""
 
     phase: Phase
     progress: int  # percent; 0 while queued, 100 when final
     position: int  # place in the queue, 0 when not queued
-    left: int  # estimated seconds to the end; estimates are as wrong as real ones
+    left: int  # estimated seconds to the end; biased, as the estimates of real APIs are
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that will happen to one task, in real seconds."""
+    """What will happen to one task; durations are real seconds, speed included."""
 
     queue: float
     run: float
@@ -152,13 +152,13 @@ class Plan:
         return math.inf if self.ending == "stuck" else self.queue + self.run
 
     def phase(self, elapsed: float) -> Phase:
-        """The phase after some seconds."""
+        """Return the phase `elapsed` seconds after the create."""
         if elapsed < self.queue:
             return "queued"
         return "running" if elapsed < self.total else "final"
 
     def at(self, elapsed: float) -> Moment:
-        """Where the task stands after some seconds."""
+        """Return the state `elapsed` seconds after the create."""
         phase = self.phase(elapsed)
         if phase == "final":
             return Moment("final", 100, 0, 0)
@@ -166,40 +166,40 @@ class Plan:
             waiting = 1 - elapsed / self.queue
             return Moment("queued", 0, max(1, math.ceil(self.depth * waiting)), math.ceil(self.run * (1 + self.bias)))
         done = (elapsed - self.queue) / self.run if self.run else 1.0
-        # A stuck task creeps towards the end without reaching it, as real ones do.
+        # A stuck task's progress approaches 99 % and stays there.
         shown = 1 - math.exp(-done) if self.ending == "stuck" else done
         left = max(self.total - elapsed, 0.0) if self.ending != "stuck" else 0.0
         estimate = left * (1 + self.bias * (1 - min(done, 1.0)))
         return Moment("running", min(99, max(1, int(100 * shown**self.bend))), 0, max(1, math.ceil(estimate)))
 
 
-def make_plan(wish: Wish, pace: Pace, speed: float, rng: random.Random) -> Plan:
-    """Draw a plan; the same generator state and wish give the same plan."""
+def make_plan(directives: Directives, pace: Pace, speed: float, rng: random.Random) -> Plan:
+    """Draw a plan; the same generator state and directives give the same plan."""
     # All draws happen in one fixed order, so that a directive changes only what it names.
     queue, run = rng.uniform(*pace.queue) / speed, rng.uniform(*pace.run) / speed
     depth, bend, bias = rng.randint(1, 9), rng.uniform(0.75, 1.4), rng.uniform(-0.2, 0.25)
-    if (asked := wish.number("queue")) is not None:
-        queue = asked / speed
-    if (asked := wish.number("seconds")) is not None:
-        run = asked / speed
-    if (asked := wish.number("real-seconds")) is not None:
-        run = asked
-    size = wish.number("huge")
+    if (seconds := directives.number("queue")) is not None:
+        queue = seconds / speed
+    if (seconds := directives.number("seconds")) is not None:
+        run = seconds / speed
+    if (seconds := directives.number("real-seconds")) is not None:
+        run = seconds
+    size = directives.number("huge")
     return Plan(
         queue=queue,
         run=run,
-        ending=wish.ending,
-        code=wish.text("fail"),
-        late=wish.number("late") or 0.0,
-        rate_limits=wish.count("rate-limit"),
-        server_errors=wish.count("server-error"),
-        link=wish.number("link"),
-        dead_link="dead-link" in wish,
-        huge=0 if "huge" not in wish else 64 if size is None else min(int(size), 512),
-        no_output="no-output" in wish,
-        early="early" in wish,
-        base64="base64" in wish,
-        shape=wish.text("shape"),
+        ending=directives.ending,
+        code=directives.text("fail"),
+        late=directives.number("late") or 0.0,
+        rate_limits=directives.count("rate-limit"),
+        server_errors=directives.count("server-error"),
+        link=directives.number("link"),
+        dead_link="dead-link" in directives,
+        huge=0 if "huge" not in directives else 64 if size is None else min(int(size), 512),
+        no_output="no-output" in directives,
+        early="early" in directives,
+        base64="base64" in directives,
+        shape=directives.text("shape"),
         depth=depth,
         bend=bend,
         bias=bias,

@@ -1,6 +1,6 @@
-"""A proxy in front of the server that damages replies on the way, byte for byte.
+"""A TCP proxy in front of the server that injects faults: resets, truncated bodies, wrong headers, delays.
 
-Everything that a network or a broken server does to a reply happens here; what an API says of its own accord does not.
+It holds what a network or a broken server does to a reply. Errors that an API documents are the API's own code.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><form>Si
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """One request as it came."""
+class _Request:
+    """One HTTP request, unparsed but for its request line."""
 
     method: str
     target: str
@@ -36,7 +36,7 @@ class _Asked:
 
     @property
     def on(self) -> str:
-        """Whether it is a look, a create or a file; looks at many tasks are POSTs of their own."""
+        """`look`, `create` or `file`; a batch look is a POST that creates nothing."""
         path = self.target.partition("?")[0]
         if path.startswith("/files/"):
             return "file"
@@ -45,64 +45,69 @@ class _Asked:
 
     @property
     def place(self) -> str:
-        """What it is for; a file's signature changes and is left out."""
+        """The target under which requests are counted; a file's without its query, since each signature is another."""
         return self.target.partition("?")[0] if self.on == "file" else self.target
 
     @property
     def text(self) -> str:
-        """Where a task's id may stand."""
+        """Target and body, which may hold a task's id."""
         return f"{self.target}\n{self.body[:100_000].decode('utf-8', 'replace')}"
 
 
-class _Gone(Exception):
-    """This connection takes no further request."""
+class _ConnectionEnded(Exception):
+    """The connection is closed or must be closed: read no further request from it."""
 
 
 class _Exchange:
-    """One request and the means to answer it."""
+    """One request, the fault that hits it, and the client's connection."""
 
     def __init__(
-        self, asked: _Asked, fault: Fault | None, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        request: _Request,
+        fault: Fault | None,
+        port: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
-        self.asked, self.fault = asked, fault
+        self.request, self.fault = request, fault
         self._port, self._reader, self._writer = port, reader, writer
 
     def seconds(self, default: float) -> float:
-        """The fault's own seconds, or what it takes without."""
+        """Return the fault's `seconds`, or the default where it has none."""
         return default if self.fault is None or self.fault.seconds is None else self.fault.seconds
 
     async def send(self, data: bytes) -> None:
-        """Bytes as they are."""
+        """Write bytes to the client."""
         self._writer.write(data)
         await self._writer.drain()
 
     async def reset(self) -> None:
-        """Tear the connection off, so that the client sees a reset and no orderly end."""
+        """Close with RST instead of FIN (`SO_LINGER` of 0 s)."""
         await asyncio.sleep(0.01)  # so that what was sent arrives before the reset
         sock = self._writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
-        raise _Gone
+        raise _ConnectionEnded
 
     async def close(self) -> None:
-        """End it in order."""
-        raise _Gone
+        """Close the connection with FIN."""
+        raise _ConnectionEnded
 
     async def wait(self, seconds: float) -> None:
-        """Pass the time; ends early when the client goes."""
+        """Sleep; raise when the client closes the connection meanwhile."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                # Nothing is asked before the answer, so whatever comes is the end.
+                # No client pipelines a request here, so the read returns at EOF only.
                 if not await self._reader.read(1):
-                    raise _Gone
+                    raise _ConnectionEnded
                 await asyncio.sleep(seconds)
 
     @contextlib.asynccontextmanager
     async def upstream(self) -> AsyncIterator[tuple[bytes, asyncio.StreamReader]]:
-        """The server's own reply: its head, and the body until its end."""
+        """Send the request to the server; yield the head of its reply, and a reader of the body."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=_HEAD)
         try:
-            writer.write(_without(self.asked.head, b"connection", b"connection: close") + self.asked.body)
+            writer.write(_without(self.request.head, b"connection", b"connection: close") + self.request.body)
             await writer.drain()
             yield _without(await reader.readuntil(b"\r\n\r\n"), b"connection"), reader
         finally:
@@ -110,13 +115,13 @@ class _Exchange:
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
-    async def whole(self) -> tuple[bytes, bytes]:
-        """Head and body of the server's own reply."""
+    async def fetch_reply(self) -> tuple[bytes, bytes]:
+        """Return head and body of the server's reply."""
         async with self.upstream() as (head, reader):
             return head, await reader.read()
 
-    async def through(self) -> None:
-        """The server's own reply, as it is."""
+    async def forward(self) -> None:
+        """Send the server's reply to the client unchanged."""
         async with self.upstream() as (head, reader):
             await self.send(head)
             while piece := await reader.read(_PIECE):
@@ -124,7 +129,7 @@ class _Exchange:
 
 
 def _without(head: bytes, name: bytes, instead: bytes = b"") -> bytes:
-    """A head without one of its headers, or with another one in its place."""
+    """Return an HTTP head without one header, or with a header line instead of it."""
     first, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
     kept = [line for line in lines if line.partition(b":")[0].strip().lower() != name]
     return b"\r\n".join([first, *kept, *([instead] if instead else []), b"", b""])
@@ -136,105 +141,106 @@ def _reply(status: int, body: bytes = b"", *lines: str, kind: str = "application
 
 
 @functools.cache
-def _bomb() -> bytes:
+def _gzip_bomb() -> bytes:
     squeezer = zlib.compressobj(9, wbits=31)
     return b"".join(squeezer.compress(bytes(1_000_000)) for _ in range(50)) + squeezer.flush()
 
 
-# What each word does
+# One function for each word of KINDS
 
 
-async def _lost(it: _Exchange) -> None:
-    await it.whole()
-    await it.reset()
+async def _lost(exchange: _Exchange) -> None:
+    await exchange.fetch_reply()
+    await exchange.reset()
 
 
-async def _silence(it: _Exchange) -> None:
-    await it.wait(3600)
-    await it.close()
+async def _silence(exchange: _Exchange) -> None:
+    await exchange.wait(3600)
+    await exchange.close()
 
 
-async def _slow(it: _Exchange) -> None:
-    await it.wait(it.seconds(2))
-    await it.through()
+async def _slow(exchange: _Exchange) -> None:
+    await exchange.wait(exchange.seconds(2))
+    await exchange.forward()
 
 
-async def _drip(it: _Exchange) -> None:
-    head, body = await it.whole()
-    await it.send(head)
+async def _drip(exchange: _Exchange) -> None:
+    head, body = await exchange.fetch_reply()
+    await exchange.send(head)
     for at in range(len(body)):
-        await it.send(body[at : at + 1])
-        await it.wait(it.seconds(0.5))
+        await exchange.send(body[at : at + 1])
+        await exchange.wait(exchange.seconds(0.5))
 
 
-async def _cut(it: _Exchange) -> None:
-    head, body = await it.whole()
-    await it.send(head + _half(body))
-    await it.close()
+async def _cut(exchange: _Exchange) -> None:
+    head, body = await exchange.fetch_reply()
+    await exchange.send(head + _half(body))
+    await exchange.close()
 
 
-async def _changed(it: _Exchange, change: Callable[[bytes], bytes], *lines: str) -> None:
-    """The reply with another body, under a length that fits."""
-    head, body = await it.whole()
+async def _send_changed(exchange: _Exchange, change: Callable[[bytes], bytes], *lines: str) -> None:
+    """Send the reply with a changed body and the Content-Length of that body."""
+    head, body = await exchange.fetch_reply()
     body = change(body)
     head = _without(head, b"content-length", f"content-length: {len(body)}".encode())
-    await it.send(head[:-2] + "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + body)
+    await exchange.send(head[:-2] + "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + body)
 
 
 def _half(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
-async def _blow(it: _Exchange) -> None:
-    packed = await asyncio.to_thread(_bomb)  # takes a third of a second, once
-    await it.send(_reply(200, packed, "content-encoding: gzip"))
+async def _send_bomb(exchange: _Exchange) -> None:
+    packed = await asyncio.to_thread(_gzip_bomb)  # takes a third of a second, once
+    await exchange.send(_reply(200, packed, "content-encoding: gzip"))
 
 
-async def _large(it: _Exchange) -> None:
-    await it.send(_reply(200, b"{").replace(b"content-length: 1", b"content-length: 500000000"))
-    await _silence(it)
+async def _large(exchange: _Exchange) -> None:
+    await exchange.send(_reply(200, b"{").replace(b"content-length: 1", b"content-length: 500000000"))
+    await _silence(exchange)
 
 
-async def _endless(it: _Exchange) -> None:
-    await it.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
+async def _endless(exchange: _Exchange) -> None:
+    await exchange.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
     while True:
-        await it.send(b"10000\r\n" + b" " * 65_536 + b"\r\n")
+        await exchange.send(b"10000\r\n" + b" " * 65_536 + b"\r\n")
 
 
-async def _hints(it: _Exchange) -> None:
-    for _ in range(round(it.seconds(2) / 0.05)):
-        await it.send(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n")
-        await it.wait(0.05)
-    await it.through()
+async def _hints(exchange: _Exchange) -> None:
+    for _ in range(round(exchange.seconds(2) / 0.05)):
+        await exchange.send(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n")
+        await exchange.wait(0.05)
+    await exchange.forward()
 
 
-async def _header(it: _Exchange) -> None:
-    await it.send(b"HTTP/1.1 200 OK\r\nx-long: " + b"y" * 400_000 + b"\r\n\r\n")
-    await it.close()
+async def _header(exchange: _Exchange) -> None:
+    await exchange.send(b"HTTP/1.1 200 OK\r\nx-long: " + b"y" * 400_000 + b"\r\n\r\n")
+    await exchange.close()
 
 
-async def _lengths(it: _Exchange) -> None:
-    head, body = await it.whole()
-    await it.send(head[:-2] + b"content-length: 1\r\n\r\n" + body)
-    await it.close()
+async def _lengths(exchange: _Exchange) -> None:
+    head, body = await exchange.fetch_reply()
+    await exchange.send(head[:-2] + b"content-length: 1\r\n\r\n" + body)
+    await exchange.close()
 
 
-async def _twice(it: _Exchange) -> None:
-    head, body = await it.whole()
-    await it.send((head + body) + _reply(200, b'{"state": "hijacked"}'))
+async def _twice(exchange: _Exchange) -> None:
+    head, body = await exchange.fetch_reply()
+    await exchange.send((head + body) + _reply(200, b'{"state": "hijacked"}'))
 
 
-async def _not_http(it: _Exchange) -> None:
-    await it.send(b"SSH-2.0-OpenSSH_9.6\r\n")
-    await it.close()
+async def _not_http(exchange: _Exchange) -> None:
+    await exchange.send(b"SSH-2.0-OpenSSH_9.6\r\n")
+    await exchange.close()
 
 
-async def _status(it: _Exchange, status: int) -> None:
-    told = () if it.fault is None or it.fault.seconds is None else (f"retry-after: {it.fault.seconds:g}",)
+async def _status(exchange: _Exchange, status: int) -> None:
+    seconds = None if exchange.fault is None else exchange.fault.seconds
+    headers = () if seconds is None else (f"retry-after: {seconds:g}",)
     if status >= 500:
-        await it.send(_reply(status, BAD_GATEWAY.encode(), *told, kind="text/html"))
+        await exchange.send(_reply(status, BAD_GATEWAY.encode(), *headers, kind="text/html"))
     else:
-        await it.send(_reply(status, b'{"message": "emulated fault"}', *told))
+        await exchange.send(_reply(status, b'{"message": "emulated fault"}', *headers))
 
 
 ACTS: Mapping[str, Callable[[_Exchange], Awaitable[None]]] = {
@@ -244,12 +250,14 @@ ACTS: Mapping[str, Callable[[_Exchange], Awaitable[None]]] = {
     "slow": _slow,
     "drip": _drip,
     "cut": _cut,
-    "garble": lambda it: _changed(it, _half),
-    "empty": lambda it: it.send(_reply(200)),
-    "page": lambda it: it.send(_reply(200, _PAGE, kind="text/html")),
-    "gzip": lambda it: _changed(it, bytes, "content-encoding: gzip"),
-    "gzip-cut": lambda it: _changed(it, lambda body: _half(gzip.compress(body)), "content-encoding: gzip"),
-    "bomb": _blow,
+    "garble": lambda exchange: _send_changed(exchange, _half),
+    "empty": lambda exchange: exchange.send(_reply(200)),
+    "page": lambda exchange: exchange.send(_reply(200, _PAGE, kind="text/html")),
+    "gzip": lambda exchange: _send_changed(exchange, bytes, "content-encoding: gzip"),
+    "gzip-cut": lambda exchange: _send_changed(
+        exchange, lambda body: _half(gzip.compress(body)), "content-encoding: gzip"
+    ),
+    "bomb": _send_bomb,
     "large": _large,
     "endless": _endless,
     "hints": _hints,
@@ -257,20 +265,23 @@ ACTS: Mapping[str, Callable[[_Exchange], Awaitable[None]]] = {
     "lengths": _lengths,
     "twice": _twice,
     "not-http": _not_http,
-    "redirect": lambda it: it.send(_reply(302, b"", "location: http://elsewhere.invalid/login")),
-    "loop": lambda it: it.send(_reply(302, b"", f"location: {it.asked.target}")),
+    "redirect": lambda exchange: exchange.send(_reply(302, b"", "location: http://elsewhere.invalid/login")),
+    "loop": lambda exchange: exchange.send(_reply(302, b"", f"location: {exchange.request.target}")),
 }
 
 
-async def accept_no_more(sock: socket.socket) -> None:
-    """Let what was accepted just now begin: asyncio drops it, its socket open, when the listener closes before."""
+async def stop_accepting(sock: socket.socket) -> None:
+    """Stop accepting, and start what was accepted: asyncio would leak its socket if the listener closed before."""
     with contextlib.suppress(NotImplementedError):  # another loop than Unix has
         asyncio.get_running_loop().remove_reader(sock)
     await asyncio.sleep(0)
 
 
 class Proxy:
-    """Listens in the server's place; used inside the server's loop alone."""
+    """Accept connections on the public port and forward each request to the server, or inject a fault.
+
+    Not thread-safe: used in the server's event loop only.
+    """
 
     def __init__(self, script: Script, world: World) -> None:
         self._script, self._world = script, world
@@ -280,27 +291,27 @@ class Proxy:
         self._port = 0
 
     def play(self, faults: tuple[Fault, ...]) -> None:
-        """Other faults from now on."""
+        """Replace the faults; counts and clock start anew."""
         self._script.play(faults, self._world.clock.now())
 
     async def listen(self, sock: socket.socket, port: int) -> None:
-        """Begin: what comes to the socket goes on to the port of the real server."""
+        """Accept connections on the socket and forward them to a port on 127.0.0.1."""
         self._port, self._socket = port, sock
         self._listening = await asyncio.start_server(self._connected, sock=sock, limit=_HEAD)
 
     async def close(self) -> None:
-        """End it and its connections."""
+        """Close the listener and abort all connections."""
         if self._listening is not None and self._socket is not None:
-            await accept_no_more(self._socket)
+            await stop_accepting(self._socket)
             self._listening.close()
         await asyncio.sleep(0)
-        while self._open:  # a connection accepted just now may begin only while the others end
+        while self._open:  # a connection accepted just now may start while the others end
             going = dict(self._open)
             for task in going.values():
                 task.cancel()
             await asyncio.gather(*going.values(), return_exceptions=True)
             for writer in going:
-                writer.transport.abort()  # a task that never began closed nothing
+                writer.transport.abort()  # a task cancelled before it started closed nothing
                 self._open.pop(writer, None)
             await asyncio.sleep(0)
 
@@ -309,50 +320,50 @@ class Proxy:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while (asked := await _request(reader)) is not None:
-                await self._answer(asked, reader, writer)
+            while (request := await _read_request(reader)) is not None:
+                await self._answer(request, reader, writer)
         except asyncio.CancelledError:
-            writer.transport.abort()  # the server closes, and does not wait for a client that may not read
-        except (_Gone, OSError, EOFError, ValueError, asyncio.LimitOverrunError):
-            pass  # the client has gone, or sent what is no request
+            writer.transport.abort()  # the server closes: no waiting for a client that may not read
+        except (_ConnectionEnded, OSError, EOFError, ValueError, asyncio.LimitOverrunError):
+            pass  # the client closed the connection or sent no valid HTTP
         finally:
             writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
             self._open.pop(writer, None)
 
-    async def _answer(self, asked: _Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, request: _Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         at = self._world.clock.now()
-        fault, n = self._script.next(asked.on, asked.place, asked.text, at)
-        it = _Exchange(asked, fault, self._port, reader, writer)
+        fault, n = self._script.next(request.on, request.place, request.text, at)
+        exchange = _Exchange(request, fault, self._port, reader, writer)
         if fault is None:
-            await it.through()
+            await exchange.forward()
             return
-        path = asked.target.partition("?")[0]
-        self._world.faults.append(Struck(self._world.clock.utc(at), str(fault.what), asked.on, path, n))
+        path = request.target.partition("?")[0]
+        self._world.faults.append(Struck(self._world.clock.utc(at), str(fault.what), request.on, path, n))
         if isinstance(fault.what, int):
-            await _status(it, fault.what)
+            await _status(exchange, fault.what)
         else:
-            await ACTS[fault.what](it)
+            await ACTS[fault.what](exchange)
 
 
-async def _request(reader: asyncio.StreamReader) -> _Asked | None:
-    """The next request with its body; None when the client has gone."""
+async def _read_request(reader: asyncio.StreamReader) -> _Request | None:
+    """Read one request with its body; None at EOF."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
         return None
     first, *lines = head.decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ", 2)
-    plain = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines if line)}
+    headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines if line)}
     body = b""
-    if "content-length" in plain:
-        body = await reader.readexactly(int(plain["content-length"]))
-    elif plain.get("transfer-encoding", "").lower() == "chunked":
+    if "content-length" in headers:
+        body = await reader.readexactly(int(headers["content-length"]))
+    elif headers.get("transfer-encoding", "").lower() == "chunked":
         while True:
             line = await reader.readline()
             size = int(line, 16)
             body += line + await reader.readexactly(size + 2)
             if size == 0:
                 break
-    return _Asked(method, target, head, body)
+    return _Request(method, target, head, body)

@@ -1,8 +1,8 @@
-"""The ``createTask`` / ``recordInfo`` shape, as aigptimage.com and kie.ai speak it.
+"""The ``createTask`` / ``recordInfo`` API that aigptimage.com and kie.ai have in common.
 
-The same two paths and the same envelope, told apart by their manners: at aigptimage the HTTP status says what
-the body says; at kie.ai every error rides on HTTP 200. aigptimage counts ``costTime`` in milliseconds and its
-creates are idempotent; kie.ai counts in seconds and states the credits.
+Paths and envelope are the same. At aigptimage the HTTP status equals the code in the body, ``costTime`` is in
+milliseconds and creates are idempotent; at kie.ai every error has HTTP status 200, ``costTime`` is in seconds and
+replies state the credits.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from nbhelper._emulator.api import Api, Call, RefusedError, cut, reply, texts_in
+from nbhelper._emulator.api import Api, Call, RefusedError, reply, shorten, texts_in
 from nbhelper._emulator.media import Asset
-from nbhelper._emulator.plan import Pace, Wish
+from nbhelper._emulator.plan import Directives, Pace
 from nbhelper._emulator.vault import Links
 from nbhelper._emulator.world import Job, Verdict
 
 IMAGE, VIDEO, AUDIO = Pace((2, 9), (14, 48)), Pace((4, 20), (60, 140)), Pace((2, 9), (20, 60))
 DAY = 86_400.0
 
-#: resultJson variants for ``emu:shape=…``; the first is the usual one.
+#: Variants of resultJson for ``emu:shape=``; the first is the usual one.
 SHAPES = (
     "resultUrls",
     "resultWaterMarkUrls",
@@ -41,7 +41,7 @@ SHAPES = (
 
 
 def _ratio(text: str, long: int = 1024) -> tuple[int, int]:
-    """Pixels for an aspect ratio such as 16:9."""
+    """Return width and height for an aspect ratio such as 16:9."""
     try:
         w, h = (max(1, min(32, int(part))) for part in text.split(":"))
     except ValueError:
@@ -51,7 +51,7 @@ def _ratio(text: str, long: int = 1024) -> tuple[int, int]:
 
 
 class RecordInfo(Api):
-    """What both share."""
+    """Base class of the two APIs."""
 
     root: ClassVar[str]
     http_codes: ClassVar[bool]
@@ -59,81 +59,81 @@ class RecordInfo(Api):
     words: ClassVar[tuple[str, str]]
 
     def routes(self) -> list[Route]:
-        """The paths the API answers."""
+        """Return the routes of the API."""
         return [
-            self.answering(f"{self.root}/api/v1/jobs/recordInfo", self.poll),
-            self.creating(f"{self.root}/api/v1/jobs/createTask", self.create),
+            self.plain_route(f"{self.root}/api/v1/jobs/recordInfo", self.poll),
+            self.create_route(f"{self.root}/api/v1/jobs/createTask", self.create),
         ]
 
-    def say(self, code: int, msg: str, data: Any = None, headers: Mapping[str, str] | None = None) -> Response:
-        """The envelope."""
+    def envelope(self, code: int, msg: str, data: Any = None, headers: Mapping[str, str] | None = None) -> Response:
+        """Build a reply: code, message and data."""
         return reply({"code": code, "msg": msg, "data": data}, code if self.http_codes else 200, headers)
 
-    def stray(self, request: Request, status: int) -> Response:  # noqa: ARG002 - the same for every path
-        """An unknown path or method."""
-        return self.say(status, {404: "Not Found", 405: "Method Not Allowed"}.get(status, "Bad Request"))
+    def reply_unrouted(self, request: Request, status: int) -> Response:  # noqa: ARG002 - the same for every path
+        """Answer an unknown path, a wrong method or too large a body."""
+        return self.envelope(status, {404: "Not Found", 405: "Method Not Allowed"}.get(status, "Bad Request"))
 
-    def not_signed_in(self) -> Response:
-        """The answer to a wrong key."""
-        return self.say(401, "Unauthorized: invalid API key")
+    def unauthorized(self) -> Response:
+        """Answer a wrong key."""
+        return self.envelope(401, "Unauthorized: invalid API key")
 
-    def signed_in(self, call: Call) -> str:
-        """The account of the call's key."""
+    def authenticate(self, call: Call) -> str:
+        """Return the account of the key, or refuse the key."""
         key = call.bearer()
-        if not self.accepted(key):
-            raise RefusedError(self.not_signed_in())
+        if not self.is_accepted(key):
+            raise RefusedError(self.unauthorized())
         return self.world.account(key)
 
     def refused(self, code: int, msg: str, data: Any = None, headers: Mapping[str, str] | None = None) -> RefusedError:
-        """A refusal to raise."""
-        return RefusedError(self.say(code, msg, data, headers))
+        """Build the exception for an error reply."""
+        return RefusedError(self.envelope(code, msg, data, headers))
 
     # Creates
 
     def limit_create(self, call: Call, account: str) -> None:
-        """Refuse when too many creates came."""
+        """Refuse a create over the rate limit."""
 
     def limit_poll(self, call: Call, account: str, task_id: str) -> None:
-        """Refuse when too many looks came."""
+        """Refuse a look over the rate limit."""
 
     def medium(self, model: str) -> str | None:
-        """image, video or audio; None for a model the API does not have."""
+        """Return ``image``, ``video`` or ``audio``; None for an unknown model."""
         raise NotImplementedError
 
-    def unsupported(self, model: str) -> str:
-        """The words for an unknown model."""
+    def unknown_model_message(self, model: str) -> str:
+        """Return the error message for an unknown model."""
         raise NotImplementedError
 
     def price(self, medium: str, task: Mapping[str, Any]) -> float:
-        """Credits of a task."""
+        """Return the credits of a task."""
         raise NotImplementedError
 
-    def checked(self, call: Call) -> tuple[dict[str, Any], dict[str, Any], str]:
-        """The body, its ``input`` and the medium of its model."""
+    def read_create(self, call: Call) -> tuple[dict[str, Any], dict[str, Any], str]:
+        """Return body, ``input`` and medium of a valid create; refuse any other."""
         body = call.json()
         if body is None:
             raise self.refused(400, "Invalid JSON body")
         model = body.get("model")
         if not isinstance(model, str) or not model:
-            raise self.refused(*self.lacking("model"))
+            raise self.refused(*self.missing_parameter("model"))
         medium = self.medium(model)
         if medium is None:
-            raise self.refused(422, self.unsupported(model))
+            raise self.refused(422, self.unknown_model_message(model))
         task = body.get("input")
         if not isinstance(task, dict):
-            raise self.refused(*self.lacking("input"))
-        # Models that only turn one picture into another may go without words.
+            raise self.refused(*self.missing_parameter("input"))
+        # Models that only transform a picture take no prompt.
         if not any(task.get(key) for key in ("prompt", "text", "image_url", "image_urls", "image", "image_input")):
-            raise self.refused(*self.lacking("input.prompt"))
+            raise self.refused(*self.missing_parameter("input.prompt"))
         return body, task, medium
 
-    def lacking(self, name: str) -> tuple[int, str]:
-        """Code and words for a parameter that is not there."""
+    def missing_parameter(self, name: str) -> tuple[int, str]:
+        """Return code and message for a missing parameter."""
         return 400, f"{name} is required"
 
-    def assets(self, medium: str, task: Mapping[str, Any], wish: Wish) -> list[Asset]:
-        """What the task will return."""
-        shape, path = wish.text("shape"), "resultJson"
+    def assets(self, medium: str, task: Mapping[str, Any], directives: Directives) -> list[Asset]:
+        """Return the results of the task."""
+        shape, path = directives.text("shape"), "resultJson"
         size = _ratio(str(task.get("aspect_ratio") or task.get("image_size") or "1:1"))
         form = {"jpeg": "jpg", "jpg": "jpg", "webp": "webp"}.get(str(task.get("output_format")), "png")
         count = task.get("n", task.get("max_images", 1))
@@ -158,47 +158,47 @@ class RecordInfo(Api):
         return found
 
     def new_id(self) -> str:
-        """A fresh id in the API's own look."""
+        """Return a new id in the API's format."""
         raise NotImplementedError
 
-    def created(self, job: Job) -> dict[str, Any]:
-        """The data of a create's reply."""
+    def create_data(self, job: Job) -> dict[str, Any]:
+        """Return the data of the reply to a create."""
         return {"taskId": job.id}
 
-    def admit(self, wish: Wish) -> None:
-        """Refuse where the directives say so."""
-        if "policy-now" in wish:
+    def refuse_create(self, directives: Directives) -> None:
+        """Refuse a create as directives ask."""
+        if "policy-now" in directives:
             raise self.refused(400, "Your prompt was flagged as violating content policies.")
-        if "no-credit" in wish:
-            raise self.refused(402, self.broke())
+        if "no-credit" in directives:
+            raise self.refused(402, self.no_credit_message())
 
-    def broke(self) -> str:
-        """The words for too few credits."""
+    def no_credit_message(self) -> str:
+        """Return the error message for too few credits."""
         return "Insufficient credits"
 
-    def repeated(self, call: Call, account: str) -> Job | None:  # noqa: ARG002 - only one of the two knows repeats
-        """The task an idempotent create already made."""
+    def find_repeated(self, call: Call, account: str) -> Job | None:  # noqa: ARG002 - only aigptimage is idempotent
+        """Return the task that an earlier create with the same request id made."""
         return None
 
     async def create(self, call: Call) -> tuple[Job, Response]:
         """``POST /api/v1/jobs/createTask``."""
-        account = self.signed_in(call)
-        if (again := self.repeated(call, account)) is not None:
-            return again, self.say(200, "success", self.created(again))
+        account = self.authenticate(call)
+        if (again := self.find_repeated(call, account)) is not None:
+            return again, self.envelope(200, "success", self.create_data(again))
         self.limit_create(call, account)
-        body, task, medium = self.checked(call)
-        wish = self.world.wish(self.name, texts_in(body))
-        self.admit(wish)
+        body, task, medium = self.read_create(call)
+        directives = self.world.directives_for(self.name, texts_in(body))
+        self.refuse_create(directives)
         prompt = task.get("prompt") or task.get("text") or body["model"]
         job = self.start(
             call,
-            wish,
+            directives,
             id=self.new_id(),
             account=account,
             pace={"image": IMAGE, "video": VIDEO, "audio": AUDIO}[medium],
-            assets=self.assets(medium, task, wish),
+            assets=self.assets(medium, task, directives),
             price=self.price(medium, {**task, "model": body["model"]}),
-            prompt=cut(str(prompt)),
+            prompt=shorten(str(prompt)),
             body=body,
             kind=body["model"],
             states_price=not self.http_codes,
@@ -206,14 +206,14 @@ class RecordInfo(Api):
             verdict=self.verdict,
             extra={"medium": medium},
         )
-        self.took(call, account, job)
-        return job, self.say(200, "success", self.created(job))
+        self.record_create(call, account, job)
+        return job, self.envelope(200, "success", self.create_data(job))
 
-    def took(self, call: Call, account: str, job: Job) -> None:
-        """Note a new task for the limits and for repeats."""
+    def record_create(self, call: Call, account: str, job: Job) -> None:
+        """Store what the limits and repeated creates need to know of a new task."""
 
     def verdict(self, ending: str, code: str) -> Verdict:
-        """How a task ends: ``fail`` covers every way but success."""
+        """Map an ending to a state: ``fail`` for every ending but success."""
         words = {
             "policy": ("400", "Sorry, but the image we created may violate OpenAI's content policies."),
             "cancelled": ("499", "The task was canceled."),
@@ -233,37 +233,37 @@ class RecordInfo(Api):
     # Looks
 
     def not_found(self) -> Response:
-        """The answer to an unknown id."""
+        """Answer an unknown id."""
         raise NotImplementedError
 
     def too_many(self) -> Response:
-        """The rate limit's answer to a look."""
+        """Answer a look with the rate limit's error."""
         raise NotImplementedError
 
     async def poll(self, call: Call) -> Response:
         """``GET /api/v1/jobs/recordInfo?taskId=``."""
-        account = self.signed_in(call)
+        account = self.authenticate(call)
         task_id = call.query("taskId")
         if not task_id:
-            return self.say(*self.lacking("taskId"))
+            return self.envelope(*self.missing_parameter("taskId"))
         self.limit_poll(call, account, task_id)
         job = self.world.find(self.name, task_id, account)
         if job is None:
             return self.not_found()
         now = self.world.clock.now()
-        trouble = job.trouble(now)
-        if trouble == "server-error":
+        error = job.next_look_failure(now)
+        if error == "server-error":
             return self.bad_gateway(job)
-        if trouble:
-            response, outcome = (self.not_found(), "late") if trouble == "late" else (self.too_many(), "429")
-            self.world.look(job, response.status_code, outcome)
+        if error:
+            response, outcome = (self.not_found(), "late") if error == "late" else (self.too_many(), "429")
+            self.world.record_look(job, response.status_code, outcome)
             return response
         data = self.record(job, now)
-        self.world.look(job, 200, data["state"])
-        return self.say(200, "success", data)
+        self.world.record_look(job, 200, data["state"])
+        return self.envelope(200, "success", data)
 
     def result(self, job: Job, links: Links) -> dict[str, Any]:
-        """The decoded result."""
+        """Return the content of ``resultJson``."""
         if job.plan.shape == "resultObject":
             return {"resultObject": {"text": f"A reading of: {job.prompt}", "score": 0.87}}
         found: dict[str, Any] = {}
@@ -280,7 +280,7 @@ class RecordInfo(Api):
         return found
 
     def result_json(self, job: Job, result: dict[str, Any]) -> Any:
-        """``resultJson`` as the API writes it, or as one of the ways it was seen."""
+        """Return ``resultJson``: a JSON text, or the variant that ``emu:shape`` names."""
         odd: dict[str, Any] = {
             "empty": "",
             "braces": "{}",
@@ -293,11 +293,11 @@ class RecordInfo(Api):
         return json.dumps(result, ensure_ascii=False) if result else "{}"
 
     def record(self, job: Job, now: float) -> dict[str, Any]:
-        """A task as the API shows it."""
-        clock, final = self.world.clock, job.final(now)
+        """Show a task."""
+        clock, final = self.world.clock, job.is_final(now)
         failed = final and job.verdict.word == "fail"
-        named = job.named(now)
-        good = job.succeeded(now)
+        named = job.has_visible_results(now)
+        good = job.has_succeeded(now)
         result = self.result(job, self.vault.links(job, self.link_life)) if named else {}
         created, ended = clock.epoch(job.created), clock.epoch(job.created + (job.plan.total if final else 0.0))
         data: dict[str, Any] = {
@@ -316,5 +316,5 @@ class RecordInfo(Api):
         return data
 
     def finish(self, data: dict[str, Any], job: Job, now: float, result: dict[str, Any], ended: float) -> None:
-        """Add what only one of the two says."""
+        """Add the fields in which the two APIs differ."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The server: seven APIs on one loopback port, in a thread of its own."""
+"""The HTTP server: seven APIs on one port of 127.0.0.1, Starlette and Uvicorn in a thread with its own event loop."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from nbhelper._emulator.aigptimage import Aigptimage
 from nbhelper._emulator.ailab import Ailab
 from nbhelper._emulator.api import Api
-from nbhelper._emulator.faults import Fault, Faults, Script, resolved
+from nbhelper._emulator.faults import Fault, Faults, Script, resolve_faults
 from nbhelper._emulator.gptge import Gptge
 from nbhelper._emulator.kie import Kie
 from nbhelper._emulator.ledger import Ledger
 from nbhelper._emulator.minimax import Minimax
-from nbhelper._emulator.plan import DIRECTIVES, read_wish, unknown_words
-from nbhelper._emulator.proxy import Proxy, accept_no_more
+from nbhelper._emulator.plan import DIRECTIVES, read_directives, unknown_words
+from nbhelper._emulator.proxy import Proxy, stop_accepting
 from nbhelper._emulator.tripo import Tripo
 from nbhelper._emulator.tripo_v3 import TripoV3
 from nbhelper._emulator.vault import Vault
@@ -42,7 +42,7 @@ from nbhelper._errors import EmulatorError
 
 T = TypeVar("T")
 
-#: name -> path of the API's root under the server's.
+#: Provider name -> path prefix of its base URL.
 ROOTS: Mapping[str, str] = {
     "ailab-legacy": "",
     "ailab": "",
@@ -54,15 +54,15 @@ ROOTS: Mapping[str, str] = {
 }
 
 
-class _Door:
-    """Lets in only requests meant for this server: a page in a browser may reach the port under a foreign name."""
+class _HostCheck:
+    """ASGI middleware: counts requests, refuses foreign Host headers with 421 (DNS rebinding), adds the Date header."""
 
     def __init__(self, app: ASGIApp, world: World) -> None:
         self._app, self._world = app, world
         self.hosts: frozenset[bytes] = frozenset()
 
-    def name(self, port: int) -> None:
-        """Learn the port. A bare loopback name is let in too: tripo3d's own HTTP client leaves the port out."""
+    def set_port(self, port: int) -> None:
+        """Set the accepted Host headers: loopback names with the port, or without (tripo3d's own client omits it)."""
         names = ("127.0.0.1", "localhost", "[::1]")
         self.hosts = frozenset(n.encode() for name in names for n in (name, f"{name}:{port}"))
 
@@ -75,10 +75,10 @@ class _Door:
             refusal = Response("421 Misdirected Request\n", 421, media_type="text/plain")
             await refusal(scope, receive, send)
             return
-        await self._app(scope, receive, self._dated(send))
+        await self._app(scope, receive, self._add_date(send))
 
-    def _dated(self, send: Send) -> Send:
-        """Every reply says when it was given, by the server's own clock; Uvicorn's header is up to a second late."""
+    def _add_date(self, send: Send) -> Send:
+        """Add the Date header from the server's clock; Uvicorn's own is up to a second late and has no skew."""
 
         async def dated(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -90,7 +90,7 @@ class _Door:
 
 
 class _Uvicorn(uvicorn.Server):
-    """Says when it listens, so that nobody has to ask again and again."""
+    """Sets an event when it listens, so that the constructor need not poll."""
 
     def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
         super().__init__(config)
@@ -102,7 +102,7 @@ class _Uvicorn(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for sock in sockets or ():
-            await accept_no_more(sock)
+            await stop_accepting(sock)
         await super().shutdown(sockets)
 
 
@@ -126,17 +126,17 @@ class Server:
         self,
         speed: float = 10.0,
         seed: int = 0,
-        limits: bool = False,  # noqa: FBT001, FBT002 - the public face allows it by position
+        limits: bool = False,  # noqa: FBT001, FBT002 - public: may be given by position
         faults: Faults = None,
         port: int = 0,
         skew: float = 0.0,
     ) -> None:
         _check(speed, seed, limits, port, skew)
-        script = resolved(faults)
+        script = resolve_faults(faults)
         self._world = World(speed=float(speed), seed=seed, limits=limits, skew=float(skew))
         self._vault = Vault(self._world)
         self._gptge = Gptge(self._world, self._vault)
-        #: Longest prefix first: the API that answers for unknown paths below it.
+        #: Path prefix -> the API that answers unknown paths below it; the first match counts.
         self._owners: tuple[tuple[str, Api], ...] = (
             ("/v2/openapi", Tripo(self._world, self._vault)),
             ("/kie", Kie(self._world, self._vault)),
@@ -149,11 +149,11 @@ class Server:
         # One key for both generations of an API, as their users have.
         tokens = {family: secrets.token_hex(12) for family in {_family(name) for name in ROOTS}}
         self._keys = {name: f"{_prefix(name)}{tokens[_family(name)]}" for name in ROOTS}
-        #: What went wrong inside, for tests; a caller sees a plain 500.
+        #: Exceptions in handlers, for tests; the client gets a plain 500.
         self._errors: list[Exception] = []
         self._closed = False
-        # Made as a TCP socket by name: only then does asyncio switch Nagle's algorithm off, which would hold
-        # back every reply by the 40 ms of a delayed acknowledgement.
+        # With IPPROTO_TCP given, asyncio sets TCP_NODELAY; without it Nagle's algorithm and delayed ACKs add
+        # 40 ms to every reply.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -178,10 +178,10 @@ class Server:
         routes.append(Route("/files/{key}/{file}", self._vault.serve, methods=["GET", "HEAD"]))
         app = Starlette(routes=routes, exception_handlers={HTTPException: self._stray, Exception: self._broken})
         app.router.redirect_slashes = False
-        door = _Door(app, self._world)
-        door.name(self.port)
+        app_checked = _HostCheck(app, self._world)
+        app_checked.set_port(self.port)
         config = uvicorn.Config(
-            door,
+            app_checked,
             http="h11",
             ws="none",
             loop="none",
@@ -194,13 +194,13 @@ class Server:
             timeout_graceful_shutdown=1,
         )
         config.load()
-        # Uvicorn's logger has no handler here; Python would print its warnings into the caller's cell.
+        # Without a handler Python prints Uvicorn's warnings to stderr, which is the notebook's cell.
         quiet = logging.getLogger("uvicorn")
         if not quiet.handlers:
             quiet.addHandler(logging.NullHandler())
         ready = threading.Event()
         self._uvicorn = _Uvicorn(config, ready)
-        # Started in an empty context: nothing of the caller's cell travels along.
+        # In an empty context: the thread must not inherit context variables of the caller's cell.
         self._thread = threading.Thread(
             target=contextvars.Context().run, args=(self._run, ready), name="nbhelper-emulator", daemon=True
         )
@@ -220,7 +220,7 @@ class Server:
         finally:
             ready.set()
             with contextlib.suppress(RuntimeError):
-                loop.run_until_complete(self._hang_up())
+                loop.run_until_complete(self._abort_connections())
                 loop.run_until_complete(loop.shutdown_asyncgens())
             asyncio.set_event_loop(None)
             loop.close()
@@ -229,7 +229,7 @@ class Server:
         if self._proxy is None:
             await self._uvicorn.serve(sockets=[self._socket])
             return
-        # The server has a port that nobody is told, and the proxy has the one that everybody knows.
+        # With faults the proxy listens on the public port, and the server on another one behind it.
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as behind:
             behind.bind(("127.0.0.1", 0))
             behind.listen(1024)
@@ -239,9 +239,9 @@ class Server:
             finally:
                 await self._proxy.close()
 
-    async def _hang_up(self) -> None:
-        """End what uvicorn's patience did not see end, and what began as it closed: both would outlive their loop."""
-        await asyncio.sleep(0)  # a connection accepted just now is known from here on
+    async def _abort_connections(self) -> None:
+        """Abort connections and cancel tasks that are left after Uvicorn's shutdown, before the loop is closed."""
+        await asyncio.sleep(0)  # a connection accepted just now is registered after one turn of the loop
         for connection in tuple(self._uvicorn.server_state.connections):
             connection.transport.abort()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
@@ -255,14 +255,14 @@ class Server:
 
     async def _stray(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        return self._owner(request.url.path).stray(request, status)
+        return self._owner(request.url.path).reply_unrouted(request, status)
 
-    async def _broken(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - told by its status
+    async def _broken(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the client gets the status only
         self._errors.append(error)
         return Response("500 Internal Server Error\n", 500, media_type="text/plain")
 
-    def _inside(self, work: Callable[[], T]) -> T:
-        """Do something where all else is done, so that nothing needs a lock."""
+    def _call_in_loop(self, work: Callable[[], T]) -> T:
+        """Run a function in the server's event loop and return its result: no lock is needed."""
         result: Future[T] = Future()
 
         def run() -> None:
@@ -277,14 +277,14 @@ class Server:
             raise EmulatorError("The emulator is closed; start another one.") from None
         return result.result(10)
 
-    # The public face
+    # Public methods
 
     @property
     def root(self) -> str:
-        """The address without a path."""
+        """`http://127.0.0.1:<port>`."""
         return f"http://127.0.0.1:{self.port}"
 
-    def _known(self, name: str) -> str:
+    def _check_name(self, name: str) -> str:
         if name in ROOTS:
             return name
         near = difflib.get_close_matches(str(name), ROOTS, n=1, cutoff=0.3)
@@ -292,22 +292,22 @@ class Server:
         raise EmulatorError(f"The emulator has no API named {name!r}; {hint}")
 
     def url(self, name: str) -> str:
-        """The base URL of an API, its path prefix included."""
-        return self.root + ROOTS[self._known(name)]
+        """Return the base URL of an API, path prefix included."""
+        return self.root + ROOTS[self._check_name(name)]
 
     def key(self, name: str) -> str:
-        """A key the API accepts. Any other one that begins alike is another account."""
-        return self._keys[self._known(name)]
+        """Return a key that the API accepts. Any other key with the same prefix is another account."""
+        return self._keys[self._check_name(name)]
 
     def script(self, name: str, words: str, times: int = 1) -> None:
-        """Make the next creates at an API behave as directives say.
+        """Apply directives to the next creates at an API.
 
         Args:
             name: The API.
             words: Directives without their prefix, parted by blanks: ``"policy"``, ``"fail=2002 seconds=3"``.
             times: How many creates.
         """
-        self._known(name)
+        self._check_name(name)
         text = " ".join(word if word.startswith("emu:") else f"emu:{word}" for word in str(words).split())
         wrong = unknown_words(text)
         if wrong or not text:
@@ -316,35 +316,35 @@ class Server:
             raise EmulatorError(f"No directive {wrong[0] if wrong else words!r}; {hint}")
         if isinstance(times, bool) or not isinstance(times, int) or times < 1:
             raise EmulatorError(f"times must be a whole number above zero, not {times!r}.")
-        self._inside(lambda: self._world.script(name, read_wish([text]), times))
+        self._call_in_loop(lambda: self._world.script(name, read_directives([text]), times))
 
     def fail(self, *faults: Fault) -> None:
-        """Let these faults strike from now on, in place of those before; none heals the network.
+        """Replace the faults that the proxy injects; without arguments it injects none.
 
         Raises:
             EmulatorError: It was started without `faults`.
         """
-        found, proxy = resolved(faults), self._proxy
+        found, proxy = resolve_faults(faults), self._proxy
         if proxy is None or found is None:
             raise EmulatorError("This emulator was started without faults; start it with faults=() to add some later.")
-        self._inside(lambda: proxy.play(found))
+        self._call_in_loop(lambda: proxy.play(found))
 
     def make_jimeng(self, prompt: str = "", *, key: str | None = None) -> str:
-        """Make a Jimeng task, whose creation the gptge API does not document, and return its id.
+        """Create a Jimeng task, for which the gptge API documents no create request, and return its id.
 
         Args:
-            prompt: Its words, directives included.
-            key: The account it belongs to; that of ``key("gptge")`` when not given.
+            prompt: The prompt, directives included.
+            key: The key of its account; ``key("gptge")`` by default.
         """
         account = self._world.account(key or self.key("gptge"))
-        return self._inside(lambda: self._gptge.make_jimeng(prompt, account)).id
+        return self._call_in_loop(lambda: self._gptge.make_jimeng(prompt, account)).id
 
     def ledger(self) -> Ledger:
-        """What really happened so far, as a frozen value; from any thread, also after `close`."""
+        """Return a frozen snapshot of all records; may be called from any thread, also after `close`."""
         return self._world.ledger()
 
     def close(self) -> None:
-        """Stop serving and give the port back; calling it again does nothing."""
+        """Stop the server and free the port; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -377,7 +377,7 @@ def _family(name: str) -> str:
 
 
 def _check(speed: object, seed: object, limits: object, port: object, skew: object) -> None:
-    """Refuse arguments that cannot work."""
+    """Raise EmulatorError for an argument of a wrong type or range."""
     number = isinstance(speed, int | float) and not isinstance(speed, bool)
     if not number or not 0 < speed < 1e9:  # type: ignore[operator]
         huge = isinstance(speed, int) and speed.bit_length() > 100

@@ -1,8 +1,8 @@
 """Tripo3D v2: ``/v2/openapi``.
 
-Replies follow docs.tripo3d.ai and what the official client tripo3d 0.4.2 demands: ``input``, ``output`` (an
-empty object while running), ``progress``, ``create_time`` and ``type`` in every poll. Tripo signs its links
-anew at every look.
+Replies follow docs.tripo3d.ai and the fields that the official client tripo3d 0.4.2 requires in every reply to a look:
+``input``, ``output`` (an empty object while running), ``progress``, ``create_time`` and ``type``. Every look gets newly
+signed links.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from nbhelper._emulator import tripo_common as common
-from nbhelper._emulator.api import Api, Call, RefusedError, cut, reply, texts_in
-from nbhelper._emulator.plan import Wish
+from nbhelper._emulator.api import Api, Call, RefusedError, reply, shorten, texts_in
+from nbhelper._emulator.plan import Directives
 from nbhelper._emulator.world import Job, Limit, Verdict
 
 ROOT = "/v2/openapi"
@@ -32,29 +32,29 @@ class Tripo(Api):
     family: ClassVar[tuple[str, ...]] = ("tripo", "tripo-v3")
 
     def routes(self) -> list[Route]:
-        """The paths the API answers."""
+        """Return the routes of the API."""
         return [
-            self.answering(f"{ROOT}/task/{{id}}", self.poll),
-            self.answering(f"{ROOT}/task/batch", self.batch, "POST"),
-            self.creating(f"{ROOT}/task", self.create),
-            self.answering(f"{ROOT}/upload", self.upload, "POST"),
-            self.answering(f"{ROOT}/upload/sts", self.upload, "POST"),
-            self.answering(f"{ROOT}/upload/sts/token", self.token, "POST"),
-            self.answering(f"{ROOT}/user/balance", self.balance),
+            self.plain_route(f"{ROOT}/task/{{id}}", self.poll),
+            self.plain_route(f"{ROOT}/task/batch", self.batch, "POST"),
+            self.create_route(f"{ROOT}/task", self.create),
+            self.plain_route(f"{ROOT}/upload", self.upload, "POST"),
+            self.plain_route(f"{ROOT}/upload/sts", self.upload, "POST"),
+            self.plain_route(f"{ROOT}/upload/sts/token", self.token, "POST"),
+            self.plain_route(f"{ROOT}/user/balance", self.balance),
         ]
 
-    def stray(self, request: Request, status: int) -> Response:  # noqa: ARG002 - the same for every path
-        """Tripo's router answers with a code of its own."""
+    def reply_unrouted(self, request: Request, status: int) -> Response:  # noqa: ARG002 - the same for every path
+        """Answer an unknown path, a wrong method or too large a body with a code of Tripo's."""
         return self.error({404: 9404, 405: 9404, 413: 1003}.get(status, 1000))
 
     # Replies
 
     def trace(self) -> dict[str, str]:
-        """The header every Tripo reply carries."""
+        """Return the trace header that every reply has."""
         return {"X-Tripo-Trace-ID": str(uuid.uuid4())}
 
     def error(self, code: int, *, retry_after: float = 0.0, message: str = "") -> Response:
-        """An error with its documented status and words."""
+        """Build an error reply with its documented status and message."""
         status, text, suggestion = common.ERRORS[code]
         headers = self.trace()
         if retry_after:
@@ -62,22 +62,22 @@ class Tripo(Api):
         return reply({"code": code, "message": message or text, "suggestion": suggestion}, status, headers)
 
     def data(self, data: Any) -> Response:
-        """A good reply."""
+        """Build a reply with code 0."""
         return reply({"code": 0, "data": data}, headers=self.trace())
 
     # Keys
 
-    def signed_in(self, call: Call) -> str:
-        """The account of the call's key."""
+    def authenticate(self, call: Call) -> str:
+        """Return the account of the key, or refuse the key."""
         key = call.bearer()
-        if not self.accepted(key):
+        if not self.is_accepted(key):
             raise RefusedError(self.error(1002))
         return self.world.account(key)
 
     # Creates
 
-    def checked(self, call: Call, account: str) -> dict[str, Any]:
-        """The create's body, valid."""
+    def read_create(self, call: Call, account: str) -> dict[str, Any]:
+        """Return the body of a valid create; refuse any other."""
         body = call.json()
         if body is None:
             raise RefusedError(self.error(1003))
@@ -90,8 +90,8 @@ class Tripo(Api):
         return body
 
     def check(self, name: str, body: dict[str, Any], account: str) -> None:
-        """Refuse what both generations refuse."""
-        if (lack := common.missing(common.KINDS[name], body)) is not None:
+        """Refuse invalid parameters, by the rules of both generations."""
+        if (lack := common.missing_parameter(common.KINDS[name], body)) is not None:
             code = 2003 if "file" in lack else 1004
             raise RefusedError(self.error(code))
         prompt = body.get("prompt")
@@ -108,29 +108,29 @@ class Tripo(Api):
             raise RefusedError(self.error(1004, message=f"The emulator converts to {known} only"))
         for key in ("original_model_task_id", "draft_model_task_id"):
             if isinstance(parent := body.get(key), str):
-                self.parent(parent, account)
+                self.check_parent(parent, account)
 
-    def parent(self, task_id: str, account: str) -> None:
-        """Refuse a task whose original is unknown or unfinished."""
-        found = next((j for p in self.family if (j := self.world.find(p, task_id, account))), None)
-        if found is None:
+    def check_parent(self, task_id: str, account: str) -> None:
+        """Refuse a create whose original task is unknown or has not succeeded."""
+        original = next((j for p in self.family if (j := self.world.find(p, task_id, account))), None)
+        if original is None:
             raise RefusedError(self.error(2001))
-        if not found.succeeded(self.world.clock.now()):
+        if not original.has_succeeded(self.world.clock.now()):
             raise RefusedError(self.error(2007))
 
-    def admit(self, name: str, body: dict[str, Any], account: str) -> Wish:
-        """Read the directives and the limits; refuse where they say so."""
-        wish = self.world.wish(self.name, texts_in(body))
+    def refuse_create(self, name: str, body: dict[str, Any], account: str) -> Directives:
+        """Return the directives of a create; refuse it where they or the limits demand."""
+        directives = self.world.directives_for(self.name, texts_in(body))
         kind = common.KINDS[name]
-        if "policy-now" in wish:
+        if "policy-now" in directives:
             raise RefusedError(self.error(2008))
-        if "no-credit" in wish or self.left(account)[0] < common.price(name, body):
+        if "no-credit" in directives or self.balances(account)[0] < common.price(name, body):
             raise RefusedError(self.error(2010))
         version = str(body.get("model_version") or body.get("model") or "")
         group, limit = ("p1", 5) if version.startswith("P1") else (kind.group, kind.limit)
-        if self.world.busy(limit, "tripo", account, group):
+        if self.world.has_unfinished(limit, "tripo", account, group):
             raise RefusedError(self.error(2000, retry_after=10))
-        return wish
+        return directives
 
     def verdict(self, ending: str, code: str) -> Verdict:
         """How a task ends, in v2's eight words."""
@@ -147,63 +147,63 @@ class Tripo(Api):
 
     def begin(self, call: Call, name: str, body: dict[str, Any], account: str, *, v3: bool) -> Job:
         """Make the task."""
-        wish = self.admit(name, body, account)
+        directives = self.refuse_create(name, body, account)
         kind = common.KINDS[name]
         prompt = next((t for key in ("prompt", "text_prompt") if isinstance(t := body.get(key), str)), "")
         prompt = prompt or name.replace("_", " ")
         job = self.start(
             call,
-            wish,
+            directives,
             id=str(uuid.uuid4()),
             account=account,
             pace=kind.pace,
-            assets=common.assets(name, body, wish.text("shape"), v3=v3),
+            assets=common.assets(name, body, directives.text("shape"), v3=v3),
             price=common.price(name, body),
-            prompt=cut(prompt),
+            prompt=shorten(prompt),
             body={k: v for k, v in body.items() if k != "type"},
             kind=name,
             states_price=True,
             verdict=self.verdict,
-            extra={"rig": kind.result == "rig" or wish.text("shape") == "riggable"},
+            extra={"rig": kind.result == "rig" or directives.text("shape") == "riggable"},
         )
         version = str(body.get("model_version") or body.get("model") or "")
-        self.world.occupy(job, "tripo", account, "p1" if version.startswith("P1") else kind.group)
+        self.world.add_unfinished(job, "tripo", account, "p1" if version.startswith("P1") else kind.group)
         return job
 
     async def create(self, call: Call) -> tuple[Job, Response]:
         """``POST /task``."""
-        account = self.signed_in(call)
-        body = self.checked(call, account)
+        account = self.authenticate(call)
+        body = self.read_create(call, account)
         job = self.begin(call, body["type"], body, account, v3=False)
         return job, self.data({"task_id": job.id})
 
     # Looks
 
-    def hindered(self, job: Job) -> Response | None:
-        """The reply when something stands in the way of a look."""
-        trouble = job.trouble(self.world.clock.now())
-        if trouble == "late":
-            self.world.look(job, 404, "2001")
+    def failed_look(self, job: Job) -> Response | None:
+        """Return the reply of a look that directives let fail, or None."""
+        error = job.next_look_failure(self.world.clock.now())
+        if error == "late":
+            self.world.record_look(job, 404, "2001")
             return self.error(2001)
-        if trouble == "rate-limit":
-            self.world.look(job, 429, "1007")
+        if error == "rate-limit":
+            self.world.record_look(job, 429, "1007")
             return self.error(1007, retry_after=1)
-        return self.bad_gateway(job) if trouble else None
+        return self.bad_gateway(job) if error else None
 
     async def poll(self, call: Call) -> Response:
         """``GET /task/{id}``."""
-        account = self.signed_in(call)
+        account = self.authenticate(call)
         job = self.world.find(self.name, call.request.path_params["id"], account)
         if job is None:
             return self.error(2001)
-        if (no := self.hindered(job)) is not None:
+        if (no := self.failed_look(job)) is not None:
             return no
-        self.world.look(job, 200, str(job.word(self.world.clock.now())))
+        self.world.record_look(job, 200, str(job.word(self.world.clock.now())))
         return self.data(self.detail(job))
 
     async def batch(self, call: Call) -> Response:
-        """``POST /task/batch``: up to 100 at once; those not found are named, not an error."""
-        account = self.signed_in(call)
+        """``POST /task/batch``: up to 100 ids; unknown ones are listed in ``missed``."""
+        account = self.authenticate(call)
         body = call.json()
         if body is None:
             return self.error(1003)
@@ -214,18 +214,18 @@ class Tripo(Api):
         tasks, missed = {}, []
         for task_id in ids:
             job = self.world.find(self.name, task_id, account)
-            if job is None or job.hidden(now):
+            if job is None or job.is_hidden(now):
                 missed.append(task_id)
                 continue
             tasks[task_id] = self.detail(job)
-            self.world.look(job, 200, str(job.word(now)), batch=True)
+            self.world.record_look(job, 200, str(job.word(now)), batch=True)
         return self.data({"tasks": tasks, "missed": missed})
 
     def output(self, job: Job, now: float) -> tuple[dict[str, Any], dict[str, Any]]:
-        """``output`` and its twin ``result``, which repeats it with types."""
+        """Return ``output``, and ``result`` with the same links and their file types."""
         output: dict[str, Any] = {}
         result: dict[str, Any] = {}
-        if not job.named(now):
+        if not job.has_visible_results(now):
             return output, result
         if job.extra["rig"]:
             output.update(riggable=True, rig_type="biped")
@@ -241,9 +241,9 @@ class Tripo(Api):
         return output, result
 
     def detail(self, job: Job) -> dict[str, Any]:
-        """A task as v2 shows it."""
+        """Show a task as v2 does."""
         now = self.world.clock.now()
-        moment, final = job.moment(now), job.final(now)
+        moment, final = job.moment(now), job.is_final(now)
         good = not final or job.verdict.state == "succeeded"
         output, result = self.output(job, now)
         data: dict[str, Any] = {
@@ -252,7 +252,7 @@ class Tripo(Api):
             "status": job.word(now),
             "input": dict(job.body),
             "output": output,
-            # Seen in the docs: a failed task may say 100; its progress means nothing.
+            # As in the docs: a failed task may have any progress, also 100.
             "progress": moment.progress if good else (100 if job.verdict.word == "failed" else 42),
             "create_time": int(self.world.clock.epoch(job.created)),
             "prompt": job.body.get("prompt", ""),
@@ -261,31 +261,31 @@ class Tripo(Api):
             "result": result,
         }
         if final:
-            data["consumed_credit"] = int(job.billed(now) or 0)
+            data["consumed_credit"] = int(job.credits_taken(now) or 0)
         if final and job.verdict.word == "failed":
             data["error_code"], data["error_msg"] = int(job.verdict.code or 1001), job.verdict.message
         if (first := next((v["url"] for k, v in result.items() if k.startswith("rendered_image")), None)) is not None:
             data["thumbnail"] = first
         return data
 
-    # The rest
+    # Balance and uploads
 
-    def left(self, account: str) -> tuple[float, float]:
-        """Credits free and credits held for unfinished tasks."""
+    def balances(self, account: str) -> tuple[float, float]:
+        """Return free credits, and credits reserved for unfinished tasks."""
         now = self.world.clock.now()
-        jobs = self.world.of_account(account, *self.family)
-        frozen = sum(job.price for job in jobs if not job.final(now))
-        return BALANCE - frozen - sum(job.billed(now) or 0.0 for job in jobs), frozen
+        jobs = self.world.jobs_of(account, *self.family)
+        frozen = sum(job.price for job in jobs if not job.is_final(now))
+        return BALANCE - frozen - sum(job.credits_taken(now) or 0.0 for job in jobs), frozen
 
     async def balance(self, call: Call) -> Response:
         """``GET /user/balance``."""
-        free, frozen = self.left(self.signed_in(call))
+        free, frozen = self.balances(self.authenticate(call))
         return self.data({"balance": free, "frozen": frozen})
 
     async def upload(self, call: Call) -> Response:
         """``POST /upload``: one file as the multipart field ``file``."""
-        account = self.signed_in(call)
-        wait = self.world.over(Limit(10, 1.0), "tripo-upload", account)
+        account = self.authenticate(call)
+        wait = self.world.count_call(Limit(10, 1.0), "tripo-upload", account)
         if wait:
             return self.error(1007, retry_after=wait)
         if await call.form() is None:
@@ -295,8 +295,8 @@ class Tripo(Api):
         return self.data({"image_token": str(uuid.uuid4())})
 
     async def token(self, call: Call) -> Response:
-        """``POST /upload/sts/token``: credentials for a direct upload, which the emulator has no store for."""
-        self.signed_in(call)
+        """``POST /upload/sts/token``: credentials for a direct upload; the emulator has no store to take it."""
+        self.authenticate(call)
         return self.data(
             {
                 "s3_host": self.world.root.removeprefix("http://"),

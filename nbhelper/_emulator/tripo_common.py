@@ -1,4 +1,4 @@
-"""What both Tripo generations share: error codes, types, prices and results."""
+"""Error codes, task types, prices and results of both Tripo generations."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ VERSIONS = frozenset(
 )
 RETIRED_VERSIONS = frozenset({"v1.0-20231128", "v1.1-20240410", "v1.2-20240509", "v1.3-20240522", "default"})
 
-#: Formats the emulator writes; the API has more.
+#: Formats of `convert_model` that the emulator has; the API has more.
 FORMATS = {"GLTF": "glb", "GLB": "glb", "OBJ": "obj", "STL": "stl"}
 
 
@@ -98,8 +98,8 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-def missing(kind: Kind, body: Mapping[str, Any]) -> str | None:
-    """The first parameter that must be given and is not."""
+def missing_parameter(kind: Kind, body: Mapping[str, Any]) -> str | None:
+    """Return the first required parameter that the body lacks, or None."""
     for need in kind.needs:
         if not any(body.get(name) not in (None, "", [], {}) for name in need.split("|")):
             return need
@@ -107,7 +107,7 @@ def missing(kind: Kind, body: Mapping[str, Any]) -> str | None:
 
 
 def price(name: str, body: Mapping[str, Any]) -> float:
-    """Credits of a task, from the published list."""
+    """Return the credits of a task by the published list."""
     total = KINDS[name].credits
     if name in {"text_to_model", "image_to_model", "multiview_to_model"}:
         version = str(body.get("model_version") or body.get("model") or "")
@@ -123,13 +123,13 @@ def price(name: str, body: Mapping[str, Any]) -> float:
     return float(total)
 
 
-#: The result names of the two generations, v2's first.
+#: Keys of the model in v2's output.
 _MODELS = ("model", "base_model", "pbr_model")
 SHAPES = (*_MODELS, "generated_image", "views", "riggable")
 
 
 def model_name(name: str, body: Mapping[str, Any], shape: str) -> str:
-    """Under which name a v2 reply carries the model."""
+    """Return the key of the model in v2's output."""
     if shape in _MODELS:
         return shape
     if name in {"text_to_model", "image_to_model", "multiview_to_model", "texture_model"}:
@@ -140,7 +140,7 @@ def model_name(name: str, body: Mapping[str, Any], shape: str) -> str:
 
 
 def assets(name: str, body: Mapping[str, Any], shape: str, *, v3: bool) -> list[Asset]:
-    """What a task of this type returns."""
+    """Return the results of a task of this type."""
     result = KINDS[name].result
     result = {"generated_image": "image", "views": "views", "riggable": "rig"}.get(shape, result)
     end = "_url" if v3 else ""

@@ -20,7 +20,7 @@ from nbhelper._emulator.world import Job, Verdict
 
 ROOT = "/v3"
 
-#: path -> task type; the paths the client 1.0.0 sends to.
+#: path -> task type; the paths of the client 1.0.0.
 CAPABILITIES: Mapping[str, str] = {
     "/generation/text-to-model": "text_to_model",
     "/generation/image-to-model": "image_to_model",
@@ -50,20 +50,20 @@ class TripoV3(Tripo):
     name: ClassVar[str] = "tripo-v3"
 
     def routes(self) -> list[Route]:
-        """The paths the API answers."""
+        """Return the routes of the API."""
         return [
-            self.answering(f"{ROOT}/tasks/{{id}}", self.poll),
-            self.answering(f"{ROOT}/tasks/list", self.batch, "POST"),
-            *(self.creating(f"{ROOT}{path}", self.create) for path in CAPABILITIES),
-            self.answering(f"{ROOT}/account/balance", self.balance),
-            self.answering(f"{ROOT}/account/usage", self.usage),
-            self.answering(f"{ROOT}/files", self.upload_v3, "POST"),
-            self.answering(f"{ROOT}/files/presign", self.presign, "POST"),
-            self.answering(f"{ROOT}/files/presigned/{{token}}", self.put, "PUT"),
+            self.plain_route(f"{ROOT}/tasks/{{id}}", self.poll),
+            self.plain_route(f"{ROOT}/tasks/list", self.batch, "POST"),
+            *(self.create_route(f"{ROOT}{path}", self.create) for path in CAPABILITIES),
+            self.plain_route(f"{ROOT}/account/balance", self.balance),
+            self.plain_route(f"{ROOT}/account/usage", self.usage),
+            self.plain_route(f"{ROOT}/files", self.upload_v3, "POST"),
+            self.plain_route(f"{ROOT}/files/presign", self.presign, "POST"),
+            self.plain_route(f"{ROOT}/files/presigned/{{token}}", self.put, "PUT"),
         ]
 
     def error(self, code: int, *, retry_after: float = 0.0, message: str = "") -> Response:
-        """An error; v3 repeats the trace as ``request_id``."""
+        """Build an error reply; v3's has the trace as ``request_id`` too."""
         status, text, suggestion = ERRORS[code]
         headers = self.trace()
         if retry_after:
@@ -77,7 +77,7 @@ class TripoV3(Tripo):
         return reply(body, status, headers)
 
     def verdict(self, ending: str, code: str) -> Verdict:
-        """How a task ends, in v3's five words (and one it never documented, when asked for)."""
+        """Map an ending to one of v3's five states, or to an undocumented one for ``emu:unknown``."""
         refused = Verdict("failed", "failed", "2008", ERRORS[2008][1])
         return {
             "policy": refused,
@@ -86,8 +86,8 @@ class TripoV3(Tripo):
         }.get(ending) or super().verdict(ending, code)
 
     async def create(self, call: Call) -> tuple[Job, Response]:
-        """``POST`` to one of the capabilities."""
-        account = self.signed_in(call)
+        """``POST`` to the path of a capability."""
+        account = self.authenticate(call)
         name = CAPABILITIES[call.path.removeprefix(ROOT)]
         body = call.json()
         if body is None:
@@ -97,25 +97,25 @@ class TripoV3(Tripo):
         return job, self.data({"task_id": job.id})
 
     def as_v2(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The body under v2's names, which v3 still accepts: one check serves both."""
-        known = dict(body)
-        value = known.get("input")
+        """Return the body with v2's parameter names, for the check that both generations share."""
+        params = dict(body)
+        value = params.get("input")
         if value is not None:
-            known.setdefault("file", value)
-            known.setdefault("original_model_task_id", value)
-            known.setdefault("original_task_id", value)
-        if known.get("inputs"):
-            known.setdefault("files", known["inputs"])
-        # `input` may also be a link or a file token: only what looks like a task id must exist.
-        parent = known.get("original_model_task_id")
+            params.setdefault("file", value)
+            params.setdefault("original_model_task_id", value)
+            params.setdefault("original_task_id", value)
+        if params.get("inputs"):
+            params.setdefault("files", params["inputs"])
+        # `input` may also be a URL or a file token; only a task id is looked up.
+        parent = params.get("original_model_task_id")
         if isinstance(parent, str) and (parent.startswith(("http://", "https://", "file_"))):
-            known["original_model_task_id"] = {"input": parent}
-        return known
+            params["original_model_task_id"] = {"input": parent}
+        return params
 
     def detail(self, job: Job) -> dict[str, Any]:
-        """A task as v3 shows it."""
+        """Show a task as v3 does."""
         now, clock = self.world.clock.now(), self.world.clock
-        moment, final = job.moment(now), job.final(now)
+        moment, final = job.moment(now), job.is_final(now)
         data: dict[str, Any] = {
             "task_id": job.id,
             "type": job.kind,
@@ -131,21 +131,21 @@ class TripoV3(Tripo):
             data["running_left_time"] = moment.left
         if final:
             data["completed_at"] = clock.iso(job.created + job.plan.total)
-            data["credits_consumed"] = job.billed(now)
+            data["credits_consumed"] = job.credits_taken(now)
         if final and job.verdict.word == "failed":
             data["error_code"], data["error_msg"] = int(job.verdict.code or 1001), job.verdict.message
         return data
 
     def output(self, job: Job, now: float) -> tuple[dict[str, Any], dict[str, Any]]:
-        """v3's rig check names the skeleton ``topology``."""
+        """Rename ``rig_type`` to ``topology``, as v3 calls it."""
         output, result = super().output(job, now)
         if "rig_type" in output:
             output["topology"] = output.pop("rig_type")
         return output, result
 
     async def usage(self, call: Call) -> Response:
-        """``GET /account/usage``: newest first."""
-        account = self.signed_in(call)
+        """``GET /account/usage``: tasks, newest first, in pages."""
+        account = self.authenticate(call)
         try:
             limit, offset = int(call.query("limit") or 50), int(call.query("offset") or 0)
         except ValueError:
@@ -153,14 +153,14 @@ class TripoV3(Tripo):
         if not 0 < limit <= 100 or offset < 0:
             return self.error(1004)
         now = self.world.clock.now()
-        jobs = self.world.of_account(account, self.name)[::-1]
+        jobs = self.world.jobs_of(account, self.name)[::-1]
         items = [
             {
                 "task_id": job.id,
                 "type": job.kind,
                 "status": job.word(now),
                 "created_at": self.world.clock.iso(job.created),
-                "credits_consumed": job.billed(now),
+                "credits_consumed": job.credits_taken(now),
             }
             for job in jobs[offset : offset + limit]
         ]
@@ -168,7 +168,7 @@ class TripoV3(Tripo):
 
     async def upload_v3(self, call: Call) -> Response:
         """``POST /files``: one file as the multipart field ``file``."""
-        self.signed_in(call)
+        self.authenticate(call)
         if await call.form() is None:
             return self.error(1003)
         if not call.files.get("file"):
@@ -176,8 +176,8 @@ class TripoV3(Tripo):
         return self.data({"file_token": f"file_{uuid.uuid4()}"})
 
     async def presign(self, call: Call) -> Response:
-        """``POST /files/presign``: a link to which a larger file is put."""
-        self.signed_in(call)
+        """``POST /files/presign``: a link for the upload of a larger file."""
+        self.authenticate(call)
         body = call.json()
         if body is None:
             return self.error(1003)
@@ -188,5 +188,5 @@ class TripoV3(Tripo):
         return self.data({"file_token": token, "presigned_url": url, "expires_in": int(LINK_LIFE)})
 
     async def put(self, call: Call) -> Response:
-        """Take the file: the link is its own permission."""
+        """``PUT`` to a presigned link, without a key."""
         return Response(b"", 200 if call.body else 400)

@@ -1,4 +1,4 @@
-"""Result files behind signed links that expire, as an object store serves them."""
+"""Result files and their signed, expiring links, served as an object store such as S3 does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nbhelper._emulator.ledger import Download
 from nbhelper._emulator.media import TYPES, Asset, make
 from nbhelper._emulator.world import Job, World
 
-#: No link dies sooner than this because of the speed: a client looks at most every few seconds.
+#: Lower bound of a link's life in seconds, whatever the speed: a client looks only every few seconds.
 SHORTEST_LINK = 3.0
 _KEEP = 48 << 20  # bytes of finished files kept in memory
 _CHUNK = 64 << 10
@@ -29,14 +29,14 @@ _KEY_HEADERS = ("authorization", "ailabapi-api-key", "x-api-key")
 
 
 class Links:
-    """The links of one reply: each result is signed once, wherever the reply names it."""
+    """The links of one reply; a result that the reply names twice has the same link twice."""
 
     def __init__(self, vault: Vault, job: Job, life: float, *, fresh: bool) -> None:
         self._vault, self._job, self._life, self._fresh = vault, job, life, fresh
         self._given: dict[str, str] = {}
 
     def __call__(self, name: str) -> str:
-        """The link to the result of that name."""
+        """Return the link to a result by its key path."""
         if name not in self._given:
             asset = next(a for a in self._job.assets if a.name == name)
             self._given[name] = self._vault.link(self._job, asset, self._life, fresh=self._fresh)
@@ -44,7 +44,7 @@ class Links:
 
 
 class Vault:
-    """Makes, keeps and serves the results of all tasks."""
+    """The result files of all tasks: made in threads, cached by size, served over HTTP with ranges."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -52,22 +52,22 @@ class Vault:
         self._dead: set[str] = set()
         self._cache: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._size = 0
-        # Two threads: pictures are made beside the event loop, and never crowd the caller's processor.
+        # Not in the event loop, which would block; two threads at most, to leave processors to the caller.
         self._makers = ThreadPoolExecutor(2, thread_name_prefix="nbhelper-emulator-media")
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Shut the thread pool down."""
         self._makers.shutdown(wait=True, cancel_futures=True)
 
     # Links
 
     def links(self, job: Job, life: float, *, fresh: bool = False) -> Links:
-        """A signer for one reply.
+        """Return the links for one reply.
 
         Args:
-            job: Whose results.
+            job: The task.
             life: Seconds a link lives at speed 1.
-            fresh: Whether the API signs anew at every look, as Tripo does, or once.
+            fresh: Sign a new link for every reply, as Tripo does, instead of one link per result.
         """
         return Links(self, job, life, fresh=fresh)
 
@@ -76,29 +76,29 @@ class Vault:
         return hmac.new(self._secret, text, hashlib.sha256).hexdigest()[:40]
 
     def link(self, job: Job, asset: Asset, life: float, *, fresh: bool) -> str:
-        """A link to one result, absolute."""
+        """Return the absolute URL of one result, signed."""
         clock, plan = self._world.clock, job.plan
-        given = job.links.setdefault(asset.name, [])
-        # A dead first link is replaced at the next look, or nothing could ever be downloaded.
-        if given and not fresh and not (plan.dead_link and len(given) == 1):
-            return given[-1][0]
+        earlier = job.links.setdefault(asset.name, [])
+        # With `dead-link` the second look gets a new link, so that the file can be downloaded at all.
+        if earlier and not fresh and not (plan.dead_link and len(earlier) == 1):
+            return earlier[-1][0]
         lives = plan.link if plan.link is not None else max(SHORTEST_LINK, life / self._world.speed)
         until = clock.now() + lives
         path = f"/files/{job.key}/{asset.file}"
         expires, serial = str(round(clock.epoch(until) * 1000)), secrets.token_hex(3)
         sig = self._sign(path, expires, serial)
-        if plan.dead_link and not given:
+        if plan.dead_link and not earlier:
             self._dead.add(sig)
         url = f"{self._world.root}{path}?sig={sig}&expires={expires}&n={serial}"
         # Only the first and the newest matter, and a watched Tripo task gets a new one every two seconds.
-        del given[1:]
-        given.append((url, until))
+        del earlier[1:]
+        earlier.append((url, until))
         return url
 
     # Bytes
 
     async def content(self, job: Job, asset: Asset) -> bytes:
-        """The bytes of one result; made in a thread, kept for a while."""
+        """Return the bytes of one result from the LRU cache, or make them in a thread."""
         key = (job.key, asset.name)
         data = self._cache.get(key)
         if data is not None:
@@ -117,12 +117,12 @@ class Vault:
     # Serving
 
     async def serve(self, request: Request) -> Response:
-        """Answer a request for a file."""
+        """``GET /files/{key}/{file}``: check signature and expiry, then send the file or one range of it."""
         path = request.url.path
-        job = self._world.by_key(request.path_params["key"])
+        job = self._world.find_by_key(request.path_params["key"])
         asset = next((a for a in job.assets if a.file == request.path_params["file"]), None) if job else None
         if job is None or asset is None:
-            return _refusal(404, "NoSuchKey", "The specified key does not exist.", path)
+            return _xml_error(404, "NoSuchKey", "The specified key does not exist.", path)
         keyed = any(name in request.headers for name in _KEY_HEADERS)
 
         def note(status: int, n_bytes: int) -> None:
@@ -134,16 +134,16 @@ class Vault:
         good = self._sign(path, expires, query.get("n", ""))
         if not hmac.compare_digest(sig.encode(), good.encode()) or sig in self._dead:
             note(403, 0)
-            return _refusal(403, "SignatureDoesNotMatch", "The request signature does not match.", path)
+            return _xml_error(403, "SignatureDoesNotMatch", "The request signature does not match.", path)
         if int(expires) / 1000 <= self._world.clock.epoch(self._world.clock.now()):
             note(403, 0)
-            return _refusal(403, "AccessDenied", "Request has expired", path)
+            return _xml_error(403, "AccessDenied", "Request has expired", path)
         data = await self.content(job, asset)
         etag = f'"{job.made[asset.name][0][:32]}"'
         changed = format_datetime(self._world.clock.utc(job.created).replace(microsecond=0), usegmt=True)
         headers = {"etag": etag, "last-modified": changed, "accept-ranges": "bytes", "content-type": TYPES[asset.form]}
         whole = request.headers.get("if-range", etag) not in (etag, changed)
-        span = None if whole else _span(request.headers.get("range"), len(data))
+        span = None if whole else _parse_range(request.headers.get("range"), len(data))
         if span is not None and span[0] >= span[1]:
             note(416, 0)
             return Response(b"", 416, {**headers, "content-range": f"bytes */{len(data)}"})
@@ -155,12 +155,12 @@ class Vault:
         return _File(206, headers, memoryview(data)[first:end], head=head, note=note)
 
 
-def _span(asked: str | None, size: int) -> tuple[int, int] | None:
-    """The one range asked for, its end not included; None for the whole file, an empty one when outside it."""
-    unit, _, text = (asked or "").partition("=")
+def _parse_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Parse a Range header: start and end (exclusive); None for the whole file, an empty range for 416."""
+    unit, _, text = (header or "").partition("=")
     first, dash, last = text.strip().partition("-")
     if unit.strip().lower() != "bytes" or not dash or "," in text:
-        return None  # several ranges may be answered with the whole file
+        return None  # RFC 9110 allows the whole file for several ranges
     with contextlib.suppress(ValueError):
         if not first:
             return max(0, size - int(last)), size
@@ -171,8 +171,8 @@ def _span(asked: str | None, size: int) -> tuple[int, int] | None:
     return None
 
 
-def _refusal(status: int, code: str, message: str, path: str) -> Response:
-    """A refusal in the manner of an object store."""
+def _xml_error(status: int, code: str, message: str, path: str) -> Response:
+    """An error with an XML body, as S3 answers."""
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<Error><Code>{code}</Code><Message>{message}</Message><Resource>{escape(path)}</Resource>"
@@ -182,7 +182,7 @@ def _refusal(status: int, code: str, message: str, path: str) -> Response:
 
 
 class _File(Response):
-    """A file sent in pieces, noted when it has gone out or was broken off."""
+    """A response in pieces of 64 kB that records the download when it is sent or broken off."""
 
     def __init__(
         self, status: int, headers: dict[str, str], data: memoryview, *, head: bool, note: Callable[[int, int], None]
@@ -196,17 +196,17 @@ class _File(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the signature of an ASGI application
         sent, pieces = 0, [] if self._head else list(self._pieces())
-        noted = False
+        recorded = False
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             for number, piece in enumerate(pieces, 1):
                 sent += len(piece)
                 if number == len(pieces):
-                    # Noted before the last piece leaves: whoever has the whole file finds it in the ledger.
+                    # Recorded before the last piece is sent: a client that has the whole file finds it in the ledger.
                     self._note(self.status_code, sent)
-                    noted = True
+                    recorded = True
                 await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            if not noted:
+            if not recorded:
                 self._note(self.status_code, sent)

@@ -1,4 +1,4 @@
-"""What all APIs share: tasks, accounts, limits, and the record of what happened."""
+"""State that all emulated APIs of one server share: tasks, accounts, rate limits, and the records for the ledger."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any, Literal
 from nbhelper._emulator.clock import Clock
 from nbhelper._emulator.ledger import CreateAttempt, Download, FileRecord, Ledger, Poll, Struck, TaskRecord
 from nbhelper._emulator.media import Asset
-from nbhelper._emulator.plan import Moment, Pace, Plan, Wish, make_plan, read_wish
+from nbhelper._emulator.plan import Directives, Moment, Pace, Plan, make_plan, read_directives
 
-Trouble = Literal["late", "rate-limit", "server-error"]
+LookFailure = Literal["late", "rate-limit", "server-error"]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a task ends: in our words for the ledger, in the API's words for its replies."""
+    """How a task ends: the state for the ledger, the API's own word, error code and message for its replies."""
 
     state: str  # succeeded failed cancelled expired unknown, or running for a task that never ends
     word: Any = ""
@@ -30,7 +30,7 @@ class Verdict:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One task on the server. Its state is computed, only what was seen of it is kept."""
+    """One task on the server. Its state is computed from plan and time; requests for it are recorded."""
 
     provider: str
     endpoint: str
@@ -47,10 +47,10 @@ class Job:
     body: Mapping[str, Any]
     body_digest: str
     request_id: str | None = None
-    also: str | None = None  # the id by which another generation of the same API knows it
+    also: str | None = None  # its id at the other generation of the same API
     kind: str = ""  # the API's own task type, model or result shape
     words: tuple[str, str] = ("queued", "running")  # the API's words before the end
-    key: str = field(default_factory=lambda: secrets.token_hex(8))  # in links, where the task id need not show
+    key: str = field(default_factory=lambda: secrets.token_hex(8))  # identifies the task in links, in place of its id
     extra: dict[str, Any] = field(default_factory=dict)
     polls: list[Poll] = field(default_factory=list)
     downloads: list[Download] = field(default_factory=list)
@@ -60,24 +60,24 @@ class Job:
     _looks: int = 0
 
     def moment(self, now: float) -> Moment:
-        """Where the task stands."""
+        """Return phase, progress and queue position."""
         return self.plan.at(now - self.created)
 
-    def final(self, now: float) -> bool:
+    def is_final(self, now: float) -> bool:
         """Whether the task has ended."""
         return now - self.created >= self.plan.total
 
-    def succeeded(self, now: float) -> bool:
-        """Whether the task has ended well."""
-        return self.final(now) and self.verdict.state == "succeeded"
+    def has_succeeded(self, now: float) -> bool:
+        """Whether the task has ended with success."""
+        return self.is_final(now) and self.verdict.state == "succeeded"
 
     def word(self, now: float) -> Any:
-        """The state in the API's words."""
+        """Return the state in the API's own word."""
         phase = self.moment(now).phase
         return self.verdict.word if phase == "final" else self.words[phase == "running"]
 
-    def trouble(self, now: float) -> Trouble | None:
-        """What stands in the way of this look, if the request asked for that; counts the look."""
+    def next_look_failure(self, now: float) -> LookFailure | None:
+        """Count a look; return the failure that directives ask for at this look, or None."""
         if now - self.created < self.plan.late:
             return "late"
         self._looks += 1
@@ -87,33 +87,33 @@ class Job:
             return "server-error"
         return None
 
-    def hidden(self, now: float) -> bool:
-        """Whether the id is still unknown to looks."""
+    def is_hidden(self, now: float) -> bool:
+        """Whether looks still answer that the id is unknown (``emu:late``)."""
         return now - self.created < self.plan.late
 
-    def billed(self, now: float) -> float | None:
-        """What was really taken: nothing for a task that failed, unknown before the end."""
-        if not self.final(now):
+    def credits_taken(self, now: float) -> float | None:
+        """Return the credits taken: 0 for a failed task, None before the end."""
+        if not self.is_final(now):
             return None
         return self.price if self.verdict.state == "succeeded" else 0.0
 
-    def named(self, now: float) -> bool:
-        """Whether replies name the results."""
+    def has_visible_results(self, now: float) -> bool:
+        """Whether replies contain the results."""
         if self.plan.no_output:
             return False
-        return self.succeeded(now) or (self.plan.early and self.moment(now).phase == "running")
+        return self.has_succeeded(now) or (self.plan.early and self.moment(now).phase == "running")
 
 
 @dataclass(slots=True)
 class Limit:
-    """At most so many in so many seconds."""
+    """At most `n` calls in any `seconds`."""
 
     n: int
     seconds: float
 
 
 class World:
-    """The state of one server. Touched by its event loop only; snapshots may be taken from any thread."""
+    """The state of one server. Changed in its event loop only; `ledger` may be called from any thread."""
 
     def __init__(self, *, speed: float, seed: int, limits: bool, skew: float = 0.0) -> None:
         self.clock = Clock(skew)
@@ -128,7 +128,7 @@ class World:
         self._by_id: dict[tuple[str, str], Job] = {}
         self._by_key: dict[str, Job] = {}
         self._counts: dict[str, int] = {}
-        self._scripts: dict[str, deque[Wish]] = {}
+        self._scripts: dict[str, deque[Directives]] = {}
         self._salt = secrets.token_bytes(16)
         self._windows: dict[tuple[str, ...], deque[float]] = {}
         self._active: dict[tuple[str, ...], list[Job]] = {}
@@ -136,41 +136,41 @@ class World:
     # Accounts
 
     def account(self, key: str) -> str:
-        """The account a key belongs to: a fingerprint that cannot be turned back and differs per server."""
+        """Return the account of a key: a keyed hash, salted per server, that does not reveal the key."""
         return hashlib.blake2b(key.encode("utf-8", "replace"), key=self._salt, digest_size=6).hexdigest()
 
-    def of_account(self, account: str, *providers: str) -> list[Job]:
-        """All tasks of an account, oldest first."""
+    def jobs_of(self, account: str, *providers: str) -> list[Job]:
+        """Return all tasks of an account, oldest first."""
         return [job for job in self.jobs if job.account == account and job.provider in providers]
 
     # Directives
 
-    def script(self, provider: str, wish: Wish, times: int) -> None:
-        """Make the next creates at an API behave as asked."""
-        self._scripts.setdefault(provider, deque()).extend([wish] * times)
+    def script(self, provider: str, directives: Directives, times: int) -> None:
+        """Queue directives for the next creates at an API."""
+        self._scripts.setdefault(provider, deque()).extend([directives] * times)
 
-    def wish(self, provider: str, texts: Iterable[str]) -> Wish:
-        """The directives for a create: what was scripted, and above it what its own words say."""
+    def directives_for(self, provider: str, texts: Iterable[str]) -> Directives:
+        """Return the directives for a create: the queued ones, overridden by those in its own texts."""
         scripted = self._scripts.get(provider)
         words = dict(scripted.popleft().words) if scripted else {}
-        words.update(read_wish(texts).words)
-        return Wish(words)
+        words.update(read_directives(texts).words)
+        return Directives(words)
 
     # Tasks
 
-    def lot(self, provider: str) -> random.Random:
-        """The dice for the next task of an API: the same for the same seed and number."""
+    def make_dice(self, provider: str) -> random.Random:
+        """Return the random generator for an API's next task, seeded with the server's seed and the task's number."""
         n = self._counts.get(provider, 0)
         self._counts[provider] = n + 1
         return random.Random(f"{self.seed}:{provider}:{n}")
 
-    def plan(self, provider: str, wish: Wish, pace: Pace) -> tuple[Plan, int]:
-        """Draw a plan and a seed for its pictures."""
-        rng = self.lot(provider)
-        return make_plan(wish, pace, self.speed, rng), rng.getrandbits(31)
+    def draw_plan(self, provider: str, directives: Directives, pace: Pace) -> tuple[Plan, int]:
+        """Draw a plan, and a seed for the task's files."""
+        rng = self.make_dice(provider)
+        return make_plan(directives, pace, self.speed, rng), rng.getrandbits(31)
 
     def add(self, job: Job) -> Job:
-        """Take up a new task."""
+        """Store a new task, its first result padded where the plan says so."""
         if job.plan.huge and job.assets:
             first = job.assets[0]
             padded = Asset(
@@ -182,25 +182,25 @@ class World:
         self._by_key[job.key] = job
         return job
 
-    def alias(self, job: Job, provider: str, id: str) -> None:  # noqa: A002 - an id is an id
-        """Let a task be found under a second name."""
+    def add_alias(self, job: Job, provider: str, id: str) -> None:  # noqa: A002 - an id is an id
+        """Make a task findable under a second provider and id."""
         self._by_id[provider, id] = job
 
     def find(self, provider: str, id: str, account: str | None = None) -> Job | None:  # noqa: A002 - see above
-        """A task by its id, for its own account only when one is given."""
+        """Find a task by its id, and, where an account is given, only among that account's tasks."""
         job = self._by_id.get((provider, id))
         return job if job is not None and account in (None, job.account) else None
 
-    def by_key(self, key: str) -> Job | None:
-        """A task by the part of its links that stands for it."""
+    def find_by_key(self, key: str) -> Job | None:
+        """Find a task by the key in its links."""
         return self._by_key.get(key)
 
     # Limits
 
-    def over(self, limit: Limit, *who: str) -> float:
-        """Count one call against a limit; seconds to wait when there are too many, else 0.
+    def count_call(self, limit: Limit, *who: str) -> float:
+        """Count one call against a sliding-window limit; return the seconds to wait, 0 where the call is allowed.
 
-        Always counted in real seconds: a limit guards the server, however quick its tasks are.
+        The window is in real seconds, whatever the speed.
         """
         if not self.limits:
             return 0.0
@@ -213,28 +213,28 @@ class World:
         window.append(now)
         return 0.0
 
-    def busy(self, n: int, *who: str) -> bool:
-        """Whether n tasks counted under this name are still unfinished."""
+    def has_unfinished(self, n: int, *who: str) -> bool:
+        """Whether at least `n` tasks added under this name are unfinished."""
         if not self.limits:
             return False
         now = self.clock.now()
-        active = [job for job in self._active.get(who, []) if not job.final(now)]
+        active = [job for job in self._active.get(who, []) if not job.is_final(now)]
         self._active[who] = active
         return len(active) >= n
 
-    def occupy(self, job: Job, *who: str) -> None:
-        """Count a task among those unfinished under this name."""
+    def add_unfinished(self, job: Job, *who: str) -> None:
+        """Add a task to those counted by `has_unfinished` under this name."""
         if self.limits:
             self._active.setdefault(who, []).append(job)
 
-    # The record
+    # Records
 
-    def look(self, job: Job, status: int, outcome: str, *, batch: bool = False) -> None:
-        """Note one look at a task."""
+    def record_look(self, job: Job, status: int, outcome: str, *, batch: bool = False) -> None:
+        """Record one look at a task."""
         job.polls.append(Poll(self.clock.utc(self.clock.now()), status, outcome, batch))
 
     def ledger(self) -> Ledger:
-        """The record so far. Lists only ever grow, so a copy of each is consistent from any thread."""
+        """Return a snapshot of all records; thread-safe, since the lists are only appended to."""
         now = self.clock.now()
         return Ledger(
             at=self.clock.utc(now),
@@ -247,7 +247,7 @@ class World:
     def _record(self, job: Job, now: float) -> TaskRecord:
         utc, phase = self.clock.utc, job.moment(now).phase
         final = phase == "final"
-        billed = job.billed(now)
+        billed = job.credits_taken(now)
         return TaskRecord(
             provider=job.provider,
             endpoint=job.endpoint,

@@ -9,7 +9,7 @@ from .._errors import BadInput
 from .._text import clean, nearest
 
 if TYPE_CHECKING:
-    from .contract import Provider
+    from .provider import Provider
 
 _OURS = {
     "ailab-legacy": "ailab_legacy",
@@ -52,9 +52,9 @@ def register(provider: Provider) -> Provider:
     Raises:
         BadInput: It is not a `Provider`.
     """
-    from .contract import Provider as Contract
+    from .provider import Provider as Kind
 
-    if not isinstance(provider, Contract):
+    if not isinstance(provider, Kind):
         raise BadInput(f"register() takes an nbhelper.Provider, not {type(provider).__name__}.")
     _added[provider.name] = provider
     return provider

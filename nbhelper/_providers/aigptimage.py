@@ -7,7 +7,8 @@ task record serve `kie`, which is this provider with a few values replaced; so w
 
 from __future__ import annotations
 
-from .contract import Endpoint, ErrorRule, Outputs, Provider
+from .provider import Provider
+from .reply_parts import Endpoint, ErrorRule, Outputs
 
 PROVIDER = Provider(
     name="aigptimage",

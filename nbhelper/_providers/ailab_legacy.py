@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .ailab import PROVIDER as AILAB
-from .contract import Endpoint, Outputs
+from .reply_parts import Endpoint, Outputs
 
 
 def _effect(path: str, task_type: str, *params: str, files: tuple[str, ...] = ("image",)) -> Endpoint:

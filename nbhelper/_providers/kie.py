@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .aigptimage import PROVIDER as RECORD_INFO
-from .contract import Endpoint
+from .reply_parts import Endpoint
 
 PROVIDER = replace(
     RECORD_INFO,

@@ -8,8 +8,9 @@ from typing import Any
 from .._json import JsonText
 from .._text import EXCERPT
 from .._values import Miss, MissKind, Snapshot, State, TaskError
-from .contract import HttpReply, Provider
 from .paths import find
+from .provider import Provider
+from .requests import HttpReply
 from .safe import keepable, showable
 from .scalars import as_number, as_text, as_word, date_of, retry_after
 

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from .._text import storable
 from .._values import Output
-from .contract import Outputs, Provider
+from .provider import Provider
+from .reply_parts import Outputs
 from .safe import showable, without_secrets
 from .scalars import as_word
 

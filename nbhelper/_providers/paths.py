@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -10,9 +11,10 @@ import jmespath
 import jmespath.exceptions
 import jmespath.functions
 
-from .contract import Finder
 from .strict_json import NotJson, loads
 
+Finder = Callable[[Any], Any]
+"""What stands at a path in a parsed reply; None where nothing does."""
 _NESTED = (dict, list)
 _MISFITS = (jmespath.exceptions.JMESPathError, TypeError, ValueError, AttributeError, KeyError, RecursionError)
 """What a search raises where no mapping stands, or where the types do not fit."""

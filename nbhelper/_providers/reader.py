@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 from .._json import JsonText, dumps
 from .._text import clean, harmless
 from .._values import NOTHING, Miss, MissKind, Snapshot, State, TaskError
-from .contract import Endpoint, HttpReply, Provider
 from .meanings import UNREADABLE, by_status, code_of, miss_of, reason_of, states_said, trace_of, trouble_of
 from .outputs import outputs_of
 from .paths import find
+from .provider import Provider
+from .reply_parts import Endpoint
+from .requests import HttpReply
 from .safe import keepable, showable, without_secrets
 from .scalars import as_count, as_positive, as_progress, as_text, as_time, as_word, date_of
 from .strict_json import NotJson, parse

@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from .._text import EXCERPT
-from .contract import HttpReply, Provider
+from .provider import Provider
+from .requests import HttpReply
 
 LONGEST_WAIT = 600.0
 """Seconds beyond which a server's Retry-After is not believed."""

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from .._errors import BadInput
 from .._values import NOTHING
-from .contract import HttpRequest, Provider
+from .provider import Provider
+from .requests import HttpRequest
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 

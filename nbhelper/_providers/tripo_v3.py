@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .contract import Batch, Endpoint, FileUpload, HttpRequest
+from .reply_parts import Batch, Endpoint, FileUpload
+from .requests import HttpRequest
 from .tripo import PROVIDER as V2
 
 

@@ -28,7 +28,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -261,28 +260,6 @@ def recorder(commits: list[Commit]) -> type[sqlite3.Connection]:
     return Recorder
 
 
-def nothing(_: sqlite3.Connection) -> None:
-    """What a lease that is not due has to do."""
-
-
-class Tick:
-    """Looks that are written together and awaited as one, by what watching uses in place of a future for each."""
-
-    def __init__(self, looks: int) -> None:
-        self._left = looks
-        self.over = threading.Event()
-        self.error: BaseException | None = None
-
-    def set_result(self, _: bool) -> None:  # noqa: FBT001  # the store's signature
-        self._left -= 1
-        if not self._left:
-            self.over.set()
-
-    def set_exception(self, error: BaseException) -> None:
-        self.error = error
-        self.over.set()
-
-
 class Watches:
     """Looks at many tasks, tick after tick; the histories are made beforehand."""
 
@@ -333,13 +310,10 @@ class Watches:
         """One look at every task, tick after tick, each awaited; seconds in all."""
         begun, cpu = time.perf_counter(), time.thread_time()
         for tick in self.ticks:
-            written = Tick(len(tick))
-            for look in tick:
-                self.store.append_for(written, look.uid, look.events[-1:], links={}, summary=look, also=nothing)
-            self.store.write(nothing)  # what is impatient takes those along that came before it
-            written.over.wait(60)
-            if written.error is not None:
-                raise written.error
+            written = [self.store.append(look.uid, look.events[-1:], summary=look) for look in tick]
+            self.store._writer.put(lambda _: None)  # what is impatient takes those along that came before it
+            for future in written:
+                future.result(60)
         self.calls.cpu = time.thread_time() - cpu
         return time.perf_counter() - begun
 

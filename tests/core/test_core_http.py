@@ -11,7 +11,7 @@ from support.raw_server import always, reply
 import nbhelper as nbh
 from nbhelper import _lines, _session
 from nbhelper._http import Forbidden, Http, Unreached
-from nbhelper._providers.contract import HttpRequest
+from nbhelper._providers.requests import HttpRequest
 
 pytestmark = pytest.mark.usefixtures("library")
 LOOK = HttpRequest("GET", "/jobs/1", query={"a b": "ü&="})

@@ -16,7 +16,7 @@ from support.waiting import until
 import nbhelper as nbh
 from nbhelper import _lines, _session
 from nbhelper._http import Http
-from nbhelper._providers.contract import HttpRequest
+from nbhelper._providers.requests import HttpRequest
 from nbhelper._wire import Sent, connect
 
 pytestmark = pytest.mark.usefixtures("library")

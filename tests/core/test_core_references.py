@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.mill import DONE, KEY, provider
+from support.mill import DONE, KEY, WORKING, Mill, provider
 from support.raw_server import RawServer, always, reply
 
 import nbhelper as nbh
 from nbhelper import _references
-from nbhelper._references import tasks_of
+from nbhelper._references import references_of
 from nbhelper.types import Mark, MarkWord, Task
 
 TRIPO = {"code": 0, "data": {"task_id": "1ec04ced-0ff3"}}
@@ -23,6 +23,11 @@ AILAB = {
     "task_type": "async", "task_id": "t-1",
 }  # fmt: skip
 LEGACY = {"request_id": "job-1", "error_code": 0, "error_detail": {"code": "", "message": ""}, "task_type": "async"}
+
+
+def tasks_of(what, provider=None):
+    found, single = references_of(what, provider)
+    return [meant.task for meant in found], single
 
 
 def one(what, provider=None):
@@ -218,6 +223,61 @@ def test_the_table_of_tasks_can_be_watched_again(mill):
     again = nbh.watch(nbh.tasks(), display=False)
 
     assert [str(h.task) for h in again] == [str(h.task) for h in first]
+
+
+@pytest.fixture
+def moved(mill):
+    """A mill to which `mill` was connected anew, and which has tasks of the same ids as the first."""
+    other = Mill()
+    for ident in ("job-1", "job-2"):
+        other.job(WORKING, ident=ident)
+    yield lambda: (nbh.connect("mill", base_url=other.root), other)[1]
+    other.close()
+
+
+@pytest.mark.parametrize("form", [nbh.tasks, nbh.pending, lambda: SEEN], ids=["tasks", "pending", "histories"])
+def test_a_task_made_elsewhere_is_never_asked_for_here(mill, moved, form):
+    """A row, or a history, of another address is refused in one line: here its id would be somebody else's task."""
+    SEEN[:] = nbh.watch([mill.job(WORKING), mill.job(WORKING)], display=False, timeout=0)
+    other = moved()
+
+    with pytest.raises(nbh.BadInput) as caught:
+        nbh.watch(form(), display=False, block=False)
+
+    assert str(caught.value) == (
+        f"mill:job-1 and 1 more were made at {mill.root}, and mill is {other.root} now. "
+        f'nbhelper.connect("mill", base_url="{mill.root}/…") goes there; else leave them out.'
+    )
+    assert other.asked() == []
+    assert {*nbh.tasks()["origin"]} == {mill.root}
+
+
+SEEN = []
+
+
+def test_a_task_that_ended_elsewhere_is_drawn_from_the_store(mill, moved):
+    """A final row of another address needs no look: it stands in its place, as it was seen there."""
+    made = nbh.watch([mill.job(DONE), mill.job({"state": "error"})], display=False)
+    other = moved()
+    looked = len(mill.server.requests)
+
+    again = nbh.watch(nbh.tasks(), display=False)
+
+    assert [(h.origin, h.outcome) for h in again] == [(h.origin, h.outcome) for h in made]
+    assert (len(mill.server.requests), other.asked()) == (looked, [])
+    assert {*nbh.tasks()["origin"]} == {mill.root}
+
+
+def test_one_id_at_two_addresses_is_two_tasks(mill, moved):
+    """A table with one id at two addresses gives both places, each with what was seen there."""
+    nbh.watch(mill.job(DONE), display=False)
+    other = moved()
+    other.jobs["job-1"][:] = [{"state": "error"}]
+    nbh.watch("mill:job-1", display=False)
+
+    again = nbh.watch(nbh.tasks(), display=False)
+
+    assert [(h.origin, str(h.outcome)) for h in again] == [(mill.root, "succeeded"), (other.root, "failed")]
 
 
 def test_the_table_knows_what_an_endpoint_implies(emulator):

@@ -111,13 +111,13 @@ def test_bytes_in_a_reply_are_on_disk_before_their_row(mill, monkeypatch):
     from nbhelper import _session
 
     store = _session.store()
-    real = store.append_for
+    real = store.append
 
-    def append(promise, uid, events, *, summary, **more):
+    def append(uid, events, *, summary, **more):
         seen.extend((type(e.seen).__name__, [f.exists() for f in summary.files]) for e in events)
-        real(promise, uid, events, summary=summary, **more)
+        return real(uid, events, summary=summary, **more)
 
-    monkeypatch.setattr(store, "append_for", append)
+    monkeypatch.setattr(store, "append", append)
     history = watch(mill.job({"state": "done", "b64": base64.b64encode(data).decode()})).result(30)
 
     assert seen == [("Mark", []), ("Snapshot", [True]), ("Saved", [True])]

@@ -15,6 +15,7 @@ from support.waiting import finished
 import nbhelper as nbh
 from nbhelper import _http, _session, _submit
 from nbhelper._store import Store
+from nbhelper._task import digest
 
 OWL = {"prompt": "an owl", "size": [1, 2.5, None, True], "deep": {"a": ["ü"]}}
 
@@ -277,7 +278,7 @@ def test_files_are_uploaded_beside_the_fields(mill, tmp_path, give):
     assert found["image"] == ("image.png", "image/png", picture())
     assert [found[k][2] for k in ("mode", "n", "on", "list")] == [b"x", b"3", b"true", b"[1]"]
     assert found["mode"][0] == ""
-    assert rows()[0]["param_image.sha256"] == _submit.digest(picture())["sha256"]
+    assert rows()[0]["param_image.sha256"] == digest(picture())["sha256"]
 
 
 def test_a_form_without_a_file_is_multipart_too(mill):

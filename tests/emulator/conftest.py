@@ -1,4 +1,4 @@
-"""One quick server for most tests; each test has a key, and so an account, of its own."""
+"""Fixtures: one fast server for most tests; each test has its own key, and so its own account."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nbhelper._emulator import Server
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """A thousand times as fast as the real APIs."""
+    """A server at speed 1000; its handlers must raise nothing."""
     with Server(speed=1000) as emulator:
         yield emulator
         assert emulator._errors == []
@@ -21,12 +21,12 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def http() -> Iterator[httpx.Client]:
-    """A plain HTTP client; it never meets TLS, whose set-up would take longer than most tests."""
+    """An HTTP client without TLS, whose set-up would take longer than most tests."""
     with httpx.Client(timeout=20, trust_env=False, verify=False) as client:
         yield client
 
 
 @pytest.fixture
 def at(server: Server, http: httpx.Client) -> Callable[[str], Caller]:
-    """A new account at an API."""
+    """A function that makes a new account at an API."""
     return lambda name: Caller(server, name, http)

@@ -1,4 +1,4 @@
-"""Calls and waits the emulator's tests share."""
+"""Requests and waits for the emulator's tests."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ class Caller:
         return self.http.post(self.server.url(self.name) + path, data=fields, files=parts, headers=self.headers)
 
     def again(self) -> Caller:
-        """Another account at the same API."""
+        """Return another account at the same API."""
         return Caller(self.server, self.name, self.http)
 
     def task(self, task_id: str) -> Any:
-        """The ledger's record of a task."""
+        """Return the ledger's record of a task."""
         return self.server.ledger().task(self.name, task_id)
 
 
 def until(look: Callable[[], Any], done: Callable[[Any], bool], seconds: float = 15) -> list[Any]:
-    """Look until done; every reply seen."""
+    """Call `look` until `done`; return every reply."""
     seen, end = [], time.monotonic() + seconds
     while not seen or not done(seen[-1]):
         assert time.monotonic() < end, f"not done after {seconds} s: {seen[-1] if seen else None}"
@@ -68,7 +68,7 @@ def until(look: Callable[[], Any], done: Callable[[Any], bool], seconds: float =
 
 
 def words(seen: list[Any], word: Callable[[Any], Any]) -> list[Any]:
-    """The distinct states in the order they came."""
+    """Return the distinct states in order of first appearance."""
     found: list[Any] = []
     for reply in seen:
         if word(reply) not in found:

@@ -1,4 +1,4 @@
-"""AILabTools, both generations."""
+"""AILabTools, both generations: states, result keys, endings, errors, credits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALL_FILES = ("image", "mask", "image_target", "image_template", "person_image", 
 
 
 def create(caller, style="", path=HAIR):
-    """One create call with every part an endpoint may need."""
+    """Post a create with every field that an endpoint may require."""
     more = dict.fromkeys(("clothes_type", "gender", "expression", "scene", "type", "level"), "x")
     more |= dict.fromkeys(
         ("nail_name", "nail_desc", "style_title", "style_desc", "reference_image", "coarse_image"), "x"
@@ -28,7 +28,7 @@ def create(caller, style="", path=HAIR):
 
 
 def make(caller, style="", path=HAIR):
-    """Create a task; its id, or the request id for the first generation."""
+    """Create a task; return its id, or the request id for the first generation."""
     reply = create(caller, style, path)
     assert reply.status_code == 200, reply.text
     made = reply.json()
@@ -36,23 +36,23 @@ def make(caller, style="", path=HAIR):
 
 
 def look(caller, task_id):
-    """One look of today's generation."""
+    """Look at a task of the second generation."""
     return caller.get("/api/common/query-async-task-result", task_id=task_id)
 
 
 def look_legacy(caller, job_id, path=ANIME):
-    """One look of the first generation."""
+    """Look at a task of the first generation."""
     return caller.get("/api/image/asyn-task-results", job_id=job_id, type=KINDS[path])
 
 
 def finish(caller, task_id):
-    """All looks until the task is final."""
+    """Look until the task is final; return all replies."""
     done = lambda r: r.status_code != 200 or r.json().get("task_status") not in {0, 1}  # noqa: E731
     return until(lambda: look(caller, task_id), done)
 
 
 def finish_legacy(caller, job_id, path=ANIME):
-    """The same for the first generation."""
+    """Look at a task of the first generation until it is final; return all replies."""
     done = lambda r: r.status_code != 200 or r.json()["data"]["status"] not in {"QUEUING", "PROCESSING"}  # noqa: E731
     return until(lambda: look_legacy(caller, job_id, path), done)
 
@@ -80,7 +80,7 @@ def test_the_create_reply(at):
 
 @pytest.mark.parametrize("path", [path for path in ENDPOINTS if path not in KINDS])
 def test_every_endpoint_makes_tasks(at, path):
-    """Each endpoint of the table takes its parts and puts its result where it says."""
+    """Each endpoint of the table accepts its fields and returns its result under the documented key."""
     caller = at("ailab")
     done = finish(caller, make(caller, QUICK, path))[-1].json()
 
@@ -91,7 +91,7 @@ def test_every_endpoint_makes_tasks(at, path):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_ten_places_of_a_result(at, http, shape):
-    """Each can be asked for; what is linked can be downloaded, what is inline decodes to the same file."""
+    """`emu:shape` selects each of the ten keys; a link can be downloaded, base64 decodes to the file in the ledger."""
     caller = at("ailab")
     task_id = make(caller, f"{QUICK} emu:shape={shape}")
     done = finish(caller, task_id)[-1].json()
@@ -108,7 +108,7 @@ def test_the_ten_places_of_a_result(at, http, shape):
 
 
 def test_inline_results_are_delivered_once(at):
-    """They are not stored: the second look is final too, and has no data."""
+    """A base64 result is in the first final reply only; the second final reply has no data."""
     caller = at("ailab")
     task_id = make(caller, f"{QUICK} emu:base64")
     first = finish(caller, task_id)[-1].json()
@@ -119,7 +119,7 @@ def test_inline_results_are_delivered_once(at):
 
 
 def test_the_status_may_stand_inside_data(at):
-    """The SDK's own fixtures have it there."""
+    """`emu:shape=nested` puts task_status inside data, as the SDK's fixtures have it."""
     caller = at("ailab")
     reply = look(caller, make(caller, "emu:shape=nested emu:queue=0 emu:real-seconds=5")).json()
 
@@ -140,7 +140,7 @@ def test_the_status_may_stand_inside_data(at):
     ],
 )
 def test_endings(at, word, http_status, status, code, state):
-    """3 and -1 as status, content errors as HTTP 422 on the poll: every way that was seen, and nothing is billed."""
+    """Failures are task_status 3 or -1, or HTTP 422 on the look for content errors; nothing is billed."""
     caller = at("ailab")
     task_id = make(caller, f"{QUICK} emu:{word}")
     reply = finish(caller, task_id)[-1]
@@ -153,7 +153,7 @@ def test_endings(at, word, http_status, status, code, state):
 
 @pytest.mark.parametrize("path", KINDS)
 def test_the_first_generation(at, http, path):
-    """Its create names no task: the request_id is the job_id. Two types, two result keys."""
+    """The first version's create has no task id: its request_id is the job_id. Each type has its own result key."""
     caller = at("ailab-legacy")
     made = create(caller, f"{SLOW} emu:shape=v1", path).json()
     seen = [r.json() for r in finish_legacy(caller, made["request_id"], path)]
@@ -165,8 +165,8 @@ def test_the_first_generation(at, http, path):
     assert caller.task(made["request_id"]).request_id == made["request_id"]
 
 
-def test_the_first_generation_s_later_answer(at):
-    """Later it named a task too: the same one is then looked at by either generation, under an id of each."""
+def test_the_first_generation_s_later_versions(at):
+    """Later versions return a task id too: both generations find the task, each by its own id."""
     caller = at("ailab")
     made = create(caller, QUICK, ANIME).json()
     done = finish(caller, made["task_id"])[-1].json()
@@ -177,8 +177,8 @@ def test_the_first_generation_s_later_answer(at):
     assert caller.task(made["task_id"]).id == made["request_id"]
 
 
-def test_a_failed_task_of_the_first_generation_in_today_s_words(at):
-    """Its failure is today's undocumented 3, with the reason in the detail."""
+def test_a_failed_task_of_the_first_generation_seen_by_the_second(at):
+    """A failed task of the first generation is task_status 3 in the second, with the reason in error_detail."""
     caller = at("ailab")
     made = create(caller, f"{QUICK} emu:timeout", ANIME).json()
     done = finish(caller, made["task_id"])[-1].json()
@@ -197,7 +197,7 @@ def test_a_failed_task_of_the_first_generation_in_today_s_words(at):
     ],
 )
 def test_the_first_generation_s_endings(at, word, http_status, status):
-    """Three failed words; a content error comes in the old envelope."""
+    """A failure is one of three state words; a content error is an HTTP error."""
     caller = at("ailab-legacy")
     reply = finish_legacy(caller, make(caller, f"{QUICK} emu:{word}", ANIME))[-1]
 
@@ -216,7 +216,7 @@ def test_the_first_generation_s_endings(at, word, http_status, status):
     ids=str,
 )
 def test_the_first_generation_needs_job_and_type(at, params, status, code):
-    """Both parameters are required, and the type must be one of two."""
+    """job_id and type are required, and type must be one of two."""
     reply = at("ailab-legacy").get("/api/image/asyn-task-results", **params)
 
     assert (reply.status_code, reply.json()["error_detail"]["code"]) == (status, code)
@@ -230,7 +230,7 @@ def test_the_type_must_be_the_job_s(at):
 
 
 def test_creates_are_refused(at):
-    """Unknown effect, no form, a part missing, not asynchronous, no credit, refused content."""
+    """A create is refused for an unknown effect, no form, a missing field, task_type, no credit or its content."""
     caller = at("ailab")
     fields = {"task_type": "async", "hair_style": "Bob"}
     replies = [
@@ -254,7 +254,7 @@ def test_creates_are_refused(at):
 
 
 def test_keys(at, server, http):
-    """A wrong key is 401; another account does not see the task."""
+    """A wrong key is 401; another account does not find the task."""
     caller = at("ailab")
     task_id = make(caller)
     path = server.url("ailab") + "/api/common/query-async-task-result"
@@ -265,8 +265,8 @@ def test_keys(at, server, http):
     assert caller.get("/api/common/query-async-task-result").status_code == 400
 
 
-def test_troubled_looks(at):
-    """EXCEEDING_LIMITS, a proxy's page, an id not known yet."""
+def test_failing_looks(at):
+    """rate-limit answers EXCEEDING_LIMITS, server-error HTML with 502, late an unknown id."""
     caller = at("ailab")
     task_id = make(caller, "emu:rate-limit emu:server-error")
     late = make(caller, "emu:late=9")
@@ -276,7 +276,7 @@ def test_troubled_looks(at):
 
 
 def test_credits(at):
-    """Balances per API family; what was billed is gone from one of them."""
+    """Balances are per area; a billed task reduces one of them."""
     caller = at("ailab")
     finish(caller, make(caller, QUICK))
     rows = caller.get("/api/common/query-credits").json()["data"]

@@ -1,4 +1,4 @@
-"""What the emulator breaks on the way: by profile or script, by task and n-th request, fixed by the seed."""
+"""Faults injected by the proxy: by profile or script, by task and n-th request, reproducible by seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BODY = {"model": "google/nano-banana", "input": {"prompt": QUICK}}
 
 @pytest.fixture(scope="module")
 def server():
-    """One server with a proxy in front; each test plays its own script."""
+    """One server with a proxy in front; each test sets its own faults."""
     with Server(speed=1000, faults=()) as made:
         yield made
         assert made._errors == []
@@ -39,7 +39,7 @@ def look(kie, task):
 
 
 def outcome(kie, task):
-    """A status, or the kind of break."""
+    """Return the HTTP status, or the kind of error."""
     try:
         return look(kie, task).status_code
     except httpx.HTTPError as error:
@@ -47,7 +47,7 @@ def outcome(kie, task):
 
 
 def raw(server, kie, task, patience=5.0):
-    """The bytes that come for one look, until the end, more than enough, or half a second of silence."""
+    """Return the bytes sent for one look, until EOF, a maximum, or half a second without data."""
     lines = [
         f"GET /kie/api/v1/jobs/recordInfo?taskId={task} HTTP/1.1",
         f"host: 127.0.0.1:{server.port}",
@@ -71,7 +71,7 @@ def raw(server, kie, task, patience=5.0):
 
 
 def test_without_a_fault_nothing_changes(kie, server):
-    """Through the proxy everything is as without it, kept connections and files included."""
+    """Without faults the proxy changes nothing, kept connections and files included."""
     task = create(kie)
     reply = look(kie, task)
     links = reply.json()["data"]["resultJson"]
@@ -111,8 +111,8 @@ RAW = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_word_does_what_it_says(kie, server, kind):
-    """The bytes on the wire are the fault's, and the ledger has it."""
+def test_each_fault_sends_its_bytes(kie, server, kind):
+    """Each fault sends its bytes, and the ledger records it."""
     task = create(kie)
     server.fail(Fault(kind, seconds=0.1))
     before = len(server.ledger().faults)
@@ -125,8 +125,8 @@ def test_each_word_does_what_it_says(kie, server, kind):
     assert [(s.what, s.on, s.path, s.n) for s in struck] == [(kind, "look", "/kie/api/v1/jobs/recordInfo", 1)]
 
 
-def test_a_status_comes_with_its_wish(kie, server):
-    """A number is a status; its seconds are the Retry-After."""
+def test_a_status_has_its_retry_after(kie, server):
+    """A number is an HTTP status; `seconds` is its Retry-After."""
     task = create(kie)
     server.fail(Fault(503, seconds=7, nth=1), Fault(429, nth=2))
 
@@ -137,8 +137,8 @@ def test_a_status_comes_with_its_wish(kie, server):
     assert third.status_code == 200
 
 
-def test_a_script_strikes_by_task_and_number(kie, server):
-    """One task's second and third look, and nobody else's."""
+def test_a_fault_hits_by_task_and_number(kie, server):
+    """A fault for one task and nth=2..3 hits that task's second and third look only."""
     one, other = create(kie), create(kie)
     server.fail(Fault(502, task=one, nth=range(2, 4)))
 
@@ -146,8 +146,8 @@ def test_a_script_strikes_by_task_and_number(kie, server):
     assert [outcome(kie, other) for _ in range(4)] == [200] * 4
 
 
-def test_a_create_that_was_lost_happened(kie, server):
-    """`lost` reaches the API, `reset` does not: what a client cannot tell apart, the ledger does."""
+def test_a_lost_create_reached_the_api(kie, server):
+    """`lost` reaches the API and `reset` does not; the client sees a reset both times, the ledger the difference."""
     server.fail(Fault("lost", on="create", nth=1), Fault("reset", on="create", nth=2))
     before = len(server.ledger().creates)
 
@@ -159,7 +159,7 @@ def test_a_create_that_was_lost_happened(kie, server):
 
 
 def test_an_outage_begins_and_ends(kie, server):
-    """`after` and `lasts` count from when the script was taken up."""
+    """`after` and `lasts` count from the call of `fail`."""
     task = create(kie)
     server.fail(Fault("reset", "any", after=0.3, lasts=0.4))
     began, seen = time.monotonic(), []
@@ -173,7 +173,7 @@ def test_an_outage_begins_and_ends(kie, server):
 
 
 def pattern(seed, n=40):
-    """Which of so many looks at two tasks are struck."""
+    """Return which looks at two tasks are hit."""
     with (
         Server(speed=1000, seed=seed, faults=Fault(502, share=0.5)) as made,
         httpx.Client(trust_env=False, verify=False) as http,
@@ -184,7 +184,7 @@ def pattern(seed, n=40):
 
 
 def test_the_seed_fixes_the_dice():
-    """The same seed strikes the same looks although every id is fresh; another seed strikes others."""
+    """The same seed hits the same looks although task ids differ; another seed hits others."""
     one, again, other = pattern(1), pattern(1), pattern(2)
 
     assert one == again
@@ -193,14 +193,14 @@ def test_the_seed_fixes_the_dice():
 
 
 def test_without_faults_none_can_be_added():
-    """The proxy is there from the start or not at all."""
+    """A server started without `faults` has no proxy, and `fail` raises."""
     with Server(speed=1000) as plain, pytest.raises(EmulatorError, match="started without faults"):
         plain.fail(Fault("reset"))
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_profiles_leave_creates_alone(name):
-    """Only an outage strikes creates: nobody should pay twice because of a demonstration."""
+    """No profile but `outage` hits creates, so that no task is created twice."""
     struck = {fault.on for fault in PROFILES[name]}
 
     assert struck <= {"look", "file"} or name in {"outage", "slow"}
@@ -214,8 +214,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("faults", "words"), WRONG.values(), ids=WRONG)
-def test_what_is_no_script_is_refused(faults, words):
-    """One line that says what to give."""
+def test_invalid_faults_are_refused(faults, words):
+    """An invalid `faults` argument raises one line that says what to give."""
     with pytest.raises(EmulatorError, match=words) as error:
         Server(faults=faults)
 
@@ -234,7 +234,7 @@ NO_FAULTS = {
 
 
 @pytest.mark.parametrize("wrong", NO_FAULTS.values(), ids=NO_FAULTS)
-def test_what_is_no_fault_is_refused(wrong):
-    """A fault that could never strike is an error of whoever wrote it."""
+def test_an_invalid_fault_is_refused(wrong):
+    """A Fault with invalid fields raises when it is made."""
     with pytest.raises(EmulatorError):
         Fault(**wrong)

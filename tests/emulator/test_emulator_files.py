@@ -1,4 +1,4 @@
-"""Signed links: what an object store does."""
+"""Result files behind signed links, as an object store serves them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from nbhelper._emulator import Server
 
 
 def finished(caller, prompt=QUICK, name="tripo"):
-    """A finished picture task: its id and link."""
+    """Create a picture task and wait for its end; return its id and link."""
     reply = caller.post("/task", {"type": "text_to_image", "prompt": f"{QUICK} {prompt}"})
     task_id = reply.json()["data"]["task_id"]
     return task_id, link(caller, task_id)
 
 
 def link(caller, task_id):
-    """The link of a fresh look."""
+    """Look until success; return the link of the last reply."""
     look = lambda: caller.get(f"/task/{task_id}").json()["data"]  # noqa: E731
     return until(look, lambda d: d["status"] == "success")[-1]["output"]["generated_image"]
 
@@ -46,8 +46,8 @@ def test_a_download_matches_the_ledger(tripo, http):
         assert picture.size == (1024, 1024)
 
 
-def test_a_key_that_comes_along_is_noted(tripo, http):
-    """Downloads work with and without a key; the ledger tells which had one."""
+def test_a_key_sent_to_a_link_is_recorded(tripo, http):
+    """A download works with and without a key; the ledger records whether a key was sent."""
     task_id, url = finished(tripo)
     http.get(url)
     http.get(url, headers=tripo.headers)
@@ -78,7 +78,7 @@ def test_links_live_at_least_three_seconds(tripo):
 
 
 def test_link_lives_are_compressed_by_speed(http):
-    """Five minutes are thirty seconds at speed 10."""
+    """A link's life of five minutes is thirty seconds at speed 10."""
     with Server(speed=10) as server:
         caller = Caller(server, "tripo", http)
         task_id, _ = finished(caller)
@@ -89,7 +89,7 @@ def test_link_lives_are_compressed_by_speed(http):
 
 
 def test_a_dead_first_link_is_replaced(tripo, http):
-    """The first link answers 403, that of the next look works."""
+    """With `emu:dead-link` the first link answers 403, and the next look's link works."""
     task_id, url = finished(tripo, "emu:dead-link")
 
     assert http.get(url).status_code == 403
@@ -97,7 +97,7 @@ def test_a_dead_first_link_is_replaced(tripo, http):
 
 
 def test_a_dead_link_is_replaced_where_links_stay_the_same(at, http):
-    """Also at an API that signs once."""
+    """`emu:dead-link` is replaced at the second look also where an API signs a link once."""
     caller = at("ailab")
     path = "/api/portrait/editing/ai-bald"
     task_id = caller.form(path, {"style": f"{QUICK} emu:dead-link"}, "image").json()["task_id"]
@@ -112,14 +112,14 @@ def test_a_dead_link_is_replaced_where_links_stay_the_same(at, http):
 
 @pytest.mark.parametrize("change", ["sig=0", "", "sig=é&expires=x"])
 def test_a_wrong_signature_is_refused(tripo, http, change):
-    """Without its signature a link is worth nothing."""
+    """A link with a wrong or missing signature answers 403."""
     _, url = finished(tripo)
 
     assert http.get(f"{url.partition('?')[0]}?{change}").status_code == 403
 
 
 def test_an_unknown_file_is_404(server, http):
-    """In the store's own words."""
+    """An unknown file answers 404 with an XML error."""
     reply = http.get(f"{server.root}/files/0123456789abcdef/x.png?sig=1&expires=2")
 
     assert (reply.status_code, b"<Code>NoSuchKey</Code>" in reply.content) == (404, True)
@@ -135,7 +135,7 @@ def test_an_unknown_file_is_404(server, http):
     ],
 )
 def test_ranges(tripo, http, span, slice_):
-    """One range gives 206 and its place in the whole."""
+    """One range answers 206 with Content-Range."""
     _, url = finished(tripo)
     whole = http.get(url).content
     part = http.get(url, headers={"range": span})
@@ -146,15 +146,15 @@ def test_ranges(tripo, http, span, slice_):
 
 
 @pytest.mark.parametrize("span", ["bytes=5-2", "bytes=0-1,4-5", "lines=0-1", "bytes=a-b"])
-def test_senseless_ranges_give_the_whole(tripo, http, span):
-    """What is no single range is ignored."""
+def test_invalid_ranges_give_the_whole(tripo, http, span):
+    """An invalid Range, or several ranges, answer 200 with the whole file."""
     _, url = finished(tripo)
 
     assert http.get(url, headers={"range": span}).status_code == 200
 
 
 def test_a_range_beyond_the_end(tripo, http):
-    """416, with the size."""
+    """A range that begins behind the end answers 416 with the size."""
     task_id, url = finished(tripo)
     reply = http.get(url, headers={"range": "bytes=99999999-"})
 
@@ -163,7 +163,7 @@ def test_a_range_beyond_the_end(tripo, http):
 
 
 def test_if_range_guards_a_resume(tripo, http):
-    """The right ETag resumes, another one starts anew."""
+    """If-Range with the current ETag answers 206, with another one 200."""
     _, url = finished(tripo)
     etag = http.get(url).headers["etag"]
 
@@ -172,7 +172,7 @@ def test_if_range_guards_a_resume(tripo, http):
 
 
 def test_head(tripo, http):
-    """The headers without the body."""
+    """HEAD answers the headers of GET without the body."""
     _, url = finished(tripo)
 
     assert int(http.head(url).headers["content-length"]) == len(http.get(url).content)
@@ -189,7 +189,7 @@ def test_huge_results(tripo, http):
 
 
 def test_the_same_seed_gives_the_same_files(http):
-    """Seed decides the pictures, ids are fresh all the same."""
+    """The same seed gives the same bytes, but other task ids."""
 
     def one(seed):
         with Server(speed=1000, seed=seed) as server:

@@ -1,4 +1,4 @@
-"""The relay's four shapes, and MiniMax's own paths."""
+"""V-API's four reply shapes, and MiniMax's own paths."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ HAILUO = {"model": "MiniMax-Hailuo-02"}
 
 
 def hailuo(caller, prompt, path="/task/minimax/v1/video_generation"):
-    """A MiniMax task; its id."""
+    """Create a MiniMax task; return its id."""
     return caller.post(path, {**HAILUO, "prompt": prompt}).json()["task_id"]
 
 
 def seedance(caller, prompt):
-    """A Seedance task; its id."""
+    """Create a Seedance task; return its id."""
     body = {"model": "doubao-seedance-1-0-pro", "content": [{"type": "text", "text": prompt}]}
     return caller.post("/task/volces/seedance", body).json()["id"]
 
 
 def bailian(caller, prompt):
-    """A Bailian task; its id."""
+    """Create a Bailian task; return its id."""
     body = {"model": "wan2.5-t2v-preview", "input": {"prompt": prompt}, "parameters": {"duration": 5}}
     return caller.post("/task/bailian/text2video", body).json()["output"]["task_id"]
 
 
 def jimeng(caller, prompt):
-    """A Jimeng task; its id."""
+    """Create a Jimeng task; return its id."""
     return caller.server.make_jimeng(prompt, key=caller.key)
 
 
@@ -44,7 +44,7 @@ GOING = {"Preparing", "Queueing", "Processing", "queued", "running", "PENDING", 
 
 
 def finish(caller, make, prompt):
-    """All replies of a task's looks until it is final, and its id."""
+    """Create a task and look until it is final; return all replies, and its id."""
     task_id = make(caller, prompt)
     return task_id, until(lambda: caller.get(f"/task/{task_id}").json(), lambda d: WORD[make](d) not in GOING)
 
@@ -60,7 +60,7 @@ def finish(caller, make, prompt):
     ids=["hailuo", "seedance", "bailian", "jimeng"],
 )
 def test_states_come_in_order(at, make, states):
-    """One path, four vocabularies."""
+    """The four APIs behind one path have their own state words, in order."""
     _, seen = finish(at("gptge"), make, SLOW)
 
     assert words(seen, WORD[make]) == states
@@ -68,7 +68,7 @@ def test_states_come_in_order(at, make, states):
 
 @pytest.mark.parametrize("relay", ["/task/minimax", ""], ids=["relay", "own"])
 def test_a_hailuo_video_takes_two_requests(at, http, relay):
-    """The task names a file, the file its link; ids are texts of digits, base_resp is in every reply."""
+    """A finished task has a file id, and the file's reply has the link; ids are digits, every reply has base_resp."""
     caller = at("gptge")
     created = caller.post(f"{relay}/v1/video_generation", {**HAILUO, "prompt": QUICK}).json()
     look = (
@@ -157,7 +157,7 @@ def test_unknown_ids(at):
 
 
 def test_the_two_statuses_of_jimeng(at):
-    """`status` is 10000 at the top, a word inside; the state in words stands in data."""
+    """Jimeng's `status` is 10000 at the top; the state word is in data."""
     caller = at("gptge")
     _, seen = finish(caller, jimeng, QUICK)
 
@@ -170,7 +170,7 @@ def test_the_two_statuses_of_jimeng(at):
     ("words_", "key"), [("", "image_urls"), ("emu:shape=video_url", "video_url"), ("emu:base64", "binary_data_base64")]
 )
 def test_jimeng_results(at, http, words_, key):
-    """A list of pictures, one video, or the bytes themselves."""
+    """Jimeng's result is a list of pictures, one video, or base64."""
     caller = at("gptge")
     task_id, seen = finish(caller, jimeng, f"{QUICK} {words_}")
     value = seen[-1]["data"][key]
@@ -186,7 +186,7 @@ def test_jimeng_results(at, http, words_, key):
     [("policy", 400, 50511, "failed"), ("fail", 500, 50500, "failed"), ("fail=50412", 400, 50412, "failed")],
 )
 def test_jimeng_failures_are_codes(at, word, status, code, state):
-    """It has no failed state: data is null and the code is not 10000."""
+    """Jimeng has no failed state: a failure has data null and a code other than 10000."""
     caller = at("gptge")
     task_id = jimeng(caller, f"{QUICK} emu:{word}")
     reply = until(lambda: caller.get(f"/task/{task_id}"), lambda r: r.json()["data"] is None)[-1]
@@ -197,14 +197,14 @@ def test_jimeng_failures_are_codes(at, word, status, code, state):
 
 @pytest.mark.parametrize(("word", "inner"), [("expired", "expired"), ("cancelled", "not_found")])
 def test_jimeng_ends_without_a_result(at, word, inner):
-    """Expired and not_found are words like done."""
+    """Jimeng's expired and not_found are final states without a result."""
     _, seen = finish(at("gptge"), jimeng, f"{QUICK} emu:{word}")
 
     assert (seen[-1]["code"], seen[-1]["data"]["status"]) == (10000, inner)
 
 
 def test_seedance(at, http):
-    """Flat, the link under content, a failure under error."""
+    """Seedance replies with a flat object: the link under content, a failure under error."""
     caller = at("gptge")
     task_id, seen = finish(caller, seedance, QUICK)
     _, bad = finish(caller, seedance, f"{QUICK} emu:fail")
@@ -216,7 +216,7 @@ def test_seedance(at, http):
 
 
 def test_bailian_times_have_no_zone(at):
-    """They are eight hours ahead of UTC and do not say so."""
+    """Bailian's times are eight hours ahead of UTC, without a zone."""
     caller = at("gptge")
     task_id, seen = finish(caller, bailian, QUICK)
     output = seen[-1]["output"]
@@ -237,14 +237,14 @@ def test_bailian_times_have_no_zone(at):
     ],
 )
 def test_bailian_endings(at, word, status, code):
-    """A failure has its code beside the status."""
+    """A failed Bailian task has its code beside task_status."""
     _, seen = finish(at("gptge"), bailian, f"{QUICK} emu:{word}")
 
     assert (seen[-1]["output"]["task_status"], seen[-1]["output"].get("code")) == (status, code)
 
 
-def test_the_gateway_refuses(at):
-    """Bad bodies, unknown models, no credit and refused words, in the gateway's own error body."""
+def test_the_relay_refuses_creates(at):
+    """The relay refuses bad bodies, unknown models, no credit and bad content with its own error body."""
     caller = at("gptge")
     path = "/task/volces/seedance"
     replies = [
@@ -261,8 +261,8 @@ def test_the_gateway_refuses(at):
     assert caller.post("/task/bailian/text2video", {"model": "wan"}).json()["code"] == "InvalidParameter"
 
 
-def test_troubled_looks(at):
-    """The rate limit speaks as the upstream does: 1002 on 200, 50429 on 429, the gateway's own 429."""
+def test_failing_looks(at):
+    """rate-limit answers as the API behind the relay does: 1002 on 200, 50429 on 429, the relay's own 429."""
     caller = at("gptge")
     replies = [caller.get(f"/task/{make(caller, 'emu:rate-limit')}") for make in (hailuo, jimeng, seedance, bailian)]
 

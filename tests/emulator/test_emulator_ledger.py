@@ -1,4 +1,4 @@
-"""The ledger is the truth, and the directives given from Python."""
+"""The ledger, and directives given from Python by `script`."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from nbhelper._errors import EmulatorError
 
 @pytest.fixture
 def own(http):
-    """A server of this test's own, and an account at Tripo."""
+    """An account at Tripo, on a server of the test's own."""
     with Server(speed=1000) as server:
         yield Caller(server, "tripo", http)
 
 
 def make(caller, prompt="a cat"):
-    """A task; its id, None when refused."""
+    """Create a task; return its id, None where it is refused."""
     reply = caller.post("/task", {"type": "text_to_model", "prompt": prompt}).json()
     return reply["data"]["task_id"] if reply["code"] == 0 else None
 
 
 def final(caller, task_id):
-    """Wait until the ledger says the task has ended."""
+    """Wait until the task has ended in the ledger."""
     return until(lambda: caller.task(task_id), lambda t: t.finished is not None)[-1]
 
 
 def test_times_are_the_server_s_own(own):
-    """Created <= started <= finished, and their distances are the plan's."""
+    """Times are created <= started <= finished, at the distances that directives asked for."""
     record = final(own, make(own, "emu:queue=100 emu:seconds=200"))
 
     assert (record.started - record.created).total_seconds() == pytest.approx(0.1, abs=1e-5)
@@ -40,7 +40,7 @@ def test_times_are_the_server_s_own(own):
 
 
 def test_a_ledger_is_a_frozen_snapshot(own):
-    """A snapshot does not change when the server goes on; times are None until reached."""
+    """A snapshot does not change afterwards; times are None until reached."""
     task_id = make(own, "emu:queue=9999999")
     before = own.server.ledger()
     own.get(f"/task/{task_id}")
@@ -55,7 +55,7 @@ def test_a_ledger_is_a_frozen_snapshot(own):
 
 
 def test_every_create_is_recorded(own):
-    """Accepted or not: time, API, path, digest of the body as it came, status and task."""
+    """Every create, refused ones included, is recorded with time, API, path, body digest, status and task."""
     body = b'{"type": "text_to_model", "prompt": "x"}'
     url = own.server.url("tripo") + "/task"
     task_id = own.http.post(url, content=body, headers=own.headers).json()["data"]["task_id"]
@@ -70,7 +70,7 @@ def test_every_create_is_recorded(own):
 
 
 def test_no_key_is_in_the_ledger(own):
-    """Accounts are fingerprints that another server does not share."""
+    """Accounts are fingerprints, other ones at another server; no key is in a record."""
     make(own)
     with Server() as other:
         jimeng = other.make_jimeng(key=own.key)
@@ -91,15 +91,15 @@ def test_gaps_between_looks(own):
     assert ledger.gaps("kie") == ()
 
 
-def test_an_unknown_task_is_said_so(own):
-    """Looking up what was never made is an error with the count."""
+def test_an_unknown_task_raises(own):
+    """`ledger().task` of an unknown id raises with the number of tasks."""
     make(own)
     with pytest.raises(EmulatorError, match="it has 1 of that API"):
         own.server.ledger().task("tripo", "nobody")
 
 
 def test_requests_are_counted(own):
-    """All of them, also refused ones."""
+    """`requests` counts all requests, refused ones included."""
     for _ in range(3):
         own.http.get(own.server.root + "/nowhere")
 
@@ -107,7 +107,7 @@ def test_requests_are_counted(own):
 
 
 def test_reading_from_many_threads(own):
-    """Snapshots may be taken while the server works."""
+    """`ledger` may be called from many threads while the server works."""
     errors = []
 
     def read():
@@ -144,7 +144,7 @@ def test_seed_fixes_behaviour_per_api_and_number(http):
 
 
 def test_script_makes_the_next_creates_behave(own):
-    """Words given from Python count for so many creates, then things are as before."""
+    """`script` applies to the number of creates given, and to none after them."""
     own.server.script("tripo", "fail=2018 queue=0 seconds=0", times=2)
     states = [final(own, make(own, QUICK)).error_code for _ in range(3)]
 
@@ -152,7 +152,7 @@ def test_script_makes_the_next_creates_behave(own):
 
 
 def test_script_can_refuse_creates(own):
-    """A refusal counts as one create too; the words of the prompt win over the script."""
+    """A refused create uses up one scripted create; directives in the prompt override the script."""
     own.server.script("tripo", "no-credit")
 
     assert make(own) is None
@@ -168,15 +168,15 @@ def test_script_can_refuse_creates(own):
         (("tripo", "fail", 0), "times"),
     ],
 )
-def test_script_refuses_what_it_does_not_know(own, arguments, match):
-    """A misspelt word would else be silently nothing."""
+def test_script_refuses_invalid_arguments(own, arguments, match):
+    """`script` raises for an unknown directive, API or number."""
     with pytest.raises(EmulatorError, match=match):
         own.server.script(*arguments)
 
 
 @pytest.mark.parametrize("name", ["tripo", "aigptimage", "kie"])
-def test_a_hundred_tasks_are_no_burden(server, http, name):
-    """Many tasks at once are made and seen in a moment; each ends with its own."""
+def test_a_hundred_tasks(server, http, name):
+    """A hundred tasks created one after the other have ids of their own, and all succeed."""
     caller = Caller(server, name, http)
     if name == "tripo":
         ids = [make(caller, QUICK) for _ in range(100)]
@@ -189,6 +189,6 @@ def test_a_hundred_tasks_are_no_burden(server, http, name):
     assert all(caller.task(task_id).state == "succeeded" for task_id in ids)
 
 
-def test_all_names_have_a_place():
-    """Seven APIs."""
+def test_all_apis_have_a_root():
+    """ROOTS has seven APIs."""
     assert len(ROOTS) == 7

@@ -1,4 +1,4 @@
-"""limits=True enforces what the APIs enforce; without it nothing is."""
+"""`limits=True` enforces the APIs' rate and concurrency limits; by default none is enforced."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def strict():
 
 
 def test_without_limits_nothing_is_enforced(at):
-    """Thirty unfinished tasks at once are fine."""
+    """Without limits thirty unfinished tasks at once are accepted."""
     caller = at("tripo")
     body = {"type": "text_to_model", "prompt": LONG}
 
@@ -35,7 +35,7 @@ def test_without_limits_nothing_is_enforced(at):
     ids=["generation", "p1", "multiview"],
 )
 def test_tripo_limits_unfinished_tasks(strict, http, body, limit):
-    """So many of a group at once, then 429 with 2000 and Retry-After."""
+    """A create over the group's number of unfinished tasks is 429 with code 2000 and Retry-After."""
     caller = Caller(strict, "tripo", http, key=f"tsk_emu-{limit}")
     replies = [caller.post("/task", body) for _ in range(limit + 1)]
 
@@ -45,7 +45,7 @@ def test_tripo_limits_unfinished_tasks(strict, http, body, limit):
 
 
 def test_finished_tasks_count_no_more(strict, http):
-    """The limit is on unfinished ones."""
+    """Finished tasks do not count for Tripo's limit."""
     caller = Caller(strict, "tripo", http)
     body = {"type": "text_to_model", "prompt": "emu:queue=0 emu:seconds=0"}
 
@@ -53,7 +53,7 @@ def test_finished_tasks_count_no_more(strict, http):
 
 
 def test_kie_takes_twenty_creates_in_ten_seconds(strict, http):
-    """The 21st is 429 in the body, on HTTP 200."""
+    """The 21st create within ten seconds is code 429 on HTTP 200."""
     caller = Caller(strict, "kie", http)
     body = {"model": "google/nano-banana", "input": {"prompt": LONG}}
     codes = [caller.post("/api/v1/jobs/createTask", body).json()["code"] for _ in range(21)]
@@ -62,7 +62,7 @@ def test_kie_takes_twenty_creates_in_ten_seconds(strict, http):
 
 
 def test_kie_takes_ten_looks_a_second_at_one_task(strict, http):
-    """The eleventh is 429; another task may still be looked at."""
+    """The eleventh look is 429; another task may still be looked at."""
     caller = Caller(strict, "kie", http)
     body = {"model": "google/nano-banana", "input": {"prompt": LONG}}
     one, two = (caller.post("/api/v1/jobs/createTask", body).json()["data"]["taskId"] for _ in range(2))
@@ -86,7 +86,7 @@ def test_aigptimage_limits_by_tier(strict, http, tier, active, creates):
 
 
 def test_minimax_and_ailab_limit_creates(strict, http):
-    """1002 on HTTP 200, and EXCEEDING_LIMITS on 429."""
+    """Over the limit MiniMax answers 1002 on HTTP 200, and AILabTools EXCEEDING_LIMITS on 429."""
     video = Caller(strict, "gptge", http)
     body = {"model": "MiniMax-Hailuo-02", "prompt": LONG}
     codes = [video.post("/v1/video_generation", body).json()["base_resp"]["status_code"] for _ in range(21)]

@@ -1,4 +1,4 @@
-"""Results are real files."""
+"""The bytes of result files: valid, different from result to result, padded when asked."""
 
 from __future__ import annotations
 
@@ -10,42 +10,87 @@ import wave
 import pytest
 from PIL import Image
 
-from nbhelper._emulator.media import Asset, make
+from nbhelper._emulator.media import VIDEO_SIZE, Asset, make
 from nbhelper._emulator.pictures import words_of
+
+KINDS = {
+    "png": "image", "jpg": "image", "webp": "image",
+    "glb": "model", "obj": "model", "stl": "model", "mp4": "video", "wav": "audio",
+}  # fmt: skip
+
+
+def boxes(data):
+    """The boxes of an MP4 at the top level: type and place."""
+    found, place = [], 0
+    while place < len(data):
+        size, kind = struct.unpack_from(">I4s", data, place)
+        found.append((kind, place))
+        place += size
+    assert place == len(data)
+    return found
+
+
+def glb(data):
+    """The JSON chunk of a GLB, decoded, and where its BIN chunk begins; lengths and alignment are checked."""
+    magic, version, length = struct.unpack_from("<4sII", data)
+    n_json, kind = struct.unpack_from("<I4s", data, 12)
+    n_bin, bin_kind = struct.unpack_from("<I4s", data, 20 + n_json)
+    scene = json.loads(data[20 : 20 + n_json])
+    assert (magic, version, length) == (b"glTF", 2, len(data))
+    assert (kind, bin_kind) == (b"JSON", b"BIN\0")
+    assert n_json % 4 == n_bin % 4 == 0
+    assert 28 + n_json + n_bin == len(data)
+    assert scene["buffers"][0]["byteLength"] == n_bin
+    return scene, 28 + n_json
 
 
 @pytest.mark.parametrize(("form", "kind"), [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP")])
 def test_pictures_are_what_their_ending_says(form, kind):
-    """Pillow opens each form at the size asked for."""
+    """Pillow opens each picture format at the size asked for."""
     with Image.open(io.BytesIO(make(Asset("a", "image", form, 800, 640), 5, "a cat"))) as picture:
         picture.load()
 
         assert (picture.format, picture.size) == (kind, (800, 640))
 
 
-def test_pictures_differ_by_seed_prompt_and_place():
-    """The same call gives the same bytes, anything else others."""
-    one = make(Asset("a", "image", "png"), 1, "a cat")
+@pytest.mark.parametrize(("form", "kind"), KINDS.items())
+def test_bytes_differ_by_seed_prompt_and_name(form, kind):
+    """The same arguments give the same bytes; another seed, prompt or name gives other bytes."""
+    one = make(Asset("a", kind, form), 1, "a cat")
+    others = [("a", 2, "a cat"), ("a", 1, "a dog"), ("b", 1, "a cat"), ("a", 1, "一只猫")]
 
-    assert one == make(Asset("a", "image", "png"), 1, "a cat")
-    assert len({one, *(make(Asset(*rest), s, p) for rest, s, p in [
-        (("a", "image", "png"), 2, "a cat"), (("a", "image", "png"), 1, "a dog"), (("b", "image", "png"), 1, "a cat"),
-    ])}) == 4  # fmt: skip
+    assert one == make(Asset("a", kind, form), 1, "a cat")
+    assert len({one, *(make(Asset(name, kind, form), seed, prompt) for name, seed, prompt in others)}) == 5
+
+
+def test_a_picture_of_a_model_differs_by_side_and_seed():
+    """The four views of a 3D model are four pictures of the size asked for, in colours of the seed."""
+    views = [make(Asset("a", "image", "jpg", 640, 480, view=n), seed, "a cat") for n in range(4) for seed in (1, 2)]
+
+    assert len(set(views)) == 8
+    with Image.open(io.BytesIO(views[0])) as picture:
+        assert picture.size == (640, 480)
 
 
 def test_captions_leave_directives_out():
-    """The picture shows the words of the prompt, as far as the font has them."""
+    """A caption has the first words of the prompt, without directives and glyphs that the font lacks."""
     assert words_of("a cat emu:fail=3 on a green 沙发 sofa today") == "a cat on a green"
 
 
-@pytest.mark.parametrize("form", ["png", "jpg", "webp", "glb", "mp4"])
+@pytest.mark.parametrize("form", ["png", "jpg", "webp", "glb", "mp4", "wav"])
 def test_padding_leaves_a_file_valid(form):
-    """A huge result is the same result with bytes every reader skips."""
-    kind = {"glb": "model", "mp4": "video"}.get(form, "image")
-    data = make(Asset("a", kind, form, extra=1 << 20), 1, "a cat")
+    """A padded result has the bytes asked for, and its reader skips them."""
+    data = make(Asset("a", KINDS[form], form, extra=1 << 20), 1, "a cat")
 
     assert len(data) > 1 << 20
-    if kind == "image":
+    if form == "glb":
+        glb(data)
+    elif form == "mp4":
+        boxes(data)
+    elif form == "wav":
+        with wave.open(io.BytesIO(data)) as sound:
+            assert sound.getnframes() == 8000
+    else:
         with Image.open(io.BytesIO(data)) as picture:
             picture.load()
 
@@ -53,39 +98,38 @@ def test_padding_leaves_a_file_valid(form):
 def test_a_model_is_valid_glb():
     """Header, JSON and BIN chunks agree with each other and with the buffer they describe."""
     data = make(Asset("a", "model", "glb"), 3, "a cat")
-    magic, version, length = struct.unpack_from("<4sII", data)
-    n_json, kind = struct.unpack_from("<I4s", data, 12)
-    scene = json.loads(data[20 : 20 + n_json])
-    n_bin, bin_kind = struct.unpack_from("<I4s", data, 20 + n_json)
-
-    assert (magic, version, length) == (b"glTF", 2, len(data))
-    assert (kind, bin_kind) == (b"JSON", b"BIN\0")
-    assert n_json % 4 == n_bin % 4 == 0
-    assert 28 + n_json + n_bin == len(data)
-    assert scene["buffers"][0]["byteLength"] == n_bin
+    scene, start = glb(data)
     views, accessors = scene["bufferViews"], scene["accessors"]
-    assert sum(view["byteLength"] for view in views) <= n_bin
-    start = 28 + n_json + views[3]["byteOffset"]
-    indices = struct.unpack_from(f"<{accessors[3]['count']}H", data, start)
+    indices = struct.unpack_from(f"<{accessors[3]['count']}H", data, start + views[3]["byteOffset"])
+
+    assert scene["asset"]["version"] == "2.0"
+    assert sum(view["byteLength"] for view in views) <= len(data) - start
     assert max(indices) == accessors[0]["count"] - 1
 
 
 def test_a_video_has_its_boxes_in_order():
-    """ISO-BMFF: type, table of contents, data; the first sample begins where the table says."""
+    """ISO-BMFF: type, index, data; the first sample is where the index says, and the mark is in a box behind."""
     data = make(Asset("a", "video", "mp4"), 3, "a cat")
-    boxes, place = [], 0
-    while place < len(data):
-        size, kind = struct.unpack_from(">I4s", data, place)
-        boxes.append((kind, place))
-        place += size
+    found = boxes(data)
     first = struct.unpack_from(">I", data, data.index(b"stco") + 12)[0]
 
-    assert [kind for kind, _ in boxes] == [b"ftyp", b"moov", b"mdat"]
-    assert first == boxes[2][1] + 8
+    assert [kind for kind, _ in found] == [b"ftyp", b"moov", b"free", b"mdat", b"free"]
+    assert first == found[3][1] + 8
     assert data[first + 4] & 0x1F == 5  # an IDR slice
+    assert data[found[4][1] + 8 :].startswith(b"nbhelper emulator ")
 
 
-def test_meshes_in_other_forms():
+def test_a_video_is_h264_that_browsers_play():
+    """H.264 baseline at level 3.0, of the width and height that replies state."""
+    data = make(Asset("a", "video", "mp4"), 3, "a cat")
+    entry = data.index(b"avc1", data.index(b"stsd"))
+    config = data.index(b"avcC") + 4
+
+    assert struct.unpack_from(">HH", data, entry + 28) == VIDEO_SIZE
+    assert (data[config + 1], data[config + 3]) == (66, 30)
+
+
+def test_models_in_other_formats():
     """OBJ and binary STL describe the same number of triangles."""
     obj, stl = make(Asset("a", "model", "obj"), 3, ""), make(Asset("a", "model", "stl"), 3, "")
 
@@ -95,6 +139,6 @@ def test_meshes_in_other_forms():
 
 
 def test_sound_is_a_wave_file():
-    """One second, mono."""
+    """WAV of one second, mono."""
     with wave.open(io.BytesIO(make(Asset("a", "audio", "wav"), 3, ""))) as sound:
-        assert sound.getnframes() / sound.getframerate() == 1
+        assert (sound.getnframes() / sound.getframerate(), sound.getnchannels()) == (1, 1)

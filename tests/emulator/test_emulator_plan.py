@@ -1,4 +1,4 @@
-"""Directives and plans, without a network."""
+"""Parsing of directives and drawing of plans."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from nbhelper._emulator import DIRECTIVES
 from nbhelper._emulator import __doc__ as package_doc
-from nbhelper._emulator.plan import Pace, Plan, Wish, make_plan, read_wish
+from nbhelper._emulator.plan import Directives, Pace, Plan, make_plan, read_directives
 
 PACE = Pace((1, 5), (10, 50))
 
@@ -28,8 +28,8 @@ PACE = Pace((1, 5), (10, 50))
     ],
 )
 def test_directives_are_read_anywhere_in_a_text(text, words):
-    """Punctuation around a directive is no part of it, unknown words are nothing."""
-    assert read_wish(["nothing here", text]).words == words
+    """A directive is parsed without the punctuation around it; unknown words are ignored."""
+    assert read_directives(["nothing here", text]).words == words
 
 
 def test_every_directive_is_documented():
@@ -40,35 +40,35 @@ def test_every_directive_is_documented():
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-3", "many", ""])
-def test_senseless_numbers_are_ignored(value):
-    """A number that is none changes nothing."""
-    assert Wish({"seconds": value}).number("seconds") is None
+def test_invalid_numbers_are_ignored(value):
+    """A value that is no finite number from 0 on is ignored."""
+    assert Directives({"seconds": value}).number("seconds") is None
 
 
-def test_a_plan_is_the_same_for_the_same_dice():
-    """Seed and wish decide everything."""
-    assert make_plan(Wish(), PACE, 10, random.Random(4)) == make_plan(Wish(), PACE, 10, random.Random(4))
-    assert make_plan(Wish(), PACE, 10, random.Random(4)) != make_plan(Wish(), PACE, 10, random.Random(5))
+def test_a_plan_is_the_same_for_the_same_random_state():
+    """The same random state and directives give the same plan."""
+    assert make_plan(Directives(), PACE, 10, random.Random(4)) == make_plan(Directives(), PACE, 10, random.Random(4))
+    assert make_plan(Directives(), PACE, 10, random.Random(4)) != make_plan(Directives(), PACE, 10, random.Random(5))
 
 
 def test_a_directive_changes_only_what_it_names():
-    """Asking for a failure leaves the durations as they were."""
-    plain = make_plan(Wish(), PACE, 10, random.Random(4))
-    failing = make_plan(Wish({"fail": ""}), PACE, 10, random.Random(4))
+    """`emu:fail` does not change the durations."""
+    plain = make_plan(Directives(), PACE, 10, random.Random(4))
+    failing = make_plan(Directives({"fail": ""}), PACE, 10, random.Random(4))
 
     assert (failing.queue, failing.run, failing.bend) == (plain.queue, plain.run, plain.bend)
 
 
 def test_speed_compresses_durations_but_not_real_seconds():
     """`seconds` is at speed 1, `real-seconds` is not."""
-    assert make_plan(Wish({"seconds": "60"}), PACE, 20, random.Random(1)).run == 3
-    assert make_plan(Wish({"real-seconds": "60"}), PACE, 20, random.Random(1)).run == 60
+    assert make_plan(Directives({"seconds": "60"}), PACE, 20, random.Random(1)).run == 3
+    assert make_plan(Directives({"real-seconds": "60"}), PACE, 20, random.Random(1)).run == 60
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_task_only_moves_forward(seed):
-    """Progress grows, the queue shrinks, and only the end says 100."""
-    plan = make_plan(Wish(), PACE, 1, random.Random(seed))
+    """Progress never falls, and is 100 only at the end; the queue position is above 0 only while queued."""
+    plan = make_plan(Directives(), PACE, 1, random.Random(seed))
     moments = [plan.at(plan.total * i / 200) for i in range(202)]
 
     assert [m.progress for m in moments] == sorted(m.progress for m in moments)
@@ -79,7 +79,7 @@ def test_a_task_only_moves_forward(seed):
 
 
 def test_a_stuck_task_never_ends():
-    """It creeps on and stays below 100."""
+    """A stuck task's progress stays below 100."""
     moment = Plan(queue=1, run=10, ending="stuck").at(10_000_000)
 
     assert (moment.phase, moment.progress, moment.left) == ("running", 99, 1)

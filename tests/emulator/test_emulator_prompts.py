@@ -18,7 +18,7 @@ PROMPTS = {
     "combining": "u\u0308ber den Da\u0308chern",
 }
 LONG = "emu:queue=0 emu:seconds=180"
-"""At ten times the speed 18 seconds, which takes more than three looks also at a floor of five."""
+"""18 s at speed 10: more than three looks even where the floor is 5 s."""
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def picture() -> bytes:
 
 
 def creates(prompt: str) -> list[tuple[str, dict[str, object], str | None]]:
-    """One create for each API and shape of request; AILabTools takes no prompt, but other free text."""
+    """Return one create for each API and form of request; AILabTools has no prompt, but other free text."""
     said = f"{prompt} {LONG}"
     return [
         ("ailab", {"image": picture(), "hair_style": said}, "hairstyle-pro"),

@@ -1,4 +1,4 @@
-"""aigptimage and kie: one shape, two manners."""
+"""aigptimage and kie: one API, and the differences between the two."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ BOTH = pytest.mark.parametrize("name", MODELS)
 
 
 def create(caller, prompt, model="", headers=None, **task):
-    """One create call."""
+    """Post a create."""
     body = {"model": model or MODELS[caller.name], "input": {"prompt": prompt, **task}}
     return caller.post("/api/v1/jobs/createTask", body, **(headers or {}))
 
 
 def make(caller, prompt, **more):
-    """Create a task; its id."""
+    """Create a task; return its id."""
     reply = create(caller, prompt, **more)
     assert reply.json()["code"] == 200, reply.text
     return reply.json()["data"]["taskId"]
 
 
 def look(caller, task_id):
-    """One look; the data."""
+    """Look at a task; return the data."""
     return caller.get("/api/v1/jobs/recordInfo", taskId=task_id).json()["data"]
 
 
 def finish(caller, task_id):
-    """All looks until the task is final."""
+    """Look until the task is final; return the data of all replies."""
     ends = {"success", "fail", "archived"}
     return until(lambda: look(caller, task_id), lambda d: d["state"] in ends)
 
@@ -66,7 +66,7 @@ def test_a_finished_task(at, http, name):
 
 
 def test_cost_time_differs(at):
-    """Aigptimage counts it in milliseconds, kie in whole seconds."""
+    """The costTime is in milliseconds at aigptimage, in whole seconds at kie."""
     one, two = at("aigptimage"), at("kie")
     seconds = "emu:queue=0 emu:real-seconds=1.2"
     ids = make(one, seconds), make(two, seconds)
@@ -133,7 +133,7 @@ def test_failures(at, name, word, code):
 )
 @BOTH
 def test_creates_are_refused(at, name, body, code):
-    """The same codes; at aigptimage they are the HTTP status too, at kie the status is always 200."""
+    """Both refuse creates with the same codes; the HTTP status is that code at aigptimage, 200 at kie."""
     caller = at(name)
     if isinstance(body, dict) and body.get("model") == "MODEL":
         body = {**body, "model": MODELS[name]}
@@ -146,7 +146,7 @@ def test_creates_are_refused(at, name, body, code):
 
 @BOTH
 def test_keys(at, server, http, name):
-    """A wrong key is 401 in the body; another account does not see the task."""
+    """A wrong key is 401 in the body; another account does not find the task."""
     caller = at(name)
     task_id = make(caller, "a cat")
     path = server.url(name) + "/api/v1/jobs/recordInfo"
@@ -158,7 +158,7 @@ def test_keys(at, server, http, name):
 
 
 def test_unknown_ids(at):
-    """404 with that status, or kie's "recordInfo is null" on 200; no id at all is 400."""
+    """An unknown id is 404 at aigptimage, "recordInfo is null" on HTTP 200 at kie; no id is 400."""
     a, k = (at(name).get("/api/v1/jobs/recordInfo", taskId="nobody") for name in MODELS)
 
     assert (a.status_code, a.json()) == (404, {"code": 404, "msg": "task not found", "data": None})
@@ -180,14 +180,14 @@ def test_aigptimage_creates_are_idempotent(at):
 
 
 def test_kie_creates_are_not_idempotent(at):
-    """The header means nothing there."""
+    """Kie ignores X-Request-ID: two creates make two tasks."""
     caller = at("kie")
 
     assert len({make(caller, "a cat", headers={"x-request-id": "one"}) for _ in range(2)}) == 2
 
 
-def test_ids_look_as_they_do_there(at):
-    """task_ and digits, or 32 digits; kie adds a recordId that is not the polling key."""
+def test_ids_have_each_api_s_format(at):
+    """Ids are task_ and digits at aigptimage, 32 digits at kie, which adds a recordId that looks do not find."""
     a, k = (create(at(name), "a cat").json()["data"] for name in MODELS)
 
     assert re.fullmatch(r"task_[0-9a-f]{32}", a["taskId"])
@@ -213,7 +213,7 @@ def test_ids_look_as_they_do_there(at):
 )
 @BOTH
 def test_result_shapes(at, http, name, shape, check):
-    """Every way resultJson was seen can be asked for, and every link in it works."""
+    """`emu:shape` selects each variant of resultJson, and every link in it works."""
     caller = at(name)
     data = finish(caller, make(caller, f"{QUICK} emu:shape={shape}"))[-1]
 
@@ -248,8 +248,8 @@ def test_several_pictures_differ(at, http):
     assert len({http.get(url).content for url in json.loads(data["resultJson"])["resultUrls"]}) == 3
 
 
-def test_troubled_looks(at):
-    """rate-limit says how long to wait in the body; late is kie's null record; server-error is a proxy's page."""
+def test_failing_looks(at):
+    """rate-limit has the wait in the body, late is kie's null record, server-error is HTML with 502."""
     a, k = at("aigptimage"), at("kie")
     one = a.get("/api/v1/jobs/recordInfo", taskId=make(a, "emu:rate-limit"))
     two = k.get("/api/v1/jobs/recordInfo", taskId=make(k, "emu:rate-limit"))
@@ -264,7 +264,7 @@ def test_troubled_looks(at):
 
 
 def test_kie_may_name_results_while_waiting(at):
-    """Its docs print a filled result beside the state waiting; the state wins."""
+    """`emu:early` gives a result beside the state waiting, as in kie's docs."""
     caller = at("kie")
     data = look(caller, make(caller, "emu:queue=0 emu:real-seconds=5 emu:early"))
 
@@ -273,7 +273,7 @@ def test_kie_may_name_results_while_waiting(at):
 
 
 def test_kie_extras(at, http):
-    """Credit is one number; a download link can be had for one's own files alone."""
+    """The credit reply is one number; a download link is given for files of the same account only."""
     caller = at("kie")
     before = caller.get("/api/v1/chat/credit").json()
     url = json.loads(finish(caller, make(caller, QUICK))[-1]["resultJson"])["resultUrls"][0]

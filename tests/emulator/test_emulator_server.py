@@ -1,4 +1,4 @@
-"""The server itself: how it starts, whom it lets in, how it ends."""
+"""The server: start, accepted hosts and keys, unknown paths, close."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_arguments_may_be_given_by_position():
     ids=str,
 )
 def test_refuses_arguments_that_cannot_work(wrong):
-    """A wrong argument is one clear line that names it."""
+    """A wrong argument raises one line that names it."""
     with pytest.raises(EmulatorError) as error:
         Server(**wrong)
 
@@ -63,8 +63,8 @@ def test_refuses_arguments_that_cannot_work(wrong):
     assert repr(next(iter(wrong.values()))) in str(error.value)
 
 
-def test_a_clock_that_is_off(http):
-    """With a skew all that the server says is on its own clock, to the header; the ledger keeps the true time."""
+def test_a_skewed_clock(http):
+    """With `skew` all times in replies and the Date header are shifted; times in the ledger are not."""
     with Server(speed=1000, skew=-3600) as server:
         key = {"Authorization": f"Bearer {server.key('tripo')}"}
         begun = datetime.now(UTC)
@@ -78,8 +78,8 @@ def test_a_clock_that_is_off(http):
     assert abs((record.created - begun).total_seconds()) < 30
 
 
-def test_a_taken_port_is_said_so():
-    """A port in use is refused, with what to do."""
+def test_a_taken_port_is_refused():
+    """A port in use raises, with what to do."""
     with Server() as server, pytest.raises(EmulatorError, match=rf"cannot listen on 127.0.0.1:{server.port}"):
         Server(port=server.port)
 
@@ -106,34 +106,34 @@ def test_keys_look_like_keys_of_the_emulator(server):
 
 @pytest.mark.parametrize("call", ["url", "key"])
 def test_an_unknown_api_is_answered_with_the_nearest(server, call):
-    """A misspelt name is met with the right one."""
+    """A misspelt name raises with the nearest known one."""
     with pytest.raises(EmulatorError, match="did you mean 'tripo'"):
         getattr(server, call)("trippo")
 
 
 def test_listens_on_loopback_alone(server):
-    """Other machines cannot reach it."""
+    """The socket is bound to 127.0.0.1."""
     assert server._socket.getsockname()[0] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1:1", "127.0.0.2", ""])
 def test_foreign_host_headers_are_refused(server, http, host):
-    """A page that reaches the port under a foreign name gets 421: that is how browsers are misled."""
+    """A foreign Host header is refused with 421, against DNS rebinding."""
     reply = http.get(server.root + "/task/x", headers={"host": host})
 
     assert reply.status_code == 421
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:{}", "localhost:{}", "LOCALHOST:{}", "[::1]:{}", "127.0.0.1"])
-def test_own_host_headers_are_let_in(server, http, host):
-    """Loopback names are let in, also without the port: tripo3d's own HTTP client leaves it out."""
+def test_loopback_host_headers_are_accepted(server, http, host):
+    """Loopback names are accepted, also without the port, which tripo3d's own HTTP client omits."""
     reply = http.get(server.root + "/task/x", headers={"host": host.format(server.port)})
 
     assert reply.status_code == 401
 
 
 def test_no_page_may_read_replies(server, http):
-    """No CORS header invites a browser."""
+    """Replies have no CORS header."""
     reply = http.get(server.root + "/task/x", headers={"origin": "http://evil.example"})
 
     assert not [name for name in reply.headers if name.startswith("access-control")]
@@ -167,7 +167,7 @@ def test_closing_with_an_open_connection_is_quick(http):
 
 
 def test_two_servers_know_nothing_of_each_other(http):
-    """Each has its own port, keys' accounts, tasks and ledger."""
+    """Two servers have their own ports, accounts, tasks and ledgers."""
     with Server(speed=1000) as one, Server(speed=1000) as two:
         headers = {"authorization": f"Bearer {one.key('tripo')}"}
         made = http.post(one.url("tripo") + "/task", json={"type": "text_to_model", "prompt": "x"}, headers=headers)
@@ -179,7 +179,7 @@ def test_two_servers_know_nothing_of_each_other(http):
 
 
 def test_the_ledger_outlives_the_server():
-    """The truth can still be read when the server is gone."""
+    """The ledger can be read after close()."""
     with Server() as server:
         task_id = server.make_jimeng("a cat")
 
@@ -199,7 +199,7 @@ def test_the_ledger_outlives_the_server():
     ],
 )
 def test_unknown_paths_are_answered_in_each_api_s_manner(server, http, path, status, part):
-    """A path nobody has is refused as the API it would belong to refuses it."""
+    """An unknown path is refused in the format of the API that its prefix belongs to."""
     reply = http.get(server.root + path)
 
     assert reply.status_code == status
@@ -211,12 +211,12 @@ def test_unknown_paths_are_answered_in_each_api_s_manner(server, http, path, sta
     [("/v2/openapi/task", 404), ("/api/v1/jobs/createTask", 405), ("/kie/api/v1/jobs/createTask", 200)],
 )
 def test_wrong_methods_are_refused(server, http, path, status):
-    """A known path with a wrong method is refused too, in the API's own way."""
+    """A known path with a wrong method is refused in the API's format."""
     assert http.get(server.root + path).status_code == status
 
 
 def test_runs_where_asyncio_is_patched():
-    """A notebook may have patched asyncio; the server has a loop of its own and does not mind."""
+    """The server runs in a loop of its own where asyncio is patched by nest_asyncio."""
     code = (
         "import nest_asyncio, asyncio, httpx\n"
         "async def main():\n"
@@ -232,7 +232,7 @@ def test_runs_where_asyncio_is_patched():
 
 
 def test_a_forgotten_server_lets_the_program_end():
-    """Without close() the interpreter still ends, quietly."""
+    """Without close() the interpreter exits, and prints nothing."""
     code = "from nbhelper._emulator import Server; s = Server()"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, check=False
@@ -242,14 +242,14 @@ def test_a_forgotten_server_lets_the_program_end():
 
 
 def test_one_key_serves_both_generations(server):
-    """Users have one AILabTools key and one Tripo key."""
+    """Both generations of AILabTools share one key, and both of Tripo."""
     assert server.key("ailab") == server.key("ailab-legacy")
     assert server.key("tripo") == server.key("tripo-v3")
     assert len({server.key(name) for name in ROOTS}) == 5
 
 
 def test_malformed_requests_print_nothing():
-    """What is no HTTP is refused without a word in the caller's cell."""
+    """A malformed request prints nothing to the caller's stdout or stderr."""
     code = (
         "import socket\n"
         "from nbhelper._emulator import Server\n"
@@ -263,7 +263,7 @@ def test_malformed_requests_print_nothing():
 
 
 def test_a_closed_server_takes_no_scripts():
-    """Asking a closed server for something says what to do."""
+    """A call to a closed server raises, with what to do."""
     server = Server()
     server.close()
 

@@ -1,4 +1,4 @@
-"""Tripo, both generations."""
+"""Tripo, both generations: states, outputs, endings, errors, batches, balance, uploads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 def make(caller, prompt="a cat", **more):
-    """Create a text_to_model task; its id."""
+    """Create a text_to_model task; return its id."""
     if caller.name == "tripo":
         reply = caller.post("/task", {"type": "text_to_model", "prompt": prompt, **more})
     else:
@@ -21,13 +21,13 @@ def make(caller, prompt="a cat", **more):
 
 
 def look(caller, task_id):
-    """One look; the data."""
+    """Look at a task; return the data."""
     path = "/task/" if caller.name == "tripo" else "/tasks/"
     return caller.get(path + task_id).json()["data"]
 
 
 def finish(caller, task_id):
-    """All looks until the task is final."""
+    """Look until the task is final; return the data of all replies."""
     return until(lambda: look(caller, task_id), lambda d: d["status"] not in {"queued", "running"})
 
 
@@ -36,15 +36,15 @@ BOTH = pytest.mark.parametrize("name", ["tripo", "tripo-v3"])
 
 @BOTH
 def test_states_come_in_order(at, name):
-    """queued, running, success."""
+    """The states are queued, running, success."""
     caller = at(name)
     seen = finish(caller, make(caller, f"a cat {SLOW}"))
 
     assert words(seen, lambda d: d["status"]) == ["queued", "running", "success"]
 
 
-def test_v2_replies_hold_what_the_seed_says(at):
-    """Progress, queue place and time left obey their rules in every state."""
+def test_v2_replies_are_consistent_in_every_state(at):
+    """Progress, queue position and time left are consistent with every state."""
     caller = at("tripo")
     task_id = make(caller, f"a cat {SLOW}")
     seen = finish(caller, task_id)
@@ -66,7 +66,7 @@ def test_v2_replies_hold_what_the_seed_says(at):
 
 
 def test_v3_replies_hold_iso_times_and_decimals(at):
-    """created_at, completed_at, credits_consumed, and results named *_url."""
+    """v3 replies have created_at and completed_at in ISO format, credits_consumed, and results named *_url."""
     caller = at("tripo-v3")
     task_id = make(caller, f"a cat {QUICK}")
     done = finish(caller, task_id)[-1]
@@ -92,7 +92,7 @@ def test_v3_replies_hold_iso_times_and_decimals(at):
     ],
 )
 def test_v2_endings(at, word, status, state, code):
-    """Each of the eight words can be had, costs nothing, and the ledger knows it."""
+    """Directives give each of v2's eight states; a failed task costs nothing, and the ledger has its state."""
     caller = at("tripo")
     task_id = make(caller, f"{QUICK} emu:{word}")
     done = finish(caller, task_id)[-1]
@@ -113,7 +113,7 @@ def test_v2_endings(at, word, status, state, code):
     ],
 )
 def test_v3_endings(at, word, status, code):
-    """v3 knows five words: banned and expired are failures with a code."""
+    """v3 has five states: banned and expired are failed with a code."""
     caller = at("tripo-v3")
     done = finish(caller, make(caller, f"{QUICK} emu:{word}"))[-1]
 
@@ -121,7 +121,7 @@ def test_v3_endings(at, word, status, code):
 
 
 def test_a_stuck_task_stays_running(at):
-    """It is running as long as anyone looks."""
+    """A stuck task stays running."""
     caller = at("tripo")
     task_id = make(caller, "emu:queue=0 emu:seconds=10 emu:stuck")
     seen = until(lambda: look(caller, task_id), lambda d: d["progress"] >= 99)
@@ -144,7 +144,7 @@ def test_links_are_signed_anew_at_every_look(at, http, name):
 
 @BOTH
 def test_keys(at, server, http, name):
-    """No key, a foreign key and a client id are refused; another good key does not see the task."""
+    """No key, a foreign key and a client id are refused; another account does not find the task."""
     caller = at(name)
     task_id = make(caller)
     path = f"{server.url(name)}/{'task' if name == 'tripo' else 'tasks'}/{task_id}"
@@ -192,7 +192,7 @@ def test_every_reply_has_a_trace(at, name):
     ids=str,
 )
 def test_v2_refuses_creates(at, http, server, body, status, code):
-    """Every wrong create has its documented status and code."""
+    """Every invalid create is refused with its documented status and code."""
     caller = at("tripo")
     if body == "not json":
         reply = http.post(server.url("tripo") + "/task", content=b"{", headers=caller.headers)
@@ -203,7 +203,7 @@ def test_v2_refuses_creates(at, http, server, body, status, code):
 
 
 def test_a_parent_must_have_succeeded(at):
-    """A task on top of an unfinished one is refused with 2007, on top of a finished one it is made."""
+    """A create whose original task is unfinished is refused with 2007; one whose original succeeded is accepted."""
     caller = at("tripo")
     parent = make(caller, f"a cat {SLOW}")
     body = {"type": "animate_prerigcheck", "original_model_task_id": parent}
@@ -245,7 +245,7 @@ def test_v2_outputs_by_type(at, http, body, names):
 
 
 def test_v2_batch(at):
-    """A hundred at once; those not found are listed, not an error, and the looks are counted per task."""
+    """A batch takes a hundred ids; unknown ones are listed in missed, and a look is recorded for each task."""
     caller = at("tripo")
     ids = [make(caller, f"a cat {QUICK}") for _ in range(3)]
     reply = caller.post("/task/batch", {"task_ids": [*ids, "nobody"]}).json()["data"]
@@ -262,7 +262,7 @@ def test_v2_batch(at):
 
 
 def test_v3_list(at):
-    """The same in v3."""
+    """v3's tasks/list answers as v2's batch does."""
     caller = at("tripo-v3")
     task_id = make(caller)
     reply = caller.post("/tasks/list", {"task_ids": [task_id, "nobody"]}).json()["data"]
@@ -272,7 +272,7 @@ def test_v3_list(at):
 
 @pytest.mark.parametrize("path", CAPABILITIES)
 def test_v3_has_a_path_per_capability(at, path):
-    """Every path the official client sends to makes a task of its type."""
+    """Every path of the official client creates a task of its type."""
     caller = at("tripo-v3")
     parent = make(caller, f"a cat {QUICK}")
     finish(caller, parent)
@@ -284,7 +284,7 @@ def test_v3_has_a_path_per_capability(at, path):
 
 
 def test_v3_refuses_creates(at, http, server):
-    """Errors are v2's, with a request_id."""
+    """v3's errors are v2's, with a request_id."""
     caller = at("tripo-v3")
     path = "/generation/text-to-model"
     reply = http.post(server.url("tripo-v3") + path, content=b"[", headers=caller.headers)
@@ -311,7 +311,7 @@ def test_v3_account(at):
 
 
 def test_v2_balance_holds_and_gives_back(at):
-    """Credits of an unfinished task are frozen, those of a failed one given back."""
+    """Credits of an unfinished task are frozen, those of a failed task given back."""
     caller = at("tripo")
     task_id = make(caller, f"{SLOW} emu:fail")
     held = caller.get("/user/balance").json()["data"]
@@ -335,8 +335,8 @@ def test_uploads(at, http):
     assert v3.post("/files/presign", {}).json()["code"] == 1004
 
 
-def test_troubled_looks(at):
-    """rate-limit, server-error and late each spoil the first looks in Tripo's own way."""
+def test_failing_looks(at):
+    """rate-limit, server-error and late let the first looks fail with Tripo's errors."""
     caller = at("tripo")
     task_id = make(caller, f"{QUICK} emu:rate-limit=2 emu:server-error")
     replies = [caller.get(f"/task/{task_id}") for _ in range(4)]
@@ -353,7 +353,7 @@ def test_troubled_looks(at):
 
 
 def test_outputs_may_come_early(at, http):
-    """A real Tripo reply may name results while it still says running."""
+    """`emu:early` gives results while the task is running, as real replies may."""
     caller = at("tripo")
     task_id = make(caller, "emu:queue=0 emu:real-seconds=5 emu:early")
     data = look(caller, task_id)

@@ -7,8 +7,8 @@ import pytest
 from provider_samples import NAMES, changed, ended_rightly, places, representatives
 
 from nbhelper._providers import get
-from nbhelper._providers.contract import HttpReply
 from nbhelper._providers.reader import read, read_batch, read_created
+from nbhelper._providers.requests import HttpReply
 from nbhelper.types import Miss, Snapshot
 
 _MARK = "\ue000"

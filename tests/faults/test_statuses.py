@@ -16,7 +16,7 @@ import nbhelper as nbh
 from nbhelper import _engine, _gate, _history, _pace
 from nbhelper._history import History, verdict
 from nbhelper._pace import pause
-from nbhelper._providers.contract import HttpReply
+from nbhelper._providers.requests import HttpReply
 from nbhelper._providers.scalars import retry_after
 from nbhelper.types import Miss, MissKind, Snapshot, State, Task
 

@@ -28,8 +28,8 @@ from support.raw_server import RawServer, always, reply
 import nbhelper as nbh
 from nbhelper import _pace, _save
 from nbhelper._providers import get
-from nbhelper._providers.contract import HttpReply
 from nbhelper._providers.reader import read, read_created
+from nbhelper._providers.requests import HttpReply
 from nbhelper.types import Snapshot
 
 LIBRARY = str(Path(nbh.__file__).parent)

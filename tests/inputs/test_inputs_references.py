@@ -13,8 +13,13 @@ from support.mill import DONE, WORKING
 
 import nbhelper as nbh
 from nbhelper import _magic
-from nbhelper._references import tasks_of
+from nbhelper._references import references_of
 from nbhelper.types import HttpRequest, Task
+
+
+def tasks_of(what, provider=None):
+    found, single = references_of(what, provider)
+    return [meant.task for meant in found], single
 
 
 def picture():

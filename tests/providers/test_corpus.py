@@ -7,9 +7,9 @@ import pytest
 from provider_samples import NAMES, body_of, cases, corpus
 
 from nbhelper._providers import get, names
-from nbhelper._providers.contract import HttpReply
 from nbhelper._providers.reader import read as read_reply
 from nbhelper._providers.reader import read_created
+from nbhelper._providers.requests import HttpReply
 from nbhelper.types import Miss, Snapshot
 
 

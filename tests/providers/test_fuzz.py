@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from provider_samples import NAMES, changed, corpus, ended_rightly, places
 
 from nbhelper._providers import get
-from nbhelper._providers.contract import HttpReply
 from nbhelper._providers.reader import read, read_batch, read_created
+from nbhelper._providers.requests import HttpReply
 from nbhelper._providers.scalars import retry_after
 from nbhelper._providers.strict_json import NotJson, loads
 from nbhelper.types import Miss, Snapshot

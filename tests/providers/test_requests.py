@@ -6,8 +6,8 @@ import pytest
 
 from nbhelper import BadInput
 from nbhelper._providers import get
-from nbhelper._providers.contract import HttpReply, HttpRequest
 from nbhelper._providers.reader import read_batch, read_link
+from nbhelper._providers.requests import HttpReply, HttpRequest
 from nbhelper._providers.templates import fill, look_request
 from nbhelper.types import Miss
 

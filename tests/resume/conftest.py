@@ -8,12 +8,11 @@ from support.waiting import end
 from nbhelper import _engine, _leases
 
 NOTEBOOK = """
-import sys, time
+import os, sys, time
 import nbhelper as nbh
 from nbhelper import _leases
 
 _leases.TICK = 0.1
-if sys.argv[2] == "hasty": _leases.BEAT, _leases.TERM = 0.4, 3.0
 nbh.register(nbh.Provider(
     name="mill", base_url=sys.argv[1], key_variable="MILL_API_KEY", floor=0.1, poll="GET /jobs/{id}",
     state="state", words={"working": "running", "done": "succeeded"}, outputs="files",
@@ -38,17 +37,9 @@ def _quick_reading(monkeypatch):
 
 
 @pytest.fixture
-def hasty(monkeypatch):
-    """Leases that run out after three seconds, here and in the notebooks."""
-    monkeypatch.setattr(_leases, "BEAT", 0.4)
-    monkeypatch.setattr(_leases, "TERM", 3.0)
-
-
-@pytest.fixture
-def notebook(mill, tmp_path, request):
+def notebook(mill, tmp_path):
     """Begin a process that has the mill registered and runs some code, as another notebook would."""
-    pace = "hasty" if "hasty" in request.fixturenames else "usual"
-    with starting(NOTEBOOK, mill.root, pace, cwd=tmp_path, MILL_API_KEY=KEY) as begin:
+    with starting(NOTEBOOK, mill.root, cwd=tmp_path, MILL_API_KEY=KEY) as begin:
         yield begin
 
 

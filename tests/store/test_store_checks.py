@@ -16,7 +16,8 @@ from nbhelper import StoreError, _database, _writer
 from nbhelper._json import JsonText, dumps
 from nbhelper._schema import LOOKED_UP
 from nbhelper._store import FOLDER, Store
-from nbhelper._values import Mark, MarkWord, Snapshot, State, Task
+from nbhelper._task import Task
+from nbhelper._values import Mark, MarkWord, Snapshot, State
 from nbhelper._watch import Watch
 
 ORIGIN = "https://api.example"

@@ -11,7 +11,8 @@ import pytest
 from nbhelper._filter import EVERYTHING
 from nbhelper._resume import pending_rows
 from nbhelper._store import FOLDER, Store
-from nbhelper._values import Mark, MarkWord, Snapshot, State, Task
+from nbhelper._task import Task
+from nbhelper._values import Mark, MarkWord, Snapshot, State
 
 ORIGIN = "https://api.example"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -16,7 +16,8 @@ from nbhelper import StoreError, _database, _mounts, _rows, _schema
 from nbhelper._json import JsonText
 from nbhelper._mounts import kind_of_mount
 from nbhelper._store import FOLDER, Store, locate
-from nbhelper._values import Mark, MarkWord, Miss, MissKind, Snapshot, State, Task
+from nbhelper._task import Task
+from nbhelper._values import Mark, MarkWord, Miss, MissKind, Snapshot, State
 
 ORIGIN = "https://api.example"
 

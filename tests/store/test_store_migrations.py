@@ -14,7 +14,8 @@ import pytest
 
 from nbhelper import StoreError, _schema
 from nbhelper._store import Store
-from nbhelper._values import Mark, MarkWord, Task
+from nbhelper._task import Task
+from nbhelper._values import Mark, MarkWord
 
 CORPUS = Path(__file__).parent / "corpus"
 sys.path.insert(0, str(CORPUS))
@@ -210,7 +211,7 @@ def test_many_processes_meet_an_old_file(python, tmp_path):
     script = """
 import sys
 from nbhelper._store import Store
-from nbhelper._values import Task
+from nbhelper._task import Task
 Store(sys.argv[1]).open_task(Task("kie", sys.argv[2]), "https://api.example").result()
 """
     folder = unpacked(tmp_path, CORPUS / "v1-tasks.db.gz")

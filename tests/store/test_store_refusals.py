@@ -15,14 +15,14 @@ from support.waiting import until
 import nbhelper as nbh
 from nbhelper import StoreError, _database, _session
 from nbhelper._store import FOLDER, Store
-from nbhelper._values import Task
+from nbhelper._task import Task
 
 ORIGIN = "https://api.example"
 AS_ANOTHER = """
 import fcntl, os, sys
 from nbhelper import StoreError
 from nbhelper._store import Store
-from nbhelper._values import Task
+from nbhelper._task import Task
 os.setgid(65534); os.setuid(65534)  # after the imports: the interpreter itself may lie in a closed folder
 store = Store(sys.argv[1])
 try:
@@ -188,13 +188,13 @@ def test_no_key_and_no_link_stay_in_the_file(monkeypatch, tmp_path):
     """After a run over all APIs the file holds no key, and no query of a link whose result is saved."""
     monkeypatch.chdir(tmp_path)
     queries = set()
-    append = Store.append_for
+    append = Store.append
 
     def watched(self, *given, **named):
         queries.update(url.partition("?")[2] for url in (named.get("links") or {}).values() if "?" in url)
-        append(self, *given, **named)
+        return append(self, *given, **named)
 
-    monkeypatch.setattr(Store, "append_for", watched)
+    monkeypatch.setattr(Store, "append", watched)
     with nbh.Emulator(speed=50) as emulator:
         keys = [_session.connection(name).key.reveal() for name in ("tripo", "kie", "aigptimage", "gptge")]
         tasks = [

@@ -14,6 +14,7 @@ from nbhelper._filter import Filter
 from nbhelper._history import History
 from nbhelper._json import JsonText, dumps
 from nbhelper._store import Store
+from nbhelper._task import Task
 from nbhelper._values import (
     Mark,
     MarkWord,
@@ -25,7 +26,6 @@ from nbhelper._values import (
     SaveState,
     Snapshot,
     State,
-    Task,
     TaskError,
 )
 
@@ -553,7 +553,7 @@ def looked_again(store, histories):
     seen = Snapshot(state=State.RUNNING, progress=0.3)
     longer = [history.add(seen, NOON + timedelta(minutes=len(history.events))) for history in histories]
     futures = [store.append(history.uid, history.events[-1:], summary=history) for history in longer]
-    store.write(lambda _: None)
+    store._writer.put(lambda _: None)
     return [future.result() for future in futures], longer
 
 
@@ -562,9 +562,9 @@ def test_looks_at_tasks_that_go_on_ask_the_file_nothing(store):
     histories = looked_at(store)
     _, histories = looked_again(store, histories)  # from here on what was written last is known
     said = []
-    store.write(lambda db: db.set_trace_callback(said.append)).result()
+    store._writer.put(lambda db: db.set_trace_callback(said.append)).result()
     _, histories = looked_again(store, histories)
-    store.write(lambda db: db.set_trace_callback(None)).result()
+    store._writer.put(lambda db: db.set_trace_callback(None)).result()
 
     words = [text.split()[0] for text in said if not text.startswith(("BEGIN", "COMMIT", "PRAGMA"))]
     assert set(words) == {"UPDATE", "INSERT"}
@@ -575,7 +575,7 @@ def test_looks_at_tasks_that_go_on_ask_the_file_nothing(store):
 
 OTHERS = {
     "looked": lambda other, history: kept(other, history, Miss(kind=MissKind.NETWORK)),
-    "hid its look": lambda other, history: other.write(
+    "hid its look": lambda other, history: other._writer.put(
         lambda db: db.execute(
             "INSERT INTO events (uid, seq, at, kind, body, digest) VALUES (?, ?, '', '', '', '')",
             (history.uid, history.events[-1].seq + 1),

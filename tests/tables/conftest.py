@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from nbhelper._history import History
-from nbhelper._values import Seen, Task
+from nbhelper._task import Task
+from nbhelper._values import Seen
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -9,7 +9,8 @@ import pytest
 from nbhelper._codec import row_of
 from nbhelper._store import Store
 from nbhelper._tables import EVENTS, OUTPUTS, TASKS, events_frame, outputs_frame, tasks_frame, to_frame
-from nbhelper._values import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, Task, TaskError
+from nbhelper._task import Task
+from nbhelper._values import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
 
 COLUMNS = [
     "provider",

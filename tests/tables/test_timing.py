@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbhelper._history import History
+from nbhelper._task import Task
 from nbhelper._timing import Timing, timing
-from nbhelper._values import Mark, MarkWord, Miss, MissKind, Saved, SaveState, Snapshot, State, Task
+from nbhelper._values import Mark, MarkWord, Miss, MissKind, Saved, SaveState, Snapshot, State
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -14,8 +14,9 @@ from typing import Any
 from provider_samples import NAMES, PAYLOADS, changed, corpus, ended_rightly, places
 
 from nbhelper._providers import get
-from nbhelper._providers.contract import HttpReply, Provider
+from nbhelper._providers.provider import Provider
 from nbhelper._providers.reader import read, read_batch, read_created, read_link
+from nbhelper._providers.requests import HttpReply
 from nbhelper._providers.strict_json import NotJson, loads
 from nbhelper.types import Miss, Snapshot
 

@@ -12,181 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from .._errors import BadInput
 from .._text import clean
-from .._values import MissKind, State, nothing
-
-Finder = Callable[[Any], Any]
-"""What stands at a path in a parsed reply; None where nothing does."""
-Form = Literal["url", "data", "ref"]
-_METHODS = ("GET", "POST")
-
-
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """A request as data; `{id}`, `{ref}`, `{ids}` and the task's extra keys are filled in by `fill`.
-
-    Attributes:
-        method: `GET` or `POST`.
-        path: Relative to the provider's base URL; values are percent-encoded as one segment each.
-        query: Query parameters.
-        json: A JSON body; the text `"{ids}"` alone becomes the list of ids.
-    """
-
-    method: str
-    path: str
-    query: Mapping[str, str] = field(default_factory=nothing)
-    json: Any = None
-
-    @classmethod
-    def parse(cls, text: str) -> HttpRequest:
-        """`"GET /task/{id}?lang=en"` as a request."""
-        method, _, target = text.strip().partition(" ")
-        path, _, query = target.strip().partition("?")
-        if method not in _METHODS or not path.startswith("/"):
-            raise BadInput(f'"{clean(text, 60)}" is no request. Write it as "GET /v1/jobs/{{id}}".')
-        pairs = dict(part.partition("=")[::2] for part in query.split("&") if part)
-        return cls(method, path, MappingProxyType(pairs))
-
-
-@dataclass(frozen=True, slots=True)
-class HttpReply:
-    """A reply as data. Header names are lower-case."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=nothing)
-    body: bytes = b""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
-    """Where a reply keeps results: every link found at or below `path` is one output, named by its key path.
-
-    Attributes:
-        path: JMESPath to a link, a list or a whole tree.
-        name: What the key paths start with; `""` for the keys below alone.
-        form: `url` for links, `data` for base64 text, `ref` for what `Provider.resolve` turns into a link.
-        kind: Forces the kind; otherwise it follows from the file suffix, then from the key's name.
-        lifetime: Seconds the link lives, where it differs from the provider's.
-        skip: Keys below `path` that hold links which are no results.
-    """
-
-    path: str
-    name: str = ""
-    form: Form = "url"
-    kind: str = ""
-    lifetime: float | None = None
-    skip: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorRule:
-    """What a status or body code means: the first rule of a provider that matches decides.
-
-    Attributes:
-        means: A `MissKind`, or a final `State` where the reply is the task's end (AILab's content errors).
-        status: HTTP status, or the body's own number where the provider has `body_status`; empty matches any.
-        code: The API's own codes, as text, with `*` for any text (`ERROR_*`); empty matches also none.
-        words: A part of the message, lower-case; empty matches any.
-    """
-
-    means: MissKind | State | str
-    status: tuple[int, ...] = ()
-    code: tuple[str, ...] = ()
-    words: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "means", _meaning(self.means))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileUpload:
-    """How a file gets to an API whose creates take JSON: it is sent first, and the create names what came back.
-
-    Attributes:
-        path: POST, multipart, relative to the base URL.
-        answer: JMESPath to what came back.
-        value: What stands in the create for the file; `{token}` and `{type}` (such as `jpg`) are filled in.
-        field: The name of the part that holds the file.
-    """
-
-    path: str
-    answer: str
-    value: Any = "{token}"
-    field: str = "file"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """One way to create a task.
-
-    Attributes:
-        path: Relative to the base URL; always POST.
-        encoding: `json` or `multipart`.
-        id: JMESPath to the new task's id in the reply; empty for the provider's `create_id`.
-        extra: What the reference needs besides the id (AILab legacy's `type`).
-        fixed: Parameters that are always sent (AILab's `task_type=async`).
-        params: Parameters the docs name, for help with misspelt ones; empty when unknown.
-        required: Those without which the API refuses.
-        files: Parameters that take an upload.
-        file_bytes: Most bytes of one file, where the docs say.
-        file_pixels: Most pixels of a picture's longer side, where the docs say.
-        request_id: A header that makes the create idempotent, where the API has one (aigptimage's `X-Request-ID`).
-        model: What the tables show as the model when neither request nor reply names one.
-        docs: The page this was read from.
-    """
-
-    path: str
-    encoding: Literal["json", "multipart"] = "json"
-    id: str = ""
-    extra: Mapping[str, str] = field(default_factory=nothing)
-    fixed: Mapping[str, Any] = field(default_factory=nothing)
-    params: tuple[str, ...] = ()
-    required: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    file_bytes: int | None = None
-    file_pixels: int | None = None
-    request_id: str = ""
-    model: str = ""
-    docs: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolve:
-    """The second request, for an API that answers with a reference where others give a link.
-
-    Attributes:
-        request: With `{ref}`.
-        url: JMESPath to the link.
-        lifetime: Seconds the link lives.
-    """
-
-    request: HttpRequest
-    url: str
-    lifetime: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Looking at many tasks with one request.
-
-    Attributes:
-        request: With `"{ids}"` in its JSON.
-        size: The most ids that one request may hold.
-        items: JMESPath to the details: a mapping by id, or a list of details.
-        item_id: JMESPath from one detail to its id, for a list.
-        missed: JMESPath to the ids that the API did not find.
-        wrap: The key path that a single look has around a detail, such as `data`.
-    """
-
-    request: HttpRequest
-    size: int
-    items: str
-    item_id: str = ""
-    missed: str = ""
-    wrap: str = "data"
+from .._values import State
+from .paths import Finder, finder
+from .reply_parts import Batch, Endpoint, ErrorRule, FileUpload, Outputs, Resolve
+from .requests import HttpRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,8 +205,6 @@ class Provider:
         self._check_paths()
 
     def _check_paths(self) -> None:
-        from .paths import finder
-
         named = {name: getattr(self, name) for name in PATHS}
         named |= {f"state[{i}]": path for i, path in enumerate(self.state)}
         named |= {f"code[{i}]": path for i, path in enumerate(self.code)}
@@ -396,8 +227,6 @@ class Provider:
     @cached_property
     def finders(self) -> Finders:
         """What reads a look's reply: made once, since each look at each task asks for most of them."""
-        from .paths import finder
-
         return Finders(
             state=tuple(map(finder, self.state)),
             code=tuple(map(finder, self.code)),
@@ -503,9 +332,9 @@ _SHAPES: tuple[tuple[str, Any, str], ...] = (
     ("utc_offset", int | float | None, "hours, or None"),
     ("adjust", Callable | None, "a function, or None"),
 )
+"""The fields whose type is worth a line of its own when it is wrong."""
 _RANGES = (("max_reply", 1_000, 1e12), ("lifetime", 0, 1e12), ("looks_per_second", 0.001, 1e6), ("utc_offset", -24, 24))
 """Numbers that may be None, and between what they lie."""
-"""The fields whose type is worth a line of its own when it is wrong."""
 
 
 def _several(value: Any) -> tuple[Any, ...]:
@@ -518,15 +347,6 @@ def _state(name: str, state: State | str) -> State:
     except ValueError:
         known = ", ".join(s.value for s in State)
         raise BadInput(f'words of "{name}" maps to "{clean(state, 40)}"; the states are {known}.') from None
-
-
-def _meaning(means: object) -> MissKind | State:
-    kinds = {str(k): k for k in MissKind}
-    ends = {str(s): s for s in State if s.final}
-    known = kinds.get(str(means)) or ends.get(str(means))
-    if known is None:
-        raise BadInput(f'An error rule means "{clean(means, 40)}"; it can mean {", ".join((*kinds, *ends))}.')
-    return known
 
 
 def _endpoint(value: Endpoint | str) -> Endpoint:

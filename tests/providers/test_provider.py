@@ -33,7 +33,7 @@ def example():
     """The provider of the class's docstring, made by running it as it is printed."""
     added = []
     nbh = SimpleNamespace(register=added.append, Provider=Provider)
-    exec(compile(textwrap.dedent(PRINTED), "contract.py", "exec"), {"nbh": nbh})
+    exec(compile(textwrap.dedent(PRINTED), "example.py", "exec"), {"nbh": nbh})
     return added[0]
 
 

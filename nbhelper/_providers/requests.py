@@ -1,0 +1,50 @@
+"""Requests and replies as data: what a provider names, and what its reader is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from .._errors import BadInput
+from .._text import clean
+from .._values import nothing
+
+_METHODS = ("GET", "POST")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request as data; `{id}`, `{ref}`, `{ids}` and the task's extra keys are filled in by `fill`.
+
+    Attributes:
+        method: `GET` or `POST`.
+        path: Relative to the provider's base URL; values are percent-encoded as one segment each.
+        query: Query parameters.
+        json: A JSON body; the text `"{ids}"` alone becomes the list of ids.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=nothing)
+    json: Any = None
+
+    @classmethod
+    def parse(cls, text: str) -> HttpRequest:
+        """`"GET /task/{id}?lang=en"` as a request."""
+        method, _, target = text.strip().partition(" ")
+        path, _, query = target.strip().partition("?")
+        if method not in _METHODS or not path.startswith("/"):
+            raise BadInput(f'"{clean(text, 60)}" is no request. Write it as "GET /v1/jobs/{{id}}".')
+        pairs = dict(part.partition("=")[::2] for part in query.split("&") if part)
+        return cls(method, path, MappingProxyType(pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """A reply as data. Header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=nothing)
+    body: bytes = b""

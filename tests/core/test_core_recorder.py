@@ -1,0 +1,67 @@
+"""Recording what is seen: one observation after the other, in the store before anybody is told."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from nbhelper._recorder import Recorder
+from nbhelper._store import Store
+from nbhelper.types import Miss, MissKind, Snapshot, State, Task
+
+SEEN = [Snapshot(state=State.QUEUED), Miss(kind=MissKind.NETWORK), Snapshot(state=State.RUNNING)]
+
+
+class Told(Recorder):
+    """A recorder that keeps what was in the store each time that it told of something new."""
+
+    def __init__(self, store):
+        self.store, self.stored = store, []
+        super().__init__(store.open_task(Task("kie", "1"), "https://api.kie.ai").result(), store)
+
+    def _tell(self):
+        self.stored.append([event.seen for event in self.store.load(self.history.uid).events])
+
+
+@pytest.fixture
+def recorder(tmp_path):
+    """A recorder on a store of its own."""
+    store = Store(tmp_path / "nbhelper-data")
+    yield Told(store)
+    store.close()
+
+
+def test_what_is_recorded_together_keeps_its_order(recorder):
+    """Each observation is in the store when it is told, and the next one stands behind it."""
+
+    async def main():
+        await asyncio.gather(*(recorder.record(seen) for seen in SEEN))
+
+    asyncio.run(main())
+
+    assert [event.seen for event in recorder.history.events] == SEEN
+    assert recorder.stored == [SEEN[:1], SEEN[:2], SEEN]
+
+
+def test_what_was_seen_is_kept_when_its_caller_is_cancelled(recorder):
+    """Cancelled while another process has the history locked, it is written and told all the same."""
+
+    async def main():
+        with closing(sqlite3.connect(recorder.store.folder / "history.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            calls = [asyncio.create_task(recorder.record(seen)) for seen in SEEN]
+            await asyncio.sleep(0)
+            for call in calls:
+                call.cancel()
+            ended = await asyncio.gather(*calls, return_exceptions=True)
+            assert not recorder.history.events
+            other.execute("ROLLBACK")
+        while writing := recorder._writing:
+            await asyncio.wait(writing)
+        return ended
+
+    ended = asyncio.run(main())
+
+    assert [type(error) for error in ended] == [asyncio.CancelledError] * 3
+    assert recorder.stored[-1] == SEEN
