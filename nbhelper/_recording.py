@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ._errors import StoreError
-from ._history import History, merged
+from ._history import History
 from ._text import clean
 from ._values import NOTHING, Event, Seen, Snapshot
 
@@ -34,7 +35,7 @@ class Recorder:
         note: Trouble of our own worth showing, such as a full disk.
     """
 
-    __slots__ = ("_store", "_tell", "_turn", "_unwritten", "history", "links", "note")
+    __slots__ = ("_store", "_tell", "_turn", "_unwritten", "_writes", "history", "links", "note")
 
     def __init__(self, history: History, store: Store, tell: Callable[[], None]) -> None:
         self.history = history
@@ -44,10 +45,16 @@ class Recorder:
         self._tell = tell
         self._turn = asyncio.Lock()
         self._unwritten: tuple[Event, ...] = ()
+        """Events that a failing disk refused, for the next write."""
+        self._writes: set[asyncio.Task[None]] = set()
+        """Writes under way: the loop itself has only weak references to its tasks."""
 
     async def record(self, *seen: Seen) -> None:
         """Keep observations; they are kept also when the caller is cancelled meanwhile."""
-        await asyncio.shield(asyncio.ensure_future(self._write(seen)))
+        write = asyncio.create_task(self._write(seen), name=f"record {self.history.task}")
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
+        await asyncio.shield(write)
 
     async def _write(self, seen: tuple[Seen, ...]) -> None:
         async with self._turn:
@@ -86,3 +93,14 @@ class Recorder:
             link = await asyncio.to_thread(self._store.link, self.history.uid, name)
             if link:
                 self.links = {**self.links, name: link}
+
+
+def merged(stored: History, known: History) -> History:
+    """What the store has, in its order; what this process saw itself keeps what the store does not, such as bytes."""
+
+    def key(event: Event) -> tuple[datetime, type, str | None]:
+        return event.at, type(event.seen), getattr(event.seen, "name", None)
+
+    own = {key(event): event.seen for event in known.events}
+    events = [replace(event, seen=own.get(key(event), event.seen)) for event in stored.events]
+    return History.of(known.task, events, origin=known.origin, uid=known.uid)

@@ -141,11 +141,11 @@ class Saves:
             words = "it was not saved" if output.url or output.ref else "it was delivered once, in a reply that is gone"
             await self._recorder.record(_failed(output, words))
 
-    async def cancel(self, why: str = "") -> None:
-        """Cancel what is on its way; with `ELSEWHERE`, the parts on the disk are dropped."""
+    async def cancel(self) -> None:
+        """Cancel what is on its way; the next process goes on with the parts on the disk."""
         running = tuple(self._running.values())
         for task in running:
-            task.cancel(why)
+            task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _save(self, output: Output) -> None:

@@ -20,7 +20,6 @@ from ._leases import Leases
 from ._looks import Look, Looks
 from ._past import Past
 from ._recording import Recorder
-from ._save import ELSEWHERE
 from ._saving import Network, Saves
 from ._session import Connection
 from ._text import clean
@@ -185,10 +184,11 @@ class TaskWatcher:
 
     async def _stop(self, note: str) -> None:
         """Ask `_watch` to stop looking, and wait until it has."""
-        if self.is_over or self.history.outcome is not None:
+        if self.is_over or self._is_final:
             return
+        self._again = False
         if self._stopped is None or self._stopped.done():
-            self._stop_note, self._again = note, False
+            self._stop_note = note
             self._stopped = asyncio.get_running_loop().create_future()
             self._news.set()
         await asyncio.wait([self._stopped], timeout=_LAST_REPLY + _LAST_RECORD)
@@ -214,7 +214,7 @@ class TaskWatcher:
             await self._finish_saves()
         except Exception:  # a fault of ours must not leave anybody waiting
             log.exception("saving the results of %s", self.history.task)
-        if self._again:
+        if self._again and not self._is_final:
             self._work = asyncio.create_task(self._run(), name=f"watch {self.history.task}")
         else:
             self._close()
@@ -235,7 +235,14 @@ class TaskWatcher:
                     await self._stop_looking(self._stop_note)
                 self._saves.start()
             if self._again and self._stop_note is None:
-                await self._begin()
+                self._again = False
+                if self.history.outcome in _OURS:
+                    await self._begin()
+
+    @property
+    def _is_final(self) -> bool:
+        """Whether the server said how it ended."""
+        return self.history.outcome not in {None, *_OURS}
 
     @property
     def _is_settled(self) -> bool:
@@ -254,7 +261,7 @@ class TaskWatcher:
         if self._is_following:
             return
         facts = self.history.facts
-        if facts.watching is not None and self.history.outcome is None and not self.timetable.replied:
+        if facts.watching is not None and self.history.outcome is None:
             # Whoever watched it did not end in order: its last look may not be recorded.
             self.timetable.hold_back()
         word = MarkWord.RESUMED if facts.watching else MarkWord.WATCHING
@@ -321,7 +328,6 @@ class TaskWatcher:
 
     async def _follow(self) -> None:
         """Show what the process that looks has written, until all is over there, it is gone, or we stop."""
-        await self._saves.cancel(ELSEWHERE)
         is_free = False
         while True:
             polls = self.history.facts.polls
@@ -332,17 +338,18 @@ class TaskWatcher:
             if self._stop_note is not None:
                 await self._stop_looking(self._stop_note)
                 return
-            if self.history.outcome not in {None, *_OURS} and not self._saves.unsaved:
+            if self._is_final and not self._saves.unsaved:
                 return
             if is_free:
-                self._again = self.history.outcome is not Outcome.LOST
+                if self.history.outcome is not Outcome.LOST:
+                    await self._begin()
                 return
             is_free = await self._hear_of_other()
 
     async def _hear_of_other(self) -> bool:
         """Wait until another process wrote more, or somebody came or left here; whether nobody else looks."""
         last = self.history.events[-1].seq if self.history.events else 0
-        reading = asyncio.ensure_future(self._leases.news(self.history.uid, last))
+        reading = asyncio.ensure_future(self._leases.follow(self.history.uid, last))
         woken = asyncio.ensure_future(self._news.wait())
         try:
             await asyncio.wait({reading, woken}, return_when=asyncio.FIRST_COMPLETED)

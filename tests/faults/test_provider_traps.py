@@ -15,7 +15,7 @@ from support.quick import quick
 from support.raw_server import reply
 
 import nbhelper as nbh
-from nbhelper import _history, _pace, _poller
+from nbhelper import _history, _pace, _saving
 from nbhelper._card import Scene, card
 from nbhelper.testing import read
 from nbhelper.types import Miss, Snapshot
@@ -29,7 +29,7 @@ def hasty(monkeypatch):
     """Ten minutes of patience last half a second; slow looks and second requests come soon."""
     monkeypatch.setattr(_history, "PATIENCE", _history.timedelta(seconds=0.5))
     monkeypatch.setattr(_pace, "SLOW", 0.1)
-    monkeypatch.setattr(_poller, "_RESOLVE_PAUSE", 0.05)
+    monkeypatch.setattr(_saving, "_RESOLVE_PAUSE", 0.05)
 
 
 def ended(task, **options):
