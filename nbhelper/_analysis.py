@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from . import _session
 from ._errors import BadInput
-from ._text import clean
+from ._text import clean, kind_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ._history import History
     from ._prices import Price
     from ._store import Store
+    from ._task import Task
 
 T = TypeVar("T")
 
@@ -73,10 +74,10 @@ def tasks(
         frame = nbh.tasks(since="2h", outcome=["failed", "expired"])
         frame[["provider", "label", "error_code", "error_message", "total_s"]]
     """
-    from ._tables import frame_of_columns
+    from ._tables import tasks_frame
 
     book, wanted = _wanted(since, until, provider, experiment, outcome)
-    return _told(book, frame_of_columns(book.columns(wanted), book.prices()))
+    return _told(book, tasks_frame(book.rows(wanted), book.prices()))
 
 
 def pending(
@@ -111,6 +112,7 @@ def pending(
 
 
 def events(
+    task: Task | History | str | Iterable[Task | History | str] | None = None,
     since: str | datetime | timedelta | None = None,
     until: str | datetime | timedelta | None = None,
     provider: str | None = None,
@@ -123,11 +125,45 @@ def events(
     `queue_position`, `seconds_left` and `credits`; a `miss`, a look that brought nothing, has `miss` (its kind),
     `status`, `code`, `message` and `retry_after` (seconds); `saved` has `output`, `path` and `n_bytes`; a `mark` is
     what we did ourselves. `at` is UTC by this machine's clock, `trace` the request id for the API's support.
+
+    Args:
+        task: Only these: a task, its text, a history, or a list of such; None is every task.
+        since: As for `tasks`.
+        until: The same.
+        provider: The same.
+        experiment: The same.
+        outcome: The same.
+
+    Raises:
+        BadInput: A filter that cannot be, or something else than tasks.
+
+    Example:
+        nbh.events("tripo:1ec04ced-4b87-44f6-a296-beee80777941")[["at", "seen", "word", "progress"]]
     """
     from ._tables import events_frame
 
+    asked = None if task is None else _asked(task)
     book, wanted = _wanted(since, until, provider, experiment, outcome)
+    if asked is not None:
+        wanted = replace(wanted, uids=tuple(uid for one in asked for uid in book.uids(one)))
     return _told(book, events_frame(book.event_rows(wanted)))
+
+
+def _asked(task: object) -> list[Task]:
+    """The tasks that somebody asks for, none of which has to be in the store."""
+    from ._history import History as Seen
+    from ._task import Task as Reference
+
+    items = [task] if isinstance(task, str | Reference | Seen) else task
+    if isinstance(items, bytes | Mapping) or not isinstance(items, Iterable):
+        raise BadInput(f"events() takes a task, its text, a history or a list of these, not {kind_of(task)}.")
+    found: list[Task] = []
+    for item in items:
+        if not isinstance(item, str | Reference | Seen):
+            raise BadInput(f"events() takes tasks, their texts or histories; one of them is {kind_of(item)}.")
+        task_of_item = item.task if isinstance(item, Seen) else item
+        found.append(Reference.parse(task_of_item) if isinstance(task_of_item, str) else task_of_item)
+    return found
 
 
 def outputs(

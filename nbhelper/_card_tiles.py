@@ -7,11 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from ._card_scene import Scene, escaped, middled, name_of
+from markupsafe import Markup
+
+from ._card_scene import Scene
 from ._history import History
+from ._markup import NOTHING, elide_middle, titled
 from ._preview import Thumbnail, can_preview
-from ._terminal import size
-from ._values import Saved, SaveState
+from ._text import clean, size
+from ._values import Saved
+from ._words import name_of, saved_files
 
 PICTURES = 24
 """Thumbnails on one card."""
@@ -21,14 +25,14 @@ EMBED_ALL = 4_500_000
 """Bytes of all videos on one card."""
 
 
-def tiles(histories: Sequence[History], scene: Scene) -> str:
+def tiles(histories: Sequence[History], scene: Scene) -> Markup:
     """Thumbnails as they came, then the files that have none; a click enlarges, by `<details>` alone."""
-    found: list[str] = []
+    found: list[Markup] = []
     left = 0
     budget = [EMBED_ALL]
     for history in histories:
         if len(found) >= PICTURES:
-            left += len({s.file for s in history.saves.values() if s.state is SaveState.SAVED and s.file})
+            left += len({s.file for s in saved_files(history) if s.file})
             continue
         for tile, n_files in _tiles(history, scene, budget, many=len(histories) > 1):
             if len(found) >= PICTURES:
@@ -36,15 +40,16 @@ def tiles(histories: Sequence[History], scene: Scene) -> str:
             elif tile:
                 found.append(tile)
     if not found:
-        return ""
-    more = f'<div class="dim">and {left:,} more file{"s" * (left != 1)} on disk</div>' if left else ""
+        return NOTHING
+    rest = f"and {left:,} more file{'s' * (left != 1)} on disk"
+    more = Markup('<div class="nbh-dim">{}</div>').format(rest) if left else ""
     # By the number of tasks, not of pictures: the sizes stay while pictures arrive.
     few = len(histories) == 1 and len(found) <= 3
-    klass = "pics few" if few else "pics roomy" if len(histories) <= 8 else "pics"
-    return f'<div class="{klass}">{"".join(found)}</div>{more}'
+    wide = " nbh-few" if few else " nbh-roomy" if len(histories) <= 8 else ""
+    return Markup('<div class="nbh-pics{}">{}</div>{}').format(wide, NOTHING.join(found), more)
 
 
-def _tiles(history: History, scene: Scene, budget: list[int], *, many: bool) -> Iterator[tuple[str, int]]:
+def _tiles(history: History, scene: Scene, budget: list[int], *, many: bool) -> Iterator[tuple[Markup, int]]:
     """What is to be seen of one task's files, and how many files each tile stands for.
 
     A model, or a video that is too long to embed, stands below the picture that came with it.
@@ -60,13 +65,14 @@ def _tiles(history: History, scene: Scene, budget: list[int], *, many: bool) -> 
             pictured.append((saved, thumb))
         elif scene.live and scene.previews and thumb is None and can_preview(path):
             making += 1
-        elif _embedded(saved, scene, budget):
+        elif _can_embed(saved, scene, budget[0]):
+            budget[0] -= saved.n_bytes or 0
             videos.append(saved)
         else:
             others.append(saved)
     name = name_of(history)
     if making:
-        yield "", making + (0 if pictured else len(others))  # counted, should there be no room for it
+        yield NOTHING, making + (0 if pictured else len(others))  # counted, should there be no room for it
         if not pictured:
             return  # what belongs below a picture waits for it
     below = others if pictured else []
@@ -82,50 +88,60 @@ def _tiles(history: History, scene: Scene, budget: list[int], *, many: bool) -> 
 def _in_order(history: History) -> list[Saved]:
     """The saved files in the order of the reply, not of the downloads' ends."""
     place = {output.name: at for at, output in enumerate(history.outputs)}
-    saved = [s for s in history.saves.values() if s.state is SaveState.SAVED and s.file]
-    return sorted(saved, key=lambda s: place.get(s.name, len(place)))
+    return sorted((s for s in saved_files(history) if s.file), key=lambda s: place.get(s.name, len(place)))
 
 
-def _embedded(saved: Saved, scene: Scene, budget: list[int]) -> bool:
-    """Whether a frozen card carries this video."""
-    n_bytes = saved.n_bytes or 0
+def _can_embed(saved: Saved, scene: Scene, left: int) -> bool:
+    """Whether a frozen card carries this video, with so many bytes left for videos."""
     suffix = Path(str(saved.file)).suffix
-    if scene.live or saved.kind != "video" or suffix not in {".mp4", ".webm"} or n_bytes > min(EMBED, budget[0]):
-        return False
-    budget[0] -= n_bytes
-    return True
-
-
-def _picture(saved: Saved, thumb: Thumbnail, name: str, scene: Scene, also: Sequence[Saved], *, many: bool) -> str:
-    alt = escaped(f"{name}, {saved.name}", 200)
-    # The attributes count where styles are stripped, as on GitHub: a grid stays a grid there.
-    share = min(1.0, 192 / max(thumb.width, thumb.height)) if many else 1.0
-    box = f'width="{max(1, round(thumb.width * share))}" height="{max(1, round(thumb.height * share))}"'
-    clear = ' class="clear"' if thumb.mime == "image/webp" else ""  # the worker's format for what shines through
-    image = f'<img{clear} src="{thumb.uri}" {box} alt="{alt}" title="{alt}" loading="lazy" decoding="async">'
-    path = Path(str(saved.file))
-    words = f"{thumb.full[0]} by {thumb.full[1]} pixels, {_relative(path, scene)}"
-    caption = _link(saved, scene, name if many else "")
-    more = "".join(" " + _link(other, scene, _WHAT.get(other.kind, "file")) for other in also)
-    path_words = f'<div class="path">{escaped(words, 400)}</div>'
     return (
-        f'<figure class="pic"><details><summary>{image}</summary>{path_words}</details>'
-        f'<figcaption class="cap">{caption}{more}</figcaption></figure>'
+        not scene.live
+        and saved.kind == "video"
+        and suffix in {".mp4", ".webm"}
+        and (saved.n_bytes or 0) <= min(EMBED, left)
     )
 
 
-_WHAT = {"video": "▶ video", "model": "⬡ 3D model", "audio": "♪ audio", "image": "picture"}
+def image(thumb: Thumbnail, share: float, words: str) -> Markup:
+    """A thumbnail as an element, shown at a share of its size; `words` are its alternative text and its title."""
+    # The worker's format where something is transparent.
+    return Markup('<img{} src="{}" width="{}" height="{}" alt="{}" title="{}" loading="lazy" decoding="async">').format(
+        Markup(' class="nbh-clear"') if thumb.mime == "image/webp" else "",
+        Markup(thumb.uri),  # noqa: S704  # base64 of our own
+        max(1, round(thumb.width * share)),
+        max(1, round(thumb.height * share)),
+        words,
+        words,
+    )
 
 
-def _file(saved: Saved, scene: Scene) -> str:
+def _picture(saved: Saved, thumb: Thumbnail, name: str, scene: Scene, also: Sequence[Saved], *, many: bool) -> Markup:
+    # The attributes count where styles are stripped, as on GitHub: a grid stays a grid there.
+    share = min(1.0, 192 / max(thumb.width, thumb.height)) if many else 1.0
+    path = Path(str(saved.file))
+    return Markup(
+        '<figure class="nbh-pic"><details><summary>{}</summary><div class="nbh-path">{}</div></details>'
+        '<figcaption class="nbh-cap">{}{}</figcaption></figure>'
+    ).format(
+        image(thumb, share, clean(f"{name}, {saved.name}", 200)),
+        clean(f"{thumb.full[0]} by {thumb.full[1]} pixels, {_relative(path, scene)}", 400),
+        _link(saved, scene, name if many else ""),
+        NOTHING.join(Markup(" {}").format(_link(other, scene, _KINDS.get(other.kind, "file"))) for other in also),
+    )
+
+
+_KINDS = {"video": "▶ video", "model": "⬡ 3D model", "audio": "♪ audio", "image": "picture"}
+
+
+def _file(saved: Saved, scene: Scene) -> Markup:
     """A file without a picture, and why there is none."""
     why = scene.thumbnails.get(Path(str(saved.file)))
-    note = f" ({escaped(why, 120)})" if isinstance(why, str) and why else ""
-    what = _WHAT.get(saved.kind, "file")
-    return f'<div class="file wide">{what}, {size(saved.n_bytes or 0)}{note}<br>{_link(saved, scene)}</div>'
+    note = f" ({clean(why, 120)})" if isinstance(why, str) and why else ""
+    words = f"{_KINDS.get(saved.kind, 'file')}, {size(saved.n_bytes or 0)}{note}"
+    return Markup('<div class="nbh-file nbh-wide">{}<br>{}</div>').format(words, _link(saved, scene))
 
 
-def _video(saved: Saved, name: str, scene: Scene, *, many: bool) -> str:
+def _video(saved: Saved, name: str, scene: Scene, *, many: bool) -> Markup:
     import base64
 
     path = Path(str(saved.file))
@@ -133,11 +149,16 @@ def _video(saved: Saved, name: str, scene: Scene, *, many: bool) -> str:
         data = base64.b64encode(path.read_bytes()).decode("ascii")
     except OSError:
         return _file(saved, scene)
-    mime = "video/webm" if path.suffix == ".webm" else "video/mp4"
-    label = escaped(f"{name}, {saved.name}", 200)
-    video = f'<video controls preload="metadata" aria-label="{label}" src="data:{mime};base64,{data}"></video>'
-    caption = _link(saved, scene, name if many else "")
-    return f'<figure class="pic wide">{video}<figcaption class="cap">{caption}</figcaption></figure>'
+    return Markup(
+        '<figure class="nbh-pic nbh-wide">'
+        '<video controls preload="metadata" aria-label="{}" src="data:{};base64,{}"></video>'
+        '<figcaption class="nbh-cap">{}</figcaption></figure>'
+    ).format(
+        clean(f"{name}, {saved.name}", 200),
+        "video/webm" if path.suffix == ".webm" else "video/mp4",
+        Markup(data),  # noqa: S704  # base64 of our own
+        _link(saved, scene, name if many else ""),
+    )
 
 
 def _relative(path: Path, scene: Scene) -> str:
@@ -147,13 +168,14 @@ def _relative(path: Path, scene: Scene) -> str:
         return str(path)
 
 
-def _link(saved: Saved, scene: Scene, words: str = "") -> str:
+def _link(saved: Saved, scene: Scene, words: str = "") -> Markup:
     """A relative link in a frozen card, which Jupyter serves; in a live one the path, as text."""
     path = Path(str(saved.file))
     relative = _relative(path, scene)
     weight = size(saved.n_bytes or 0)
-    title = escaped(f"{relative}, {weight}", 500)
-    shown = middled(words, 90) if words else escaped(f"{path.name}, {weight}", 90)
+    title = clean(f"{relative}, {weight}", 500)
+    shown = elide_middle(words, 90) if words else clean(f"{path.name}, {weight}", 90)
     if scene.live or relative.startswith("..") or Path(relative).is_absolute():
-        return f'<span title="{title}">{shown}</span>'
-    return f'<a href="{escaped(quote(os.fsencode(relative.replace(os.sep, "/"))), 2000)}" title="{title}">{shown}</a>'
+        return titled(shown, title)
+    address = clean(quote(os.fsencode(relative.replace(os.sep, "/"))), 2000)
+    return Markup('<a href="{}" title="{}">{}</a>').format(address, title, shown)

@@ -1,4 +1,4 @@
-"""Observations as plain JSON and back, and the one row that sums up a history: what the store writes, and reads again.
+"""Observations as plain JSON and back: what the store writes, and reads again.
 
 Reading is tolerant: a field that a newer version added is passed over, a field of a wrong type counts as not said, and
 an observation that cannot be understood at all is None. Writing is strict: no link keeps its query, no bytes are kept.
@@ -7,26 +7,22 @@ an observation that cannot be understood at all is None. Writing is strict: no l
 from __future__ import annotations
 
 import functools
-import json
 import math
 import operator
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from hashlib import sha256
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
 
 from ._errors import BadInput
-from ._history import History
-from ._json import JsonText, dumps, writer
-from ._task import NO_ID, Task, digest
+from ._json import dumps
+from ._task import digest
 from ._text import clean, harmless, redact, storable
-from ._timing import TIMES, timing
 from ._values import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Seen, Snapshot, State, TaskError
 
 # Plain values
@@ -110,25 +106,6 @@ def stored(value: Any) -> str:
     return text if harmless(text) else dumps(plain(value))
 
 
-row_text = writer(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr, check_circular=False))
-
-
-def row_digest(*values: object) -> str:
-    """A short digest of a row's values: SQLite has no checksums, and 100 overwritten bytes pass its own checks."""
-    return digest_of(values)
-
-
-def digest_of(values: Sequence[object]) -> str:
-    """`row_digest(*values)`."""
-    # A damaged row may hold values of any type that SQLite has; they only must not give the digest of a whole one.
-    return text_digest(row_text(values))
-
-
-def text_digest(text: str) -> str:
-    """The digest of a row whose values `row_text` wrote so."""
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
 # Paths
 
 
@@ -166,7 +143,7 @@ def encode(seen: Seen, folder: Path) -> Written:
     if isinstance(seen, Saved) and seen.file:
         body["file"] = kept_path(seen.file, folder)
     reply = seen.reply if isinstance(seen, Snapshot) else None
-    return Written(kind, stored(body), None if reply is None else str(reply))
+    return Written(kind, stored(body), reply)
 
 
 def decode(body: Any, folder: Path) -> Seen | None:
@@ -268,10 +245,6 @@ def _params(value: Any) -> Mapping[str, Any] | None:
     return MappingProxyType(value) if isinstance(value, dict) else None
 
 
-def _reply(value: Any) -> JsonText | None:
-    return value if isinstance(value, JsonText) else None
-
-
 def _outputs(value: Any) -> tuple[Output, ...] | None:
     if not isinstance(value, list):
         return None
@@ -285,7 +258,7 @@ _SHAPE: dict[str, tuple[type[Any], dict[str, _Reader]]] = {
     "snapshot": (
         Snapshot,
         {
-            **dict.fromkeys(("word", "model", "trace"), _text),
+            **dict.fromkeys(("word", "model", "trace", "reply"), _text),
             **dict.fromkeys(("progress", "seconds_left", "credits", "resolution_s"), _number),
             **dict.fromkeys(("created_at", "started_at", "finished_at", "replied_at"), moment),
             "state": _state,
@@ -293,7 +266,6 @@ _SHAPE: dict[str, tuple[type[Any], dict[str, _Reader]]] = {
             "outputs": _outputs,
             "error": _error,
             "params": _params,
-            "reply": _reply,
         },
     ),
     "miss": (
@@ -318,73 +290,3 @@ _SHAPE: dict[str, tuple[type[Any], dict[str, _Reader]]] = {
     "mark": (Mark, {"word": _member(MarkWord), "note": _text, "code": _text}),
 }
 _KIND: dict[type[Any], str] = {cls: kind for kind, (cls, _) in _SHAPE.items()}
-
-
-# The one row of a history
-
-
-def row_of(
-    history: History,
-    folder: Path | None = None,
-    *,
-    task: Task | None = None,
-    endpoint: str | None = None,
-    model: str | None = None,
-    experiment: str | None = None,
-    repeat: int | None = None,
-) -> dict[str, Any]:
-    """Every column of `tasks()` that follows from the history, as JSON; whatever is unknown is None.
-
-    Args:
-        history: What was seen.
-        folder: The store's, which files are relative to; None keeps them absolute.
-        task: What is known of the task, where that is more than the history's own says; its parameters are plain.
-        endpoint: Where the task was created, which no event tells; so are the next three.
-        model: What to show as the model where neither a reply nor the request names one.
-        experiment: The experiment's name.
-        repeat: Which repetition of a cell it is.
-    """
-    facts, times = history.facts, timing(history)
-    params = task.params if task and task.params else plain(history.task.params or facts.params)
-    task = task or history.task
-    asked = params.get("model")
-    final = facts.latest is not None and facts.latest.state.final
-    error = facts.latest.error if facts.latest and final and not history.succeeded else None
-    code = error.code if error else facts.ended.code if facts.ended and not final else None
-    saved = [s for s in facts.saves.values() if s.state is SaveState.SAVED]
-    sizes = {s.file or s.name: s.n_bytes for s in saved}
-    known = [n for n in sizes.values() if n is not None]
-    root = Path() if folder is None else folder
-    return {
-        "uid": history.uid,
-        "seq": history.events[-1].seq if history.events else 0,
-        "provider": task.provider,
-        "task_id": None if task.id == NO_ID else task.id,
-        "label": task.label,
-        "experiment": experiment,
-        "repeat": repeat,
-        "model": facts.model or model or (asked if isinstance(asked, str) else None),
-        "endpoint": endpoint,
-        "origin": history.origin or None,
-        "state": history.state,
-        "outcome": history.outcome,
-        "error_code": code,
-        "error_message": (error.message or None) if error else history.error,
-        **{name: iso(at) if (at := getattr(times, name)) else None for name in TIMES},
-        **{
-            name: getattr(times, name)
-            for name in (
-                "queue_s", "run_s", "total_s", "delivered_s", "time_source", "uncertainty_s", "lag_s",
-            )
-        },
-        "polls": facts.polls,
-        "misses": facts.misses,
-        "rate_limited": facts.rate_limited,
-        "credits": facts.credits,
-        "n_outputs": len(facts.outputs) if facts.latest else None,
-        "n_saved": len(saved),
-        "n_bytes": sum(known) if len(known) == len(sizes) else None,
-        "files": [kept_path(file, root) for file in history.files],
-        "params": dict(params),
-        "extra": dict(task.extra),
-    }  # fmt: skip

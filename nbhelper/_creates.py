@@ -114,23 +114,20 @@ def in_doubt(rows: Rows, db: sqlite3.Connection, uid: str, note: str, at: dateti
     rows.mark(db, uid, Mark(word=MarkWord.LOST, note=clean(note)), at)
 
 
-def of_experiment(rows: Rows, db: sqlite3.Connection, experiment: str) -> list[Create]:
+def of_experiment(db: sqlite3.Connection, experiment: str) -> list[Create]:
     """Every create of an experiment, oldest first.
 
-    What decides whether something is sent again is never left out for damage: a create whose state cannot be trusted
-    counts as in doubt, and no index is asked, since a damaged one hides whole rows. The cell is empty where it is not
-    known any more.
+    What decides whether something is sent again is never left out for damage: a create whose state is lost counts as in
+    doubt, and no index is asked, since a damaged one hides whole rows. The cell is empty where it is not known.
     """
     found = []
     for values in db.execute(f"{_CREATES} WHERE t.experiment = ? ORDER BY t.uid", (storable(experiment),)).fetchall():
-        uid, intent = values[0], _trusted(rows, values[len(TASK) + 1 :])
-        told = rows.told(db, values[: len(TASK) + 1], uid)
-        row = dict(zip(TASK, told or [None] * len(TASK), strict=False))
+        row, intent = dict(zip(TASK, values, strict=False)), dict(zip(INTENT, values[len(TASK) :], strict=True))
         state: State = "created" if row["id"] is not None else intent["state"] or "in_doubt"
         found.append(
             Create(
-                uid=uid,
-                origin=row["origin"] or "",
+                uid=row["uid"],
+                origin=row["origin"],
                 cell=row["cell"] or "",
                 repeat=row["repeat"] or 0,
                 state=state,
@@ -143,11 +140,10 @@ def of_experiment(rows: Rows, db: sqlite3.Connection, experiment: str) -> list[C
     return found
 
 
-def doubtful(rows: Rows, db: sqlite3.Connection) -> set[str]:
-    """Every create without an id that may have been sent, also where nothing that can be trusted says how far it is."""
-    found = db.execute(f"{_CREATES} WHERE t.id IS NULL").fetchall()
-    states = ((values[0], _trusted(rows, values[len(TASK) + 1 :])["state"]) for values in found)
-    return {uid for uid, state in states if state not in {"begun", "refused"}}
+def doubtful(db: sqlite3.Connection) -> set[str]:
+    """Every create without an id that may have been sent, also where nothing says any more how far it is."""
+    sql = "SELECT t.uid, i.state FROM tasks t NOT INDEXED LEFT JOIN intents i ON i.uid = t.uid WHERE t.id IS NULL"
+    return {uid for uid, state in db.execute(sql).fetchall() if state not in {"begun", "refused"}}
 
 
 def submitted(rows: Rows, db: sqlite3.Connection, provider: str, origin: str, request_digest: str) -> History | None:
@@ -163,28 +159,20 @@ def submitted(rows: Rows, db: sqlite3.Connection, provider: str, origin: str, re
 
 
 _OVER = {Outcome.FAILED, Outcome.CANCELLED, Outcome.EXPIRED}
-_COLUMNS = ", ".join([*(f"t.{name}" for name in (*TASK, "digest")), *(f"i.{name}" for name in (*INTENT, "digest"))])
+_COLUMNS = ", ".join([*(f"t.{name}" for name in TASK), *(f"i.{name}" for name in INTENT)])
 _CREATES = f"SELECT {_COLUMNS} FROM tasks t NOT INDEXED LEFT JOIN intents i ON i.uid = t.uid"  # noqa: S608
 
 
-def _trusted(rows: Rows, intent: Sequence[Any]) -> dict[str, Any]:
-    """The columns of `INTENT`; all of them None where there is no row that can be trusted."""
-    whole = intent[0] is not None and rows.whole(intent)
-    return dict(zip(INTENT, intent if whole else [None] * len(INTENT), strict=False))
-
-
 def _intent(rows: Rows, db: sqlite3.Connection, uid: str) -> dict[str, Any]:
-    found = db.execute(f"SELECT {', '.join(INTENT)}, digest FROM intents WHERE uid = ?", (uid,)).fetchone()  # noqa: S608
+    found = db.execute(f"SELECT {', '.join(INTENT)} FROM intents WHERE uid = ?", (uid,)).fetchone()  # noqa: S608
     if found is None:
         raise StoreError(f'{rows.path} has no create "{clean(uid, 60)}".')
-    if not rows.whole(found, uid):  # written anew, it would be believed
-        return dict.fromkeys(INTENT) | {"uid": uid, "at": iso(rows.clock()), "request_digest": ""}
-    return dict(zip(INTENT, found, strict=False))
+    return dict(zip(INTENT, found, strict=True))
 
 
 def _join(rows: Rows, db: sqlite3.Connection, uid: str, there: str) -> None:
     """Move what we did for a create into the row that its id already has."""
-    rows.put_events(db, there, rows.load(db, rows.must(db, uid)).events)
+    rows.put_events(db, there, rows.events(db, uid))
     row = {**_intent(rows, db, uid), "uid": there}
     for table in ("tasks", "summaries", "events", "replies", "links", "intents"):
         db.execute(f"DELETE FROM {table} WHERE uid = ?", (uid,))  # noqa: S608

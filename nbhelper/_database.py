@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
+import itertools
 import os
 import random
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ._errors import StoreError
-from ._mounts import elsewhere
 from ._salvage import salvage
 from ._schema import (
     APPLICATION,
     LOOKED_UP,
-    STEPS,
     VERSION,
     create,
     expected_schema,
     header,
-    migrate,
     schema_of,
     transaction,
 )
@@ -35,10 +33,18 @@ FILE = "history.db"
 WAIT = 30.0
 """Seconds that a writer waits for another process."""
 SMALL = 32_000_000
-"""Bytes that are checked while the first caller waits; a larger file is checked behind its back."""
-CHECKING = 10.0
-"""Seconds after which that check is given up: while it reads, no write can end."""
-_DAMAGED = "is damaged"
+"""Bytes up to which a file is read through when it is opened."""
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Why a file cannot be used: words about it, and the number of its tables where that is another version's."""
+
+    words: str
+    version: int | None = None
+
+
+_DAMAGED = _Fault("is damaged")
 
 
 def is_damage(error: BaseException) -> bool:
@@ -78,6 +84,8 @@ class Database:
         self.folder = folder
         self.path = folder / FILE
         self.notes = notes
+        self._used = False
+        """Whether this process has used the history under this name."""
         self.forget()
 
     def forget(self) -> None:
@@ -90,9 +98,8 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._known: tuple[int, int] | None = None
         self._thorough = False
-        self._unchecked = False
-        self._older = 0
-        self.newer = 0
+        self.taken_over: int | None = None
+        """The `user_version` that another process put there while this one used the file: it is only read then."""
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -138,8 +145,6 @@ class Database:
                 return False
             self._examine()
             self._known = self._identity()
-            if self._unchecked:  # only now: what is checked is the file that is known
-                threading.Thread(target=self._check, name="nbhelper-check", daemon=True).start()
             return True
 
     @property
@@ -181,51 +186,38 @@ class Database:
             _ignore(folder / ".gitignore")
 
     def _examine(self) -> None:
-        if self._problem() or self._older:
+        if self._find_fault() is not None:
             with self._alone():
-                problem = self._problem()  # another process may have been quicker
-                if problem:
-                    self._set_aside(problem)
-                    self._problem()
-                elif self._older:
-                    self._migrate()
-        if self.newer:
-            self._note(f"{self.path} was written by a newer nbhelper: it is read and never written. Upgrade nbhelper.")
-        if where := elsewhere(self.folder):  # a lock or a sync that the server only pretends is worth nothing
-            self._note(
-                f"{self.folder} lies {where}. Use this history from one machine at a time, or choose a folder on its "
-                "own disk with nbhelper.set_store(folder) or NBHELPER_DATA."
-            )
+                fault = self._find_fault()  # another process may have been quicker
+                if fault is not None:
+                    self._set_aside(fault)
+                    self._find_fault()
+        self._used = True
 
-    def _note(self, line: str) -> None:
-        if line not in self.notes:
-            self.notes.append(line)
-
-    def _problem(self) -> str | None:
-        """What is wrong with the file; an empty or missing one becomes a history on the way."""
+    def _find_fault(self) -> _Fault | None:
+        """Why the file cannot be used; an empty or missing one becomes a history on the way."""
         if self.path.is_dir():
-            return "is a folder"
+            return _Fault("is a folder")
         make_file(self.path)
-        self.newer = self._older = 0
+        self.taken_over = None
         with contextlib.closing(self._open()) as db:
             try:
                 application, version, tables = header(db)
                 if application == 0 and version == 0 and tables == 0:
                     create(db)
                     application, version, tables = header(db)
+                if application == APPLICATION and version != VERSION:
+                    if self._used:  # another process has put it there while this one goes on
+                        self.taken_over = version
+                        return None
+                    return _Fault(f"has tables of another version of nbhelper ({version}, here {VERSION})", version)
                 intact = schema_of(db) == expected_schema()
                 if application != APPLICATION:
-                    return _DAMAGED if intact else "belongs to another program"
-                if version > VERSION:
-                    self.newer = version
-                    return None
-                self._older = version if version in STEPS else 0
-                if not self._older and not (intact and version == VERSION):
+                    return _DAMAGED if intact else _Fault("belongs to another program")
+                if not intact:
                     return _DAMAGED
-                # Reading a large file through takes seconds. Its header and schema are known by now, each row has a
-                # digest, and what SQLite finds broken later is moved aside just the same: so the rest can wait.
-                self._unchecked = self.path.stat().st_size > SMALL and not (self._thorough or self._older)
-                if not self._unchecked and not _sound(db, thorough=self._thorough):
+                # Reading a large file through takes seconds; what SQLite finds broken in use is moved aside, too.
+                if (self._thorough or self.path.stat().st_size <= SMALL) and not _sound(db, thorough=self._thorough):
                     return _DAMAGED
                 self._thorough = False
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
@@ -236,44 +228,6 @@ class Database:
                 raise
         return None
 
-    def _check(self) -> None:
-        """Let SQLite read a large file through, table by table, while it is in use already."""
-        begun, looked_at = time.monotonic(), self._known
-        try:
-            with self.active(), contextlib.closing(self._open()) as db:
-                for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-                    if self._shut or self._known is None or time.monotonic() - begun > CHECKING:
-                        return
-                    check = "integrity_check" if table in LOOKED_UP else "quick_check"
-                    if not _passes(db, f"{check}({table})"):
-                        raise sqlite3.DatabaseError(_DAMAGED)
-        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
-            if self._known == looked_at and not isinstance(error, sqlite3.OperationalError | OSError):
-                self._known, self._thorough = None, True
-
-    def _migrate(self) -> None:
-        """Bring an older file to this version. A copy of it is kept, and the file itself changes at once or not."""
-        kept, new = self._beside(f"v{self._older}"), self._new()
-        try:
-            with contextlib.closing(self._open()) as db, transaction(db):
-                if header(db)[1] not in STEPS:
-                    return
-                # By a second connection: SQLite copies nothing from one that writes.
-                with contextlib.closing(self._open()) as old, contextlib.closing(sqlite3.connect(new)) as copy:
-                    old.backup(copy)
-                new.rename(kept)  # a process that dies leaves no half copy under this name
-                migrate(db)
-        except BaseException as error:
-            kept.unlink(missing_ok=True)
-            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_ERROR:
-                raise
-            self._set_aside(_DAMAGED)  # its tables are not those of its version
-            self._problem()
-            return
-        finally:
-            new.unlink(missing_ok=True)
-        self._note(f"{self.path} was brought to the present format. The old file was kept as {kept.name}.")
-
     def _new(self) -> Path:
         """An empty file that takes another one's place when it is done; one that was left behind is begun again."""
         new = self.path.with_name(f"{FILE}.new")
@@ -281,28 +235,34 @@ class Database:
         make_file(new)
         return new
 
-    def _beside(self, what: str) -> Path:
-        return self.path.with_name(f"{FILE}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}.{what}")
+    def _free_name(self, fault: _Fault) -> Path:
+        """Where a file that cannot be used is kept."""
+        if fault.version is None:
+            return self.path.with_name(f"{FILE}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}.aside")
+        stem = f"history-{fault.version}"
+        names = itertools.chain([f"{stem}.db"], (f"{stem}-{n}.db" for n in itertools.count(2)))
+        return next(path for path in map(self.path.with_name, names) if not path.exists())
 
-    def _set_aside(self, problem: str) -> None:
-        """Keep a file that is not ours or not whole under another name, and begin a new one with what can be read."""
-        aside = self._beside("aside")
+    def _set_aside(self, fault: _Fault) -> None:
+        """Keep a file that cannot be used under another name, and begin a new one with what can be read of it."""
+        aside = self._free_name(fault)
         told = "A new history was begun"
-        if problem != _DAMAGED:
-            self._move_companions(aside)
-            self.path.rename(aside)
+        if fault != _DAMAGED:
+            # Another program's file is not even opened for writing: SQLite could change it on closing.
+            with contextlib.nullcontext() if fault.version is None else self._held():
+                self._move_companions(aside)
+                self.path.rename(aside)
         else:
-            # Closing the file would drop the locks that SQLite holds on it for this process: it is closed last.
-            with self.path.open("rb") as file, self._held():
+            with self._held() as damaged:
                 new = self._new()
-                told = self._salvage(file.fileno(), new)
+                told = self._salvage(damaged, new)
                 self._move_companions(aside)
                 try:
                     aside.hardlink_to(self.path)  # so that there is a history under its name all the time
                 except OSError:
                     self.path.rename(aside)
                 new.replace(self.path)
-        self.notes.append(f"{self.path} {problem}. It was kept as {aside.name}. {told}.")
+        self.notes.append(f"{self.path} {fault.words}. It was kept as {aside.name}. {told}.")
 
     def _move_companions(self, aside: Path) -> None:
         for suffix in ("-journal", "-wal", "-shm"):
@@ -310,28 +270,29 @@ class Database:
             if beside.exists():  # it belongs to that file, and would be played into the new one
                 beside.rename(aside.with_name(aside.name + suffix))
 
-    def _salvage(self, damaged: int, new: Path) -> str:
+    def _salvage(self, damaged: sqlite3.Connection, new: Path) -> str:
         """Make a new history of what can be read of a damaged one; says what that was."""
         with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
             db.execute("PRAGMA synchronous = FULL")
             create(db)
-            with transaction(db), contextlib.closing(mmap.mmap(damaged, 0, access=mmap.ACCESS_READ)) as data:
-                tasks, events = salvage(data, db)
+            with transaction(db):
+                tasks, events = salvage(damaged, db, self.path)
         if not tasks and not events:
             return "Nothing in it could be read, and a new history was begun"
         s = "" if tasks == 1 else "s"
         return f"{tasks:,} task{s} with {events:,} observations could be read and are in the new history"
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
-        """Keep other processes from writing to the file, as far as it still lets anybody lock it."""
+    def _held(self) -> Iterator[sqlite3.Connection]:
+        """A connection that keeps other processes from writing, as far as the file still lets anybody lock it."""
         with contextlib.closing(self._open()) as db:
             try:
+                db.execute("PRAGMA writable_schema = ON")  # else a file shorter than its header says is refused
                 db.execute("BEGIN IMMEDIATE")
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
-            yield
+            yield db
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -355,7 +316,8 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         address = f"{self.path.as_uri()}?mode=rw"  # never makes a file
         db = sqlite3.connect(address, uri=True, timeout=WAIT, isolation_level=None, check_same_thread=False)
-        db.text_factory = lambda text: text.decode("utf-8", "replace")  # a damaged text fails by its digest, not here
+        db.text_factory = lambda text: text.decode("utf-8", "replace")  # one damaged text must not hide all others
+        db.execute("PRAGMA cell_size_check = ON")
         return db
 
     def connect(self, *, write: bool) -> sqlite3.Connection:
@@ -392,11 +354,17 @@ class Database:
                     self._idle.append(db)
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             self.suspect(error)
-            if self.newer and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:  # its tables are others
-                raise StoreError(
-                    f"{self.path} was written by a newer nbhelper. Upgrade nbhelper to read it."
-                ) from error
+            if self.taken_over is not None and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:
+                raise self.outdated() from error  # its tables are others
             raise explain(error, self.folder) from error
+
+    def outdated(self) -> StoreError:
+        """What is said once another version of nbhelper has taken the history over."""
+        return StoreError(
+            f"Another version of nbhelper keeps {self.path} now (its tables have the number {self.taken_over}, here it "
+            f"is {VERSION}): it is only read from here. Restart this kernel, or choose another folder with "
+            "nbhelper.set_store(folder)."
+        )
 
     def suspect(self, error: BaseException) -> None:
         """Examine the file again before its next use: the disk, or the file, gave an error."""
@@ -413,8 +381,8 @@ class Database:
 def _sound(db: sqlite3.Connection, *, thorough: bool) -> bool:
     """Whether SQLite finds nothing wrong.
 
-    The quick check holds no index against its table. That is done where a row that its index hides would be taken for
-    none; the events of a task are numbered, and counted when they are read.
+    The quick check holds no index against its table. That is done where a row that its index hides would be paid for
+    again.
     """
     if thorough:
         return _passes(db, "integrity_check(1)")

@@ -15,7 +15,7 @@ from . import _analysis, _api
 from ._emulated import Emulator
 from ._environment import place
 from ._task import Task
-from ._terminal import seconds, size
+from ._text import seconds, size
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from ._terminal import seconds
+from ._text import seconds
 from ._values import Miss, MissKind
 
 T = TypeVar("T")

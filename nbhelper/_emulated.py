@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Iterable
 from datetime import datetime
@@ -181,9 +180,3 @@ class Emulator:
 
     def __repr__(self) -> str:
         return f"<Emulator {'closed' if self._closed else self.root}>"
-
-    def _repr_html_(self) -> str:
-        from ._card_line import line
-
-        where = "<span>closed</span>" if self._closed else f"<samp>{html.escape(self.root)}</samp>"
-        return line("<strong>Emulator</strong>", where)

@@ -1,4 +1,4 @@
-"""One daemon thread with one private event loop: looking, saving and drawing go on while any cell computes.
+"""One daemon thread with one private event loop: looking and saving go on while any cell computes.
 
 An asyncio task on the kernel's own loop would get no turn during a blocking cell. The thread and everything that is
 handed to it start in an empty context, so that nothing in here belongs to the cell that happened to start it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,9 +114,6 @@ class Experiment:
             sent, doubt = (sum(s.status == word for s in slots) for word in ("sent", "in doubt"))
             parts += [f"{sent} sent"] * (sent > 0) + [f"{doubt} in doubt"] * (doubt > 0)
         return f"<Experiment {self.name}: {', '.join(parts)}>"
-
-    def _repr_html_(self) -> str:
-        return f"<code>{html.escape(repr(self))}</code>"
 
     # What would be sent
 
@@ -328,14 +324,14 @@ class Experiment:
         Args:
             by: Parameters or columns; None groups by every parameter that varies.
         """
-        from ._gallery import _column as column_of
+        from ._gallery import find_column
 
         frame = self.to_frame()
         if by is None:
             names = [f"param_{key}" for key in self._varying if f"param_{key}" in frame.columns]
             return _analysis.summary(frame, by=names or ["provider", "model"])
         wanted = [by] if isinstance(by, str) else list(by)
-        return _analysis.summary(frame, by=[column_of(frame, name, "by") or name for name in wanted])
+        return _analysis.summary(frame, by=[find_column(frame, name, "by") or name for name in wanted])
 
     def gallery(self, row: str | None = None, col: str | None = None, size: int = 256) -> Gallery:
         """The pictures in a grid by up to two parameters, as `nbhelper.gallery`.

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import html
 import json
-import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._card_style import GALLERY
+from markupsafe import Markup
+
+from ._card_scene import colour_of
+from ._card_tiles import image
 from ._errors import BadInput
+from ._markup import NOTHING, style, titled
 from ._preview import Thumbnail, can_preview, previewer
-from ._terminal import seconds
-from ._text import clean, nearest
+from ._text import clean, nearest, seconds
+from ._words import glyph_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,20 +57,35 @@ class Gallery:
         if not isinstance(path, str | Path) or not str(path).strip():
             raise BadInput('save() takes a file, such as "gallery.html".')
         target = Path(path).expanduser().absolute()
-        page = (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-            f"<title>{html.escape(self.title)}</title>"
-            '<meta name="viewport" content="width=device-width"><style>:root{color-scheme:light dark}'
-            f"body{{margin:16px}}</style></head><body>{self.body}</body></html>\n"
-        )
+        page = _PAGE.format(title=self.title, body=Markup(self.body))  # noqa: S704  # escaped when it was drawn
         try:
-            with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, delete=False) as file:
-                file.write(page)
-            os.chmod(file.name, 0o644)  # noqa: PTH101  # meant to be shown around
-            os.replace(file.name, target)  # noqa: PTH105  # whole or not at all
+            _replace(target, f"{page}\n")
         except OSError as error:
             raise BadInput(f"The gallery cannot be written to {clean(path, 120)}: {error.strerror or error}.") from None
         return target
+
+
+_PAGE = Markup(
+    '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+    '<meta name="viewport" content="width=device-width"><style>:root{{color-scheme:light dark}}body{{margin:16px}}'
+    "</style></head><body>{body}</body></html>"
+)
+_DIM = Markup('<span class="nbh-dim">{}</span>')
+
+
+def _replace(target: Path, text: str) -> None:
+    """Write a file whole or not at all, and leave nothing else in its folder."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, delete=False) as file:
+        made = Path(file.name)
+        try:
+            file.write(text)
+            file.close()
+            made.chmod(0o644)  # meant to be shown around
+            made.replace(target)
+        except BaseException:
+            with suppress(OSError):
+                made.unlink()
+            raise
 
 
 def gallery(frame: pd.DataFrame, folder: Path | None, *, row: str | None, col: str | None, size: int) -> Gallery:
@@ -88,21 +106,20 @@ def gallery(frame: pd.DataFrame, folder: Path | None, *, row: str | None, col: s
     if "files" not in frame.columns:
         raise BadInput('The frame has no column "files"; pass one of nbhelper.tasks(), or a watch.')
     rows = frame.to_dict("records")
-    by_row, by_col = _column(frame, row, "row"), _column(frame, col, "col")
+    by_row, by_col = find_column(frame, row, "row"), find_column(frame, col, "col")
     edges = [column for column in (by_row, by_col) if column]
     budget = [MOST]
     cells = [_cell(record, _name(record, edges), folder, size, budget) for record in rows]
     pictures = MOST - budget[0]
     if by_row is None and by_col is None:
-        inside = f'<div class="cell">{"".join(cells)}</div>'
+        inside = Markup('<div class="nbh-cell">{}</div>').format(NOTHING.join(cells))
     else:
         inside = _grid(rows, cells, by_row, by_col)
-    note = "" if budget[0] > 0 else f'<p class="dim">The first {MOST} pictures; the rest is on disk.</p>'
-    return Gallery(
-        f'{GALLERY}<div class="nbhg mathjax_ignore tex2jax_ignore" style="--size:{size}px">{inside}{note}</div>',
-        pictures,
-        _title(rows, edges),
+    note = Markup('<p class="nbh-dim">The first {} pictures; the rest is on disk.</p>').format(MOST)
+    body = Markup('{}<div class="nbh-gallery mathjax_ignore tex2jax_ignore" style="--size:{}px">{}{}</div>').format(
+        style("gallery"), size, inside, "" if budget[0] > 0 else note
     )
+    return Gallery(str(body), pictures, _title(rows, edges))
 
 
 def _title(rows: Sequence[dict[Any, Any]], edges: Sequence[str]) -> str:
@@ -117,7 +134,12 @@ def _title(rows: Sequence[dict[Any, Any]], edges: Sequence[str]) -> str:
     return clean(f"{shared}: {axes}" if axes else shared, 120)
 
 
-def _column(frame: pd.DataFrame, name: str | None, what: str) -> str | None:
+def find_column(frame: pd.DataFrame, name: str | None, what: str) -> str | None:
+    """The column that a person means by a name, with or without `param_`; None for None.
+
+    Raises:
+        BadInput: There is none; the text offers the nearest.
+    """
     if name is None:
         return None
     columns: list[str] = [str(c) for c in frame.columns]
@@ -133,57 +155,59 @@ def _column(frame: pd.DataFrame, name: str | None, what: str) -> str | None:
     raise BadInput(f'{what}="{clean(name, 40)}" is no column.{nearest(name, short)}')
 
 
-def _grid(rows: Sequence[dict[Any, Any]], cells: Sequence[str], row: str | None, col: str | None) -> str:
+def _grid(rows: Sequence[dict[Any, Any]], cells: Sequence[Markup], row: str | None, col: str | None) -> Markup:
     heads = list(dict.fromkeys(_value(r, col) for r in rows)) if col else [""]
     sides = list(dict.fromkeys(_value(r, row) for r in rows)) if row else [""]
-    placed: dict[tuple[str, str], list[str]] = {}
+    placed: dict[tuple[str, str], list[Markup]] = {}
     for record, cell in zip(rows, cells, strict=True):
         key = (_value(record, row) if row else "", _value(record, col) if col else "")
         placed.setdefault(key, []).append(cell)
     axes = " / ".join(name.removeprefix("param_") for name in (row, col) if name)
-    corner = f'<td class="axes">{html.escape(clean(axes, 60))}</td>' if row else ""
-    top = "".join(f'<th scope="col">{_head(head)}</th>' for head in heads)
+    corner = Markup('<td class="nbh-axes">{}</td>').format(clean(axes, 60)) if row else NOTHING
+    top = NOTHING.join(Markup('<th scope="col">{}</th>').format(_head(head)) for head in heads)
+    header = Markup("<thead><tr>{}{}</tr></thead>").format(corner, top) if col else NOTHING
     lines = []
     for side in sides:
-        label = f'<th scope="row">{_head(side)}</th>' if row else ""
-        fields = "".join(f'<td><div class="cell">{"".join(placed.get((side, h), []))}</div></td>' for h in heads)
-        lines.append(f"<tr>{label}{fields}</tr>")
-    header = f"<thead><tr>{corner}{top}</tr></thead>" if col else ""
-    return f"<table>{header}<tbody>{''.join(lines)}</tbody></table>"
+        label = Markup('<th scope="row">{}</th>').format(_head(side)) if row else NOTHING
+        fields = (
+            Markup('<td><div class="nbh-cell">{}</div></td>').format(NOTHING.join(placed.get((side, head), [])))
+            for head in heads
+        )
+        lines.append(Markup("<tr>{}{}</tr>").format(label, NOTHING.join(fields)))
+    return Markup("<table>{}<tbody>{}</tbody></table>").format(header, NOTHING.join(lines))
 
 
 def _value(record: dict[Any, Any], column: str | None) -> str:
     value = record[column]
-    return "(none)" if _missing(value) else clean(value, 300)
+    return "(none)" if _is_missing(value) else clean(value, 300)
 
 
-def _missing(value: object) -> bool:
+def _is_missing(value: object) -> bool:
     return value is None or str(value) in {"<NA>", "nan", "NaT"}
 
 
-def _head(text: str) -> str:
-    shown = text if len(text) <= 60 else text[:59] + "…"
-    return f'<span title="{html.escape(text, quote=True)}">{html.escape(shown)}</span>'
+def _head(text: str) -> Markup:
+    return titled(text if len(text) <= 60 else text[:59] + "…", text)
 
 
 def _name(record: dict[Any, Any], edges: Sequence[str]) -> str:
     """What to call a task below its pictures: nothing that stands at the grid's edges already."""
-    told = sorted((_value(record, column) for column in edges), key=len, reverse=True)
+    at_edges = sorted((_value(record, column) for column in edges), key=len, reverse=True)
     names = (record.get(column) for column in ("label", "param_prompt", "param_input.prompt"))
-    return next((name for n in names if not _missing(n) and (name := _without(clean(n, 300), told))), "")
+    return next((name for n in names if not _is_missing(n) and (name := _without(clean(n, 300), at_edges))), "")
 
 
-def _without(name: str, told: Sequence[str]) -> str:
-    """What is left of an experiment's label, `an owl, 2K, kie #1`, without the values that the edges tell."""
-    for value in told:
+def _without(name: str, values: Sequence[str]) -> str:
+    """What is left of an experiment's label, `an owl, 2K, kie #1`, without the values at the grid's edges."""
+    for value in values:
         name = re.sub(rf"(?:^|(?<=, )){re.escape(value)}(?:, |(?= #)|$)", "", name, count=1)
     return name.strip(" ,")
 
 
-def _cell(record: dict[Any, Any], name: str, folder: Path | None, size: int, budget: list[int]) -> str:
+def _cell(record: dict[Any, Any], name: str, folder: Path | None, size: int, budget: list[int]) -> Markup:
     """A task's pictures with its name and facts, or in their place why there are none."""
     alt = name or clean(record.get("task_id"), 80)
-    shown: list[str] = []
+    shown: list[Markup] = []
     notes: list[str] = []
     for path in _files(record.get("files"), folder):
         if budget[0] <= 0:
@@ -194,37 +218,39 @@ def _cell(record: dict[Any, Any], name: str, folder: Path | None, size: int, bud
         thumb = previewer().thumbnail(path, size * 2 if size <= 512 else size)
         if isinstance(thumb, Thumbnail):
             budget[0] -= 1
-            shown.append(_figure(thumb, size, alt, _caption(name, _facts(record)), path))
+            shown.append(_figure(thumb, size, clean(f"{alt}, {path.name}", 200), _caption(name, _facts(record))))
         else:
             notes.append(f"{path.name}: {thumb}")
-    return "".join(shown) or _nothing(record, name, notes)
+    return NOTHING.join(shown) or _nothing(record, name, notes)
 
 
-def _nothing(record: dict[Any, Any], name: str, notes: Sequence[str]) -> str:
+def _nothing(record: dict[Any, Any], name: str, notes: Iterable[str]) -> Markup:
     """Why a task has no picture: how it ended, in the server's words, and what files it has."""
-    outcome = "pending" if _missing(record.get("outcome")) else clean(record["outcome"], 20)
-    klass, glyph = {"succeeded": ("", "✓"), "pending": ("dim", "◌"), "failed": ("bad", "✗")}.get(outcome, ("", "▲"))
+    outcome = "pending" if _is_missing(record.get("outcome")) else clean(record["outcome"], 20)
     why = record.get("error_message")
-    words = ["" if _missing(why) else clean(why, 160), clean(", ".join(notes), 160)]
-    told = "".join(f'<span class="dim">{html.escape(w)}</span>' for w in words if w)
-    named = f"<span>{html.escape(clean(name, 80))}</span>" if name else ""
-    title = html.escape(clean(record.get("task_id"), 200), quote=True)
-    return f'<div class="none" title="{title}"><b class="{klass}">{glyph} {html.escape(outcome)}</b>{named}{told}</div>'
+    words = ["" if _is_missing(why) else clean(why, 160), clean(", ".join(notes), 160)]
+    return Markup('<div class="nbh-none" title="{}"><b class="{}">{} {}</b>{}{}</div>').format(
+        clean(record.get("task_id"), 200),
+        colour_of(outcome),
+        glyph_of(outcome),
+        outcome,
+        Markup("<span>{}</span>").format(clean(name, 80)) if name else "",
+        NOTHING.join(_DIM.format(w) for w in words if w),
+    )
 
 
 def _facts(record: dict[Any, Any]) -> str:
     """How long it took, what it cost; whatever is unknown is left out."""
     parts = []
-    if not _missing(record.get("total_s")):
+    if not _is_missing(record.get("total_s")):
         parts.append(seconds(float(record["total_s"])))
-    if not _missing(record.get("cost")):
+    if not _is_missing(record.get("cost")):
         parts.append(f"{clean(record.get('currency'), 8)} {float(record['cost']):.3f}")
     return " · ".join(parts)
 
 
-def _caption(name: str, facts: str) -> str:
-    first = f'<span title="{html.escape(name, quote=True)}">{html.escape(name)}</span>' if name else ""
-    return first + (f'<span class="dim">{html.escape(facts)}</span>' if facts else "")
+def _caption(name: str, facts: str) -> Markup:
+    return (titled(name, name) if name else NOTHING) + (_DIM.format(facts) if facts else NOTHING)
 
 
 def _files(value: object, folder: Path | None) -> list[Path]:
@@ -239,10 +265,8 @@ def _files(value: object, folder: Path | None) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def _figure(thumb: Thumbnail, size: int, name: str, caption: str, path: Path) -> str:
-    alt = html.escape(clean(f"{name}, {path.name}", 200), quote=True)
-    scale = min(1.0, size / max(thumb.width, thumb.height))
-    box = f'width="{round(thumb.width * scale)}" height="{round(thumb.height * scale)}"'
-    clear = ' class="clear"' if thumb.mime == "image/webp" else ""
-    image = f'<img{clear} src="{thumb.uri}" {box} alt="{alt}" title="{alt}" loading="lazy" decoding="async">'
-    return f"<figure><details><summary>{image}</summary></details><figcaption>{caption}</figcaption></figure>"
+def _figure(thumb: Thumbnail, size: int, alt: str, caption: Markup) -> Markup:
+    share = min(1.0, size / max(thumb.width, thumb.height))
+    return Markup("<figure><details><summary>{}</summary></details><figcaption>{}</figcaption></figure>").format(
+        image(thumb, share, alt), caption
+    )

@@ -27,8 +27,9 @@ from bisect import bisect_left
 from datetime import datetime, timedelta
 
 from ._durations import NOTHING_KNOWN, Curve, Durations, schedule
-from ._history import Facts, History
-from ._values import Miss, MissKind, Snapshot, State
+from ._facts import SLOPE, Facts
+from ._history import History
+from ._values import Miss, MissKind, State
 
 LONGEST = 60.0
 """Seconds: the longest pause while a task goes well, however long it takes."""
@@ -75,20 +76,20 @@ def pause(
     # The jitter only ever adds, so that the floor holds as the server's clock sees it.
     jitter = JITTER[0] + JITTER[1] * chance
     if facts.trouble is not None:
-        return max(floor, _after_miss(history, facts.trouble, floor, chance)) * (1 + jitter)
+        return max(floor, _after_miss(facts, facts.trouble, floor, chance)) * (1 + jitter)
     if latest is not None and latest.state is State.UNKNOWN:
-        return max(floor, SLOW if _unreadable_in_a_row(history) >= 3 else floor) * (1 + jitter)
+        return max(floor, SLOW if _is_unreadable(facts) else floor) * (1 + jitter)
     if interval is not None:
         return max(floor, interval) * (1 + jitter)
-    best = _best(history, now, floor, floor * PRICE / max(1, sharing), known)
+    best = _best(facts, now, floor, floor * PRICE / max(1, sharing), known)
     return max(floor, min(LONGEST, best)) + floor * jitter
 
 
-def _after_miss(history: History, miss: Miss, floor: float, chance: float) -> float:
+def _after_miss(facts: Facts, miss: Miss, floor: float, chance: float) -> float:
     """Seconds to wait after a look that failed."""
     if miss.retry_after is not None:
         return miss.retry_after
-    n = history.facts.misses_in_a_row
+    n = facts.misses_in_a_row
     match miss.kind:
         case MissKind.NETWORK | MissKind.SERVER | MissKind.RATE_LIMITED:
             top = min(BACKOFF_CAP, floor * 2.0 ** min(n, 10))
@@ -96,43 +97,35 @@ def _after_miss(history: History, miss: Miss, floor: float, chance: float) -> fl
         case MissKind.NO_CREDIT:
             return SLOW
         case MissKind.GARBLED:
-            return SLOW if _unreadable_in_a_row(history) >= 3 else floor
+            return SLOW if _is_unreadable(facts) else floor
         case MissKind.NOT_FOUND:
             return floor * min(n, 4)
         case MissKind.REFUSED | MissKind.BAD_REQUEST:
             return floor
 
 
-def _unreadable_in_a_row(history: History) -> int:
-    """Looks whose reply nobody could read; what the network lost in between is none of them."""
-    n = 0
-    for event in history.looks():
-        seen = event.seen
-        garbled = isinstance(seen, Miss) and seen.kind is MissKind.GARBLED
-        unknown = isinstance(seen, Snapshot) and seen.state is State.UNKNOWN
-        if not garbled and not unknown:
-            break
-        n += 1
-    return n
+def _is_unreadable(facts: Facts) -> bool:
+    """Whether nobody could read the last three replies or more."""
+    run = facts.unreadable
+    return run is not None and run.looks >= 3
 
 
 # While all goes well
 
 
-def _best(history: History, now: datetime, floor: float, price: float, known: Durations) -> float:
+def _best(facts: Facts, now: datetime, floor: float, price: float, known: Durations) -> float:
     """Seconds until the look that costs least."""
-    facts = history.facts
     latest = facts.latest
     if latest is None:
         return 0.0
     begun = _begun(facts, now)
     if latest.state is State.QUEUED:
-        return _queued(history, now, begun, floor, price, known)
+        return _queued(facts, now, begun, floor, price, known)
     start, within = _started(facts, begun, now, known)
     curve, age = known.total, now - begun
     if known.run is not None and (curve is None or within <= _spread(known.queue)):
         curve, age = known.run, now - start
-    told = _told(history)
+    told = _told(facts)
     if told is not None:
         left, doubt = told
         before = curve.left(age.total_seconds()) if curve is not None else None
@@ -142,10 +135,10 @@ def _best(history: History, now: datetime, floor: float, price: float, known: Du
     return _by_age(curve, age.total_seconds(), floor, price)
 
 
-def _queued(history: History, now: datetime, begun: datetime, floor: float, price: float, known: Durations) -> float:
+def _queued(facts: Facts, now: datetime, begun: datetime, floor: float, price: float, known: Durations) -> float:
     """Until the task's age is worth a look, and not before a run that begins now is."""
     queued = (now - begun).total_seconds()
-    wait = _queue_left(history)
+    wait = _queue_left(facts)
     if known.run is None:
         if known.total is not None:
             return _by_age(known.total, queued, floor, price)
@@ -159,19 +152,13 @@ def _queued(history: History, now: datetime, begun: datetime, floor: float, pric
     return run + (left[0] if left is not None else 0.0)
 
 
-def _queue_left(history: History) -> float | None:
+def _queue_left(facts: Facts) -> float | None:
     """Seconds until the start, if the queue goes on as it went; None while that is not seen."""
-    places: list[tuple[datetime, int]] = []
-    for event in history.looks():
-        seen = event.seen
-        if isinstance(seen, Snapshot):
-            if seen.state is not State.QUEUED or seen.queue_position is None:
-                break
-            places.append((event.at, seen.queue_position))
-    if len(places) < 2 or places[-1][1] <= places[0][1]:
+    first, latest, at = facts.first_place, facts.latest, facts.last_good_at
+    if first is None or latest is None or latest.queue_position is None or at is None:
         return None
-    gone, spent = places[-1][1] - places[0][1], (places[0][0] - places[-1][0]).total_seconds()
-    return places[0][1] * spent / gone
+    gone, spent = first.value - latest.queue_position, (at - first.at).total_seconds()
+    return latest.queue_position * spent / gone if gone > 0 else None
 
 
 def _by_age(curve: Curve | None, age: float, floor: float, price: float) -> float:
@@ -209,38 +196,33 @@ def _spread(curve: Curve | None) -> float:
     return math.inf if left is None else left[1]
 
 
-def _told(history: History) -> tuple[float, float] | None:
+def _told(facts: Facts) -> tuple[float, float] | None:
     """Seconds left as the server tells them, itself or by its progress, and how far that may be off."""
-    latest = history.facts.latest
+    latest = facts.latest
     assert latest is not None
     if latest.seconds_left is not None:
         # A whole number was rounded, most often up: a server that says 0 seconds looks as if it were done.
         half, fine = (0.5, 0.3) if latest.seconds_left.is_integer() else (0.0, 0.05)
         left = max(0.0, latest.seconds_left - half)
         return left, math.hypot(fine, _TRUST * left)
-    return _by_slope(history)
+    return _by_slope(facts)
 
 
-def _by_slope(history: History) -> tuple[float, float] | None:
+def _by_slope(facts: Facts) -> tuple[float, float] | None:
     """Seconds left if progress goes on as it lately went, and the doubt that rounding to whole percents leaves."""
-    newest: tuple[datetime, float] | None = None
-    older: tuple[datetime, float] | None = None
-    for event in history.looks():
-        seen = event.seen
-        if not isinstance(seen, Snapshot):
-            continue
-        if seen.state is not State.RUNNING or seen.progress is None:
-            break
-        newest = newest or (event.at, seen.progress)
-        older = (event.at, seen.progress)
-        if newest[1] - older[1] >= 0.25:
-            break  # far enough for an exact slope, and near enough where progress is not even
-    if older is None or newest is None or newest[1] - older[1] < 0.02:
+    latest, at = facts.latest, facts.last_good_at
+    if not facts.climb or latest is None or latest.progress is None or at is None:
         return None
-    gain, spent = newest[1] - older[1], max((newest[0] - older[0]).total_seconds(), 0.001)
+    far = (point for point in reversed(facts.climb) if latest.progress - point.value >= SLOPE)
+    older = next(far, facts.climb[0])
+    gain, spent = latest.progress - older.value, max((at - older.at).total_seconds(), 0.001)
+    if gain < 0.02:
+        return None
     # Cut to whole percents, both ends are half a percent further on average.
-    left = max(0.0, 0.995 - newest[1]) * spent / gain
-    return left, math.hypot(0.003 * spent / gain, left * 0.004 / gain, (_EVEN + _BEND * (1 - newest[1])) * left, 0.1)
+    left = max(0.0, 0.995 - latest.progress) * spent / gain
+    return left, math.hypot(
+        0.003 * spent / gain, left * 0.004 / gain, (_EVEN + _BEND * (1 - latest.progress)) * left, 0.1
+    )
 
 
 def _aim(left: float, doubt: float, floor: float, price: float) -> float:

@@ -1,10 +1,11 @@
-"""Thumbnails: small enough for a notebook's file, made by a worker process that may die of a picture.
+"""Thumbnails: small enough for a notebook's file, made by a worker process that a picture may crash.
 
 A picture that cannot be shown never hides that the task succeeded: there is a file, and a word why there is no preview.
 """
 
 from __future__ import annotations
 
+import atexit
 import base64
 import json
 import os
@@ -26,7 +27,7 @@ _VARIABLES = frozenset({
     "PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "SYSTEMROOT",
     "TEMP", "TMP", "TMPDIR",
 })  # fmt: skip
-"""What the worker's process needs of ours."""
+"""The environment variables that the worker gets; no key is among them."""
 _PICTURES = frozenset({".png", ".jpg", ".webp", ".gif", ".avif"})
 
 
@@ -62,7 +63,7 @@ def can_preview(path: Path) -> bool:
 
 
 class Previewer:
-    """One worker, started at the first picture, started anew when it dies, hangs or has grown."""
+    """One worker process, started at the first picture and again when it dies, hangs or has served 500 pictures."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -70,7 +71,7 @@ class Previewer:
         self._served = 0
 
     def thumbnail(self, path: Path, side: int = SIDE) -> Thumbnail | str:
-        """The thumbnail of a picture, or why there is none. Blocks; call it from a thread.
+        """The thumbnail of a picture, or why there is none. Waits for the worker; call it from a thread.
 
         Args:
             path: A file that `can_preview`.
@@ -90,7 +91,7 @@ class Previewer:
         process = self._worker()
         assert process.stdin is not None
         assert process.stdout is not None
-        # A quiet death of the worker is a picture that it could not bear.
+        # Killed, or dead of the picture, the worker leaves an empty pipe, which is told below.
         clock = threading.Timer(PATIENCE, process.kill)
         clock.daemon = True
         clock.start()
@@ -153,15 +154,10 @@ class Previewer:
             self._end()
 
 
-_previewer: Previewer | None = None
+_previewer = Previewer()
+atexit.register(_previewer.close)
 
 
 def previewer() -> Previewer:
     """The one worker of this process; it ends with it."""
-    global _previewer  # noqa: PLW0603  # one per process is the point
-    if _previewer is None:
-        import atexit
-
-        _previewer = Previewer()
-        atexit.register(_previewer.close)
     return _previewer

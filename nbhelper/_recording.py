@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ._errors import StoreError
 from ._history import History
-from ._text import clean
-from ._values import NOTHING, Event, Seen, Snapshot
+from ._text import clean, without_query
+from ._values import NOTHING, Event, Output, Seen, Snapshot
 
 if TYPE_CHECKING:
     from ._store import Store
@@ -96,11 +97,15 @@ class Recorder:
 
 
 def merged(stored: History, known: History) -> History:
-    """What the store has, in its order; what this process saw itself keeps what the store does not, such as bytes."""
+    """The stored history, with what the store does not keep of its outputs: bytes, and the queries of their links."""
+    own = known.facts.outputs
+    outputs = {name: _completed(output, own.get(name)) for name, output in stored.facts.outputs.items()}
+    facts = stored.facts._replace(outputs=MappingProxyType(outputs))
+    return replace(stored, task=known.task, facts=facts)
 
-    def key(event: Event) -> tuple[datetime, type, str | None]:
-        return event.at, type(event.seen), getattr(event.seen, "name", None)
 
-    own = {key(event): event.seen for event in known.events}
-    events = [replace(event, seen=own.get(key(event), event.seen)) for event in stored.events]
-    return History.of(known.task, events, origin=known.origin, uid=known.uid)
+def _completed(stored: Output, known: Output | None) -> Output:
+    """An output with the bytes and the whole link that this process has of it, unless the store has another link."""
+    if known is None or without_query(known.url or "") != (stored.url or ""):
+        return stored
+    return replace(stored, url=known.url, data=known.data)

@@ -1,193 +1,63 @@
-"""What can be read of a damaged file, page by page, without SQLite.
-
-SQLite finds a row by way of its schema and the inner pages of a tree: one bad byte there hides thousands of whole rows.
-A row's own bytes say enough: each page is taken for a leaf of a table, each cell in it for a row, and a row counts when
-its digest holds. So nothing is guessed, whatever the damage.
-
-The format is https://www.sqlite.org/fileformat2.html, sections 1.6 (pages and cells) and 2.1 (records).
-"""
+"""What SQLite itself can still read of a damaged file, carried over into a new one."""
 
 from __future__ import annotations
 
-import re
 import sqlite3
-import struct
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from mmap import mmap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from ._codec import row_digest
-from ._schema import SUMMARY, from_json, put_all, task_of
+from ._rows import Rows
 
-Bytes = bytes | mmap
-Cells = Sequence[Any]
-Found = dict[str, dict[tuple[Any, ...], Cells]]
-"""Rows by table and primary key, each with its digest, in the order of the table's columns."""
+TABLES = ("meta", "tasks", "summaries", "events", "replies", "links", "intents", "prices")
+GIVE_UP = 1000
+"""Failures in a row after which nothing more is read of a table: they have passed over 17,000 row ids."""
 
-_UID = re.compile(r"[0-9a-f]{14}-[0-9a-f]{10}")
-_SIZES = (4096, 1024, 512, 2048, 8192, 16384, 32768, 65536)
+_TASKS = """
+INSERT OR IGNORE INTO tasks (uid, provider, origin, id, extra, label, params, endpoint, model, experiment, repeat)
+SELECT uid, provider, origin, task_id, extra, label, params, endpoint, model, experiment, repeat FROM summaries
+"""
 
 
-def salvage(data: Bytes, db: sqlite3.Connection) -> tuple[int, int]:
-    """Put every row of a damaged file that can be trusted into a new one, as part of the caller's transaction.
-
-    Args:
-        data: The damaged file, or a map of it.
-        db: A connection to an empty history.
+def salvage(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> tuple[int, int]:
+    """Copy every readable row of a damaged file into an empty history, as part of the caller's transaction.
 
     Returns:
-        How many tasks and how many observations.
+        How many tasks and how many observations there are now.
     """
-    found = rows_of(data)
-    for row in found.pop("old summaries", {}).values():
-        if (new := from_json(row)) is not None:
-            found["summaries"].setdefault((new[0],), (*new, row_digest(*new)))
-    for (uid,), row in found["summaries"].items():
-        if (uid,) not in found["tasks"]:
-            task = task_of(row)
-            found["tasks"][uid,] = (*task, row_digest(*task))
-    if found["meta"]:
-        db.execute("DELETE FROM meta")
-    for table, rows in found.items():
-        put_all(db, table, (rows[key] for key in sorted(rows)))
-    return len(found["tasks"]), len(found["events"])
+    new.execute("DELETE FROM meta")  # the old salt, or a new one when it is first asked for
+    for table in TABLES:
+        columns = [name for _, name, *_ in new.execute(f"PRAGMA table_info({table})")]
+        marks = ", ".join("?" * len(columns))
+        new.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", _readable(old, table, columns))  # noqa: S608
+    new.execute(_TASKS)  # from their summaries: what is forgotten may be paid for again
+    rows = Rows(path)
+    for (uid,) in new.execute("SELECT uid FROM tasks WHERE uid NOT IN (SELECT uid FROM summaries)").fetchall():
+        if (row := rows.task(new, uid)) is not None:
+            rows.sum_up(new, row, rows.load(new, row))
+    tasks, events = (new.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("tasks", "events"))  # noqa: S608
+    return tasks, events
 
 
-def rows_of(data: Bytes) -> Found:
-    """Every row whose digest holds."""
-    said = int.from_bytes(data[16:18], "big")
-    first = 65536 if said == 1 else said
-    if first in _SIZES and (found := _rows_by(data, first)):
-        return found
-    # Some pages of a smaller size begin where one of a larger size would: a few rows are found by a wrong size, too.
-    return max((_rows_by(data, size) for size in _SIZES), key=lambda found: sum(map(len, found.values())))
-
-
-def _rows_by(data: Bytes, size: int) -> Found:
-    """The same, for pages of this size."""
-    found: Found = defaultdict(dict)
-    for page in range((len(data) + size - 1) // size):
-        for cells in _cells(data, size, page):
-            if (kind := _table(cells)) is not None:
-                table, key = kind
-                found[table].setdefault(tuple(cells[n] for n in range(key)), cells)
-    return found
-
-
-def _table(cells: Cells) -> tuple[str, int] | None:
-    """Whose row it is, and how many columns are its key; None for one that cannot be trusted."""
-    of_task = isinstance(cells[0], str) and _UID.fullmatch(cells[0]) is not None
-    kind = _TABLES.get((len(cells), of_task))
-    if kind is None:
-        return None
-    values, digest = (cells[:-1], cells[-1]) if kind[0] != "replies" else ((cells[0], cells[2]), cells[1])
-    return kind if row_digest(*values) == digest else None
-
-
-_TABLES: dict[tuple[int, bool], tuple[str, int]] = {
-    (3, False): ("meta", 1),
-    (14, True): ("tasks", 1),
-    (len(SUMMARY) + 1, True): ("summaries", 1),
-    (5, True): ("old summaries", 1),
-    (7, True): ("events", 2),
-    (3, True): ("replies", 2),
-    (4, True): ("links", 2),
-    (9, True): ("intents", 1),
-    (4, False): ("prices", 1),
-}
-"""By the number of columns, and whether the first one names a task."""
-
-
-# Pages
-
-
-def _cells(data: Bytes, size: int, page: int) -> Iterator[Cells]:
-    """Whatever in a page has the shape of a row."""
-    start, head = page * size, page * size + (100 if page == 0 else 0)
-    count = int.from_bytes(data[head + 3 : head + 5], "big")
-    for place in range(head + 8, min(head + 8 + 2 * count, start + size - 1), 2):
-        at = start + int.from_bytes(data[place : place + 2], "big") % size  # SQLite forgives the bits above as well
+def _readable(db: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
+    """Rows by ranges of row ids: shorter and shorter ones before a row that cannot be read, larger steps behind it."""
+    sql = f"SELECT rowid, {', '.join(columns)} FROM {table} NOT INDEXED WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608
+    last, many, missed = 0, 1000, 0
+    try:
+        db.execute(f"SELECT 1 FROM {table} LIMIT 0")  # noqa: S608 - reads the schema alone
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        return
+    while missed < GIVE_UP:
         try:
-            length, at = _varint(data, at)
-            _, at = _varint(data, at)
-            yield _record(_payload(data, size, at, length))
-        except (IndexError, ValueError, struct.error):  # no cell, or one that the damage has hit
+            found = db.execute(sql, (last, many)).fetchall()
+        except (sqlite3.DatabaseError, UnicodeDecodeError, OverflowError):
+            if many > 1:
+                many //= 2
+            else:
+                missed += 1
+                last += 1 + missed // 30
             continue
-
-
-def _varint(data: Bytes, at: int) -> tuple[int, int]:
-    """A number of one to nine bytes, and the place behind it."""
-    value = 0
-    for n in range(8):
-        byte = data[at + n]
-        value = value << 7 | byte & 0x7F
-        if byte < 0x80:
-            return value, at + n + 1
-    return value << 8 | data[at + 8], at + 9
-
-
-def _payload(data: Bytes, size: int, at: int, length: int) -> bytes:
-    """A row's bytes: what is too long for its page goes on in a chain of others."""
-    if not 2 <= length <= len(data):
-        raise ValueError
-    local = length
-    if length > size - 35:
-        least = (size - 12) * 32 // 255 - 23
-        local = least + (length - least) % (size - 4)
-        local = local if local <= size - 35 else least
-    parts, left = [data[at : at + local]], length - local
-    following = int.from_bytes(data[at + local : at + local + 4], "big") if left else 0
-    while left > 0:
-        if following == 0:
-            raise ValueError
-        at = (following - 1) * size
-        parts.append(data[at + 4 : at + 4 + min(left, size - 4)])
-        following = int.from_bytes(data[at : at + 4], "big")
-        if not parts[-1]:
-            raise ValueError
-        left -= len(parts[-1])
-    return b"".join(parts)
-
-
-_DIGEST = 45
-"""SQLite's word for a text of sixteen bytes: what every row of ours has in its last column, or, a reply, its second."""
-
-
-def _record(payload: bytes) -> Cells:
-    end, at = _varint(payload, 0)
-    if _DIGEST not in {payload[end - 1], payload[2]}:  # nearly all that is no row, told by one byte
-        raise ValueError
-    kinds: list[int] = []
-    while at < end:
-        kind, at = _varint(payload, at)
-        kinds.append(kind)
-    if at != end or not 3 <= len(kinds) <= 64:
-        raise ValueError
-    values: list[Any] = []
-    for kind in kinds:
-        width = _WIDTH[kind] if kind < 12 else (kind - 12) // 2
-        part = payload[at : at + width]
-        if len(part) < width:
-            raise ValueError
-        values.append(_READ[kind](part) if kind < 12 else part.decode() if kind % 2 else part)
-        at += width
-    if at != len(payload):
-        raise ValueError
-    return tuple(values)
-
-
-def _whole(part: bytes) -> int:
-    return int.from_bytes(part, "big", signed=True)
-
-
-_WIDTH = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0, 0, 0)
-_READ: tuple[Callable[[bytes], Any], ...] = (
-    lambda _: None,
-    *[_whole] * 6,
-    lambda part: struct.unpack(">d", part)[0],
-    lambda _: 0,
-    lambda _: 1,
-    lambda part: part,
-    lambda part: part,
-)
+        if not found:
+            return
+        yield from (values for _, *values in found)
+        last, many, missed = max(last + 1, *(rowid for rowid, *_ in found)), min(2 * many, 1000), 0

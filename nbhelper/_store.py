@@ -15,7 +15,7 @@ import sqlite3
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ from ._history import History
 from ._json import dumps, loads
 from ._price_list import PRICES
 from ._prices import Price, as_row, from_row, place_of
-from ._rows import Append, Row, Rows, notes_of, uid_of
-from ._schema import lasting_salt, put, salt_of
+from ._rows import Append, Rows, notes_of, uid_of, uids_of, utc_now
+from ._schema import lasting_salt, put, read_salt
+from ._summary_row import Row
 from ._task import NO_ID, Task
 from ._text import clean, storable
 from ._values import Event
@@ -69,15 +70,15 @@ class Store:
 
     Attributes:
         folder: Absolute.
-        notes: Lines for a person, oldest first: a file moved aside, damaged rows that were left out.
+        notes: Lines for a person, oldest first: a file that was renamed or moved aside, and what could be read of it.
     """
 
-    def __init__(self, folder: str | Path, *, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(self, folder: str | Path, *, clock: Callable[[], datetime] = utc_now) -> None:
         self.folder = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100 - keeps the user's own links
         self.notes: list[str] = []
         self._database = Database(self.folder, self.notes)
         self._writer = Writer(self._database)
-        self._rows = Rows(self._database.path, self.notes, clock or (lambda: datetime.now(UTC)))
+        self._rows = Rows(self._database.path, clock)
         self._salt: bytes | None = None
         self._said = 0
         _STORES.add(self)
@@ -103,10 +104,7 @@ class Store:
 
     def _read_salt(self) -> bytes | None:
         with self._database.reading() as db:
-            salt = salt_of(db) if db else None
-            if db and salt is None and db.execute("SELECT 1 FROM meta").fetchone():
-                self._rows.note_damage()
-            return salt
+            return read_salt(db) if db else None
 
     # Writing
 
@@ -210,10 +208,9 @@ class Store:
 
     def prices(self) -> list[Price]:
         """The published prices, then those that were set here, oldest first: a later one counts before an earlier."""
-        sql = "SELECT name, at, body, digest FROM prices ORDER BY at, name"
         with self._database.reading() as db:
-            rows = [row for row in (db.execute(sql).fetchall() if db else []) if self._rows.whole(row)]
-        return [*PRICES, *filter(None, (from_row(loads(body)) for _, _, body, _ in rows))]
+            rows = db.execute("SELECT body FROM prices ORDER BY at, name").fetchall() if db else []
+        return [*PRICES, *filter(None, (from_row(loads(body)) for (body,) in rows))]
 
     def reading(self) -> contextlib.AbstractContextManager[sqlite3.Connection | None]:
         """A connection for one piece of reading; None when nothing is kept yet."""
@@ -223,6 +220,16 @@ class Store:
         """The history of one row. One without an id of the API's yet has the id `(no id yet)`."""
         with self._database.reading() as db:
             return self._rows.history(db, uid) if db else None
+
+    def uids(self, task: Task) -> list[str]:
+        """The rows of this task, one for each origin where it was looked at."""
+        with self._database.reading() as db:
+            return uids_of(db, task) if db else []
+
+    def events(self, uid: str, after: int = 0) -> list[Event]:
+        """The observations of one row, oldest first; those with a number above `after`."""
+        with self._database.reading() as db:
+            return self._rows.events(db, uid, after) if db else []
 
     def find(self, task: Task, origin: str) -> History | None:
         """The history of this task at this origin."""
@@ -238,12 +245,12 @@ class Store:
     def creates(self, experiment: str) -> list[_creates.Create]:
         """Every create of an experiment, oldest first."""
         with self._database.reading() as db:
-            return _creates.of_experiment(self._rows, db, experiment) if db else []
+            return _creates.of_experiment(db, experiment) if db else []
 
     def doubtful(self) -> set[str]:
         """The rows of creates that may have been sent and have no id."""
         with self._database.reading() as db:
-            return _creates.doubtful(self._rows, db) if db else set()
+            return _creates.doubtful(db) if db else set()
 
     def link(self, uid: str, name: str) -> str | None:
         """The live link of an output that is not saved yet."""
@@ -258,22 +265,12 @@ class Store:
     def rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
         """What `tasks()` shows, one row per task, newest last."""
         with self._database.reading() as db:
-            return _listing.told(self._rows, _listing.summaries(db, wanted), self._again)
-
-    def columns(self, wanted: Filter = EVERYTHING) -> _listing.Columns:
-        """The same as columns: 100,000 tasks take little memory and time."""
-        with self._database.reading() as db:
-            found = _listing.summaries(db, wanted)
-        return _listing.columns(self._rows, found, self._again)
-
-    def _again(self, uid: str) -> Row | None:
-        with self._database.reading() as db:
-            return self._rows.again(db, uid) if db else None
+            return _listing.summaries(db, wanted) if db else []
 
     def recent(self, provider: str, origin: str, most: int) -> list[Row]:
         """The newest rows of one API, oldest first, as `rows` gives them, and `last_good_at`: when it last answered."""
         with self._database.reading() as db:
-            return _listing.recent(self._rows, db, provider, origin, most) if db else []
+            return _listing.recent(db, provider, origin, most) if db else []
 
     def models(self, uids: Iterable[str]) -> dict[str, str]:
         """With which model, or endpoint that stands for one, rows were created, where that is known."""
@@ -288,17 +285,17 @@ class Store:
     def histories(self, wanted: Filter = EVERYTHING) -> list[History]:
         """The histories of `rows(wanted)`, but for creates that have no id yet."""
         with self._database.reading() as db:
-            return _listing.histories(self._rows, db, wanted)
+            return _listing.histories(self._rows, db, wanted) if db else []
 
     def event_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
         """Every observation of `rows(wanted)`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
         with self._database.reading() as db:
-            return _listing.events(self._rows, db, wanted)
+            return _listing.events(self._rows, db, wanted) if db else []
 
     def output_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
         """Every saved file of `rows(wanted)`, by the newest word about it, its path as the store keeps it."""
         with self._database.reading() as db:
-            return _listing.outputs(self._rows, db, wanted)
+            return _listing.outputs(self._rows, db, wanted) if db else []
 
     # A child process
 

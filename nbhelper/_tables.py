@@ -8,19 +8,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._codec import moment, row_of
+from ._codec import moment
 from ._history import History
 from ._json import dumps
 from ._params import flat
 from ._price_list import PRICES
 from ._prices import Price, as_row, costs_of
+from ._summary_row import summary_row
 from ._text import storable
 from ._values import Outcome, State
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from ._listing import Columns
 
 Kind = Literal["string", "Int64", "Float64", "boolean", "time", "state", "outcome"]
 """What a column holds; each has one dtype."""
@@ -123,30 +122,22 @@ def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRI
     """One row per task.
 
     Args:
-        rows: From `Store.rows`, or `row_of`.
+        rows: From `Store.rows`, or `summary_row`.
         prices: What `cost` is computed from, now and not when the task ran.
     """
+    import pandas as pd
+
     found = list(rows)
     cells = {name: [row.get(name) for row in found] for name in TASKS}
     cells["files"] = [dumps(files or []) for files in cells["files"]]
-    return frame_of_columns((cells, (row.get("params") for row in found)), prices)
-
-
-def frame_of_columns(found: Columns, prices: Iterable[Price] = PRICES) -> pd.DataFrame:
-    """One row per task, as `tasks_frame`, from `Store.columns`; these are used up on the way."""
-    import pandas as pd
-
-    cells, mappings = found
-    asked = flat(mappings)
+    asked = flat(row.get("params") for row in found)
     costs = costs_of(cells, asked, prices)
     for n, name in enumerate(("cost", "currency", "cost_source")):
         cells[name] = [cost[n] for cost in costs]
-    del costs
-    columns = {name: column(cells.pop(name), kind) for name, kind in TASKS.items()}
-    while asked:
-        name = next(iter(asked))
-        kind, values = as_one(asked.pop(name))
-        columns[f"{PARAM}{name}"] = column(values, kind)
+    columns = {name: column(cells[name], kind) for name, kind in TASKS.items()}
+    for name, values in asked.items():
+        kind, fit = as_one(values)
+        columns[f"{PARAM}{name}"] = column(fit, kind)
     return pd.DataFrame(columns, copy=False)
 
 
@@ -169,7 +160,7 @@ def to_frame(
     for history in histories:
         stored = (known or {}).get(history.uid, {})
         told = {name: stored.get(name) for name in ("endpoint", "model", "experiment", "repeat")}
-        rows.append(row_of(history, folder, **told))
+        rows.append(summary_row(history, folder, **told))
     return tasks_frame(rows, prices)
 
 

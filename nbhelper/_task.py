@@ -100,11 +100,6 @@ class Task:
         label = f" {self.label!r}" if self.label else ""
         return f"<Task {self}{label}>"
 
-    def _repr_html_(self) -> str:
-        from ._card_line import task_line
-
-        return task_line(self)
-
     def __hash__(self) -> int:
         return hash((self.provider, self.id, tuple(self.extra.items())))
 

@@ -15,9 +15,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._history import UNSAVED, History, verdict
+from ._history import UNSAVED, History
 from ._leases import Leases
 from ._looks import Look, Looks
+from ._lost_sight import verdict
 from ._past import Past
 from ._recording import Recorder
 from ._saving import Network, Saves
@@ -348,7 +349,7 @@ class TaskWatcher:
 
     async def _hear_of_other(self) -> bool:
         """Wait until another process wrote more, or somebody came or left here; whether nobody else looks."""
-        last = self.history.events[-1].seq if self.history.events else 0
+        last = self.history.seq
         reading = asyncio.ensure_future(self._leases.follow(self.history.uid, last))
         woken = asyncio.ensure_future(self._news.wait())
         try:

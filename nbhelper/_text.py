@@ -165,3 +165,25 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if not close and len(low) > 1:
         close = [n for n in names if low in n or (len(n) > 2 and n in low)][:1]
     return f' Did you mean "{close[0]}"?' if close else ""
+
+
+def seconds(value: float) -> str:
+    """A duration as people read it: `8.2 s`, `42 s`, `3:07`, `1:02:33`."""
+    if value < 9.95:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def size(n_bytes: int) -> str:
+    """A number of bytes as people read it: `512 B`, `1.2 MB`."""
+    value = float(n_bytes)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"

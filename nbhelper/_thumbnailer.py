@@ -1,7 +1,7 @@
-"""The worker that decodes pictures, as a process of its own: hostile pixels can only hurt this one.
+"""The worker that decodes pictures, a process of its own: a hostile picture can crash only this one.
 
 It reads one JSON request a line and answers each with a JSON line and, after it, the thumbnail's bytes. It imports
-nothing of nbhelper, so that it starts quickly and holds nothing worth stealing.
+nothing of nbhelper, so that it starts quickly and holds no key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST_PIXELS = 40_000_000
 """Beyond this a picture is kept and not previewed: 40 megapixels take 160 MB decoded."""
 MOST_MEMORY = 512 * 1024**2
 LONGEST = 15
-"""Seconds for one picture: whoever asks is less patient, but may be gone."""
+"""Seconds for one picture, should the asking process be gone; while it is there, its own limit is shorter."""
 
 
 class TooLarge(Exception):
@@ -32,7 +32,7 @@ def thumbnail(path: str, side: int, n_bytes: int) -> tuple[dict[str, Any], bytes
     Args:
         path: A local file.
         side: The thumbnail's longest side in pixels.
-        n_bytes: What it should weigh at the most; quality gives way first, then size.
+        n_bytes: Most bytes of the thumbnail; its quality is lowered first, then its size.
 
     Raises:
         TooLarge: It has too many pixels; the text says so.
@@ -90,7 +90,7 @@ def by_profile(picture: Any) -> Any:
 
 
 def encode(picture: Any, n_bytes: int) -> tuple[str, tuple[int, int], bytes]:
-    """JPEG, or WebP where something shines through; lighter until it fits. With the size that came of it."""
+    """Encode as JPEG, or WebP where transparent, lowering quality and size until it fits; type, size and bytes."""
     form, mime = ("WEBP", "image/webp") if picture.mode == "RGBA" else ("JPEG", "image/jpeg")
     while True:
         for quality in (84, 74, 62):
@@ -105,7 +105,7 @@ def encode(picture: Any, n_bytes: int) -> tuple[str, tuple[int, int], bytes]:
 
 
 def limit() -> None:
-    """Bound memory from the system's side; what Python checks itself comes too late for a bomb."""
+    """Limit this process's memory by the system; what Python checks comes too late for a decompression bomb."""
     try:
         import resource
     except ImportError:  # Windows
@@ -115,7 +115,7 @@ def limit() -> None:
 
 
 def main() -> None:
-    """Serve until the other side is gone."""
+    """Serve requests until standard input ends."""
     limit()
     out = sys.stdout.buffer
     for line in sys.stdin.buffer:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from ._history import Facts, History
+from ._facts import Facts
+from ._history import History
 
 TimeSource = Literal["server", "observed", "mixed"]
 

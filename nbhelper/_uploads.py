@@ -14,8 +14,7 @@ from ._errors import BadInput
 from ._http import Upload
 from ._providers.reply_parts import Endpoint
 from ._sniff import HEAD, pixels, sniff
-from ._terminal import size
-from ._text import clean, kind_of
+from ._text import clean, kind_of, size
 
 LARGEST_UPLOAD = 50_000_000
 """Bytes of one uploaded file; no API here takes more."""

@@ -14,7 +14,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from ._json import JsonText, loads
+from ._json import loads
 from ._text import clean, without_query
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -178,7 +178,7 @@ class Snapshot:
     model: str | None = None
     trace: str | None = None
     params: Mapping[str, Any] = field(default_factory=nothing, repr=False)
-    reply: JsonText | None = field(default=None, repr=False)
+    reply: str | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As in Task: the mappingproxy that stands for "no params" cannot be pickled.
@@ -188,7 +188,7 @@ class Snapshot:
     @property
     def raw(self) -> Any:
         """The reply parsed, anew at each call; None where it is not kept."""
-        return None if self.reply is None else loads(str(self.reply))
+        return None if self.reply is None else loads(self.reply)
 
     @property
     def error_code(self) -> str | None:

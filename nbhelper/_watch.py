@@ -5,13 +5,14 @@ The handle only listens. Its timeout and `stop()` are its own: another handle on
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ._database import FILE
 from ._engine import Engine
@@ -22,7 +23,7 @@ from ._session import Connection
 from ._task import Task
 from ._task_watcher import Identity, TaskWatcher, identity
 from ._text import clean
-from ._values import Event, Mark, MarkWord, Miss, Outcome, Seen, Snapshot, State
+from ._values import Event, Mark, MarkWord, Outcome, Seen, State
 from ._waiting import Completed, Waiting, checked_seconds
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ class _Entry:
 
     history: History
     connection: Connection
-    begun: int
-    """Events that were there before."""
+    begun: History
+    """The history as it was before this watch."""
     over: bool = False
     next_at: datetime | None = None
     note: str = ""
@@ -85,7 +86,7 @@ class _Entry:
 class Watch(Waiting):
     """One or many tasks being watched. `result()` waits, `await w` waits, `stop()` ends the watching.
 
-    `len(w)`, `w[0]` and iteration go by the order the tasks were given in, duplicates included.
+    `len(w)`, `w[0]`, `w[0:2]` and iteration go by the order the tasks were given in, duplicates included.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Watch(Waiting):
             key = place_of(history)
             self._order.append(key)
             if key not in self._entries:
-                self._entries[key] = _Entry(history, connection, len(history.events), over=self._complete(history))
+                self._entries[key] = _Entry(history, connection, history, over=self._complete(history))
 
     def _complete(self, history: History) -> bool:
         return is_complete(history, saving=self._saving, again=self._again)
@@ -150,7 +151,7 @@ class Watch(Waiting):
         entry = self._entries[key]
         if not self._once or entry.history.outcome is not None:
             return
-        if any(isinstance(e.seen, Snapshot | Miss) for e in entry.history.events[entry.begun :]):
+        if entry.history.facts.polls != entry.begun.facts.polls:
             self._part([key], "timeout=0 is one look")
 
     def _listen(self, watcher: TaskWatcher) -> None:
@@ -230,9 +231,9 @@ class Watch(Waiting):
 
     def costs(self, histories: Sequence[History]) -> list[Cost]:
         """Amount, currency and source for each of some histories, by the prices known now, as `tasks()` has them."""
-        from ._codec import row_of
         from ._price_list import PRICES
         from ._prices import costs
+        from ._summary_row import summary_row
 
         told: dict[str, dict[str, Any]] = {}
         prices: Sequence[Price] = PRICES
@@ -241,7 +242,7 @@ class Watch(Waiting):
                 prices = self._store.prices()
                 stored = self._store.rows(Filter(uids=tuple(h.uid for h in histories)))
                 told = {row["uid"]: {name: row[name] for name in ("endpoint", "model")} for row in stored}
-        return costs([row_of(h, **told.get(h.uid, {})) for h in histories], prices)
+        return costs([summary_row(h, **told.get(h.uid, {})) for h in histories], prices)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -270,7 +271,13 @@ class Watch(Waiting):
     def __len__(self) -> int:
         return len(self._order)
 
-    def __getitem__(self, index: int) -> History:
+    @overload
+    def __getitem__(self, index: int) -> History: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[History]: ...
+    def __getitem__(self, index: int | slice) -> History | list[History]:
+        if isinstance(index, slice):
+            return [self._entries[key].history for key in self._order[index]]
         return self._entries[self._order[index]].history
 
     def __iter__(self) -> Iterator[History]:
@@ -328,25 +335,34 @@ class Watch(Waiting):
         return ((key, entry.history) for key, entry in self._entries.items() if entry.over)
 
     async def events(self) -> AsyncGenerator[Observation, None]:
-        """Each observation from the beginning of this watch on, until all is over."""
-        position = {key: entry.begun for key, entry in self._entries.items()}
+        """Each observation from the beginning of this watch on, until all is over.
+
+        None is left out: what came faster than it was asked for is read from the store.
+        """
+        told = {key: entry.begun for key, entry in self._entries.items()}
         with self._waking() as changed:
             while True:
                 over = self.done
                 for key, entry in self._entries.items():
                     history = entry.history
-                    while position[key] < len(history.events):
-                        event = history.events[position[key]]
-                        position[key] += 1
-                        upto = history
-                        if position[key] < len(history.events):
-                            past = history.events[: position[key]]
-                            upto = History.of(history.task, past, origin=history.origin, uid=history.uid)
-                        yield Observation(upto, event)
+                    if told[key].uid != history.uid:  # a planned create has become a task
+                        told[key] = History(history.task, origin=history.origin, uid=history.uid)
+                    for event in await self._events_after(told[key].seq, history):
+                        told[key] = told[key].add_event(event)
+                        yield Observation(told[key], event)
                 if over:
                     return
                 await changed.wait()
                 changed.clear()
+
+    async def _events_after(self, seq: int, history: History) -> list[Event]:
+        """The events with higher numbers; those that the history holds no longer are read from the store."""
+        events = [event for event in history.events if event.seq > seq]
+        if self._store is not None and events and events[0].seq > seq + 1:
+            with suppress(StoreError):
+                stored = await asyncio.to_thread(self._store.events, history.uid, seq)
+                events[:0] = [event for event in stored if event.seq < events[0].seq]
+        return events
 
     def stop(self, note: str = "stopped by hand") -> None:
         """Stop watching; the tasks go on and may be billed, and files already on their way are still saved."""

@@ -6,24 +6,21 @@ for the disk.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from itertools import groupby, repeat
 from typing import Any, TypeVar
 
 from ._database import LEAKED, WAIT, Database, begin, explain, is_damage, nap
 from ._errors import StoreError
+from ._schema import VERSION
 from ._text import clean
 
 TICK = 0.02
 """Seconds from one commit of looks to the next: those that come meanwhile share it, and so one wait for the disk."""
-IDLE = 1.0
-"""Seconds without work after which the memory of pages that SQLite holds, up to 2 MB, is given back."""
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -84,10 +81,6 @@ class Writer:
     def _run(self) -> None:
         while True:
             with self._wake:
-                idle = not self._wake.wait_for(lambda: self._queue or self._stopping, IDLE)
-            if idle:
-                self._shrink()
-            with self._wake:
                 self._wake.wait_for(lambda: self._queue or self._stopping)
                 self._wake.wait_for(lambda: self._hurry or self._stopping, self._next - time.monotonic())
                 batch = list(self._queue)
@@ -102,16 +95,12 @@ class Writer:
             del batch  # until the next one comes, which may be never, it would keep whole histories
             self._next = time.monotonic() + TICK
 
-    def _shrink(self) -> None:
-        with self._database.active(), contextlib.suppress(sqlite3.Error):
-            if self._db is not None:
-                self._db.execute("PRAGMA shrink_memory").fetchall()
-
     def _write(self, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
         try:
             db, crowded = self._begun()
             try:
-                done, failed = _do(db, batch), list[tuple[Future[Any], Exception]]()
+                done = [(future, work(db)) for work, future in batch]
+                failed: list[tuple[Future[Any], Exception]] = []
             except Exception:
                 if not db.in_transaction:  # a full disk takes the whole transaction back, not only this item
                     raise
@@ -163,17 +152,18 @@ class Writer:
             db = self._connection()
             crowded = begin(db)
             if self._database.current:
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                if version != VERSION:
+                    self._database.taken_over = version
+                    raise self._database.outdated()
                 return db, crowded
             self._drop()  # while this one waited, another process put a new file in its place
 
     def _connection(self) -> sqlite3.Connection:
         known = self._database.known
         self._database.ready(create=True)
-        if self._database.newer:
-            raise StoreError(
-                f"{self._database.path} was written by a newer nbhelper and is only read. Upgrade nbhelper, or choose "
-                "another folder with nbhelper.set_store(folder).",
-            )
+        if self._database.taken_over is not None:
+            raise self._database.outdated()
         if self._db is None or known != self._database.known:
             self._drop()
             self._db = self._database.connect(write=True)
@@ -183,13 +173,3 @@ class Writer:
         if self._db is not None:
             self._db.close()  # takes an unfinished transaction back
             self._db = None
-
-
-def _do(db: sqlite3.Connection, batch: list[tuple[Work[Any], Future[Any]]]) -> list[tuple[Future[Any], Any]]:
-    """Do each piece of work; those in a row that can be done together are, as far as that goes."""
-    done = []
-    for together, items in groupby(batch, lambda item: getattr(item[0], "together", None)):
-        run = list(items)
-        found = together(db, [work for work, _ in run]) if together else repeat(None)
-        done += [(future, work(db) if got is None else got) for (work, future), got in zip(run, found, strict=False)]
-    return done

@@ -1,6 +1,7 @@
 """Which part may know which, read from the source: imports, public names, and the tests' own docstrings."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -16,14 +17,15 @@ CLOCKS = {"time", "asyncio", "threading", "sched"}
 
 
 class Imports(ast.NodeVisitor):
-    """The absolute names that a module imports at run time; `if TYPE_CHECKING` blocks do not count."""
+    """The absolute names that a module imports at run time; `if TYPE_CHECKING` blocks count where `typing` asks."""
 
-    def __init__(self, path):
+    def __init__(self, path, *, typing):
+        self.typing = typing
         self.package = ("nbhelper", *path.relative_to(ROOT).parts[:-1])
         self.found = set()
 
     def visit_If(self, node):
-        if "TYPE_CHECKING" not in ast.unparse(node.test):
+        if self.typing or "TYPE_CHECKING" not in ast.unparse(node.test):
             self.generic_visit(node)
 
     def visit_Import(self, node):
@@ -35,8 +37,8 @@ class Imports(ast.NodeVisitor):
         self.found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
 
 
-def imports(path):
-    visitor = Imports(path)
+def imports(path, *, typing=False):
+    visitor = Imports(path, typing=typing)
     visitor.visit(ast.parse(path.read_text()))
     return visitor.found
 
@@ -85,12 +87,80 @@ def test_the_middle_is_pure(path):
     assert "datetime.now(" not in path.read_text()
 
 
-@pytest.mark.parametrize("path", modules("_card*.py", "_terminal.py", "_draw*.py", "_gallery.py", "_preview.py"))
-def test_views_draw_and_do_not_fetch(path):
-    """A view is drawn from the history; it knows neither providers nor HTTP."""
-    found = imports(path)
+VIEWS = (
+    *(
+        "card",
+        "card_loop",
+        "card_scene",
+        "card_tiles",
+        "draw_limit",
+        "gallery",
+        "history_line",
+        "live_card",
+        "markup",
+        "painter",
+    ),
+    *("preview", "still_card", "terminal", "thumbnailer", "words"),
+)
+BELOW_VIEWS = ("environment", "errors", "facts", "history", "json", "lost_sight", "task", "text", "timing", "values")
 
-    assert not within(found, *SOCKETS, "nbhelper._providers", "nbhelper._http", "nbhelper._engine")
+
+@pytest.mark.parametrize("path", modules(*(f"_{name}.py" for name in VIEWS)))
+def test_views_draw_and_do_not_fetch(path):
+    """A view knows the model and where it runs, also for typing: no provider, client, engine, watch or store."""
+    found = imports(path, typing=True)
+    ours = within(found, "nbhelper") - {"nbhelper"}
+
+    assert ours == within(ours, *(f"nbhelper._{name}" for name in (*VIEWS, *BELOW_VIEWS)))
+    assert not within(found, *SOCKETS)
+
+
+TAG = re.compile(r"</?[a-z][a-z0-9]*(?:[\s/>]|$)|<!doctype")
+
+
+def tags(tree, *, inside_markup=False):
+    """The texts with a tag: those that are filled in as they are, and those outside of `Markup(...)`."""
+    if isinstance(tree, ast.Call) and ast.unparse(tree.func) == "Markup":
+        inside_markup = True
+    if isinstance(tree, ast.JoinedStr):
+        yield from (part.value for part in tree.values if isinstance(part, ast.Constant) and TAG.search(part.value))
+    elif (
+        isinstance(tree, ast.Constant) and isinstance(tree.value, str) and not inside_markup and TAG.search(tree.value)
+    ):
+        yield tree.value
+    else:
+        for child in ast.iter_child_nodes(tree):
+            yield from tags(child, inside_markup=inside_markup)
+
+
+def without_docstrings(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+    return tree
+
+
+@pytest.mark.parametrize("path", modules("**/*.py"))
+def test_no_f_string_builds_a_tag(path):
+    """Markup is filled in by `Markup.format`, which escapes by itself: no f-string holds a tag."""
+    texts = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.JoinedStr))
+
+    assert [found for text in texts for found in tags(text)] == []
+
+
+@pytest.mark.parametrize("path", modules(*(f"_{name}.py" for name in VIEWS)))
+def test_tags_stand_in_markup_alone(path):
+    """In a view, a text with a tag is the argument of `Markup`: put together in any other way it would not escape."""
+    assert list(tags(without_docstrings(ast.parse(path.read_text())))) == []
+
+
+@pytest.mark.parametrize("name", ["card", "gallery", "history", "colours"])
+def test_every_class_of_ours_is_prefixed(name):
+    """A host's style never meets ours by accident: each CSS class begins with `nbh-`, or is the host's own."""
+    sheet = (ROOT / f"{name}.css").read_text()
+    classes = set(re.findall(r"\.([a-z][\w-]*)", re.sub(r"\{[^{}]*\}|/\*.*?\*/", "{}", sheet, flags=re.DOTALL)))
+
+    assert {c for c in classes if not c.startswith("nbh-")} <= {"jupyter-widgets", "widget-html", "widget-html-content"}
 
 
 def test_one_module_opens_sockets():

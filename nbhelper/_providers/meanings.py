@@ -5,7 +5,6 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
-from .._json import JsonText
 from .._text import EXCERPT
 from .._values import Miss, MissKind, Snapshot, State, TaskError
 from .paths import find
@@ -123,7 +122,7 @@ def trouble_of(provider: Provider, reply: HttpReply, body: Any, secrets: tuple[s
                 error=TaskError(showable(code or status, secrets, 80), showable(message, secrets)),
                 trace=trace,
                 replied_at=date_of(reply),
-                reply=JsonText(keepable(body, secrets)[1]),
+                reply=keepable(body, secrets)[1],
             )
         kind = MissKind(rule.means)
         return miss_of(reply, kind, message or _MEANINGS[kind], code=shown, wait=wait, secrets=secrets, trace=trace)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from sys import intern
+from typing import Any
 
-from .._json import JsonText, dumps
 from .._text import clean, harmless
 from .._values import NOTHING, Miss, MissKind, Snapshot, State, TaskError
 from .meanings import UNREADABLE, by_status, code_of, miss_of, reason_of, states_said, trace_of, trouble_of
@@ -22,8 +22,6 @@ from .requests import HttpReply
 from .safe import keepable, showable, without_secrets
 from .scalars import as_count, as_positive, as_progress, as_text, as_time, as_word, date_of
 from .strict_json import NotJson, parse
-
-T = TypeVar("T")
 
 
 def read(
@@ -41,7 +39,7 @@ def read(
         reply: Status, headers, body.
         ident: The id that was asked for; a reply about another task is refused.
         secrets: Texts that must not be kept, such as the key that was sent.
-        last: What the last look at the task gave: only what is new since then costs time and memory.
+        last: What the last look at the task gave: the same reply again is not read again.
     """
     secrets = tuple(secrets)
     body, text, miss = _parse(provider, reply, secrets)
@@ -180,9 +178,7 @@ class _Reading:
         """What the reply says of one task."""
         provider, reply, secrets = self.provider, self.reply, self.secrets
         kept, text = keepable(body, secrets, sure=self.harmless)
-        before = last.reply if last is not None else None
-        told = before.after(text) if before is not None else JsonText(text)
-        if last is not None and told is before and reply.status == 200 and not (last.state.final or last.outputs):
+        if last is not None and text == last.reply and reply.status == 200 and not (last.state.final or last.outputs):
             return replace(last, replied_at=self.replied_at, trace=self._trace(body))
         trouble = trouble_of(provider, reply, body, secrets)
         if isinstance(trouble, Miss):
@@ -192,7 +188,7 @@ class _Reading:
             return self.miss(f"the reply is about another task ({clean(named, 60)})")
         said = states_said(provider, body)
         if trouble is None:
-            return self._task(body, kept, told, said, last)
+            return self._task(body, kept, text, said)
 
         # A code ended the task. A state word beside it must not say otherwise; under an HTTP error, a word that is not
         # final may be a default that nobody set.
@@ -201,7 +197,7 @@ class _Reading:
             shown = " and ".join(f'"{clean(w, 30)}"' for w in (trouble.word, *said.values()))
             return self.miss(f"the reply contradicts itself: {shown}")
         if set(said) == {trouble.state}:
-            task = self._task(body, kept, told, said, last)
+            task = self._task(body, kept, text, said)
             return replace(task, error=task.error or trouble.error) if isinstance(task, Snapshot) else task
         return trouble
 
@@ -215,9 +211,7 @@ class _Reading:
     def _trace(self, body: Any) -> str | None:
         return self.trace or trace_of(self.provider, self.reply, body, self.secrets)
 
-    def _task(
-        self, body: Any, kept: Any, told: JsonText, said: dict[State, str], last: Snapshot | None
-    ) -> Snapshot | Miss:
+    def _task(self, body: Any, kept: Any, text: str, said: dict[State, str]) -> Snapshot | Miss:
         provider, at, secrets = self.provider, self.provider.finders, self.secrets
         if not said or UNREADABLE in said.values():
             keys = ", ".join(clean(k, 24) for k in list(body)[:8]) or "none"
@@ -246,44 +240,24 @@ class _Reading:
                 code = None  # a zero that stands there for "none"
             if code or message:
                 error = TaskError(showable(code, secrets, 80) if code else None, showable(message or "", secrets))
+        params = at.params(kept)
         has_progress = state is State.RUNNING or state is State.SUCCEEDED
-        before = last or _NOTHING_SAID
         return Snapshot(
             state=state,
-            word=_one(self._showable(word, 80), before.word),
+            word=intern(self._showable(word, 80)),  # each look repeats it, and so the model
             progress=as_progress(provider, at.progress(body)) if has_progress else None,
             queue_position=as_count(at.queue_position(body)) if not final else None,
             seconds_left=as_positive(at.seconds_left(body)) if not final else None,
-            credits=_one(as_positive(at.credits(body)), before.credits),
+            credits=as_positive(at.credits(body)),
             outputs=outputs_of(provider, body, size, secrets),
             error=error,
-            created_at=_one(created, before.created_at),
-            started_at=_one(started, before.started_at),
+            created_at=created,
+            started_at=started,
             finished_at=finished,
             resolution_s=max(filter(None, (resolution_a, resolution_b, resolution_c)), default=None),
             replied_at=self.replied_at,
-            model=_one(self._showable(as_text(at.model(body)) or "", 120) or None, before.model),
+            model=intern(self._showable(as_text(at.model(body)) or "", 120)) or None,
             trace=self._trace(body),
-            params=_params(at.params(kept), before.params),
-            reply=told,
+            params=params if isinstance(params, dict) and params else NOTHING,
+            reply=text,
         )
-
-
-_NOTHING_SAID = Snapshot(state=State.UNKNOWN)
-
-
-def _one(new: T, old: T) -> T:
-    """The older of two equal values: what many looks say is in memory once."""
-    return old if new == old else new
-
-
-def _params(new: Any, old: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The parameters that a reply echoes, or the equal ones of the last; 1, 1.0 and true differ in JSON."""
-    if not isinstance(new, dict) or not new:
-        return NOTHING
-    if new != old:
-        return new
-    kinds = [*map(type, new.values())]
-    flat = dict not in kinds and list not in kinds
-    same = kinds == [*map(type, old.values())] and (flat or dumps(new) == dumps(dict(old)))
-    return old if same else new

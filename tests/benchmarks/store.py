@@ -1,31 +1,26 @@
-"""What the store costs: `python tests/benchmarks/store.py [--tasks 100000] [--looks 5000] [--json FILE]`.
+"""What the store costs: `python tests/benchmarks/store.py [PART ...] [--quick] [--json FILE]`.
 
-Each figure is a ratio within this one run, each side the median of three turns taken in alternation:
+Each figure is a ratio within one run, each side the median of turns taken in alternation:
 
-* `tasks()` over a large store against `pd.read_sql_query` of the same summary rows, and its peak memory above what was
-  there before against the size of the frame (`memory_usage(deep=True)`);
-* opening that store: from `Store(folder)` to the first history read;
-* recording looks against bare sqlite3 writing the same rows at the same commits, into a copy of the file as it was
-  before the first of them, with the same settings: the same work for the disk. The ratio is what the store adds.
+* `read`: `tasks()` over a store of 100,000 tasks against `pd.read_sql_query` of the same summary rows; its peak memory
+  above what was there before against the size of the frame (`memory_usage(deep=True)`); opening that store, from
+  `Store(folder)` to the first history read.
+* `write`: recording looks against bare sqlite3 writing the same rows at the same commits, into a copy of the file as it
+  was before the first of them, with the same settings: the same work for the disk. The ratio is what the store adds.
   `as they come`: looks at 100 tasks come in one by one, 500 a second, as from 1,000 tasks looked at every two seconds;
   the store commits when it likes, bare sqlite3 at the same moments. What is compared is the time in which either is at
   work, from BEGIN to the end of COMMIT, for the store also the calls that hand a look over. The pauses between commits,
-  in which the store waits for more looks (`_writer.TICK`) and nobody works, count on neither side.
-  `without a pause`: ticks of 100 or of 10 looks, each written at once and awaited before the next. There is no pause to
-  leave out, and the whole of the wall's time is compared, with every hand-over between the threads.
-  CPU time a look is printed beside each.
+  in which the store waits for more looks and nobody works, count on neither side.
+  `without a pause`: 100 or 10 looks, each written at once and awaited before the next ones. There is no pause to leave
+  out, and the whole of the wall's time is compared, with every hand-over between the threads.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import shutil
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -37,19 +32,32 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from targets import Target, at_most, judged
+from _lib.frame import Target, apart, at_most, run
 
 import nbhelper as nbh
-from nbhelper._codec import row_digest
-from nbhelper._json import JsonText, dumps
+from nbhelper._json import dumps
 from nbhelper._store import Store
 from nbhelper.types import Mark, MarkWord, Output, Saved, Snapshot, State, TaskError
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PROVIDERS = ("ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie")
 PATTERNS = 60
+
+
+# The library's insides
+
+
+def commit_now(store: Store) -> None:
+    """Let the writer commit what it was given, without waiting for more."""
+    store.write(lambda _: None)
+
+
+def record_writes(store: Store, connect: Callable[..., sqlite3.Connection]) -> None:
+    """Have a closed store make its connections by `connect(write=...)`."""
+    store._database.connect = connect  # type: ignore[method-assign]
+
+
+# A large store
 
 
 def at(seconds: float) -> datetime:
@@ -61,10 +69,10 @@ def seen(number: int, folder: Path) -> list[Any]:
     link = f"https://cdn.example/{number}/result.png"
     outputs = (Output(name="resultUrls[0]", url=f"{link}?signature=x", kind="image"),)
 
-    def reply(state: str, **more: object) -> JsonText:
+    def reply(state: str, **more: object) -> str:
         data = {"taskId": f"{number:032x}", "model": "google/nano-banana", "state": state, "progress": 0, **more}
         data["param"] = json.dumps({"prompt": f"an owl {number}"})
-        return JsonText(dumps({"code": 200, "msg": "success", "data": data}))
+        return dumps({"code": 200, "msg": "success", "data": data})
 
     looks: list[Any] = [
         Mark(word=MarkWord.WATCHING),
@@ -124,6 +132,7 @@ def large(folder: Path, count: int) -> None:
 def copies(
     table: str, columns: list[str], found: dict[str, Any], pattern: list[str], count: int
 ) -> Iterator[list[Any]]:
+    """The rows of the tasks that were not recorded."""
     first = int(pattern[-1][:14], 16)
     name = {"tasks": "id", "summaries": "task_id"}.get(table)
     for number in range(PATTERNS, count):
@@ -133,22 +142,10 @@ def copies(
             if name:
                 new |= {name: f"{number:032x}", "label": f"owl {number}"}
                 new["params"] = new["params"].replace("number ", f"number {number}-")
-            if table == "replies":
-                old = new["digest"]
-                new["digest"] = row_digest(uid, new["body"])
-                REPLIES[uid, old] = new["digest"]
-            else:
-                new["digest"] = row_digest(*[new[c] for c in columns if c != "digest"])
             yield list(new.values())
 
 
-REPLIES: dict[tuple[str, str], str] = {}
-
-
-def timed(call: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
+# Reading
 
 
 def alternating(turns: int, **calls: Callable[[], Any]) -> dict[str, float]:
@@ -156,74 +153,69 @@ def alternating(turns: int, **calls: Callable[[], Any]) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(turns):
         for name, call in calls.items():
-            times[name].append(timed(call))
+            begun = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - begun)
     return {name: statistics.median(found) for name, found in times.items()}
 
 
-# In processes of their own
-
-READ_TASKS = """
-import json, sys
-import pandas as pd
-import nbhelper as nbh
-from nbhelper import _tables, _prices, _session
-def high():
-    return int([l for l in open("/proc/self/status") if l.startswith("VmHWM")][0].split()[1]) * 1024
-def now():
-    return int([l for l in open("/proc/self/status") if l.startswith("VmRSS")][0].split()[1]) * 1024
-nbh.set_store(sys.argv[1])
-nbh.tasks(outcome="cancelled")  # there are none, and all modules are loaded
-open("/proc/self/clear_refs", "w").write("5")
-before = now()
-frame = nbh.tasks()
-print(json.dumps({"peak": high() - before, "frame": int(frame.memory_usage(deep=True).sum()), "rows": len(frame)}))
-"""
-OPEN = """
-import sys, time
-from pathlib import Path
-from nbhelper._store import Store
-import sqlite3
-begun = time.perf_counter()
-store = Store(sys.argv[1])
-history = store.load(sys.argv[2])
-taken = time.perf_counter() - begun
-assert len(history.events) == 6
-print(taken)
-"""
-
-
-def child(script: str, *arguments: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return done.stdout
-
-
-def reading(folder: Path) -> dict[str, float]:
-    """`tasks()` against pandas alone."""
+def reading(folder: Path, turns: int) -> dict[str, float]:
+    """Seconds of `tasks()`, and of pandas alone."""
     import pandas as pd
 
     nbh.set_store(folder)
     with closing(sqlite3.connect(folder / "history.db")) as db:
-        found = alternating(
-            3, ours=nbh.tasks, pandas=lambda: pd.read_sql_query("SELECT * FROM summaries ORDER BY uid", db)
+        return alternating(
+            turns, tasks=nbh.tasks, pandas=lambda: pd.read_sql_query("SELECT * FROM summaries ORDER BY uid", db)
         )
-    memory = json.loads(child(READ_TASKS, folder))
-    return {
-        "tasks": memory["rows"], "tasks_s": found["ours"], "read_sql_query_s": found["pandas"],
-        "ratio": found["ours"] / found["pandas"], "frame_mb": memory["frame"] / 1e6, "peak_mb": memory["peak"] / 1e6,
-        "peak_ratio": memory["peak"] / memory["frame"],
-    }  # fmt: skip
 
 
-def opening(folder: Path) -> float:
-    with closing(sqlite3.connect(folder / "history.db")) as db:
-        (uid,) = db.execute("SELECT uid FROM tasks ORDER BY uid DESC LIMIT 1").fetchone()
-    return statistics.median(float(child(OPEN, folder, uid)) for _ in range(5))
+def peak(folder: Path) -> tuple[int, int, int]:
+    """Rows of `tasks()`, bytes of the frame, and the bytes that the process held at most while it was made."""
+
+    def status(name: str) -> int:
+        (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
+        return int(line.split()[1]) * 1024
+
+    nbh.set_store(folder)
+    nbh.tasks(outcome="cancelled")  # there are none, and all modules are loaded
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status("VmRSS")
+    frame = nbh.tasks()
+    return len(frame), int(frame.memory_usage(deep=True).sum()), status("VmHWM") - before
 
 
-# Recording
+def opening(folder: Path, uid: str) -> float:
+    """Seconds from opening the store to its first history."""
+    begun = time.perf_counter()
+    history = Store(folder).load(uid)
+    taken = time.perf_counter() - begun
+    assert history is not None
+    assert len(history.events) == 6
+    return taken
+
+
+def read(*, quick: bool) -> Iterator[Target]:
+    """`tasks()` and opening, in processes of their own."""
+    turns = 1 if quick else 3
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "large"
+        large(folder, 5_000 if quick else 100_000)
+        seconds = apart(reading, folder, turns)
+        rows, frame, most = apart(peak, folder)
+        with closing(sqlite3.connect(folder / "history.db")) as db:
+            (uid,) = db.execute("SELECT uid FROM tasks ORDER BY uid DESC LIMIT 1").fetchone()
+        opened = statistics.median(apart(opening, folder, uid) for _ in range(turns))
+        size = (folder / "history.db").stat().st_size
+    print(f"{rows:,} tasks, {6 * rows:,} events, {size / 1e6:,.0f} MB; peak {most / 1e6:.0f} MB", end=", ")
+    print(f"frame {frame / 1e6:.0f} MB; tasks() {seconds['tasks']:.2f} s, read_sql_query {seconds['pandas']:.2f} s")
+    fact = f"tasks() of {rows:,}"
+    yield at_most(f"{fact}, against read_sql_query", seconds["tasks"] / seconds["pandas"], 5, " times")
+    yield at_most(f"{fact}, peak memory against the frame", most / frame, 3, " times")
+    yield at_most(f"opening a store of {rows:,} tasks", opened, 0.5, " s")
+
+
+# Writing
 
 PRAGMAS = ("journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON", "trusted_schema=OFF")
 
@@ -272,14 +264,14 @@ class Watches:
         self.ticks: list[list[nbh.History]] = []
         for tick in range(looks // tasks):
             raw = {"code": 200, "data": {"state": "generating", "progress": tick, "model": "nano-banana", "cost": 4}}
-            look = Snapshot(state=State.RUNNING, word="generating", progress=0.5, reply=JsonText(dumps(raw)))
+            look = Snapshot(state=State.RUNNING, word="generating", progress=0.5, reply=dumps(raw))
             histories = [history.add(look, at(tick)) for history in histories]
             self.ticks.append(histories)
         self.commits: list[Commit] = []
         self.calls = Commit()
         """The calls that hand the looks over, taken together."""
         self.store.close()  # the next connection is a recorder
-        self.store._database.connect = self._connect  # type: ignore[method-assign]
+        record_writes(self.store, self._connect)
 
     def _connect(self, *, write: bool) -> sqlite3.Connection:
         kind = recorder(self.commits) if write else sqlite3.Connection
@@ -311,7 +303,7 @@ class Watches:
         begun, cpu = time.perf_counter(), time.thread_time()
         for tick in self.ticks:
             written = [self.store.append(look.uid, look.events[-1:], summary=look) for look in tick]
-            self.store._writer.put(lambda _: None)  # what is impatient takes those along that came before it
+            commit_now(self.store)
             for future in written:
                 future.result(60)
         self.calls.cpu = time.thread_time() - cpu
@@ -343,11 +335,11 @@ def bare(file: Path, commits: list[Commit], *, moments: bool) -> tuple[float, fl
     return taken, cpu
 
 
-def recording(base: Path, tasks: int, looks: int, rate: float | None, turns: int = 3) -> dict[str, float]:
-    """The store against bare sqlite3."""
+def recording(tasks: int, looks: int, rate: float | None, turns: int) -> dict[str, float]:
+    """The store against bare sqlite3; medians of some turns."""
     found = []
     for _ in range(turns):
-        with tempfile.TemporaryDirectory(dir=base) as space:
+        with tempfile.TemporaryDirectory() as space:
             watches = Watches(Path(space) / "ours", tasks, looks)
             before = shutil.copy(watches.store.folder / "history.db", Path(space) / "before.db")
             ours = watches.without_a_pause() if rate is None else watches.as_they_come(rate)
@@ -356,10 +348,7 @@ def recording(base: Path, tasks: int, looks: int, rate: float | None, turns: int
             same(watches.store.folder / "history.db", before)
             found.append((ours, plain, watches.cpu / looks, plain_cpu / looks, len(watches.commits)))
     a, b, c, d, commits = map(statistics.median, zip(*found, strict=True))
-    return {
-        "tasks": tasks, "looks": looks, "rate": rate or 0, "commits": commits, "store_s": a, "sqlite_s": b,
-        "ratio": a / b, "store_cpu_us": 1e6 * c, "sqlite_cpu_us": 1e6 * d,
-    }  # fmt: skip
+    return {"commits": commits, "store_s": a, "sqlite_s": b, "store_us": 1e6 * c, "sqlite_us": 1e6 * d}
 
 
 def same(one: Path, other: Path) -> None:
@@ -370,46 +359,22 @@ def same(one: Path, other: Path) -> None:
             assert a.execute(sql).fetchall() == b.execute(sql).fetchall(), table
 
 
-def main() -> int:
-    """Measure and print; 1 when a target is not met."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=100_000)
-    parser.add_argument("--looks", type=int, default=5_000)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--only", choices=("read", "write"))
-    chosen = parser.parse_args()
-    found: dict[str, Any] = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
-    targets: list[Target] = []
-    with tempfile.TemporaryDirectory() as base:
-        if chosen.only != "write":
-            folder = Path(base) / "large"
-            large(folder, chosen.tasks)
-            size = (folder / "history.db").stat().st_size / 1e6
-            found["read"] = reading(folder)
-            found["open_s"] = opening(folder)
-            r = found["read"]
-            print(f"{r['tasks']:,} tasks, {6 * r['tasks']:,} events, {size:,.0f} MB")
-            print(f"tasks() {r['tasks_s']:.2f} s, read_sql_query {r['read_sql_query_s']:.2f} s", flush=True)
-            print(f"peak {r['peak_mb']:.0f} MB, frame {r['frame_mb']:.0f} MB", flush=True)
-            targets += [
-                at_most("tasks() against read_sql_query", r["ratio"], 3, " times"),
-                at_most("its peak memory against the frame", r["peak_ratio"], 3, " times"),
-                at_most("opening that store", found["open_s"], 0.5, " s"),
-            ]
-        if chosen.only != "read":
-            for name, tasks, rate in (
-                ("as they come", 100, 500.0), ("without a pause, 100 a tick", 100, None),
-                ("without a pause, 10 a tick", 10, None),
-            ):  # fmt: skip
-                found[f"record {name}"] = w = recording(Path(base), tasks, chosen.looks, rate)
-                print(
-                    f"{w['looks']:,} looks {name}: {w['commits']:.0f} commits, {w['store_s']:.2f} s, bare sqlite3"
-                    f" {w['sqlite_s']:.2f} s; CPU {w['store_cpu_us']:.0f} against {w['sqlite_cpu_us']:.0f} us a look",
-                    flush=True,
-                )
-                targets.append(at_most(f"recording looks {name}, against bare sqlite3", w["ratio"], 2, " times"))
-    return judged(targets, found, chosen.json)
+def write(*, quick: bool) -> Iterator[Target]:
+    """Looks come one by one, and together."""
+    looks, turns = (500, 1) if quick else (5_000, 3)
+    for name, tasks, rate in (
+        ("as they come", 100, 500.0), ("without a pause, 100 together", 100, None),
+        ("without a pause, 10 together", 10, None),
+    ):  # fmt: skip
+        w = recording(tasks, looks, rate, turns)
+        print(
+            f"{looks:,} looks {name}: {w['commits']:.0f} commits, {w['store_s']:.2f} s,"
+            f" bare sqlite3 {w['sqlite_s']:.2f} s; CPU {w['store_us']:.0f} against {w['sqlite_us']:.0f} us a look"
+        )
+        yield at_most(f"recording looks {name}, against bare sqlite3", w["store_s"] / w["sqlite_s"], 2, " times")
 
+
+PARTS = {"read": read, "write": write}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(__doc__, PARTS))

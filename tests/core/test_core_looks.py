@@ -6,11 +6,12 @@ import pytest
 from support.mill import DONE, FLOOR, KEY, QUEUED, WORKING, Mill, provider
 from support.raw_server import reply
 from support.waiting import until
+from support.watched import misses
 
 import nbhelper as nbh
 from nbhelper import _looks, _session
 from nbhelper._past import Past
-from nbhelper.types import Batch, HttpRequest, Mark, MarkWord, Miss, Outcome, Snapshot, State, Task
+from nbhelper.types import Batch, HttpRequest, Mark, MarkWord, Outcome, Snapshot, State, Task
 
 BATCH = Batch(
     request=HttpRequest("POST", "/list", json={"ids": "{ids}"}), size=8, items="jobs", missed="missed", wrap=""
@@ -119,8 +120,8 @@ def test_a_task_that_a_batch_misses_is_looked_at_alone(many):
     histories = watch(refs).result(20)
 
     assert {h.outcome for h in histories} == {Outcome.SUCCEEDED}
-    assert [str(e.seen.kind) for e in histories[0].events if isinstance(e.seen, Miss)][:1] == ["not_found"]
-    assert not any(isinstance(e.seen, Miss) for h in histories[1:] for e in h.events)
+    assert misses(histories[0])[:1] == ["not_found"]
+    assert not any(h.facts.misses for h in histories[1:])
     assert len(many.asked(f"/jobs/{lone}")) >= 1
     assert min(many.gaps()) >= FLOOR
 
@@ -143,7 +144,7 @@ def test_a_batch_that_fails_says_nothing_of_its_tasks(many, answer, caplog):
     histories = watch(refs).result(20)
 
     assert {h.outcome for h in histories} == {Outcome.SUCCEEDED}
-    assert not any(isinstance(e.seen, Miss) for h in histories for e in h.events)
+    assert not any(h.facts.misses for h in histories)
     assert len(many.batches) == 1
     assert singles(many) == 12
     assert caplog.text.count("one by one") == 1

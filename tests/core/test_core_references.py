@@ -362,6 +362,9 @@ BAD_CALLS = {
     "tasks outcome": (lambda: nbh.tasks(outcome="succeded"), 'Did you mean "succeeded"'),
     "tasks provider type": (lambda: nbh.tasks(provider=5), "provider"),
     "events since": (lambda: nbh.events(since="x"), "since"),
+    "events of a number": (lambda: nbh.events(5), "takes a task, its text, a history or a list of these, not an int"),
+    "events of numbers": (lambda: nbh.events([5]), "one of them is an int"),
+    "events of no task": (lambda: nbh.events("x"), "not a task reference"),
     "outputs outcome": (lambda: nbh.outputs(outcome="x"), "outcome"),
     "to_frame text": (lambda: nbh.to_frame("x"), "takes a list of histories, not str"),
     "to_frame numbers": (lambda: nbh.to_frame([1]), "one of them is int"),
@@ -442,3 +445,18 @@ def test_an_unused_server_says_nothing():
     """The helper itself: a reply is whole and counted right."""
     assert reply({"a": 1}).endswith(b'content-length: 8\r\n\r\n{"a": 1}')
     assert always(reply())
+
+
+def test_events_of_one_task_alone(mill):
+    """Every observation of the tasks that are named, however they are named, and of no other."""
+    refs = [mill.job(DONE) for _ in range(3)]
+    first, second, _ = nbh.watch(refs, display=False, block=False).result(30)
+    everything = nbh.events()
+
+    assert set(everything["task"]) == set(refs)
+    for asked in (refs[0], first, first.task, [first], iter([refs[0], first.task])):
+        frame = nbh.events(asked)
+        assert list(frame["seq"]) == list(range(1, first.seq + 1))
+        assert set(frame["task"]) == {refs[0]}
+    assert set(nbh.events([first, second.task])["task"]) == set(refs[:2])
+    assert len(nbh.events(first, outcome="failed")) == len(nbh.events("mill:nobody")) == len(nbh.events([])) == 0

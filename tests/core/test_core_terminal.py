@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,8 +11,10 @@ from rich.console import Console
 
 from nbhelper import _terminal
 from nbhelper._history import History
-from nbhelper._terminal import Lines, block, detail, elapsed, seconds, size, time_left
+from nbhelper._terminal import Lines, block
+from nbhelper._text import seconds, size
 from nbhelper._timing import timing
+from nbhelper._words import describe_details, describe_time_left, elapsed
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, Task, TaskError
 
 EVIL = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\n\u202e[bold]x[/bold] :smile: \ud800\x00"
@@ -80,7 +83,7 @@ DETAILS = {
     ),
     "failed": ([state("failed", error=TaskError("7", "too dark"))], "7 too dark"),
     "lost": ([state("running"), Mark(word=MarkWord.LOST, note="wrong key")], "wrong key"),
-    "saving": ([state("succeeded", outputs=(Output(name="a", url="u"), Output(name="b", url="v")))], "saving 2"),
+    "saving": ([state("succeeded", outputs=(Output(name="a", url="u"), Output(name="b", url="v")))], "saving 2 files"),
     "no file": ([state("succeeded")], "no file in the reply"),
     "credits": ([state("failed", credits=0.0)], "0 credits"),
 }
@@ -89,7 +92,7 @@ DETAILS = {
 @pytest.mark.parametrize(("seen", "text"), DETAILS.values(), ids=DETAILS)
 def test_what_there_is_to_say(seen, text):
     """Each fact in its words, and nothing of what is unknown."""
-    assert detail(grown(*seen), now()) == text
+    assert describe_details(grown(*seen), now()) == text
 
 
 def test_an_id_may_be_too_new_for_a_minute():
@@ -98,8 +101,8 @@ def test_an_id_may_be_too_new_for_a_minute():
     early = History(Task("mill", "x")).add(miss, now() - timedelta(seconds=70))
     late = early.add(miss, now())
 
-    assert detail(early, now()) == "the API does not know this id yet (HTTP 404: no task), trying again"
-    assert detail(late, now()) == "HTTP 404: no task, 2 misses, trying again"
+    assert describe_details(early, now()) == "the API does not know this id yet (HTTP 404: no task), trying again"
+    assert describe_details(late, now()) == "HTTP 404: no task, 2 misses, trying again"
 
 
 @pytest.mark.parametrize(("late", "text"), [(8, "should finish soon"), (40, "longer than usual")])
@@ -108,7 +111,7 @@ def test_a_task_that_is_overdue(late, text):
     told = now() - timedelta(seconds=20 + late)
     begun = History(Task("mill", "x")).add(state("running", seconds_left=20.0), told)
 
-    assert time_left(begun.add(state("running", seconds_left=0.5), now()), now()) == text
+    assert describe_time_left(begun.add(state("running", seconds_left=0.5), now()), now()) == text
 
 
 def test_saved_files_are_counted_and_unsaved_ones_named():
@@ -119,7 +122,8 @@ def test_saved_files_are_counted_and_unsaved_ones_named():
         Saved(name="b", state=SaveState.EXPIRED, message="the link has expired (HTTP 403)"),
     )
 
-    assert detail(history, now()) == "1 file, 1.5 kB, b not saved: the link has expired (HTTP 403), 12.5 credits"
+    told = describe_details(history, now())
+    assert told == "1 file, 1.5 kB, b not saved: the link has expired (HTTP 403), 12.5 credits"
 
 
 def test_time_runs_until_the_end():
@@ -133,7 +137,7 @@ def test_time_runs_until_the_end():
     assert elapsed(ended, now()) == pytest.approx(30)
     assert elapsed(early, now()) == 0
     assert elapsed(History(Task("mill", "x")), now()) is None
-    assert time_left(ended, now()) == ""
+    assert describe_time_left(ended, now()) == ""
 
 
 BEGUN = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -347,7 +351,7 @@ def test_the_live_view_draws_its_last_state(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     watch = Watched([grown(state("running"))])
 
-    with _terminal.text_view(watch) as draw:
+    with _terminal.text_view(lambda: watch.histories) as draw:
         draw()
         watch.histories = [grown(state("succeeded"))]
 
@@ -359,9 +363,25 @@ def test_the_line_view_writes_to_the_output_of_the_moment(monkeypatch, capsys):
     monkeypatch.setattr(_terminal, "place", lambda: "script")
     watch = Watched([grown(state("running"))])
 
-    with _terminal.text_view(watch) as draw:
+    with _terminal.text_view(lambda: watch.histories) as draw:
         draw()
         watch.histories = [watch.histories[0].add(state("succeeded"), now())]
 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[2] for line in lines] == ["running", "succeeded,"]
+
+
+def test_the_line_view_walks_the_tasks_a_few_times_a_second(monkeypatch, capsys):
+    """A thousand looks at a thousand tasks are no thousand walks over all of them; the last state is said at once."""
+    monkeypatch.setattr(_terminal, "place", lambda: "script")
+    histories = [grown(state("running"), ident=f"t-{n}") for n in range(1000)]
+    walks = []
+    begun = time.monotonic()
+
+    with _terminal.text_view(lambda: walks.append(time.monotonic()) or histories) as draw:
+        for _ in range(1000):
+            draw()
+        histories[0] = histories[0].add(state("succeeded"), now())
+
+    assert len(walks) <= 2 + (walks[-1] - begun) / _terminal._DRAW
+    assert " mill:t-0 succeeded" in capsys.readouterr().out.splitlines()[-1]

@@ -1,8 +1,10 @@
 """Values that travel and the history they make: frozen, one line each, and everything shown follows from the events."""
 
 import copy
+import gc
 import pickle
-from dataclasses import FrozenInstanceError
+import tracemalloc
+from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
@@ -11,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nbhelper as nbh
-from nbhelper._history import GRACE, PATIENCE, History, verdict
-from nbhelper._json import JsonText
+from nbhelper._history import History
+from nbhelper._lost_sight import GRACE, PATIENCE, verdict
 from nbhelper._text import clean, redact, storable, without_queries, without_query
 from nbhelper.types import (
     Event,
@@ -305,23 +307,100 @@ PAST = st.lists(st.tuples(SEEN, st.floats(0, 2000)), max_size=25)
 
 @given(PAST)
 def test_a_history_read_back_is_the_one_that_grew(past):
-    """Folding the events again gives the same facts, and they agree with what the events say."""
-    history, at = History(Task("mill", "x"), origin="o", uid="u"), T0
-    finals = []
+    """Folding all events again gives the same facts, and they agree with what the events say."""
+    history, events, at = History(Task("mill", "x"), origin="o", uid="u"), [], T0
     for seen, later in past:
         at += timedelta(seconds=later)
         history = history.add(seen, at)
-        if isinstance(seen, Snapshot) and seen.state.final:
-            finals.append(seen.state)
+        events.append(history.events[-1])
+    finals = [e.seen.state for e in events if isinstance(e.seen, Snapshot) and e.seen.state.final]
 
-    again = History.of(history.task, history.events, origin="o", uid="u")
+    again = History.of(history.task, events, origin="o", uid="u")
 
     assert again == history
     assert again.facts == history.facts
-    assert history.facts.polls == sum(isinstance(e.seen, Snapshot | Miss) for e in history.events)
-    assert history.facts.misses == sum(isinstance(e.seen, Miss) for e in history.events)
+    assert history.facts.polls == sum(isinstance(e.seen, Snapshot | Miss) for e in events)
+    assert history.facts.misses == sum(isinstance(e.seen, Miss) for e in events)
     assert not finals or history.outcome == finals[0].value
-    assert pickle.loads(pickle.dumps(history.events)) == history.events
+
+
+@given(PAST)
+def test_a_history_travels_with_its_facts(past):
+    """A pickled history is the same one, facts included, although its events no longer tell them."""
+    history = grown(*[seen for seen, _ in past])
+
+    again = pickle.loads(pickle.dumps(history))
+
+    assert again == history
+    assert again.facts == history.facts
+    assert again.facts.outputs is not history.facts.outputs or not history.facts.outputs
+    assert hash(again) == hash(history)
+
+
+def looked(n):
+    """A history after so many looks at a running task, each with parameters and a reply of its own."""
+    asked = {"prompt": "an owl of carved wood " * 10}
+    looks = (
+        state("running", progress=i / n, params=dict(asked), reply=f'{{"n":{i},"prompt":"{asked["prompt"]}"}}')
+        for i in range(n)
+    )
+    return grown(mark("watching"), *looks)
+
+
+@pytest.mark.parametrize("n", [0, 5, 7, 8, 300])
+def test_a_history_holds_its_newest_eight_events(n):
+    """They keep their numbers, and only the newest snapshot has its reply and parameters; the facts have both."""
+    history = looked(n) if n else grown(mark("watching"))
+    snapshots = [e.seen for e in history.events if isinstance(e.seen, Snapshot)]
+
+    assert [e.seq for e in history.events] == list(range(max(1, n - 6), n + 2))
+    assert history.seq == n + 1
+    assert history.facts.polls == n
+    assert [s.raw["n"] for s in snapshots if s.reply] == [n - 1][: len(snapshots)]
+    assert [bool(s.params) for s in snapshots] == [s.reply is not None for s in snapshots]
+    assert not n or history.snapshot is snapshots[-1]
+
+
+def test_events_of_other_kinds_take_nothing_from_the_newest_snapshot():
+    """Misses and files behind it leave it whole, and bytes that came in an older reply are let go."""
+    named = Output(name="a", data=b"x" * 1000)
+    history = grown(
+        state("running", reply="{}", outputs=(named,)),
+        state("running", reply='{"a":1}', params={"seed": 1}),
+        miss("network"),
+        Saved(name="a", file="/f"),
+    )
+
+    older, newest = (e.seen for e in history.events[:2])
+    assert (older.reply, older.outputs[0].data, history.outputs[0].data) == (None, None, named.data)
+    assert (newest.raw, newest.params) == ({"a": 1}, {"seed": 1})
+
+
+def test_memory_does_not_grow_with_looks():
+    """A history after a thousand looks is no larger than one after sixty."""
+    sizes = []
+    for n in (60, 1000):
+        tracemalloc.start()
+        try:
+            kept = [looked(n) for _ in range(10)]
+            gc.collect()
+            sizes.append(tracemalloc.get_traced_memory()[0] / len(kept))
+        finally:
+            tracemalloc.stop()
+
+    assert sizes[1] < sizes[0] * 1.25
+    assert sizes[1] < 8000
+
+
+def test_histories_can_stand_in_a_set():
+    """Equal histories have equal hashes; a longer one is another, and so is one of another row or origin."""
+    history = looked(3)
+    same = looked(3)
+    others = [history.add(state("running"), T0), replace(history, uid="v"), replace(history, origin="http://other")]
+
+    assert len({history, same}) == 1
+    assert len({history, *others}) == 4
+    assert all(history != other for other in others)
 
 
 @given(PAST, st.floats(0, 1e6))
@@ -403,6 +482,59 @@ def test_when_a_watch_goes_on(seen):
     assert verdict(history, now, confirm=frozenset({"shrug"})) is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "ends"),
+    [("no_credit", True), ("garbled", True), ("network", False), ("server", False), ("rate_limited", False)],
+)
+def test_a_long_run_of_misses_is_judged_by_all_of_it(kind, ends):
+    """Three hundred looks, two seconds apart: ten minutes are told from the first of them, which nobody holds now."""
+    history = grown(state("running"), *[miss(kind)] * 300, every=2.0)
+    before = grown(state("running"), *[miss(kind)] * 300, every=1.9)
+
+    assert (verdict(history, history.events[-1].at + timedelta(seconds=3)) is not None) is ends
+    assert verdict(before, before.events[-1].at) is None
+
+
+def test_a_long_run_ends_with_what_ends_it():
+    """Garbled replies and undeclared words make one run; a good look, the network and a resumption begin another."""
+    mixed = [miss("garbled"), state("unknown")] * 150
+    for between in (state("running"), miss("network"), mark("resumed")):
+        history = grown(*mixed, between, *mixed[:20], every=2.0)
+        assert verdict(history, history.events[-1].at) is None
+    history = grown(*mixed, mark("watching"), *mixed[:20], every=2.0)
+
+    found = verdict(history, history.events[-1].at)
+
+    assert found is not None
+    assert found.note == '10 minutes of unreadable replies: unknown state "unknown"'
+    assert history.facts.unreadable.looks == 320
+    assert history.facts.same_trouble.looks == 1
+
+
+def test_not_found_is_judged_by_the_look_before_the_newest():
+    """After the grace two in a row end a watch, however many there were before, and one alone does not."""
+    early = [miss("not_found")] * 40
+    history = grown(*early, AFTER, miss("not_found"))
+    assert verdict(history, history.events[-1].at) is None
+
+    history = history.add(miss("not_found"), history.events[-1].at + timedelta(seconds=1))
+    assert "does not know this id" in verdict(history, history.events[-1].at).note
+
+
+def test_a_word_that_nobody_declared_is_no_kind_of_miss():
+    """An API whose state word is `refused`, followed by a refused look, has not refused twice."""
+    history = grown(state("unknown"), Snapshot(state=State.UNKNOWN, word="refused"), miss("refused"))
+
+    assert verdict(history, history.events[-1].at, confirm=frozenset({"refused"})) is None
+
+
+def test_nothing_is_lost_behind_the_final_word():
+    """What the looks for fresh links say later does not end the watch in another way."""
+    history = grown(state("succeeded"), *[miss("refused")] * 3)
+
+    assert verdict(history, history.events[-1].at) is None
+
+
 def test_progress_never_steps_back():
     """The furthest is what a bar shows, whatever a server says later."""
     history = grown(state("running", progress=0.5), state("running", progress=0.2), state("running"))
@@ -415,6 +547,26 @@ def test_credits_stay_unknown_until_they_are_told():
     assert grown(state("running")).credits is None
     assert grown(state("succeeded", credits=0.0)).credits == 0.0
     assert grown(state("running", credits=3.0), state("succeeded")).credits == 3.0
+
+
+def test_what_a_shorter_final_reply_leaves_out_is_remembered():
+    """Credits, model and parameters that an earlier reply told stay known."""
+    facts = grown(state("running", credits=3.0, model="m", params={"seed": 1}), state("succeeded")).facts
+
+    assert (facts.credits, facts.model, facts.params) == (3.0, "m", {"seed": 1})
+
+
+def test_a_look_behind_the_final_word_changes_no_credits_model_or_parameters():
+    """The final word settles what the task has cost and what made it; only fresh links are taken."""
+    final = state("succeeded", credits=30.0, model="m", params={"seed": 1}, outputs=(Output(name="a", url="old"),))
+    later = state("running", credits=5.0, model="n", params={"seed": 2}, outputs=(Output(name="a", url="new"),))
+
+    history = grown(final, later)
+
+    assert (history.credits, history.facts.model, history.facts.params) == (30.0, "m", {"seed": 1})
+    assert [o.url for o in history.outputs] == ["new"]
+    assert history.snapshot is final
+    assert history.facts.polls == 2
 
 
 def test_a_newer_reply_has_the_fresher_link():
@@ -539,38 +691,8 @@ def test_a_link_without_its_query_is_no_secret(link, kept):
 
 def test_a_reply_is_parsed_anew():
     """Whoever changes what `raw` gave changes a copy; where no reply was kept there is none."""
-    seen = Snapshot(state=State.RUNNING, reply=JsonText('{"a":[1]}'))
+    seen = Snapshot(state=State.RUNNING, reply='{"a":[1]}')
     seen.raw["a"].append(2)
 
     assert seen.raw == {"a": [1]}
     assert Snapshot(state=State.RUNNING).raw is None
-
-
-SAID = st.lists(st.sampled_from(["abcdefgh" * 20, "abc", "x", "ü", "\ud800", "🦉", ""]), max_size=4).map("".join)
-
-
-@given(st.lists(SAID, min_size=1, max_size=5))
-def test_a_text_that_is_kept_in_parts_is_the_same_text(texts):
-    """However much a text shares with the one before it: it reads, compares, hashes and travels as it came."""
-    kept = [JsonText("")]
-    for text in texts:
-        kept.append(kept[-1].after(text))
-
-    assert [str(text) for text in kept[1:]] == texts
-    assert [text == JsonText(texts[0]) for text in kept[1:]] == [text == texts[0] for text in texts]
-    assert kept[1:] == [JsonText(text) for text in texts]
-    assert hash(kept[-1]) == hash(JsonText(texts[-1]))
-    assert pickle.loads(pickle.dumps(kept[-1])) == kept[-1]
-    assert kept[-1].after(texts[-1]) is kept[-1]
-
-
-def test_texts_that_differ_in_one_place_share_the_rest():
-    """A hundred replies that differ by their progress hold the long part once."""
-    prompt = "🦉 an owl " * 100
-    kept = [JsonText("")]
-    for progress in range(100):
-        kept.append(kept[-1].after(f'{{"prompt":"{prompt}","progress":{progress},"task":"{prompt}"}}'))
-
-    assert len({id(text.head) for text in kept[2:]}) < 5
-    assert len({id(text.tail) for text in kept[2:]}) < 5
-    assert all(len(text.middle) < 5 for text in kept[3:])

@@ -21,9 +21,11 @@ from support import scripts
 from support.mill import DONE, FLOOR, KEY, QUEUED, WORKING, later, png, sha256, silence
 from support.raw_server import reply
 from support.waiting import until
+from support.watched import events_of, marks, misses
 
 import nbhelper as nbh
 from nbhelper import _engine, _looks, _saving, _session, _task_watcher, _timetable
+from nbhelper._history import History
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Outcome, Saved, SaveState, Snapshot, State
 
 
@@ -31,16 +33,8 @@ def watch(what, **options):
     return nbh.watch(what, block=False, display=False, **options)
 
 
-def marks(history):
-    return [str(e.seen.word) for e in history.events if isinstance(e.seen, Mark)]
-
-
-def misses(history):
-    return [str(e.seen.kind) for e in history.events if isinstance(e.seen, Miss)]
-
-
 def looks(history):
-    return [e for e in history.events if isinstance(e.seen, Snapshot | Miss)]
+    return [e for e in events_of(history) if isinstance(e.seen, Snapshot | Miss)]
 
 
 def test_a_task_is_watched_to_its_end_and_its_file_saved(mill):
@@ -483,6 +477,53 @@ def test_events_of_a_second_watch_begin_with_it(mill):
     assert asyncio.run(main()) == ["Mark", "Snapshot"]
 
 
+def recorded(words):
+    """Have the poller of the one watched task record so many looks at once, as if it had made them."""
+    engine = _engine.engine()
+    (poller,) = until(lambda: tuple(engine.pollers.values()))
+    return engine.run(poller.record(*(Snapshot(state=State.RUNNING, word=f"{word}") for word in words)))
+
+
+def test_events_that_came_faster_than_they_were_asked_for_are_all_told(mill):
+    """A thousand looks, of which the history holds the newest eight: each is told once, in order, with its history."""
+    handle = watch(mill.job(WORKING))
+    recorded(range(1000)).result(30)
+
+    async def main():
+        told = []
+        async for observation in handle.events():
+            told.append(observation)
+            if len(told) in {1, 500, 1000}:  # some come while others are read
+                await asyncio.wrap_future(recorded(range(1000 + 20 * len(told), 1020 + 20 * len(told))))
+            if len(told) == 1000:
+                mill.jobs["job-1"][:] = [DONE]
+        return told
+
+    told = asyncio.run(main())
+
+    words = [int(o.seen.word) for o in told if isinstance(o.seen, Snapshot) and o.seen.word.isdecimal()]
+    assert words[:1000] == [*range(1000)]
+    assert words == sorted(words)
+    assert len(words) >= 1020
+    assert [o.event.seq for o in told] == [o.history.seq for o in told] == list(range(1, len(told) + 1))
+    assert [o.history.facts.polls for o in told] == list(range(len(told)))
+    assert told[-1].history == handle[0]
+    assert [o.event for o in told] == events_of(handle[0])
+
+
+def test_part_of_a_watch_is_a_list_of_histories(mill):
+    """A slice goes by the order that the tasks were given in, duplicates included."""
+    refs = [mill.job(DONE) for _ in range(3)]
+    handle = watch([*refs, refs[0]])
+    handle.result(30)
+
+    assert handle[0:2] == [handle[0], handle[1]]
+    assert [str(h.task) for h in handle[::-1]] == [refs[0], *refs[::-1]]
+    assert handle[4:] == []
+    with pytest.raises(IndexError):
+        handle[4]
+
+
 # What goes wrong on the way
 
 
@@ -594,8 +635,9 @@ def test_each_observation_is_in_the_store_before_it_is_shown(mill):
     shown = []
 
     def compare():
-        stored = _session.store().load(handle[0].uid)
-        shown.append(stored.events[: len(handle[0].events)] == handle[0].events)
+        history = handle[0]
+        stored = [event for event in _session.store().events(history.uid) if event.seq <= history.seq]
+        shown.append(History.of(history.task, stored).events == history.events)
 
     handle.on_change(compare)
     handle.result(30)

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 import nbhelper as nbh
-from nbhelper.types import Miss
 
 PROMPTS = {
     "chinese": "一只木头雕刻的猫头鹰",
@@ -63,7 +62,7 @@ def test_every_api_takes_prompts_of_any_language():
 
     assert [(str(h.task), str(h.outcome)) for h in histories if not h.succeeded] == []
     assert min(polls) >= 3
-    assert [h for h in histories if any(isinstance(e.seen, Miss) for e in h.events)] == []
+    assert [h for h in histories if h.facts.misses] == []
     for history, prompt in zip(histories, tasks.values(), strict=True):
         assert prompt in (history.task.label or "")
         assert f"{prompt} {LONG}" in json.dumps(dict(history.task.params), ensure_ascii=False)

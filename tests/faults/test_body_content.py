@@ -1,15 +1,16 @@
 """Replies with something wrong in them, over a real socket into the store and onto the screen."""
 
 import time
+from datetime import timedelta
 
 import pytest
 from support.mill import DONE, QUEUED, WORKING, png, provider, sha256
 from support.raw_server import reply
+from support.watched import looks
 
 import nbhelper as nbh
-from nbhelper import _history, _pace
+from nbhelper import _lost_sight, _pace
 from nbhelper._terminal import Lines
-from nbhelper.types import Miss, Snapshot
 
 BROKEN = {
     "no JSON": b'{"state": "do',
@@ -24,17 +25,13 @@ BROKEN = {
 @pytest.fixture
 def hasty(monkeypatch):
     """Ten minutes of patience last half a second, and slow looks are not slow."""
-    monkeypatch.setattr(_history, "PATIENCE", _history.timedelta(seconds=0.5))
+    monkeypatch.setattr(_lost_sight, "PATIENCE", timedelta(seconds=0.5))
     monkeypatch.setattr(_pace, "SLOW", 0.1)
 
 
 def ended(ref, **options):
     """A watch to its end; the history."""
     return nbh.watch(ref, display=False, **options)[0]
-
-
-def looks(history):
-    return [e.seen for e in history.events if isinstance(e.seen, Snapshot | Miss)]
 
 
 def test_d01_invalid_json(mill):

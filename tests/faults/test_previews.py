@@ -13,6 +13,7 @@ import psutil
 import pytest
 from PIL import Image, ImageDraw
 from support.raw_server import reply
+from support.scripts import run
 from support.waiting import until
 from support.watched import ended, sound
 
@@ -404,6 +405,29 @@ def test_f14_text_chunk(refused, thumb):
 
     assert "too large" in refused(good[:33] + bomb + good[33:])
     assert alike(seen(thumb(good)[0]), [RED, GREEN, BLUE, WHITE])
+
+
+FIRST = """
+import sys, threading
+from nbhelper import _preview
+
+sys.setswitchinterval(1e-6)
+begin, made = threading.Barrier(32), []
+
+def ask():
+    begin.wait()
+    made.append(_preview.previewer())
+
+threads = [threading.Thread(target=ask) for _ in range(32)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(set(map(id, made))))
+"""
+
+
+def test_two_first_cards_have_one_worker(tmp_path):
+    """However many threads ask for the first picture at once, one worker serves the process."""
+    assert {run(FIRST, cwd=tmp_path).stdout.strip() for _ in range(3)} == {"1"}
 
 
 def hang(worker):

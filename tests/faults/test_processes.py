@@ -4,7 +4,6 @@ import signal
 import sqlite3
 import stat
 import time
-from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import pairwise
 from textwrap import dedent
@@ -14,10 +13,10 @@ from support.mill import DONE, KEY, WORKING, png, reset, silence
 from support.raw_server import reply
 from support.scripts import starting
 from support.waiting import until
+from support.watched import events_of
 
 import nbhelper as nbh
-from nbhelper import _mounts, _task_watcher
-from nbhelper.types import Miss, Snapshot
+from nbhelper import _task_watcher
 
 MILL = dedent("""
     import os, sys, time
@@ -53,10 +52,6 @@ def said(process, code=0):
     return out.splitlines()
 
 
-def looks(history):
-    return [e.seen for e in history.events if isinstance(e.seen, Snapshot | Miss)]
-
-
 def test_g15_rollback_journal(mill, tmp_path):
     """The history keeps a rollback journal, synced at each write: no WAL, which network folders cannot hold."""
     nbh.watch(mill.job(), display=False)
@@ -67,32 +62,6 @@ def test_g15_rollback_journal(mill, tmp_path):
 
     assert mode == "delete"
     assert not list((tmp_path / "nbhelper-data").glob("*-wal"))
-
-
-def test_g15_network_folder(mill, tmp_path, monkeypatch):
-    """A history on a network file system keeps its rollback journal, and one line says once what to beware of."""
-    (tmp_path / "mounts").write_text(f"/dev/sda1 / ext4 rw 0 0\nnas:/home {tmp_path} nfs4 rw,vers=4.2 0 0\n")
-    monkeypatch.setattr(_mounts, "MOUNTS", tmp_path / "mounts")
-    watch = nbh.watch(mill.job(), display=False)
-    with pytest.warns(UserWarning, match=r"lies on a network file system \(nfs4\)\. Use .* NBHELPER_DATA") as told:
-        rows = nbh.tasks()
-    again = nbh.tasks()  # a warning would be an error
-
-    assert len(told) == 1
-    assert [note for note in watch.notes if "network" in note] == [str(told[0].message)]
-    assert list(rows["outcome"]) == list(again["outcome"]) == ["succeeded"]
-    with closing(sqlite3.connect(tmp_path / "nbhelper-data" / "history.db")) as db:
-        assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
-
-
-def test_g15_synced_folder(mill, tmp_path):
-    """A folder that a program carries to other machines is told by its name, and warned of in the same words."""
-    (tmp_path / "OneDrive - Owls Ltd").mkdir()
-    nbh.set_store(tmp_path / "OneDrive - Owls Ltd" / "data")
-    nbh.watch(mill.job(), display=False)
-
-    with pytest.warns(UserWarning, match=r'synchronised \("OneDrive - Owls Ltd"\)\. Use this history from one machine'):
-        nbh.tasks()
 
 
 def test_g16_fork_after_open(mill, script):
@@ -107,8 +76,8 @@ def test_g16_fork_after_open(mill, script):
         ok = nbh.watch("mill:y", display=False)[0].succeeded
         os._exit(0 if ok else 1)
     print(os.waitpid(child, 0)[1], flush=True)
-    seen = len(w[0].events)
-    until(lambda: len(w[0].events) > seen + 2)
+    seen = w[0].seq
+    until(lambda: w[0].seq > seen + 2)
     w.stop()
     print(w.result(30)[0].outcome)
     """)
@@ -167,10 +136,11 @@ def test_g22_clock_that_jumps(mill, monkeypatch, jump):
 
     assert history.succeeded
     assert len(history.files) == 1
-    assert [e.seq for e in history.events] == list(range(1, len(history.events) + 1))
+    assert [e.seq for e in events_of(history)] == list(range(1, history.seq + 1))
     assert min(mill.starts(ref)) >= 0.1
     stored = nbh.watch(ref, display=False)[0]
     assert [e.seq for e in stored.events] == [e.seq for e in history.events]
+    assert stored.seq == history.seq
     row = nbh.tasks().iloc[0]
     assert not [n for n in ("queue_s", "run_s", "total_s", "delivered_s") if not row[[n]].isna().all() and row[n] < 0]
 
@@ -204,7 +174,7 @@ def test_g27_exit_while_watching(mill, script, answer):
     process = script("""
     w = watch("x", timeout=600)
     until(lambda: w[0].state)
-    print(len(w[0].events), flush=True)
+    print(w[0].seq, flush=True)
     """)
     seen = int(process.stdout.readline())
 
@@ -282,7 +252,7 @@ def test_g32_out_of_memory(mill, script):
     import resource
     w = watch("x")
     until(lambda: w[0].facts.polls >= 3)
-    print(len(w[0].events), flush=True)
+    print(w[0].seq, flush=True)
     size = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (size + 50_000_000, size + 50_000_000))
     hoard = []

@@ -2,7 +2,7 @@
 
 import psutil
 import pytest
-from support.watched import ended, sound, watch
+from support.watched import ended, events_of, sound, watch
 
 import nbhelper as nbh
 from nbhelper.testing import Fault
@@ -47,7 +47,7 @@ def test_a_script_is_played_by_task_and_look():
     assert sound(history)
     assert history.succeeded
     assert struck == [("503", "look", 1), ("garble", "look", 2), ("cut", "file", 1)]
-    assert [str(e.seen.kind) for e in history.events if hasattr(e.seen, "retry_after")] == ["server", "garbled"]
+    assert [str(e.seen.kind) for e in events_of(history) if hasattr(e.seen, "retry_after")] == ["server", "garbled"]
 
 
 def test_g31_a_closed_emulator_leaves_no_descriptor(isolated):

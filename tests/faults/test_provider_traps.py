@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from support.mill import Mill, png, sha256
 from support.quick import quick
 from support.raw_server import reply
+from support.watched import looks
 
 import nbhelper as nbh
-from nbhelper import _history, _pace, _saving
+from nbhelper import _lost_sight, _pace, _saving
 from nbhelper._card import Scene, card
 from nbhelper.testing import read
-from nbhelper.types import Miss, Snapshot
+from nbhelper.types import Miss
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LINK = "https://cdn.example/a.png"
@@ -27,17 +28,13 @@ LINK = "https://cdn.example/a.png"
 @pytest.fixture
 def hasty(monkeypatch):
     """Ten minutes of patience last half a second; slow looks and second requests come soon."""
-    monkeypatch.setattr(_history, "PATIENCE", _history.timedelta(seconds=0.5))
+    monkeypatch.setattr(_lost_sight, "PATIENCE", timedelta(seconds=0.5))
     monkeypatch.setattr(_pace, "SLOW", 0.1)
     monkeypatch.setattr(_saving, "_RESOLVE_PAUSE", 0.05)
 
 
 def ended(task, **options):
     return nbh.watch(task, display=False, **options)[0]
-
-
-def looks(history):
-    return [e.seen for e in history.events if isinstance(e.seen, Snapshot | Miss)]
 
 
 def asked(mill: Mill, path: str) -> int:

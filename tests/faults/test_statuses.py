@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from support.mill import DONE, FLOOR, KEY, WORKING, png
 from support.raw_server import reply
 from support.waiting import until
-from support.watched import each, ended, looks, marks, misses, sound, watch
+from support.watched import each, ended, events_of, looks, marks, misses, sound, watch
 
 import nbhelper as nbh
-from nbhelper import _engine, _gate, _history, _pace
-from nbhelper._history import History, verdict
+from nbhelper import _engine, _gate, _lost_sight, _pace
+from nbhelper._history import History
+from nbhelper._history_line import history_line
+from nbhelper._lost_sight import verdict
 from nbhelper._pace import pause
 from nbhelper._providers.requests import HttpReply
 from nbhelper._providers.scalars import retry_after
@@ -28,8 +30,8 @@ LEAST, MORE = _pace.JITTER
 @pytest.fixture
 def hasty(monkeypatch):
     """Ten minutes of patience and a minute of grace last a third of a second, and slow looks are not slow."""
-    monkeypatch.setattr(_history, "PATIENCE", timedelta(seconds=0.33))
-    monkeypatch.setattr(_history, "GRACE", timedelta(seconds=0.33))
+    monkeypatch.setattr(_lost_sight, "PATIENCE", timedelta(seconds=0.33))
+    monkeypatch.setattr(_lost_sight, "GRACE", timedelta(seconds=0.33))
     monkeypatch.setattr(_pace, "SLOW", FLOOR)
 
 
@@ -202,7 +204,7 @@ def test_c06_a_page_stays_text(mill):
     assert seen.status == 502
     assert "<h1>" in seen.excerpt
     assert "<h1>" not in seen.message
-    assert "<h1>" not in history._repr_html_()
+    assert "<h1>" not in history_line(history)
 
 
 def test_c07_an_hour_of_503(bound):
@@ -241,7 +243,7 @@ def test_c09_bad_request(mill, status):
     assert misses(history) == ["bad_request"] * 2
     assert "the id is not one of ours" in history.error
     assert len(looks(history)[0].message) <= 500
-    assert "<b>" not in history._repr_html_()
+    assert "<b>" not in history_line(history)
     assert len(mill.looks["job-1"]) == 2
 
 
@@ -278,7 +280,7 @@ def test_c11_key_revoked(mill):
     assert lost.state == "running"
     assert found.succeeded
     assert len(found.files) == 1
-    assert found.events[: len(lost.events)] == lost.events
+    assert events_of(found)[: lost.seq] == events_of(lost)
     assert marks(found) == ["watching", "lost", "resumed"]
 
 

@@ -27,6 +27,7 @@ from support.raw_server import RawServer, always, reply
 
 import nbhelper as nbh
 from nbhelper import _pace, _save
+from nbhelper._history_line import history_line
 from nbhelper._providers import get
 from nbhelper._providers.reader import read, read_created
 from nbhelper._providers.requests import HttpReply
@@ -246,7 +247,7 @@ def test_threat_canary(mill, tmp_path, monkeypatch, logs, caught, capsys, promis
         spoil(mill, caught, histories[-5], monkeypatch)
         values = [*histories, task, nbh.watch(histories[-1].task, display=False), nbh.connect("mill", KEY)]
         shown = [*map(repr, values), *map(str, values), *map(pickle.dumps, histories), *written(work)]
-        shown += [value._repr_html_() for value in values if hasattr(value, "_repr_html_")]
+        shown += map(history_line, histories)
         printed = capsys.readouterr()
 
     asked = [r for r in mill.server.requests if not r.path.startswith(("/files", "/none"))]

@@ -15,9 +15,9 @@ from support.raw_server import RawServer, always, reply
 
 import nbhelper as nbh
 from nbhelper._card import Scene, card, final_words, live_below, live_body
-from nbhelper._json import JsonText
-from nbhelper._notebook import text_of
+from nbhelper._history_line import history_line
 from nbhelper._preview import Thumbnail
+from nbhelper._words import describe_all
 from nbhelper.testing import read
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
 
@@ -65,7 +65,7 @@ def of_every_kind(text):
     outputs = (Output(name=name, url=f"https://cdn.example/{text}", kind="image"),)
     file = os.fsdecode(text[:60].replace("\0", "").replace("/", "_").encode("utf-8", "replace") + b"\xff.png")
     saved = Saved(name=name, file=f"{BASE}/data/{file}", kind="image", n_bytes=9)
-    told = JsonText(json.dumps({text: text}))
+    told = json.dumps({text: text})
     done = Snapshot(state=State.SUCCEEDED, word=text, outputs=outputs, model=text, trace=text, reply=told)
     trouble = Miss(kind=MissKind.SERVER, status=500, code=text, message=text, excerpt=text, trace=text)
     ident = "".join(c for c in text if c.isprintable() and not "\ud800" <= c <= "\udfff")[:80].strip() or "x"
@@ -89,8 +89,7 @@ def drawings(histories, text, alone=None):
     common = {"now": NOW, "base": BASE, "folder": text, "thumbnails": thumbs, "notes": (text,)}
     live, frozen = Scene(live=True, **common), Scene(live=False, **common)
     for some in ([h] for h in (histories if alone is None else alone)):
-        yield from (card(some, frozen), live_body(some, live), live_below(some, live))
-        yield some[0].task._repr_html_() + some[0]._repr_html_()
+        yield from (card(some, frozen), live_body(some, live), live_below(some, live), history_line(some[0]))
     yield from (card(histories, frozen), live_body(histories, live), live_below(histories, live))
 
 
@@ -139,7 +138,7 @@ def test_threat_markup_in_any_field_of_a_history():
         histories = of_every_kind(payload)
         for markup in drawings(histories, payload, histories[n % 3 :: 3]):
             is_only_text(markup, known)
-        said = f"{text_of(histories)}{final_words(histories)}{histories!r}"
+        said = f"{describe_all(histories, NOW)}{final_words(histories)}{histories!r}"
         assert "\x1b" not in said
         assert "\x00" not in said
 
@@ -192,9 +191,9 @@ def test_threat_markup_in_nbconvert(gallery, tmp_path):
     """Converted to HTML, a notebook with all of them has no element or attribute that a harmless one has not."""
     exporter = HTMLExporter()
     plain, _ = exporter.from_notebook_node(
-        notebook(everything(PLAIN) + gallery(PLAIN), text_of(of_every_kind("words")))
+        notebook(everything(PLAIN) + gallery(PLAIN), describe_all(of_every_kind("words"), NOW))
     )
-    said = "\n".join(text_of(of_every_kind(p)) for p in PAYLOADS)
+    said = "\n".join(describe_all(of_every_kind(p), NOW) for p in PAYLOADS)
     evil, _ = exporter.from_notebook_node(notebook(everything(PAYLOADS[::5]) + gallery(PAYLOADS), said))
 
     assert set(Made(evil).parts) <= set(Made(plain).parts)
@@ -237,7 +236,7 @@ def test_threat_markup_in_a_browser(gallery, tmp_path, bound):
                 page.wait_for_timeout(300)
                 census[name] = page.evaluate(CENSUS)
                 assert page.evaluate("() => window.hit") is None
-                assert page.evaluate("() => document.querySelectorAll('main .nbh').length") >= 2
+                assert page.evaluate("() => document.querySelectorAll('main .nbh-card').length") >= 2
         browser.close()
 
     made = set(census["evil"]) - set(census["plain"])

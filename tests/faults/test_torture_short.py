@@ -1,9 +1,4 @@
-"""A few minutes' worth of `tests/benchmarks/torture.py` in a few seconds: the same code, fewer runs."""
-
-import json
-import runpy
-import sys
-from pathlib import Path
+"""A few minutes' worth of `tests/benchmarks/faults.py` in a few seconds: the same code, fewer runs."""
 
 import pytest
 from support.chaos import connections, disk, outage, replies, schedules
@@ -60,28 +55,3 @@ def test_torture_outage():
     assert figures.outcomes == {"succeeded"}
     assert figures.pending == 20
     assert 0 < figures.later <= 1.5
-
-
-@pytest.fixture
-def torture(monkeypatch):
-    """The script's names, with two parts that are quick: one that keeps its promise, and one that does not."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    names = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "torture.py"))
-    parts = {
-        word: lambda *, quick, word=word: iter([names["Fact"](word, "0", f"{quick}", word == "kept", ["what was"])])
-        for word in ("kept", "broken")
-    }
-    monkeypatch.setitem(names["main"].__globals__, "PARTS", parts)
-    return names["main"]
-
-
-@pytest.mark.parametrize(("asked", "code", "held"), [(["kept"], 0, [True]), (["kept", "broken"], 1, [True, False])])
-def test_torture_table(torture, tmp_path, capsys, asked, code, held):
-    """The command prints a line for each fact, writes them to a file, and ends with 1 when a promise is not kept."""
-    only = [word for name in asked for word in ("--only", name)]
-
-    assert torture([*only, "--quick", "--json", str(tmp_path / "t.json")]) == code
-    told, said = json.loads((tmp_path / "t.json").read_text("utf-8")), capsys.readouterr().out
-    assert [(fact["name"], fact["kept"]) for fact in told["facts"]] == list(zip(asked, held, strict=True))
-    assert "| ok | kept | 0 | True |" in said
-    assert ("MISSED broken\n  what was" in said) == bool(code)

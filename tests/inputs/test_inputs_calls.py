@@ -249,6 +249,7 @@ GRID = {
     (nbh.tasks, "provider"): NO_FILTER,
     (nbh.tasks, "experiment"): NO_FILTER,
     (nbh.tasks, "outcome"): {**NO_FILTER, "unknown": "faild", "empty": "", "bytes": b"failed"},
+    (nbh.events, "task"): {k: v for k, v in NO_TASKS.items() if k in {"int", "bytes", "object", "class", "bool"}},
     (nbh.events, "since"): NO_SINCE,
     (nbh.events, "outcome"): {"unknown": "faild", "int": 5},
     (nbh.outputs, "until"): NO_SINCE,

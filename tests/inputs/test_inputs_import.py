@@ -148,15 +148,3 @@ def test_a_users_script_is_strictly_typed(mypy):
 def test_the_package_says_that_it_is_typed():
     """The marker that type checkers look for is there."""
     assert (Path(nbh.__file__).parent / "py.typed").is_file()
-
-
-def test_the_benchmark_prints_one_line():
-    """`tests/benchmarks/import_time.py` measures the import over a bare interpreter."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "benchmarks" / "import_time.py"), "--runs", "1"],
-        env=environment(), capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("import nbhelper: ")
-    assert done.stdout.count("\n") == 1

@@ -204,7 +204,7 @@ class Book:
     def frozen(self, index: int, seconds: float = 30) -> None:
         """Wait until no widget is left in a cell's output, and a card is."""
         self.until(
-            "(o => o.querySelector('.nbh') && !o.querySelector('.jupyter-widgets'))"
+            "(o => o.querySelector('.nbh-card') && !o.querySelector('.jupyter-widgets'))"
             "(document.querySelectorAll('.jp-Notebook .jp-Cell')[a].querySelector('.jp-OutputArea'))",
             seconds,
             index,
@@ -235,7 +235,7 @@ LOG = """
     window.seen.push({
       running: cells.findIndex(c => c.prompt === '*' || c.model.executionState === 'running'),
       cards: nodes.map(n => {
-        const part = n.querySelector('.jp-OutputArea .nbh .nbh-part');
+        const part = n.querySelector('.jp-OutputArea .nbh-card .nbh-part');
         return part && {width: part.getBoundingClientRect().width,
                         live: !!n.querySelector('.jupyter-widgets'), text: part.innerText,
                         height: part.getBoundingClientRect().height,
@@ -262,7 +262,7 @@ CONTRAST = """
   const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
   const found = [];
-  for (const root of document.querySelectorAll('.nbh, .nbhg, .nbhl')) {
+  for (const root of document.querySelectorAll('.nbh-card, .nbh-gallery, .nbh-history')) {
     const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
     while (walk.nextNode()) {
       const node = walk.currentNode.parentElement;
@@ -283,7 +283,7 @@ def change_theme(book, theme):
     book.js("app.commands.execute('apputils:change-theme', {theme: a})", theme)
     light = str(theme == THEMES[0]).lower()
     book.until("document.body.dataset.jpThemeLight === a && getComputedStyle(document.body).opacity === '1'", 20, light)
-    book.until("document.querySelector('.nbh').getBoundingClientRect().width > 100")
+    book.until("document.querySelector('.nbh-card').getBoundingClientRect().width > 100")
     book.until("!document.getElementById('jupyterlab-splash')")  # which covers all until it has faded away
 
 
@@ -298,7 +298,7 @@ def steps(cards):
 
 def loaded(page):
     """Whether a picture is there, decoded, and has a size."""
-    page.wait_for_function("() => document.querySelector('.nbh img')?.naturalWidth > 0", timeout=20_000)
+    page.wait_for_function("() => document.querySelector('.nbh-card img')?.naturalWidth > 0", timeout=20_000)
     return True
 
 

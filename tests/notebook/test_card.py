@@ -171,7 +171,7 @@ def test_the_last_trouble_takes_one_line():
     drawn = live_body([history(running(), miss, miss, miss)], scene(live=True, next_look=3.2))
     page = Page(drawn)
 
-    assert drawn.count('class="why') == 1
+    assert drawn.count('class="nbh-why') == 1
     assert "HTTP 502: bad gateway" in page.text
     assert ", trying again in 4 s, 3 misses" in page.text
     assert max(map(len, page.values("title"))) > 300

@@ -13,7 +13,9 @@ import nbhelper as nbh
 
 pytestmark = pytest.mark.browser
 
-HOSTILE = """<img src=x onerror="window.hit=1">"><script>window.hit=2</script><style>.nbh{display:none}</style>'`"""
+HOSTILE = (
+    """<img src=x onerror="window.hit=1">"><script>window.hit=2</script><style>.nbh-card{display:none}</style>'`"""
+)
 
 
 PAYLOADS = [
@@ -110,7 +112,7 @@ def test_queue_progress_time_left_and_credits(desk, factory):
 
 def test_long_words_are_cut_and_whole_in_the_title(desk):
     """A prompt of many lines takes one, and its title has the rest."""
-    name = "document.querySelectorAll('.jp-Cell')[1].querySelector('.name')"
+    name = "document.querySelectorAll('.jp-Cell')[1].querySelector('.nbh-name')"
     height, title = desk.book.js(f"(n => [n.getBoundingClientRect().height, n.title])({name})")
 
     assert height < LINE
@@ -121,13 +123,13 @@ def test_reduced_motion_and_digits_of_one_width(desk, factory):
     """The bar without a value does not move for those who asked for it; digits are tabular."""
     book = desk.book
     book.says(2, "running")
-    moving = "getComputedStyle(document.querySelector('.nbh .bar.open > i')).animationName"
+    moving = "getComputedStyle(document.querySelector('.nbh-card .nbh-bar.nbh-open > i')).animationName"
 
-    assert book.js(moving) == "nbh"
+    assert book.js(moving) == "nbh-open-bar"
     book.page.emulate_media(reduced_motion="reduce")
     assert book.js(moving) == "none"
     book.page.emulate_media(reduced_motion="no-preference")
-    assert book.js("getComputedStyle(document.querySelector('.nbh .line')).fontVariantNumeric") == "tabular-nums"
+    assert book.js("getComputedStyle(document.querySelector('.nbh-line')).fontVariantNumeric") == "tabular-nums"
 
 
 def test_stop_is_a_click(desk):
@@ -135,7 +137,7 @@ def test_stop_is_a_click(desk):
     book = desk.book
     button = book.cell(2).get_by_role("button", name="Stop")
     assert "The task goes on and may be billed" in button.get_attribute("title")
-    card = book.cell(2).locator(".nbh").bounding_box()
+    card = book.cell(2).locator(".nbh-card").bounding_box()
     place = button.bounding_box()
     assert card["x"] + card["width"] - place["x"] - place["width"] < 20
     assert place["y"] - card["y"] < 20
@@ -154,7 +156,7 @@ def batch(desk):
     book = desk.book
     book.run(3)
     book.says(3, f"32 of {BATCH} over")
-    book.until("document.querySelectorAll('.jp-Cell')[3].querySelectorAll('.nbh img').length === 24", 30)
+    book.until("document.querySelectorAll('.jp-Cell')[3].querySelectorAll('.nbh-card img').length === 24", 30)
     return book
 
 
@@ -162,7 +164,7 @@ def test_a_batch_is_one_card(batch):
     """Overall bar, counts, 20 rows with running first and failures among them, 24 pictures, what is left is counted."""
     book = batch
     cell = book.cell(3)
-    rows = cell.locator("table.rows tr")
+    rows = cell.locator("table.nbh-rows tr")
     bar = cell.locator("[role=progressbar]")
 
     assert rows.count() == 20
@@ -186,12 +188,12 @@ def test_a_batch_is_one_card(batch):
 
 def test_a_click_enlarges(batch):
     """A thumbnail grows by a click and by the keyboard, without a script."""
-    image = batch.cell(3).locator(".pic img").first
+    image = batch.cell(3).locator(".nbh-pic img").first
     small = image.bounding_box()
 
     image.click()
     assert image.bounding_box()["height"] > small["height"] * 1.5
-    batch.cell(3).locator(".pic summary").first.press("Enter")
+    batch.cell(3).locator(".nbh-pic summary").first.press("Enter")
     assert image.bounding_box()["height"] == small["height"]
 
 
@@ -204,7 +206,7 @@ def test_legible_in_both_themes(batch, theme):
 
     assert len(found) > 60
     assert min(found)[0] >= 4.5, min(found)
-    assert batch.js("[...document.querySelectorAll('.nbh')].every(n => n.scrollWidth <= n.clientWidth + 1)")
+    assert batch.js("[...document.querySelectorAll('.nbh-card')].every(n => n.scrollWidth <= n.clientWidth + 1)")
 
 
 @pytest.fixture(scope="module")
@@ -213,12 +215,12 @@ def evil(desk):
     book = desk.book
     book.page.set_viewport_size({"width": 1400, "height": 1500})
     book.run(4)
-    book.until("document.querySelectorAll('.jp-Cell')[4].querySelectorAll('.nbh').length === 4")
-    book.until("document.querySelectorAll('.jp-Cell')[4].querySelectorAll('.nbh img').length === 1")
+    book.until("document.querySelectorAll('.jp-Cell')[4].querySelectorAll('.nbh-card').length === 4")
+    book.until("document.querySelectorAll('.jp-Cell')[4].querySelectorAll('.nbh-card img').length === 1")
     book.says(4, "HTTP 500")
     book.says(4, "unknown state")
     book.run(5)
-    book.until("document.querySelectorAll('.jp-Cell')[5].querySelectorAll('.nbhg img').length === 1")
+    book.until("document.querySelectorAll('.jp-Cell')[5].querySelectorAll('.nbh-gallery img').length === 1")
     return book
 
 
@@ -228,7 +230,7 @@ def test_hostile_words_stay_words(evil):
     check_hostile(book.page)
     assert book.text(4).count("<script>window.hit=2</script>") >= 4
     assert "<script>window.hit=2</" in book.text(5)
-    assert book.js("getComputedStyle(document.querySelector('.nbh')).display") == "block"
+    assert book.js("getComputedStyle(document.querySelector('.nbh-card')).display") == "block"
 
 
 def test_a_price_is_not_a_formula(desk):
@@ -274,7 +276,7 @@ def test_hostile_words_in_the_saved_notebook(evil, alone, tmp_path):
     alone.goto(convert(book.path, HTMLExporter, tmp_path).as_uri(), wait_until="domcontentloaded")
 
     check_hostile(alone)
-    assert alone.locator(".nbh").count() >= 4
+    assert alone.locator(".nbh-card").count() >= 4
     assert "<script>window.hit=2</script>" in alone.inner_text("body")
     assert book.page.evaluate("window.hit") is None
 
@@ -284,9 +286,10 @@ def test_fifty_payloads_add_no_element(desk):
     book = desk.book
     book.run(10, 11)
     book.frozen(10)
-    book.until("document.querySelectorAll('.jp-Cell')[11].querySelectorAll('.nbhg .none').length === 50")
+    book.until("document.querySelectorAll('.jp-Cell')[11].querySelectorAll('.nbh-gallery .nbh-none').length === 50")
 
-    tags = "[...document.querySelectorAll('.jp-Cell')[a].querySelectorAll('.nbh *, .nbhg *')].map(n => n.localName)"
+    drawn = "document.querySelectorAll('.jp-Cell')[a].querySelectorAll('.nbh-card *, .nbh-gallery *')"
+    tags = f"[...{drawn}].map(n => n.localName)"
     assert set(book.js(tags, 10)) == {"div", "span", "i", "table", "tbody", "tr", "td"}
     assert set(book.js(tags, 11)) == {"div", "span", "b"}
     assert book.js("window.hit") is None
@@ -295,7 +298,7 @@ def test_fifty_payloads_add_no_element(desk):
 
 def check_hostile(page):
     assert page.evaluate("window.hit") is None
-    assert page.locator(".nbh script, .nbh [onerror], .nbhg script, .nbhg [onerror], .nbh img[src=x]").count() == 0
+    assert page.locator(":is(.nbh-card, .nbh-gallery) :is(script, [onerror], img[src=x])").count() == 0
 
 
 def test_a_gallery_on_its_own(factory, isolated, browser, monkeypatch):
@@ -308,8 +311,8 @@ def test_a_gallery_on_its_own(factory, isolated, browser, monkeypatch):
     page = browser.new_page()
     try:
         page.goto(path.as_uri())
-        page.wait_for_function("() => document.querySelector('.nbhg img')?.naturalWidth > 0")
-        image = page.locator(".nbhg img")
+        page.wait_for_function("() => document.querySelector('.nbh-gallery img')?.naturalWidth > 0")
+        image = page.locator(".nbh-gallery img")
         small = image.bounding_box()["width"]
         image.click()
 

@@ -178,7 +178,7 @@ def test_converted_to_html_the_picture_is_there(story, alone, tmp_path):
     alone.goto(convert(story.book.path, HTMLExporter, tmp_path).as_uri(), wait_until="domcontentloaded")
 
     assert loaded(alone)
-    assert "20 credits" in alone.inner_text(".nbh >> nth=0")
+    assert "20 credits" in alone.inner_text(".nbh-card >> nth=0")
 
 
 def test_converted_to_markdown_it_says_the_end(story, tmp_path):
@@ -204,7 +204,7 @@ def test_a_page_reloaded_meanwhile_shows_the_end(opened, factory):
     book.says(1, "running", 30)
     factory.jobs["reloaded"][:] = [{**DONE, "files": [factory.file(reply(picture()))]}]
     book.says(1, "succeeded")
-    book.until("document.querySelector('.nbh img')?.naturalWidth > 0")
+    book.until("document.querySelector('.nbh-card img')?.naturalWidth > 0")
 
     output = saved["cells"][1]["outputs"][0]["data"]
     assert "a live card is not kept in the file until it is over" in "".join(output["text/plain"])

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from nbhelper._errors import BadInput
 from nbhelper._gallery import gallery
 
 FAILED = "refused by the <b>policy</b>"
@@ -35,7 +36,7 @@ def frame(tmp_path):
     return pd.DataFrame(rows)
 
 
-PART = re.compile(r'<(?:figcaption|div class="none"|th|td class="axes")[^>]*>(.*?)</(?:figcaption|div|th|td)>')
+PART = re.compile(r'<(?:figcaption|div class="nbh-none"|th|td class="nbh-axes")[^>]*>(.*?)</(?:figcaption|div|th|td)>')
 
 
 def words(found):
@@ -112,3 +113,15 @@ def test_a_saved_gallery_is_named(frame, tmp_path, columns, edges, title):
     page = made.save(tmp_path / "gallery.html").read_text("utf-8")
 
     assert f"<title>{html.escape(title)}</title>" in page
+
+
+def test_a_gallery_that_cannot_be_saved_leaves_nothing_behind(frame, tmp_path):
+    """Where the file cannot take its place, such as that of a folder, no temporary file stays beside it."""
+    folder = tmp_path / "out"
+    (folder / "gallery.html").mkdir(parents=True)
+    made = gallery(frame, tmp_path, row=None, col=None, size=64)
+
+    with pytest.raises(BadInput, match="cannot be written"):
+        made.save(folder / "gallery.html")
+
+    assert [p.name for p in folder.iterdir()] == ["gallery.html"]

@@ -73,7 +73,7 @@ def test_the_number_of_models_does_not_grow_with_the_tasks(kernel, factory):
     assert single == batch <= 16
     kernel.run("one.stop(); many.stop()")
     kernel.run("one.result(30); many.result(10);")
-    until(lambda: kernel.value("from nbhelper import _notebook; print(one._card.over and many._card.over)") == "True")
+    until(lambda: kernel.value("print(one._card.over and many._card.over)") == "True")
     kernel.run("one = many = None", cell="one")
     factory.jobs["many-0"][:] = [DONE]
     for cell in ("one", "many", "a"):
@@ -168,17 +168,17 @@ def test_a_fault_while_drawing_never_reaches_the_watching(kernel, factory):
     ref = factory.job(WORKING, WORKING, DONE, ident="faulty")
     kernel.run(
         """
-        from nbhelper import _notebook
-        kept = _notebook.live_body, _notebook.card
+        from nbhelper import _live_card, _painter
+        kept = _live_card.live_body, _painter.card
         def broken(*a, **k): raise LookupError("no parent")
-        _notebook.live_body = _notebook.card = broken
+        _live_card.live_body = _painter.card = broken
         """
     )
     try:
         sent = kernel.run(f"w = nbh.watch('{ref}')\nprint(w.result(30).outcome)", cell="h")
         last = kernel.until(frozen("faulty"))[-1]
     finally:
-        kernel.run("_notebook.live_body, _notebook.card = kept")
+        kernel.run("_live_card.live_body, _painter.card = kept")
 
     assert printed(sent) == "succeeded"
     assert last["content"]["data"]["text/plain"].startswith("mill:faulty: succeeded")
@@ -315,23 +315,27 @@ def wrong_words(sent):
 
 
 def test_every_public_value_shows_itself(kernel, factory):
-    """Task, History, Emulator and Gallery have an HTML form on one line or as a grid, escaped."""
+    """A history has an HTML form on one line, a gallery as a grid, escaped; a task and an emulator say it as text."""
     factory.job(DONE, ident="shown")
+    watched = "nbh.watch(nbh.Task('mill', 'shown', label='<b>bold</b>'), display=False)"
     code = {
         "task": "nbh.Task('mill', 'shown', label='<b>bold</b>')",
-        "history": "nbh.watch('mill:shown', display=False).result(30)",
-        "gallery": "nbh.watch('mill:shown', display=False).gallery()",
+        "history": f"{watched}.result(30)",
+        "gallery": f"{watched}.gallery()",
         "emulator": "emu = nbh.Emulator()\nemu",
     }
     shown = {name: of(kernel.run(c), "execute_result")[0]["content"]["data"] for name, c in code.items()}
     kernel.run("emu.close()")
+    history = shown["history"]["text/html"].partition("</style>")[2]
 
-    assert "&lt;b&gt;bold" in shown["task"]["text/html"]
-    assert "<b>" not in shown["task"]["text/html"]
-    assert "succeeded" in shown["history"]["text/html"]
-    assert "nbhg" in shown["gallery"]["text/html"]
-    assert "http://127.0.0.1:" in shown["emulator"]["text/html"]
-    assert all("\n" not in shown[name]["text/html"] for name in ("task", "history", "emulator"))
+    assert shown["task"]["text/plain"] == "<Task mill:shown '<b>bold</b>'>"
+    assert shown["emulator"]["text/plain"].startswith("<Emulator http://127.0.0.1:")
+    assert "succeeded" in history
+    assert "&lt;b&gt;bold" in history
+    assert "<b>" not in history
+    assert "\n" not in history
+    assert shown["history"]["text/plain"].startswith("<History mill:shown succeeded")
+    assert "nbh-gallery" in shown["gallery"]["text/html"]
     assert all(KEY not in str(data) for data in shown.values())
 
 

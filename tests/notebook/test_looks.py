@@ -1,4 +1,4 @@
-"""How cards, galleries and one-line values look in JupyterLab, with pictures of them for people.
+"""How cards, galleries and histories look in JupyterLab, with pictures of them for people.
 
 The pictures are kept with pytest's temporary files, or in the folder that `NBHELPER_SCREENSHOTS` names.
 """
@@ -43,7 +43,7 @@ grid = nbh.watch([draw(p, "emu:policy" * (p == prompts[1] and m == models[2]), m
     "gallery": "grid.gallery(row='prompt', col='model', size=150)",
     "values": """
 from IPython.display import display
-display(grid[0].task, grid[0], grid[6], emu)""",
+display(grid[0], grid[6])""",
 }
 NAMES = list(CELLS)
 
@@ -58,7 +58,7 @@ def looks(opened):
     batch = NAMES.index("batch")
     book.says(batch, "5 of 8 over", 60)
     book.says(batch, "HTTP 502")
-    book.until("document.querySelectorAll('.jp-Cell')[a].querySelectorAll('.nbh img').length === 4", 30, batch)
+    book.until("document.querySelectorAll('.jp-Cell')[a].querySelectorAll('.nbh-card img').length === 4", 30, batch)
     book.says(NAMES.index("running"), " %")
     book.says(NAMES.index("trouble"), "trying again in")
     return book
@@ -77,4 +77,4 @@ def test_every_kind_of_card_is_legible(looks, theme, width, shots):
 
     assert len(found) > 100
     assert min(found)[0] >= 4.5, min(found)
-    assert looks.js("[...document.querySelectorAll('.nbh')].every(n => n.scrollWidth <= n.clientWidth + 1)")
+    assert looks.js("[...document.querySelectorAll('.nbh-card')].every(n => n.scrollWidth <= n.clientWidth + 1)")

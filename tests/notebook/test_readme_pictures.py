@@ -100,10 +100,12 @@ def test_a_live_card(batch, shots):
     batch.run("def request", "w = exp.run()")
     cell = batch.at("w = exp.run()")
     batch.book.says(cell, "5 of 8 over", 60)
-    batch.book.until("document.querySelectorAll('.jp-Cell')[a].querySelectorAll('.nbh img').length === 4", 30, cell)
+    batch.book.until(
+        "document.querySelectorAll('.jp-Cell')[a].querySelectorAll('.nbh-card img').length === 4", 30, cell
+    )
     batch.book.says(cell, "running", 60)
 
-    in_both_themes(batch, shots, "live-card", "w = exp.run()", ".nbh")
+    in_both_themes(batch, shots, "live-card", "w = exp.run()", ".nbh-card")
 
 
 def test_a_gallery(batch, shots):
@@ -120,7 +122,7 @@ def test_a_frozen_card(opened, shots):
     example.run(0, "w = nbh.watch(task)")
     example.book.frozen(example.at("w = nbh.watch(task)"))
 
-    in_both_themes(example, shots, "frozen-card", "w = nbh.watch(task)", ".nbh")
+    in_both_themes(example, shots, "frozen-card", "w = nbh.watch(task)", ".nbh-card")
 
 
 def test_a_plot(opened, shots):

@@ -59,7 +59,7 @@ def test_a_killed_kernel_goes_on_with_its_card(kernel, factory, point):
         kernel.value("""
         import json
         history = w.result(30)[0]
-        marks = [e.seen.word for e in history.events if type(e.seen).__name__ == "Mark"]
+        marks = nbh.events(history).query("seen == 'mark'")["word"].tolist()
         print(json.dumps([marks, str(history.files[0])]))
         """)
     )

@@ -43,10 +43,11 @@ def test_looks_whose_reply_holds_the_prompt_add_up(provider, body, prompt, tmp_p
         history = history.add(one, BEGIN + timedelta(seconds=5 * n))
         store.append(history.uid, [history.events[-1]], summary=history).result()
 
-    kept = store.load(history.uid)
+    kept, events = store.load(history.uid), store.events(history.uid)
     store.close()
     assert all(isinstance(one, Snapshot) for one in seen)
-    assert [e.seq for e in kept.events] == list(range(1, 13))
+    assert [e.seq for e in events] == list(range(1, 13))
+    assert [e.seen.raw for e in events] == [one.raw for one in seen]
     assert kept.facts.polls == history.facts.polls == 12
     assert kept.state is history.state
     assert pickle.loads(pickle.dumps(history)).state is history.state

@@ -20,7 +20,7 @@ nbh.register(nbh.Provider(
 ))
 
 def show(history):
-    for event in history.events:
+    for event in nbh._session.store().events(history.uid):
         print(event.seq, event.at.isoformat(), type(event.seen).__name__, getattr(event.seen, "word", ""))
     print(history.outcome, [path.name for path in history.files], flush=True)
 """

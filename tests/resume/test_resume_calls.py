@@ -8,6 +8,7 @@ import pytest
 from support.mill import DONE, KEY, WORKING, png, provider, sha256, silence
 from support.raw_server import reply
 from support.waiting import until
+from support.watched import events_of
 
 import nbhelper as nbh
 from nbhelper import _session
@@ -27,7 +28,7 @@ def resume(*what, **options):
 
 def words(history):
     """The marks of a history."""
-    return [str(event.seen.word) for event in history.events if type(event.seen).__name__ == "Mark"]
+    return [str(event.seen.word) for event in events_of(history) if type(event.seen).__name__ == "Mark"]
 
 
 def why():
@@ -110,7 +111,7 @@ def test_the_same_history_goes_on(mill, unfinished):
     found = resume().result(30)
 
     assert [h.task.id for h in found] == ["x"]
-    assert found[0].events[: len(unfinished.events)] == unfinished.events
+    assert events_of(found[0])[: unfinished.seq] == events_of(unfinished)
     assert words(found[0]) == ["watching", "resumed"]
     assert sha256(found[0].files[0].read_bytes()) == sha256(PNG)
     assert why() == {}

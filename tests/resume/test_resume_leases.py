@@ -10,6 +10,7 @@ from support.mill import DONE, FLOOR, QUEUED, WORKING, png, provider, sha256, si
 from support.raw_server import reply
 from support.scripts import run
 from support.waiting import until
+from support.watched import events_of
 
 import nbhelper as nbh
 from nbhelper._session import store
@@ -35,7 +36,7 @@ def finish(mill, ident="x"):
 def told(history):
     """A history as `show` prints it."""
     lines = [
-        f"{e.seq} {e.at.isoformat()} {type(e.seen).__name__} {getattr(e.seen, 'word', '')}" for e in history.events
+        f"{e.seq} {e.at.isoformat()} {type(e.seen).__name__} {getattr(e.seen, 'word', '')}" for e in events_of(history)
     ]
     return [*(line.strip() for line in lines), f"{history.outcome} {[path.name for path in history.files]}"]
 
@@ -47,7 +48,7 @@ def shown(process):
 
 
 def words(history):
-    return [str(event.seen.word) for event in history.events if type(event.seen).__name__ == "Mark"]
+    return [str(event.seen.word) for event in events_of(history) if type(event.seen).__name__ == "Mark"]
 
 
 def is_free(uid):
@@ -146,8 +147,8 @@ def test_another_process_takes_over_from_one_that_was_killed(mill, other):
 def test_a_watch_says_that_another_notebook_looks(mill, other):
     """Whose looks these are is told while it is so: no more once this process has taken over, and not at the end."""
     handle = watch("mill:x")
-    until(lambda: handle[0].facts.polls >= 2)
-    followed, next_look = handle.elsewhere, handle.next_look
+    followed = until(lambda: handle.elsewhere)
+    next_look = handle.next_look
     other.kill()
     other.wait(10)
     until(lambda: words(handle[0])[-1] == "resumed" and not handle.elsewhere)
@@ -304,7 +305,7 @@ def test_watching_writes_nothing_for_its_lease(mill, monkeypatch):
 
     history = watch("mill:x").result(20)
 
-    assert len(works) == 2 + len(history.events)  # the salt of the fingerprints, and the row of the task
+    assert len(works) == 2 + history.seq  # the salt of the fingerprints, and the row of the task
     assert is_free(history.uid)
 
 

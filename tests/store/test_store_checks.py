@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.waiting import until
 
 import nbhelper as nbh
 from nbhelper import StoreError, _database, _writer
-from nbhelper._json import JsonText, dumps
-from nbhelper._schema import LOOKED_UP
+from nbhelper._json import dumps
 from nbhelper._store import FOLDER, Store
 from nbhelper._task import Task
 from nbhelper._values import Mark, MarkWord, Snapshot, State
@@ -29,7 +26,7 @@ def filled(folder, tasks=20):
     store = Store(folder)
     for number in range(tasks):
         history = store.open_task(Task("kie", f"t{number}"), ORIGIN).result()
-        history = history.add(Snapshot(state=State.RUNNING, reply=JsonText(dumps({"n": number, "x": "x" * 500}))), NOON)
+        history = history.add(Snapshot(state=State.RUNNING, reply=dumps({"n": number, "x": "x" * 500})), NOON)
         store.append(history.uid, history.events, summary=history).result()
     store.close()
     return folder / "history.db"
@@ -71,61 +68,21 @@ def test_a_small_file_is_checked_before_its_first_use(tmp_path):
     store.close()
 
 
-def test_a_large_file_is_checked_behind_its_first_use(tmp_path, monkeypatch):
-    """The first read of a large file does not wait for the check; what the check finds is moved aside and salvaged."""
+def test_a_large_file_is_checked_when_it_gave_an_error(tmp_path, monkeypatch):
+    """The first read of a large file does not wait for a check; what SQLite meets in use is moved aside by the next."""
     path = filled(tmp_path / FOLDER)
     break_page(path, "replies")
     monkeypatch.setattr(_database, "SMALL", 1000)
-    gate = threading.Event()
-    check = _database.Database._check
-    monkeypatch.setattr(_database.Database, "_check", lambda self: (gate.wait(30), check(self)))
     store = Store(tmp_path / FOLDER)
     said = statements(store)
-    assert len(store.rows()) == 20
-    assert not [sql for sql in said if "_check" in sql]
-    assert store.notes == []
+    (uid, *_) = (row["uid"] for row in store.rows())
+    assert not [sql for sql in said if "quick_check" in sql or "integrity_check" in sql]
 
-    gate.set()
-
-    until(lambda: store.rows() and store.notes)
-    assert "is damaged" in store.notes[0]
-    assert len(store.rows()) == 20
+    with pytest.raises(StoreError, match=r"is damaged\. The next call moves it aside"):
+        store.load(uid)
+    assert len(store.load(uid).events) == 1
+    assert "20 tasks with 20 observations could be read" in store.notes[0]
     assert len(list(path.parent.glob("*.aside"))) == 1
-    store.close()
-
-
-def test_a_large_whole_file_is_checked_once(tmp_path, monkeypatch):
-    """A large file that is whole is read through one time, table by table, and nothing is said."""
-    filled(tmp_path / FOLDER)
-    monkeypatch.setattr(_database, "SMALL", 1000)
-    store = Store(tmp_path / FOLDER)
-    said = statements(store)
-    for _ in range(3):
-        store.rows()
-    until(lambda: [sql for sql in said if "quick_check(prices)" in sql])
-    until(lambda: store._database._active == 0)
-
-    checked = [sql for sql in said if "_check" in sql]
-    assert len(checked) == len(set(checked)) == 9
-    assert {sql for sql in checked if "integrity" in sql} == {f"PRAGMA integrity_check({t})" for t in LOOKED_UP}
-    assert store.notes == []
-    assert store.open_task(Task("kie", "new"), ORIGIN).result().events == ()
-    store.close()
-
-
-def test_a_newer_file_with_other_tables(tmp_path):
-    """A newer file whose tables this version cannot read is refused in one line, and stays as it is."""
-    path = filled(tmp_path / FOLDER)
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 99")
-        db.execute("ALTER TABLE summaries DROP COLUMN polls")
-    before = path.read_bytes()
-    store = Store(tmp_path / FOLDER)
-
-    with pytest.raises(StoreError, match="newer nbhelper"):
-        store.rows()
-    assert len(store.notes) == 1
-    assert path.read_bytes() == before
     store.close()
 
 
@@ -142,7 +99,7 @@ def test_the_tables_say_what_is_missing(tmp_path, monkeypatch):
     store = nbh._session.store()
     watch = Watch([], [], single=False, saving=False, store=store)
 
-    assert len(caught) == 1 + ("Damaged rows" in "".join(store.notes))
+    assert len(caught) == 1
     assert caught[0].filename == __file__
     assert watch.notes == tuple(store.notes)
     store.close()
@@ -173,25 +130,6 @@ def test_looks_share_a_commit(tmp_path, monkeypatch):
     assert all(future.done() for future in futures)
     assert sum(commits) == 11
     assert len(commits) <= 3
-
-
-def test_a_store_without_work_gives_back_its_memory(tmp_path, monkeypatch):
-    """SQLite lets go of its pages when nothing has come for a while, each time after a write."""
-    monkeypatch.setattr(_writer, "IDLE", 0.05)
-    store = Store(tmp_path / FOLDER)
-    said = statements(store)
-
-    def shrunk():
-        return said.count("PRAGMA shrink_memory")
-
-    for times in (1, 2):
-        store.open_task(Task("kie", f"t{times}"), ORIGIN).result(30)
-        until(lambda times=times: shrunk() == times)
-    store.open_task(Task("kie", "t3"), ORIGIN).result(30)
-    store.close()
-
-    assert shrunk() in {2, 3}
-    assert len(store.rows()) == 3
 
 
 def test_the_end_does_not_wait_for_a_tick(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nbhelper import BadInput
 from nbhelper._codec import decode, encode, instant, iso, kept_path, moment, plain, real_path, stored
-from nbhelper._json import JsonText, dumps, loads
+from nbhelper._json import dumps, loads
 from nbhelper._values import (
     Mark,
     MarkWord,
@@ -51,7 +51,7 @@ snapshots = st.builds(
     error=st.none() | st.builds(TaskError, maybe_text, texts),
     created_at=times, started_at=times, finished_at=times, resolution_s=numbers, replied_at=times, model=maybe_text,
     trace=maybe_text, params=st.dictionaries(texts, json_values, max_size=2),
-    reply=st.none() | json_values.map(dumps).map(JsonText),
+    reply=st.none() | json_values.map(dumps),
 )  # fmt: skip
 misses = st.builds(
     Miss, kind=st.sampled_from(MissKind), status=whole, code=maybe_text, message=texts, excerpt=texts, trace=maybe_text,
@@ -69,7 +69,7 @@ marks = st.builds(Mark, word=st.sampled_from(MarkWord), note=texts)
 def kept(seen):
     """One observation as the store gives it back to `decode`."""
     written = encode(seen, FOLDER)
-    return json.loads(written.body) | ({} if written.raw is None else {"reply": JsonText(written.raw)})
+    return json.loads(written.body) | ({} if written.raw is None else {"reply": written.raw})
 
 
 @given(st.one_of(snapshots, misses, saves, marks))

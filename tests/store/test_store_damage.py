@@ -12,7 +12,7 @@ from nbhelper._filter import EVERYTHING
 from nbhelper._resume import pending_rows
 from nbhelper._store import FOLDER, Store
 from nbhelper._task import Task
-from nbhelper._values import Mark, MarkWord, Snapshot, State
+from nbhelper._values import Mark, MarkWord, Miss, MissKind, Snapshot, State
 
 ORIGIN = "https://api.example"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -40,7 +40,7 @@ def _sent(store, digest):
 
 
 def changed(folder, sql):
-    """Change rows and leave their digests: what an index does not hold is changed as a flipped bit changes it."""
+    """Change or delete rows."""
     with closing(sqlite3.connect(folder / "history.db")) as db:
         assert db.execute(sql).rowcount > 0
         db.commit()
@@ -96,82 +96,97 @@ def test_an_index_hides_nothing(folder, index):
     assert read(folder) == (WHOLE, False)
 
 
-@pytest.mark.parametrize("what", ["fingerprint = 'x'", "model = 'x'", "params = '{\"a\":1}'"])
-def test_a_damaged_task_is_told_by_its_summary(folder, what):
-    """A task's row that cannot be trusted is read from the one that sums it up."""
-    changed(folder, f"UPDATE tasks SET {what}")
+def test_a_create_whose_state_is_unknown_is_in_doubt(folder):
+    """What may have been sent is listed, also when nothing tells any more how far it came."""
+    changed(folder, "DELETE FROM intents WHERE state = 'in_doubt'")
+    facts, _ = read(folder)
+
+    assert facts == WHOLE
+
+
+@pytest.mark.parametrize("sql", ["UPDATE meta SET value = 'no hex'", "DELETE FROM meta"], ids=["changed", "gone"])
+def test_a_damaged_salt_is_made_anew(folder, sql):
+    """Without its salt a store goes on: fingerprints are new ones, and equal among themselves."""
+    changed(folder, sql)
+    stores = [Store(folder), Store(folder)]
+
+    assert stores[0].fingerprint("k") == stores[1].fingerprint("k")
+    for store in stores:
+        store.close()
+
+
+def hidden(folder, table, keep):
+    """Overwrite the page that leads to a table's rows, or to all but those with the first ids; the damaged bytes."""
+    path = folder / "history.db"
+    with closing(sqlite3.connect(path)) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        size = db.execute("PRAGMA page_size").fetchone()[0]
+    with path.open("r+b") as file:
+        file.seek((root - 1) * size + keep)
+        file.write(b"\xff" * (size - keep))
+    return path.read_bytes()
+
+
+def test_a_lost_task_is_told_by_its_summary(folder):
+    """Where the tasks' own rows cannot be read, the rows that sum them up say what was made."""
+    before = hidden(folder, "tasks", 0)
 
     assert read(folder) == (WHOLE, True)
+    (aside,) = folder.glob("*.aside")
+    assert aside.read_bytes() == before
+    assert read(folder) == (WHOLE, False)
 
 
-def test_a_damaged_task_is_healed(folder):
-    """Opened again, it has a row of its own again, with what its summary knows."""
-    changed(folder, "UPDATE tasks SET fingerprint = 'x' WHERE id = 't1'")
+def test_a_lost_summary_is_made_again(folder):
+    """The row that sums up a task follows from its events, so its loss costs nothing."""
     store = Store(folder)
-    store.open_task(Task("kie", "t1"), ORIGIN).result()
+    rows = store.rows()
     store.close()
-    again = Store(folder)
+    hidden(folder, "summaries", 0)
+    store = Store(folder)
 
-    assert again.find(Task("kie", "t1"), ORIGIN).task.label == "an owl"
-    assert again.notes == []
+    assert store.rows() == rows
+    assert "2 tasks with 5 observations could be read and are in the new history." in store.notes[0]
+    store.close()
+
+
+@pytest.mark.parametrize("table", ["events", "intents", "links", "replies", "prices", "meta"])
+def test_a_lost_table_takes_no_other_with_it(folder, table):
+    """What can be read of the other tables is in the new history, and what was sent without an answer is in doubt."""
+    hidden(folder, table, 0)
+    facts, said = read(folder)
+
+    assert said
+    assert facts["pending"] == ["in doubt"]
+    assert facts["creates"] == ["created", "in_doubt"]
+    assert facts["task"] == "an owl"
+
+
+def test_rows_before_and_behind_a_broken_page_are_kept(tmp_path):
+    """Of a table with many pages of which one cannot be read, the rows of all others are carried over."""
+    store = Store(tmp_path / FOLDER)
+    history = store.open_task(Task("kie", "t1"), ORIGIN).result()
+    for number in range(300):
+        history = history.add(Miss(kind=MissKind.SERVER, excerpt=f"{number}-" + "x" * 400), NOON)
+    store.append(history.uid, history.events, summary=history).result()
+    store.close()
+    path = tmp_path / FOLDER / "history.db"
+    data = bytearray(path.read_bytes())
+    place = data.index(b'"excerpt":"150-') // 4096 * 4096
+    data[place : place + 4096] = b"\xff" * 4096
+    path.write_bytes(data)
+    again = Store(tmp_path / FOLDER)
+    kept = {event.seen.excerpt.partition("-")[0] for event in again.load(history.uid).events}
     again.close()
 
-
-@pytest.mark.parametrize("sql", ["UPDATE intents SET note = 'x'", "DELETE FROM intents"], ids=["changed", "gone"])
-def test_a_create_whose_state_is_unknown_is_in_doubt(folder, sql):
-    """What may have been sent is listed, also when nothing tells any more how far it came."""
-    changed(folder, f"{sql} WHERE state = 'in_doubt'")
-    facts, _ = read(folder)
-
-    assert facts == WHOLE
-
-
-def test_a_damaged_create_is_not_made_twice(folder):
-    """A task that came of a create is found by its request, though the create's own row cannot be trusted."""
-    changed(folder, "UPDATE intents SET body_digest = 'x' WHERE state = 'created'")
-    facts, _ = read(folder)
-
-    assert facts == WHOLE
-
-
-def test_a_damaged_create_is_not_signed_anew(folder):
-    """What is done to it goes on, and what it said before is forgotten instead of believed."""
-    changed(folder, "UPDATE intents SET body_digest = 'x' WHERE state = 'in_doubt'")
-    store = Store(folder)
-    (uid,) = store.doubtful()
-    store.intent_created(uid, Task("kie", "found")).result()
-    store.close()
-    with closing(sqlite3.connect(folder / "history.db")) as db:
-        row = db.execute("SELECT state, body_digest FROM intents WHERE uid = ?", (uid,)).fetchone()
-
-    assert row == ("created", None)
-    assert "Damaged rows" in store.notes[0]
-
-
-def test_another_origin_is_not_believed(folder):
-    """Where a create was sent is told by whole rows alone."""
-    changed(folder, "UPDATE tasks SET origin = 'https://other.example' WHERE id IS NULL")
-    store = Store(folder)
-    origins = {create.origin for create in store.creates("owls")}
-    store.close()
-
-    assert origins == {ORIGIN}
-
-
-def test_a_damaged_salt_is_said(folder):
-    """Fingerprints that say nothing any more are no silent "this is another key"."""
-    changed(folder, "UPDATE meta SET value = 'ff'")
-    store = Store(folder)
-    store.fingerprint("a key")
-    store.close()
-
-    assert "Damaged rows" in store.notes[0]
+    assert 280 <= len(kept) < 300
+    assert {"0", "140", "160", "299"} <= kept
 
 
 def test_a_lost_row_of_a_finished_task_stays_unfinished(folder):
     """A history that lost its end is watched again, not forgotten."""
     changed(folder, "DELETE FROM events WHERE kind = 'snapshot'")
-    changed(folder, "DELETE FROM summaries")
+    hidden(folder, "summaries", 0)
     store = Store(folder)
     found = store.find(Task("kie", "t1"), ORIGIN)
     rows = pending_rows(store, EVERYTHING)

@@ -47,15 +47,15 @@ def test_eight_processes_lose_nothing(python, tmp_path):
     for child in [python(APPEND, folder, f"p{number}", count) for number in range(8)]:
         finished(child)
     store = Store(folder)
-    histories = {history.task.id: history for history in store.histories()}
+    events = {history.task.id: store.events(history.uid) for history in store.histories()}
     store.close()
 
-    assert len(histories) == 9
+    assert len(events) == 9
     for number in range(8):
-        assert [e.seen.note for e in histories[f"p{number}"].events] == [f"p{number}-{n}" for n in range(count)]
-    shared = [event.seen.note for event in histories["shared"].events]
+        assert [e.seen.note for e in events[f"p{number}"]] == [f"p{number}-{n}" for n in range(count)]
+    shared = [event.seen.note for event in events["shared"]]
     assert sorted(shared) == sorted(f"p{p}-{n}" for p in range(8) for n in range(count))
-    assert [event.seq for event in histories["shared"].events] == list(range(1, 8 * count + 1))
+    assert [event.seq for event in events["shared"]] == list(range(1, 8 * count + 1))
 
 
 def test_busy_neighbours_starve_nobody(python, tmp_path):
@@ -87,11 +87,11 @@ def test_killed_writers_leave_what_they_were_promised(python, tmp_path, after):
     rest, _ = child.communicate(timeout=30)
     acknowledged = max([acknowledged, *map(int, rest.split("\n")[:-1])])
     store = Store(tmp_path / FOLDER)
-    (own,) = (history for history in store.histories() if history.task.id == "p")
+    (own,) = (store.events(history.uid) for history in store.histories() if history.task.id == "p")
     store.close()
 
-    assert [e.seen.note for e in own.events][: acknowledged + 1] == [f"p-{n}" for n in range(acknowledged + 1)]
-    assert len(own.events) <= acknowledged + 2
+    assert [e.seen.note for e in own][: acknowledged + 1] == [f"p-{n}" for n in range(acknowledged + 1)]
+    assert len(own) <= acknowledged + 2
     assert store.notes == []
 
 

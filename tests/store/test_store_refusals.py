@@ -122,7 +122,10 @@ assert not list(path.parent.glob("*.new*"))
     opened(store)
     store.close()
     path = tmp_path / FOLDER / "history.db"
-    path.write_bytes(b"\xff" * 100 + path.read_bytes()[100:])
+    with closing(sqlite3.connect(path)) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'replies'").fetchone()
+    data = path.read_bytes()
+    path.write_bytes(data[: (root - 1) * 4096] + b"\xff" * 4096 + data[root * 4096 :])
 
     assert finished(python(script, tmp_path / FOLDER)) == ""
 

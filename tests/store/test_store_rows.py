@@ -9,11 +9,11 @@ import pytest
 
 import nbhelper as nbh
 from nbhelper import BadInput, StoreError
-from nbhelper._codec import row_of
 from nbhelper._filter import Filter
 from nbhelper._history import History
-from nbhelper._json import JsonText, dumps
+from nbhelper._json import dumps
 from nbhelper._store import Store
+from nbhelper._summary_row import summary_row
 from nbhelper._task import Task
 from nbhelper._values import (
     Mark,
@@ -36,7 +36,7 @@ DONE = Snapshot(
     state=State.SUCCEEDED,
     word="success",
     outputs=(Output(name="a", url=LINK, kind="image"),),
-    reply=JsonText('{"status":"success"}'),
+    reply='{"status":"success"}',
 )
 
 
@@ -52,9 +52,12 @@ def grown(history, *seen, start=None):
 
 
 def kept(store, history, *seen, **options):
-    longer = grown(history, *seen)
-    store.append(history.uid, longer.events[len(history.events) :], summary=longer, **options).result()
-    return longer
+    added, at = [], datetime(2026, 11, 21, 12, tzinfo=UTC)
+    for number, item in enumerate(seen):
+        history = history.add(item, at + timedelta(seconds=number))
+        added.append(history.events[-1])
+    store.append(history.uid, added, summary=history, **options).result()
+    return history
 
 
 def content(store):
@@ -184,23 +187,25 @@ def test_a_number_already_taken(store):
 def test_equal_replies_are_kept_once(store):
     """A hundred looks with the same reply store it one time."""
     reply = {"status": "queued", "padding": "x" * 1000}
-    history = kept(store, opened(store), *[Snapshot(state=State.QUEUED, reply=JsonText(dumps(reply)))] * 100)
+    history = kept(store, opened(store), *[Snapshot(state=State.QUEUED, reply=dumps(reply))] * 100)
 
     assert content(store).count(b"x" * 1000) == 1
-    assert all(event.seen.raw == reply for event in store.load(history.uid).events)
+    assert [event.seen.raw for event in store.events(history.uid)] == [reply] * 100
 
 
-def test_what_many_looks_say_is_in_memory_once_when_it_is_read(store):
-    """Texts, times and parameters of a look are those of the one before, unless 1 became 1.0."""
-    said = {"state": State.RUNNING, "word": "running", "model": "m", "created_at": NOON, "credits": 2.5}
-    params = [{"prompt": "an owl", "seed": seed} for seed in (1, 1, 1, 1.0, 1.0)]
-    history = kept(store, opened(store), *[Snapshot(**said, params=dict(one)) for one in params])
+def test_events_behind_a_number(store):
+    """All observations of a task are read as they came, older replies and parameters included, or those behind one."""
+    looks = [Snapshot(state=State.RUNNING, reply=dumps({"n": n}), params={"n": n}) for n in range(20)]
+    history = kept(store, opened(store), *looks)
 
-    seen = [event.seen for event in store.load(history.uid).looks()][::-1]
+    events = store.events(history.uid)
 
-    assert len({(id(one.word), id(one.model), id(one.created_at), id(one.credits)) for one in seen}) == 1
-    assert [one.params is seen[0].params for one in seen] == [True, True, True, False, False]
-    assert dumps([dict(one.params) for one in seen]) == dumps(params)
+    assert [event.seen for event in events] == looks
+    assert [event.seq for event in events] == list(range(1, 21))
+    assert store.events(history.uid, 17) == events[17:]
+    assert store.events(history.uid, 20) == store.events("nobody") == []
+    assert store.load(history.uid) == history
+    assert store.notes == []
 
 
 def test_the_summary_row_is_that_of_the_history(store):
@@ -209,7 +214,7 @@ def test_the_summary_row_is_that_of_the_history(store):
     for seen in (Mark(word=MarkWord.SUBMITTED), Snapshot(state=State.RUNNING, progress=0.5), DONE):
         history = kept(store, history, seen)
         told = {"endpoint": "image", "model": "m", "experiment": "owls", "repeat": 1}
-        assert store.rows() == [row_of(history, store.folder, **told)]
+        assert store.rows() == [summary_row(history, store.folder, **told)]
 
 
 def test_the_summary_row_follows_every_kind_of_look(store):
@@ -238,12 +243,12 @@ def test_the_summary_row_follows_every_kind_of_look(store):
     for number, seen in enumerate(looks):
         history = history.add(seen, noon + timedelta(seconds=number))
         store.append(history.uid, history.events[-1:], summary=history).result()
-        assert store.rows() == [row_of(history, store.folder)]
+        assert store.rows() == [summary_row(history, store.folder)]
     assert store.notes == []
 
 
 def test_a_summary_that_another_process_wrote_is_written_whole(store):
-    """What another process filled in or wrote meanwhile stays, and the row still has its digest."""
+    """What another process filled in or wrote meanwhile stays."""
     history = kept(store, opened(store), Snapshot(state=State.RUNNING, progress=0.1))
     other = Store(store.folder)
     other.open_task(Task("kie", "t1", label="theirs"), ORIGIN).result()
@@ -269,6 +274,21 @@ def test_a_file_that_was_deleted_is_made_again(store):
 
     assert len(store.load(history.uid).events) == 2
     assert store.rows()[0]["outcome"] == "succeeded"
+
+
+def test_a_file_that_was_deleted_late_is_made_again(store):
+    """After many looks a new file holds the newest 8 observations under their numbers, and the summary of all."""
+    looks = [Snapshot(state=State.RUNNING, reply=dumps({"n": n})) for n in range(20)]
+    history = kept(store, opened(store), *looks)
+    for path in store.folder.iterdir():
+        path.unlink()
+    history = kept(store, history, Snapshot(state=State.SUCCEEDED, reply=dumps({"n": 20})))
+
+    assert [event.seq for event in store.events(history.uid)] == list(range(14, 22))
+    assert store.events(history.uid, 20) == list(history.events[-1:])
+    assert store.load(history.uid).events == history.events
+    assert len(store.event_rows()) == 8
+    assert [row["polls"] for row in store.rows()] == [21]
 
 
 def test_hostile_text(store):
@@ -557,47 +577,18 @@ def looked_again(store, histories):
     return [future.result() for future in futures], longer
 
 
-def test_looks_at_tasks_that_go_on_ask_the_file_nothing(store):
-    """One more look at each of many tasks takes three statements for each, none of which reads."""
-    histories = looked_at(store)
-    _, histories = looked_again(store, histories)  # from here on what was written last is known
-    said = []
-    store._writer.put(lambda db: db.set_trace_callback(said.append)).result()
-    _, histories = looked_again(store, histories)
-    store._writer.put(lambda db: db.set_trace_callback(None)).result()
-
-    words = [text.split()[0] for text in said if not text.startswith(("BEGIN", "COMMIT", "PRAGMA"))]
-    assert set(words) == {"UPDATE", "INSERT"}
-    assert words.count("UPDATE") == 3
-    assert store.rows() == [row_of(history, store.folder) for history in histories]
-    assert [store.load(history.uid).events for history in histories] == [history.events for history in histories]
-
-
-OTHERS = {
-    "looked": lambda other, history: kept(other, history, Miss(kind=MissKind.NETWORK)),
-    "hid its look": lambda other, history: other._writer.put(
-        lambda db: db.execute(
-            "INSERT INTO events (uid, seq, at, kind, body, digest) VALUES (?, ?, '', '', '', '')",
-            (history.uid, history.events[-1].seq + 1),
-        )
-    ).result(),
-}
-
-
-@pytest.mark.parametrize("did", OTHERS.values(), ids=OTHERS)
-def test_a_look_that_met_another_process_costs_the_others_nothing(store, did):
+def test_looks_that_met_another_process(store):
     """Of looks that are written together, the one whose number is taken gets the next free one; all are kept."""
-    _, histories = looked_again(store, looked_at(store))
+    histories = looked_at(store)
     other = Store(store.folder)
-    did(other, histories[1])
+    kept(other, histories[1], Miss(kind=MissKind.NETWORK))
     other.close()
     numbered, longer = looked_again(store, histories)
 
     kept_numbers = [[event.seq for event in store.load(history.uid).events] for history in longer]
     assert numbered == [True, False, True]
-    assert kept_numbers[0] == kept_numbers[2] == [1, 2, 3, 4]
-    assert kept_numbers[1][-1] == 5
-    assert [row["polls"] for row in store.rows()][::2] == [4, 4]
+    assert kept_numbers == [[1, 2, 3], [1, 2, 3, 4], [1, 2, 3]]
+    assert [row["polls"] for row in store.rows()] == [3, 4, 3]
 
 
 def test_one_failing_write_loses_no_other(store):
@@ -661,6 +652,6 @@ def test_ten_thousand_rows_without_their_events(store):
 def test_a_history_without_a_store():
     """The row of a history can be had without any store: paths are then absolute."""
     history = grown(History(Task("kie", "1")), DONE, Saved(name="a", file="/x/a.png", n_bytes=3))
-    row = row_of(history)
+    row = summary_row(history)
 
     assert (row["files"], row["n_bytes"], row["uid"], row["endpoint"]) == (["/x/a.png"], 3, "", None)

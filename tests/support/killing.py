@@ -30,7 +30,7 @@ from typing import Any, ClassVar
 from support.chaos.disk import SOURCE, compiler
 from support.torture import ORIGIN, Found, everything
 
-from nbhelper._json import JsonText, dumps
+from nbhelper._json import dumps
 from nbhelper._store import Store
 from nbhelper.types import Mark, MarkWord, Snapshot, State, Task
 
@@ -142,7 +142,7 @@ def write(folder: Path, name: str, say: Say, *, small: bool = False, limit: int 
             seen: Any = Mark(word=MarkWord.WATCHING, note=f"{number}")
             if number % 2 == 0:
                 raw = {"number": number, "padding": "x" * (number * 37 % 3000 + 6000 * small)}
-                seen = Snapshot(state=State.RUNNING, word=f"{number}", reply=JsonText(dumps(raw)))
+                seen = Snapshot(state=State.RUNNING, word=f"{number}", reply=dumps(raw))
             histories[n] = longer = history.add(seen, datetime.now(UTC))
             asked.append(store.append(longer.uid, longer.events[-1:], summary=longer))
         for future in asked:
@@ -165,7 +165,7 @@ def judge_writers(folder: Path, rounds: Mapping[str, int], tally: Tally) -> None
     for name, number in rounds.items():
         for n in range(3):
             history = found.get(f"{name}-{n}")
-            seen = [event.seen for event in history.events] if history else []
+            seen = [event.seen for event in store.events(history.uid)] if history else []
             numbers = [int(getattr(one, "note", "") or getattr(one, "word", "")) for one in seen]
             tally.rows += number
             tally.lost += len({*range(number)} - {*numbers})
@@ -258,7 +258,7 @@ def _of_many(base: Path, number: int) -> Path:
     return base / f"store-{number // 25}"
 
 
-# A store that is opened: made, brought to this version, salvaged, moved aside
+# A store that is opened: made, salvaged, renamed, moved aside
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _ACTS = (
     "<meta http-equiv=refresh content='0;url=https://evil.example/{n}'>",
     "<base href=https://evil.example/{n}/>",
     "<img src=https://evil.example/{n}.gif>",
-    "<style>@import 'https://evil.example/{n}.css';.nbh{{display:none}}</style>",
+    "<style>@import 'https://evil.example/{n}.css';.nbh-card{{display:none}}</style>",
     "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 onerror=window.hit={n}&gt;'>",
     "<noscript><p title='</noscript><img src=x onerror=window.hit={n}>'>",
     "<template><img src=x onerror=window.hit={n}></template>",

@@ -20,7 +20,7 @@ from support.waiting import until
 import nbhelper as nbh
 from nbhelper import _engine, _watch
 from nbhelper._watch import place_of
-from nbhelper.types import Outcome, SaveState, Snapshot
+from nbhelper.types import Outcome, SaveState
 
 
 @dataclass
@@ -55,10 +55,12 @@ class Kept:
 def _named(history: nbh.History) -> bool:
     """Whether a reply named this failure, by words that are written down beside the sample replies."""
     name = history.task.provider.removeprefix("quick-")
-    ends = [e.seen for e in history.events if isinstance(e.seen, Snapshot) and e.seen.state == "failed"]
+    end = history.snapshot
+    if end is None or end.state != "failed":
+        return False
     if name in NAMES:
-        return any(ended_rightly(name, "failed", s.word, s.raw) for s in ends)
-    return any(s.raw.get("state", "") in {"error", " error ", "broken"} for s in ends)  # the tests' own APIs
+        return ended_rightly(name, "failed", end.word, end.raw)
+    return end.raw.get("state", "") in {"error", " error ", "broken"}  # the tests' own APIs
 
 
 def _lost(watch: nbh.Watch, history: nbh.History) -> int:

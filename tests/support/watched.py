@@ -9,7 +9,8 @@ from support.mill import DONE, FLOOR, Answer, Mill
 from support.raw_server import Asked, Conn
 
 import nbhelper as nbh
-from nbhelper.types import Mark, Miss, Outcome, Snapshot
+from nbhelper import _session
+from nbhelper.types import Event, Mark, Miss, Outcome, Snapshot
 
 
 def watch(what: Any, **options: Any) -> nbh.Watch:
@@ -22,9 +23,19 @@ def ended(what: Any, seconds: float = 20, **options: Any) -> nbh.History:
     return watch(what, **options).result(seconds)
 
 
+def events_of(history: nbh.History) -> list[Event]:
+    """Every event of a history, which itself holds the newest 8.
+
+    The store has all but the last mark of a handle that has left others watching.
+    """
+    stored = [event for event in _session.store().events(history.uid) if event.seq <= history.seq]
+    last = stored[-1].seq if stored else 0
+    return [*stored, *(event for event in history.events if event.seq > last)]
+
+
 def looks(history: nbh.History) -> list[Snapshot | Miss]:
     """What each look saw."""
-    return [e.seen for e in history.events if isinstance(e.seen, Snapshot | Miss)]
+    return [e.seen for e in events_of(history) if isinstance(e.seen, Snapshot | Miss)]
 
 
 def misses(history: nbh.History) -> list[str]:
@@ -34,7 +45,7 @@ def misses(history: nbh.History) -> list[str]:
 
 def marks(history: nbh.History) -> list[str]:
     """What was done."""
-    return [str(e.seen.word) for e in history.events if isinstance(e.seen, Mark)]
+    return [str(e.seen.word) for e in events_of(history) if isinstance(e.seen, Mark)]
 
 
 def sound(histories: nbh.History | Iterable[nbh.History], mill: Mill | None = None, failed: int = 0) -> bool:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 
-from nbhelper._codec import row_of
 from nbhelper._store import Store
+from nbhelper._summary_row import summary_row
 from nbhelper._tables import EVENTS, OUTPUTS, TASKS, events_frame, outputs_frame, tasks_frame, to_frame
 from nbhelper._task import Task
 from nbhelper._values import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
@@ -94,7 +94,7 @@ def dtypes(frame):
 @pytest.mark.parametrize("rows", [[], [{}], "filled"], ids=["no row", "an empty row", "filled"])
 def test_tasks_columns_and_dtypes(rows, history):
     """Columns, their order and their dtypes are always the same, also without rows."""
-    found = [row_of(history(*MANY))] if rows == "filled" else rows
+    found = [summary_row(history(*MANY))] if rows == "filled" else rows
     frame = tasks_frame(found)
 
     assert list(frame.columns) == COLUMNS

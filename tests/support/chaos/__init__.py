@@ -1,4 +1,4 @@
-"""Systematic and random trouble, in forms short enough for every run and long enough to be believed.
+"""Systematic and random trouble: functions that make things go wrong and return figures.
 
-Each module has one `run`, which returns figures; `tests/benchmarks/torture.py` prints them all.
+`tests/benchmarks/faults.py` prints them all; what has a short form runs in `tests/faults/test_torture_short.py` too.
 """

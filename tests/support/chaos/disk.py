@@ -88,6 +88,7 @@ _AFTER = """
 import hashlib, json, os, sqlite3, sys
 from pathlib import Path
 import nbhelper as nbh
+from nbhelper import _session
 from support.mill import provider
 
 nbh.register(provider(sys.argv[1]))
@@ -100,7 +101,7 @@ for folder in sorted(Path(sys.argv[2]).iterdir()):
         again = nbh.resume(refs, block=False, display=False, timeout=20).result(30)
         told["outcomes"] = [str(h.outcome) for h in again]
         told["files"] = [sorted(hashlib.sha256(f.read_bytes()).hexdigest() for f in h.files) for h in again]
-        told["seqs"] = [[e.seq for e in h.events] == list(range(1, len(h.events) + 1)) for h in again]
+        told["seqs"] = [[e.seq for e in _session.store().events(h.uid)] == list(range(1, h.seq + 1)) for h in again]
     except Exception as error:
         told["fault"] = f"{type(error).__name__}: {error}"
     with sqlite3.connect(folder / "nbhelper-data" / "history.db") as db:

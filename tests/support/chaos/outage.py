@@ -1,9 +1,13 @@
-"""An API that is away for ten minutes under many tasks, with the clock made quicker."""
+"""An API that is away for ten minutes under many tasks: with the clock made quicker, and in real time."""
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
 from support.chaos.watching import scaled, uncaught
 from support.mill import DONE, WORKING, Mill, provider
@@ -11,6 +15,7 @@ from support.raw_server import Conn
 from support.waiting import until
 
 import nbhelper as nbh
+from nbhelper.testing import Fault
 
 
 @dataclass
@@ -86,3 +91,56 @@ def _hang_up(mill: Mill) -> None:
     """Tear off what is connected; runs in the server's loop."""
     for task in mill.server._open.values():
         task.cancel()
+
+
+# In real time
+
+FIRST = 3
+"""Minutes in which probes may be closer."""
+
+
+def _created(n: int, seconds: int) -> list[nbh.Task]:
+    """So many tasks that take so long."""
+    body = {"model": "google/nano-banana", "input": {"prompt": f"owl emu:real-seconds={seconds}"}}
+    return [nbh.submit("kie", body) for _ in range(n)]
+
+
+def in_real_time(minutes: int, n_tasks: int) -> dict[str, Any]:
+    """Be away for so many real minutes: every connection to the emulator is torn off unread.
+
+    Half of the tasks still run when the network goes, and half have ended, with their files still to be fetched. The
+    API and the host of the files count as two, although here they are one server.
+    """
+    with nbh.Emulator(speed=1, faults=(Fault("reset", on="file"),)) as emulator:
+        done = nbh.watch(_created(n_tasks // 2, 1), display=False, block=False)
+        while any(history.facts.final_at is None for history in done):
+            time.sleep(0.1)
+        running = nbh.watch(_created(n_tasks - n_tasks // 2, 90), display=False, block=False)
+        while any(history.facts.polls == 0 for history in running):
+            time.sleep(0.1)
+        creates, earlier = len(emulator.ledger().creates), len(emulator.ledger().faults)
+        gone, cpu = time.monotonic(), time.process_time()
+        emulator.fail(Fault("reset", on="any"))
+        time.sleep(minutes * 60)
+        cpu = time.process_time() - cpu
+        struck = emulator.ledger().faults[earlier:]
+        emulator.fail()
+        back = time.monotonic()
+        histories = [*done.result(900), *running.result(900)]
+        ended, ledger = time.monotonic(), emulator.ledger()
+
+    at = {on: [(f.at - struck[0].at).total_seconds() for f in struck if f.on == on] for on in ("look", "file")}
+    by_minute = {on: Counter(int(seconds // 60) for seconds in times) for on, times in at.items()}
+    late = {on: [seconds for seconds in times if seconds > FIRST * 60] for on, times in at.items()}
+    return {
+        **{f"{on}s_by_minute": [by[minute] for minute in range(minutes)] for on, by in by_minute.items()},
+        **{
+            f"least_gap_of_{on}s": min((b - a for a, b in pairwise(times)), default=math.inf)
+            for on, times in late.items()
+        },
+        "seconds_to_the_last_end": ended - back,
+        "outcomes": dict(Counter(str(history.outcome) for history in histories)),
+        "saved": sum(bool(history.files) for history in histories),
+        "creates": len(ledger.creates) - creates,
+        "cores": cpu / (back - gone),
+    }

@@ -37,13 +37,13 @@ def uncaught() -> Iterator[list[str]]:
 @contextmanager
 def scaled(factor: float) -> Iterator[None]:
     """Our own patience and pauses, so many times shorter; the providers' floors stay."""
-    from nbhelper import _gate, _history, _pace, _save, _saving
+    from nbhelper import _gate, _lost_sight, _pace, _save, _saving
 
     seconds = [
         (_pace, "LONGEST"), (_pace, "BACKOFF_CAP"), (_pace, "SLOW"), (_save, "_PAUSE"), (_saving, "_RESOLVE_PAUSE"),
         (_gate, "_PROBE_CAP"),
     ]  # fmt: skip
-    spans = [(_history, "GRACE"), (_history, "PATIENCE")]
+    spans = [(_lost_sight, "GRACE"), (_lost_sight, "PATIENCE")]
     kept = [(module, name, getattr(module, name)) for module, name in (*seconds, *spans)]
     for module, name, value in kept:
         setattr(module, name, value / factor)

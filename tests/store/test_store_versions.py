@@ -1,0 +1,129 @@
+"""A history with the tables of another version: kept under a name of its own, never written; and a change meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+
+import pytest
+
+from nbhelper import StoreError, _schema
+from nbhelper._store import FOLDER, Store
+from nbhelper._task import Task
+from nbhelper._values import Mark, MarkWord
+
+ORIGIN = "https://api.example"
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+SCHEMAS = {1002: "9c4cb79272f777cc"}
+"""What each number of the tables stands for, as a digest of their statements."""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A closed store with one task."""
+    store = Store(tmp_path / FOLDER)
+    store.open_task(Task("kie", "old"), ORIGIN).result()
+    store.close()
+    return tmp_path / FOLDER
+
+
+def numbered(folder, version):
+    """Give the history another number; its bytes."""
+    with closing(sqlite3.connect(folder / "history.db")) as db:
+        db.execute(f"PRAGMA user_version = {version}")
+    return (folder / "history.db").read_bytes()
+
+
+def test_a_change_of_the_tables_raises_the_number():
+    """Each number stands for one set of tables: whoever changes them gives them the next number, and notes it here."""
+    statements = "\n".join(sorted(_schema.expected_schema()))
+
+    assert SCHEMAS[_schema.VERSION] == hashlib.sha256(statements.encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("version", [0, 2, 1000, 1999])
+@pytest.mark.parametrize("use", ["read", "write"])
+def test_another_number_is_renamed(folder, version, use):
+    """An older or newer file is kept whole as `history-<number>.db` and told in one line; a new history is begun."""
+    before = numbered(folder, version)
+    store = Store(folder)
+    if use == "write":
+        store.open_task(Task("kie", "new"), ORIGIN).result()
+    found = [row["task_id"] for row in store.rows()]
+    store.close()
+
+    assert found == (["new"] if use == "write" else [])
+    assert (folder / f"history-{version}.db").read_bytes() == before
+    (note,) = store.notes
+    assert f"another version of nbhelper ({version}, here {_schema.VERSION})" in note
+    assert f"kept as history-{version}.db" in note
+
+
+def test_a_name_that_is_taken(folder):
+    """A second file of one number gets a name of its own, and the first one stays as it is."""
+    first = numbered(folder, 1000)
+    for ident in ("a", "b"):
+        store = Store(folder)
+        store.open_task(Task("kie", ident), ORIGIN).result()
+        store.close()
+        second = numbered(folder, 1000)
+    Store(folder).rows()
+
+    assert (folder / "history-1000.db").read_bytes() == first
+    assert (folder / "history-1000-3.db").read_bytes() == second
+    assert (folder / "history-1000-2.db").exists()
+
+
+def test_a_number_that_changes_meanwhile(folder):
+    """Another process's number in a file in use: it is only read from then on, and the error says what to do."""
+    store = Store(folder)
+    history = store.open_task(Task("kie", "mine"), ORIGIN).result()
+    before = numbered(folder, _schema.VERSION + 1)
+    longer = history.add(Mark(word=MarkWord.WATCHING), NOON)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"only read from here\. Restart this kernel"):
+            store.append(longer.uid, longer.events, summary=longer).result()
+
+    assert [row["task_id"] for row in store.rows()] == ["old", "mine"]
+    assert (folder / "history.db").read_bytes() == before
+    assert list(folder.glob("history-*")) == []
+    store.close()
+
+
+def test_a_new_file_of_another_version_meanwhile(folder):
+    """A file that another version begins in place of ours is not renamed again by who used ours: no tug of war."""
+    store = Store(folder)
+    assert len(store.rows()) == 1
+    (folder / "history.db").rename(folder / f"history-{_schema.VERSION}.db")
+    with closing(sqlite3.connect(folder / "history.db")) as db:
+        db.execute("CREATE TABLE tasks (uid)")
+        db.execute(f"PRAGMA application_id = {_schema.APPLICATION}")
+    before = numbered(folder, 1999)
+
+    with pytest.raises(StoreError, match="the number 1999, here it is"):
+        store.open_task(Task("kie", "mine"), ORIGIN).result()
+    with pytest.raises(StoreError, match="the number 1999, here it is"):
+        store.rows()
+    assert (folder / "history.db").read_bytes() == before
+    store.close()
+
+
+def test_many_processes_meet_another_number(python, folder):
+    """Processes that meet it at once rename it once, and share the new history."""
+    script = """
+import sys
+from nbhelper._store import Store
+from nbhelper._task import Task
+Store(sys.argv[1]).open_task(Task("kie", sys.argv[2]), "https://api.example").result()
+"""
+    before = numbered(folder, 1000)
+    for child in [python(script, folder, n) for n in range(4)]:
+        assert child.communicate(timeout=60) == ("", "")
+    store = Store(folder)
+
+    assert len(store.rows()) == 4
+    assert [path.name for path in folder.glob("history-*")] == ["history-1000.db"]
+    assert (folder / "history-1000.db").read_bytes() == before
+    store.close()

@@ -1,0 +1,189 @@
+"""What a store survives: a module that runs in a process of its own and prints a line of JSON for each fact.
+
+Writers are killed by `kill -9`: a thousand at random moments, then one within each change to the disk while a store is
+made, written to, salvaged, renamed or moved aside. A store of 20 kB is cut off at every byte, and has a bit turned over
+in every byte, alone and beside the journal of a writer that died. `python -m support.store_torture --quick` takes a few
+of each; `... salvage flips` only what is named so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from support import killing, torture
+from support.killing import Child, Scene, Tally
+
+FAST = Path("/dev/shm")
+"""Where files that are hurt lie: no disk's sync is part of what they show."""
+RANDOM, EACH = "killed", "killed in each change:"
+Found = Tally | torture.Tally
+
+
+@dataclass(frozen=True)
+class Run:
+    """How much is done.
+
+    Attributes:
+        kills: At random moments, all kinds together.
+        every: Only each so-manieth change to the disk.
+        step: Only each so-manieth byte.
+        rows: That each of eight processes writes.
+        jobs: Processes that hurt files at once.
+        seed: Of all chance.
+    """
+
+    kills: int = 1000
+    every: int = 1
+    step: int = 1
+    rows: int = 1000
+    jobs: int = 2
+    seed: int = 0
+
+
+QUICK = Run(kills=20, every=41, step=757, rows=9, jobs=1)
+
+
+# Killed
+
+
+def scenes(base: Path) -> dict[str, Scene]:
+    """Folders to be opened, each in the state that a kind of opening begins with."""
+    folder = base / "scene" / "nbhelper-data"
+    small = torture.small(base / "small")
+    other = base / "other.db"
+    with closing(sqlite3.connect(other)) as db:
+        db.execute("CREATE TABLE bookmarks (url)")
+        db.execute("INSERT INTO bookmarks VALUES ('https://other.example')")
+        db.commit()
+    old, foreign = renumbered(small), other.read_bytes()
+    broken = bytes(100) + small.data[100:]
+    torn = {"history.db": small.torn, "history.db-journal": small.journal}
+    aside = r"history\.db\.\w+\.aside"
+    return {
+        "a new store": Scene(folder, {}),
+        "a store": Scene(folder, {"history.db": small.data}),
+        "a torn store": Scene(folder, torn),
+        "another version": Scene(folder, {"history.db": old}, "another version", (r"history-1000\.db", old.__eq__)),
+        "salvage": Scene(folder, {"history.db": broken}, "is damaged", (aside, broken.__eq__)),
+        "another program's": Scene(folder, {"history.db": foreign}, "another program", (aside, foreign.__eq__)),
+    }
+
+
+def renumbered(small: torture.Small) -> bytes:
+    """The small store with the number of other tables."""
+    with tempfile.NamedTemporaryFile(suffix=".db") as file:
+        Path(file.name).write_bytes(small.data)
+        with closing(sqlite3.connect(file.name)) as db:
+            db.execute("PRAGMA user_version = 1000")
+        return Path(file.name).read_bytes()
+
+
+def killed(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Found]]]:
+    """Each kind of kill by name."""
+    chance = random.Random(run.seed)
+    writing = {
+        "amid writing": (killing.amid_writing, 0.4),
+        "at a commit": (killing.at_a_commit, 0.2),
+        "beside others": (killing.beside_others, 0.2),
+    }
+    for name, (kind, share) in writing.items():
+        yield f"{RANDOM} {name}", partial(kind, base / name, round(share * run.kills), chance)
+    opened = scenes(base)
+    for name in ("a new store", "a store", "another version", "salvage"):
+        yield f"{RANDOM} opening: {name}", partial(killing.at_random, opened[name], round(0.05 * run.kills), chance)
+    for name, scene in opened.items():
+        yield f"{EACH} {name}", partial(killing.at_every_change, scene, run.every)
+
+
+# Hurt
+
+
+def hurt(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Found]]]:
+    """Each kind of hurt by name."""
+    small = torture.small(base / "sizes")
+
+    def bits(size: int) -> list[tuple[int, int]]:
+        return [(place, (place * 5 + run.seed) % 8) for place in range(0, size, run.step)]
+
+    kinds: dict[str, tuple[Any, Sequence[Any]]] = {
+        # A file of one byte is an empty one for SQLite, and a new history for us.
+        "cuts": (torture.cuts, range(2, len(small.data), run.step)),
+        "flips": (torture.flips, bits(len(small.data))),
+        "torn: cuts": (torture.torn_cuts, range(2, len(small.torn) + 1, run.step)),
+        "torn: cuts of the journal": (torture.journal_cuts, range(0, len(small.journal) + 1, run.step)),
+        "torn: flips in the journal": (torture.journal_flips, bits(len(small.journal))),
+    }
+    for name, (act, places) in kinds.items():
+        yield name, partial(shared, act, base / name.replace(" ", "-"), places, run.jobs)
+
+
+def shared(act: Callable[[torture.Small, Sequence[Any]], torture.Tally], base: Path, places: Any, jobs: int) -> Found:
+    """Several processes, each with a small store of its own and its share of the places."""
+
+    def work(number: int, say: killing.Say) -> None:
+        say(json.dumps(asdict(act(torture.small(base / str(number)), places[number::jobs]))))
+
+    children = [Child(partial(work, number)) for number in range(jobs)]
+    tallies = [json.loads(child.end()[0][-1]) for child in children]
+    sums: dict[str, Any] = {}
+    for field in fields(torture.Tally):
+        first, *rest = (tally[field.name] for tally in tallies)
+        sums[field.name] = sum(rest, first)
+    return torture.Tally(**sums)
+
+
+# Told
+
+
+def words(found: Found) -> str:
+    """The figures of one fact."""
+    match found:
+        case Tally():
+            more = f", {found.torn:,} left a transaction unfinished"
+            return f"{found.rows:,} acknowledged rows, {found.lost:,} lost, {found.corrupt:,} corrupt" + more
+        case _:
+            more = f", {len(found.behind):,} where SQLite reads more" if found.aside else ""
+            more += f", {found.present / (found.rows or 1):.1%} of the rows read"
+            return f"{len(found.unnoticed):,} unnoticed, {found.aside:,} set aside, {found.salvaged:,} salvaged{more}"
+
+
+def main() -> None:
+    """Kill, hurt, compare and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("only", nargs="*", help="parts of the facts' names")
+    parser.add_argument("--quick", action="store_true")
+    chosen = parser.parse_args()
+    killing.preload()
+    run = QUICK if chosen.quick else Run()
+    with (
+        tempfile.TemporaryDirectory() as slow,
+        tempfile.TemporaryDirectory(dir=FAST if FAST.is_dir() else None) as fast,
+    ):
+        together = (
+            "8 processes write at once",
+            partial(killing.together, Path(slow).resolve() / "together", 8, run.rows),
+        )
+        for name, act in (together, *killed(Path(slow).resolve(), run), *hurt(Path(fast).resolve(), run)):
+            if chosen.only and not any(part in name for part in chosen.only):
+                continue
+            found = act()
+            details = found.wrong if isinstance(found, Tally) else [*found.unnoticed, *found.behind]
+            fact = {
+                "fact": name, "goal": found.TARGET, "found": f"{found.done:,} done; {words(found)}", "met": found.met,
+                "details": [str(one) for one in details[:20]],
+            }  # fmt: skip
+            print(json.dumps(fact), flush=True)
+
+
+if __name__ == "__main__":
+    main()
