@@ -247,7 +247,9 @@ class TaskWatcher:
 
     @property
     def _is_settled(self) -> bool:
-        return self.history.outcome is not None and not self._saves.is_busy and not self._wants_look
+        """Whether there is an outcome, and no file or look to wait for."""
+        is_saving = self._saves.is_busy or (self._is_following and self._is_final and bool(self._saves.unsaved))
+        return self.history.outcome is not None and not is_saving and not self._wants_look
 
     @property
     def _wants_look(self) -> bool:

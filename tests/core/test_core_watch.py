@@ -480,7 +480,7 @@ def test_events_of_a_second_watch_begin_with_it(mill):
 def recorded(words):
     """Have the poller of the one watched task record so many looks at once, as if it had made them."""
     engine = _engine.engine()
-    (poller,) = until(lambda: tuple(engine.pollers.values()))
+    (poller,) = until(lambda: tuple(engine.watchers.values()))
     return engine.run(poller.record(*(Snapshot(state=State.RUNNING, word=f"{word}") for word in words)))
 
 
