@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ._gate import Gate
-from ._http import Forbidden, Http, Unreached
+from ._http import Http
+from ._http_faults import Forbidden, Unreached
 from ._providers.reader import read, read_batch
 from ._providers.reply_parts import Batch
 from ._providers.templates import fill, look_request

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ._http import Forbidden, Http, Unreached
+from ._http import Http
+from ._http_faults import Forbidden, Unreached
 from ._parts import Part, is_strong
 from ._providers.requests import HttpReply
 from ._providers.scalars import retry_after

@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from ._gate import Gate
-from ._http import Forbidden, Http, Unreached
+from ._http import Http
+from ._http_faults import Forbidden, Unreached
 from ._providers.reader import read_link
 from ._providers.templates import fill
 from ._recording import Recorder

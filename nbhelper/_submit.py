@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ._draft import Draft, draft
 from ._engine import Engine, engine
 from ._errors import BadInput, NbhelperError, StoreError, SubmitFailed, SubmitUnknown
-from ._http import CREATE_DEADLINE, Forbidden, Unreached
+from ._http import CREATE_DEADLINE
+from ._http_faults import Forbidden, Unreached
 from ._providers.provider import Provider
 from ._providers.reader import read_created
 from ._providers.reply_parts import Endpoint

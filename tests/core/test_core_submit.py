@@ -13,7 +13,7 @@ from support.raw_server import reply
 from support.waiting import finished
 
 import nbhelper as nbh
-from nbhelper import _http, _session, _submit
+from nbhelper import _http, _http_faults, _session, _submit
 from nbhelper._store import Store
 from nbhelper._task import digest
 
@@ -472,7 +472,7 @@ def test_aigptimage_is_safe_to_ask_again(emulator, monkeypatch):
     async def lossy(self, where, request, **options):
         answer = await real(self, where, request, **options)
         if request.method == "POST" and lost.pop() if lost else False:
-            raise _http.Unreached("the connection broke off", sent=True)
+            raise _http_faults.Unreached("the connection broke off", sent=True)
         return answer
 
     monkeypatch.setattr(_http.Http, "api", lossy)

@@ -478,10 +478,10 @@ def test_events_of_a_second_watch_begin_with_it(mill):
 
 
 def recorded(words):
-    """Have the poller of the one watched task record so many looks at once, as if it had made them."""
+    """Have the watcher of the one watched task record so many looks at once, as if it had made them."""
     engine = _engine.engine()
-    (poller,) = until(lambda: tuple(engine.watchers.values()))
-    return engine.run(poller.record(*(Snapshot(state=State.RUNNING, word=f"{word}") for word in words)))
+    (watcher,) = until(lambda: tuple(engine.watchers.values()))
+    return engine.run(watcher._recorder.record(*(Snapshot(state=State.RUNNING, word=f"{word}") for word in words)))
 
 
 def test_events_that_came_faster_than_they_were_asked_for_are_all_told(mill):
@@ -841,7 +841,7 @@ def test_images_leave_out_what_is_gone_or_damaged(mill):
 
 def test_a_watch_in_a_script_waits_by_itself(mill, capsys):
     """Without a notebook `watch` blocks and writes one line per change."""
-    handle = nbh.watch(mill.job(WORKING, DONE))
+    handle = nbh.watch(mill.job(*[WORKING] * 8, DONE))
 
     lines = capsys.readouterr().out.splitlines()
 

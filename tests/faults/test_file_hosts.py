@@ -5,12 +5,12 @@ import time
 
 import pytest
 from support.mill import png, provider, sha256
-from support.raw_server import always, reply
+from support.raw_server import reply
 from support.waiting import until
 from support.watched import sound, watch
 
 import nbhelper as nbh
-from nbhelper import _gate, _http, _save, _session
+from nbhelper import _gate, _http, _save
 from nbhelper._turns import AT_ONCE, Trouble, Turns
 
 DATA = png(20_000)
@@ -186,30 +186,3 @@ def test_who_waited_long_for_a_host_gives_up():
     assert probed == "refused"
     assert {message for message, _ in others} == {"the file's host does not answer"}
     assert all(0.5 <= spent < 5 for _, spent in others)
-
-
-# What comes out of a connection
-
-
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_file_comes_in_large_pieces(serve, tls, library, scheme):
-    """Over TLS too, and with both clients, a piece is what has come, and not 16 or 64 kB of it."""
-    whole = png(8_000_000)
-    server = serve(always(reply(whole)), tls=tls if scheme == "https" else None)
-    nbh.register(provider(server.root))
-    pieces = []
-
-    async def main():
-        client = _http.Http()
-        try:
-            async with client.download(f"{server.root}/a.png", _session.connection("mill"), {}) as (head, coming):
-                async for piece in coming:
-                    pieces.append(piece)
-                    await asyncio.sleep(0.005)  # while it is written, more comes
-                return head.status
-        finally:
-            await client.close()
-
-    assert asyncio.run(main()) == 200
-    assert sha256(b"".join(pieces)) == sha256(whole)
-    assert sorted(map(len, pieces))[len(pieces) // 2] > 100_000

@@ -10,8 +10,9 @@ from support.raw_server import RawServer, always, reply
 from support.watched import ended, sound
 
 import nbhelper as nbh
-from nbhelper import _http, _session
-from nbhelper._http import Forbidden, Http, Unreached
+from nbhelper import _http_destinations, _session
+from nbhelper._http import Http
+from nbhelper._http_faults import Forbidden, Unreached
 from nbhelper.types import SaveState
 
 
@@ -51,7 +52,7 @@ PRIVATE = {
 @pytest.mark.parametrize("host", PRIVATE.values(), ids=PRIVATE)
 def test_f26_into_the_own_network(public, host, monkeypatch):
     """However an inner address is written, nothing is connected to."""
-    monkeypatch.setattr(Http, "_ask", None)  # nobody gets as far as asking
+    monkeypatch.setattr(Http, "_request_file", None)  # nobody gets as far as asking
 
     found = [fetch(public, f"https://{host}{port}/a.png") for port in ("", ":443", ":8443")]
 
@@ -62,7 +63,7 @@ def test_f26_into_the_own_network(public, host, monkeypatch):
 def test_f27_name_that_leads_inside(public, names, monkeypatch, inside):
     """A public name with an inner address among its addresses is not connected to."""
     names["cdn.example"] = [["93.184.216.34", inside]]
-    monkeypatch.setattr(Http, "_ask", None)
+    monkeypatch.setattr(Http, "_request_file", None)
 
     found = fetch(public, "https://cdn.example/a")
 
@@ -90,7 +91,7 @@ def test_f27_rebinding(public, names, monkeypatch):
         asked.append((url, addresses))
         raise OSError("far away")
 
-    monkeypatch.setattr(Http, "_ask", ask_none)
+    monkeypatch.setattr(Http, "_request_file", ask_none)
 
     fetch(public, "https://cdn.example/a")
 
@@ -115,7 +116,7 @@ REFUSED = {
 
 def refused(public, names, monkeypatch, link):
     names["cdn.example"] = [["93.184.216.34"]]
-    monkeypatch.setattr(Http, "_ask", None)  # nobody gets as far as asking
+    monkeypatch.setattr(Http, "_request_file", None)  # nobody gets as far as asking
 
     found = fetch(public, link)
 
@@ -182,7 +183,7 @@ def asked(monkeypatch):
         urls.append(url)
         raise OSError
 
-    monkeypatch.setattr(Http, "_ask", ask_none)
+    monkeypatch.setattr(Http, "_request_file", ask_none)
     return urls
 
 
@@ -204,7 +205,7 @@ def test_f28_http_at_the_apis_own_host(public, names, asked):
 
 def test_f27_name_server_that_does_not_answer(public, monkeypatch):
     """Looking up a file's host cannot hang."""
-    monkeypatch.setattr(_http, "CONNECT_DEADLINE", 0.2)
+    monkeypatch.setattr(_http_destinations, "LOOKUP_DEADLINE", 0.2)
 
     async def never(self, host, port, **options):
         await asyncio.sleep(60)

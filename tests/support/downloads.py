@@ -2,7 +2,8 @@
 
 import asyncio
 
-from nbhelper._http import Forbidden, Http, Unreached
+from nbhelper._http import Http
+from nbhelper._http_faults import Forbidden, Unreached
 
 
 def fetch(where, link, headers=None):
