@@ -25,8 +25,9 @@ from ._http import Http
 from ._leases import Leases
 from ._looks import Looks
 from ._past import Past
-from ._poller import Identity, Listener, Poller, identity
+from ._saving import Network
 from ._session import Connection
+from ._task_watcher import Identity, Listener, TaskWatcher, identity
 from ._turns import Turns
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.pollers: dict[Identity, Poller] = {}
+        self.watchers: dict[Identity, TaskWatcher] = {}
         self.senders: set[Sender] = set()
         self._gates: dict[tuple[str, int], Gate] = {}
         self._leases: dict[Store, Leases] = {}
@@ -145,7 +146,7 @@ class Engine:
         folder: Path | None,
         interval: float | None,
     ) -> None:
-        """Let a listener follow tasks; each is watched by one poller however many listen."""
+        """Let a listener follow tasks; each is watched by one `TaskWatcher`, however many listen."""
         wanted = tuple(histories)
         apis = {(history.task.provider, history.origin) for history, _ in wanted}
         pasts = {api: self._past(store, *api) for api in apis}
@@ -161,20 +162,20 @@ class Engine:
         self.soon(begin)
 
     def detach(self, keys: Iterable[Identity], listener: Listener, note: str) -> concurrent.futures.Future[None]:
-        """Take a listener away; a poller that nobody listens to any more stops."""
+        """Take a listener away; a task that nobody listens to any more is looked at no more."""
         wanted = tuple(keys)
 
         async def leave() -> None:
-            found = [poller for key in wanted if (poller := self.pollers.get(key)) is not None]
-            await asyncio.gather(*(poller.part(listener, note) for poller in found))
+            found = [watcher for key in wanted if (watcher := self.watchers.get(key)) is not None]
+            await asyncio.gather(*(watcher.leave(listener, note) for watcher in found))
 
         return self.run(leave())
 
     def watched(self, *, emulated: bool) -> int:
         """How many tasks are being watched at real APIs, or at the emulator."""
-        pollers, senders = tuple(self.pollers.values()), tuple(self.senders)
+        watchers, senders = tuple(self.watchers.values()), tuple(self.senders)
         waiting = sum(sender.left for sender in senders if sender.emulated is emulated)
-        return waiting + sum(not p.over and p.connection.emulated is emulated for p in pollers)
+        return waiting + sum(not w.is_over and w.connection.emulated is emulated for w in watchers)
 
     def drop_emulated(self, origin: str) -> None:
         """End what is watched at the emulator, which is about to close."""
@@ -182,8 +183,8 @@ class Engine:
         async def drop() -> None:
             senders = [s for s in self.senders if s.emulated]
             await asyncio.gather(*(s.finish("the emulator was closed", _LAST_SAVES) for s in senders))
-            gone = [p for p in self.pollers.values() if p.connection.emulated and not p.over]
-            await asyncio.gather(*(p.end("the emulator was closed", _LAST_SAVES) for p in gone))
+            gone = [w for w in self.watchers.values() if w.connection.emulated and not w.is_over]
+            await asyncio.gather(*(w.end("the emulator was closed", _LAST_SAVES) for w in gone))
             await self._http.leave(origin)
 
         with contextlib.suppress(concurrent.futures.TimeoutError):
@@ -196,7 +197,7 @@ class Engine:
 
         async def leave() -> None:
             await asyncio.gather(*(s.finish("the process ended", _EXIT / 2) for s in tuple(self.senders)))
-            await asyncio.gather(*(p.abandon() for p in self.pollers.values()))
+            await asyncio.gather(*(w.abandon() for w in self.watchers.values()))
             for leases in self._leases.values():
                 leases.close()
 
@@ -253,43 +254,36 @@ class Engine:
         past: Past,
     ) -> None:
         key = identity(history)
-        poller = before = self.pollers.get(key)
-        if poller is None or poller.over:
-            poller = Poller(
+        before = watcher = self.watchers.get(key)
+        if watcher is None or watcher.is_over:
+            watcher = TaskWatcher(
                 history if before is None else before.history,
                 connection,
                 key=key,
-                http=self._http,
-                gate=self.gate(connection),
+                network=Network(self._http, self.gate(connection), self._turns),
                 looks=self.looks(connection),
                 past=past,
-                turns=self._turns,
                 store=store,
                 leases=self.leases(store),
-                folder=folder,
-                interval=interval,
                 ended=self._forget,
             )
             if before is not None:
-                poller.not_before = before.not_before
-            self.pollers[key] = poller
-        elif interval is not None:
-            poller.interval = min(interval, poller.interval or interval)
-        poller.folder = poller.folder or folder
-        poller.join(listener)
+                watcher.timetable.not_before = before.timetable.not_before
+            self.watchers[key] = watcher
+        watcher.join(listener, folder, interval)
 
-    def _forget(self, poller: Poller) -> None:
-        """Finished pollers are dropped: ten thousand finished histories live in the store, not here.
+    def _forget(self, watcher: TaskWatcher) -> None:
+        """Finished watchers are dropped: ten thousand finished histories live in the store, not here.
 
         One that the server did not end stays for as long as the floor after its last look: a watch may begin anew.
         """
 
         def drop() -> None:
-            if self.pollers.get(poller.key) is poller:
-                del self.pollers[poller.key]
+            if self.watchers.get(watcher.key) is watcher:
+                del self.watchers[watcher.key]
 
-        final = poller.history.state is not None and poller.history.state.final
-        self._loop.call_later(0 if final else poller.connection.provider.floor * 1.02, drop)
+        final = watcher.history.state is not None and watcher.history.state.final
+        self._loop.call_later(0 if final else watcher.connection.provider.floor * 1.02, drop)
 
 
 def _models(store: Store, uids: list[str]) -> dict[str, str]:

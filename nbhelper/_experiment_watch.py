@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from ._engine import Engine
 from ._history import History
-from ._poller import Identity, identity
 from ._session import Connection
 from ._submission import Submission
+from ._task_watcher import Identity, identity
 from ._watch import Watch
 
 if TYPE_CHECKING:

@@ -1,21 +1,19 @@
-"""One look at a task, alone or together with others: whoever asks does not know which.
+"""Looks at tasks with one key at one API: each is planned for a time, then sent alone or in a batch with others.
 
-Where the API answers for many ids at once, the looks of one key that are due share a request. The first that is due
-opens a batch. It takes along every task whose floor has passed, due or not, since one more id costs nothing; and it
-waits a little for those whose floor is about to pass, so that tasks begun at different times fall into step.
-A task that the batch leaves out is looked at alone next time, and when the batch itself fails, all are, for a while.
+Where the API answers for many ids in one request, the first look that is due opens a batch. The batch takes along every
+planned look whose floor has passed, due or not, since one more id costs nothing; and it waits a quarter of a floor for
+looks whose floor is about to pass, so that tasks begun at different times fall into step. A task that a batch misses is
+looked at alone next time; when a batch itself fails, all looks are sent alone for ten minutes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from ._gate import Gate
 from ._http import Http
@@ -31,52 +29,40 @@ from ._values import Miss, MissKind, Snapshot
 log = logging.getLogger("nbhelper")
 
 _GATHER = 0.02
-"""Seconds that a batch waits for whoever it woke."""
-_CLOCK = 0.001
-"""Seconds that a timer may be early by."""
-_STEP = 0.25
-"""For so much of a floor a batch waits for tasks that it may take along then."""
-_BROKEN = 600.0
+"""Seconds between opening a batch and sending it."""
+_EARLY = 0.001
+"""Seconds that a timer of the loop may fire early."""
+_SHARE_OF_FLOOR = 0.25
+"""How long a batch waits for looks whose floor is about to pass, as a share of the floor."""
+_WITHOUT_BATCHES = 600.0
 """Seconds without batches after one that failed."""
-_KEPT = {MissKind.NETWORK, MissKind.RATE_LIMITED}
-"""Misses of a batch that say the same of each task in it."""
-
-
-class Looker(Protocol):
-    """Who looks at one task. None of this raises anything."""
-
-    def go(self) -> None:
-        """It is time to ask for a look."""
-
-    def seen(self, seen: Snapshot | Miss) -> None:
-        """What the look gave."""
-
-    def failed(self, error: Exception) -> None:
-        """The look met a fault of ours."""
+_SPEAKS_FOR_ALL = {MissKind.NETWORK, MissKind.RATE_LIMITED}
+"""Misses of a batch that hold for each task in it."""
 
 
 @dataclass(slots=True, eq=False)
-class Asked:
-    """One look that somebody waits for.
+class Look:
+    """One look that is planned, on its way or answered.
 
     Attributes:
-        who: Whoever waits; None once they have left.
         task: What is looked at.
-        first: Whether nobody has seen this task yet.
-        last: What the last good look gave.
-        flying: Whether the request is on its way.
+        is_first: Whether nobody has seen this task yet: such looks pass the gate first.
+        last: What the last good look gave; a batch names it to the reader.
+        answer: The snapshot or the miss; an exception for a fault of ours; cancelled when the look is given up.
+        is_asked: Whether it is due, and can be planned for no other time.
+        is_sent: Whether the request is on its way: the server may count the look from here on.
     """
 
-    who: Looker | None
     task: Task
-    first: bool
+    is_first: bool
     last: Snapshot | None
-    flying: bool = False
-    request: asyncio.Task[None] | None = None
+    answer: asyncio.Future[Snapshot | Miss]
+    is_asked: bool = False
+    is_sent: bool = False
 
 
 class Looks:
-    """All looks with one key at one API.
+    """The planned looks of one key at one API, and the requests they go out with.
 
     Attributes:
         shared: How many tasks the last request looked at.
@@ -87,118 +73,98 @@ class Looks:
         self._http = http
         self._gate = gate
         self.shared = 1
-        self._waiting: dict[Looker, tuple[float, asyncio.TimerHandle]] = {}
-        """Since when each may be taken along, and when it goes anyway."""
-        self._asked: list[Asked] = []
-        self._alone: set[str] = set()
+        self._planned: dict[Look, tuple[float, asyncio.TimerHandle]] = {}
+        """From which time (monotonic) a batch may take each along, and the timer at which it is due."""
+        self._gathering: list[Look] = []
         self._opened: asyncio.TimerHandle | None = None
-        self._broken_until = 0.0
-        self._requests: dict[asyncio.Task[None], int] = {}
-        """What is under way, and how many wait for it."""
-        self._context = contextvars.Context()  # one for all timers: each would else copy the one that it is set in
+        self._missed: set[str] = set()
+        """Ids that a batch did not answer for: they are looked at alone until a look succeeds."""
+        self._no_batch_until = 0.0
+        self._requests: dict[asyncio.Task[None], Sequence[Look]] = {}
 
     @property
     def _batch(self) -> Batch | None:
         batch = self.connection.provider.batch
-        return batch if batch is not None and time.monotonic() >= self._broken_until else None
+        return batch if batch is not None and time.monotonic() >= self._no_batch_until else None
 
-    def later(self, who: Looker, wait: float, soonest: float) -> None:
-        """Let somebody look when it is time, which replaces what was planned before.
-
-        Args:
-            who: Who is told to go.
-            wait: Seconds until the look is due.
-            soonest: Seconds until a batch may take it along.
-        """
-        self.forget(who)
-        may = math.inf if soonest >= wait or self._batch is None else time.monotonic() + soonest
-        timer = asyncio.get_running_loop().call_later(wait, self._go, who, context=self._context)
-        self._waiting[who] = may, timer
-
-    def forget(self, who: Looker) -> None:
-        """Plan no look."""
-        if (planned := self._waiting.pop(who, None)) is not None:
-            planned[1].cancel()
-
-    def _go(self, who: Looker) -> None:
-        self.forget(who)
-        who.go()
-
-    def ask(self, who: Looker, task: Task, *, first: bool, last: Snapshot | None = None) -> Asked:
-        """Look at a task, and tell `who` what that gave.
+    def plan(self, task: Task, due: float, soonest: float, *, is_first: bool, last: Snapshot | None) -> Look:
+        """Plan a look at a task.
 
         Args:
-            who: Whoever waits.
-            task: Which.
-            first: Whether nobody has seen this task yet.
+            task: What to look at.
+            due: Monotonic time at which it goes out.
+            soonest: Monotonic time from which a batch may take it along.
+            is_first: Whether nobody has seen this task yet.
             last: What the last good look gave.
         """
-        asked = Asked(who, task, first, last)
-        if self._batch is not None and not task.extra and task.id not in self._alone:
-            self._asked.append(asked)
-            self._open(first=first)
-        else:
-            self._request([asked])
-        return asked
+        look = Look(task, is_first, last, asyncio.get_running_loop().create_future())
+        self.move(look, due, soonest)
+        return look
 
-    def leave(self, asked: Asked) -> None:
-        """Wait no longer; a request that nobody waits for any more is given up."""
-        if asked.who is None:
+    def move(self, look: Look, due: float, soonest: float) -> None:
+        """Plan a look for another time, unless it is due already."""
+        if look.is_asked:
             return
-        asked.who = None
-        if asked.request is not None:
-            self._requests[asked.request] -= 1
-            if not self._requests[asked.request]:
-                asked.request.cancel()
+        self._forget(look)
+        may = soonest if soonest < due and self._batch is not None else math.inf
+        self._planned[look] = may, asyncio.get_running_loop().call_at(due, self._ask, look)
+
+    def give_up(self, look: Look) -> None:
+        """Cancel a look, and its request when nobody waits for an answer to it any more."""
+        self._forget(look)
+        look.answer.cancel()
+        for request, looks in self._requests.items():
+            if look in looks and all(one.answer.done() for one in looks):
+                request.cancel()
+
+    def _forget(self, look: Look) -> None:
+        if (planned := self._planned.pop(look, None)) is not None:
+            planned[1].cancel()
+
+    def _ask(self, look: Look) -> None:
+        self._forget(look)
+        look.is_asked = True
+        if self._batch is not None and not look.task.extra and look.task.id not in self._missed:
+            self._gathering.append(look)
+            self._open(look)
+        else:
+            self._request([look])
 
     # Requests
 
-    def _request(self, asked: Sequence[Asked]) -> None:
-        """Begin a request for one or many who wait."""
-        waiting = [one for one in asked if one.who is not None]
-        if not waiting:
-            return
-        request = asyncio.create_task(self._send(waiting), name="look")
-        self._requests[request] = len(waiting)
-        request.add_done_callback(self._requests.pop)
-        for one in waiting:
-            one.request = request
+    def _request(self, looks: Sequence[Look]) -> None:
+        """Send one request for one or many looks that somebody still waits for."""
+        waiting = [look for look in looks if not look.answer.done()]
+        if waiting:
+            request = asyncio.create_task(self._send(waiting), name="look")
+            self._requests[request] = waiting
+            request.add_done_callback(self._requests.pop)
 
-    async def _send(self, asked: Sequence[Asked]) -> None:
-        provider = self.connection.provider
+    async def _send(self, looks: Sequence[Look]) -> None:
         try:
-            if len(asked) == 1:
-                self._answer(asked[0], await self._single(asked[0]))
-                return
-            found = await self._together(asked)
+            found = await (self._alone(looks[0]) if len(looks) == 1 else self._together(looks))
         except Exception as error:
-            log.exception("looking at %d tasks of %s", len(asked), provider.name)
-            if len(asked) == 1:
-                self._answer(asked[0], error)
+            log.exception("looking at %d tasks of %s", len(looks), self.connection.provider.name)
+            if len(looks) == 1:
+                if not looks[0].answer.done():
+                    looks[0].answer.set_exception(error)
                 return
-            self._broken_until = time.monotonic() + _BROKEN
             found = {}
-        for one in asked:
-            if (seen := found.get(one.task.id)) is not None:
-                self._answer(one, seen)
-            elif one.who is not None:
-                # The batch failed, and may have counted as a look at each of its tasks.
-                one.flying, one.request = False, None
-                asyncio.get_running_loop().call_later(provider.floor * 1.02, self._request, [one])
+            self._no_batch_until = time.monotonic() + _WITHOUT_BATCHES
+        for look in looks:
+            if look.answer.done():
+                continue
+            if (seen := found.get(look.task.id)) is not None:
+                look.answer.set_result(seen)
+            else:  # the batch failed, and the server may have counted a look at each of its tasks
+                look.is_sent = False
+                floor = self.connection.provider.floor * 1.02
+                asyncio.get_running_loop().call_later(floor, self._request, [look])
 
-    def _answer(self, asked: Asked, seen: Snapshot | Miss | Exception) -> None:
-        who, asked.who, asked.flying = asked.who, None, False
-        if who is None:
-            return
-        if isinstance(seen, Exception):
-            who.failed(seen)
-        else:
-            who.seen(seen)
-
-    async def _single(self, asked: Asked) -> Snapshot | Miss:
-        provider, task = self.connection.provider, asked.task
-        async with self._gate.passing(urgent=asked.first):
-            asked.flying = True
+    async def _alone(self, look: Look) -> Mapping[str, Snapshot | Miss]:
+        provider, task = self.connection.provider, look.task
+        async with self._gate.passing(urgent=look.is_first):
+            look.is_sent = True
             try:
                 reply = await self._http.api(self.connection, look_request(provider, task.id, task.extra))
             except Unreached as error:
@@ -206,60 +172,61 @@ class Looks:
             except Forbidden as error:
                 seen = Miss(kind=MissKind.REFUSED, message=clean(error))
             else:
-                secrets = (self.connection.key.reveal(),)
-                seen = read(provider, reply, ident=task.id, secrets=secrets, last=asked.last)
+                seen = read(provider, reply, ident=task.id, secrets=(self.connection.key.reveal(),), last=look.last)
             self._gate.judge(seen, provider.floor)
         self.shared = 1
         if isinstance(seen, Snapshot):
-            self._alone.discard(task.id)
-        return seen
+            self._missed.discard(task.id)
+        return {task.id: seen}
 
     # Batches
 
-    def _open(self, *, first: bool) -> None:
-        """Wake whom the batch can take along, and send it when they have come."""
+    def _open(self, look: Look) -> None:
+        """Open a batch: it is gathered when the floors that are about to pass have passed."""
         if self._opened is not None:
             return
         now = time.monotonic()
-        patience = 0.0 if first else self.connection.provider.floor * _STEP
-        near = [may - now for may, _ in self._waiting.values() if may <= now + patience]
-        self._opened = asyncio.get_running_loop().call_later(max(0.0, *near, 0.0), self._gather)
+        patience = 0.0 if look.is_first else self.connection.provider.floor * _SHARE_OF_FLOOR
+        near = [may for may, _ in self._planned.values() if may <= now + patience]
+        self._opened = asyncio.get_running_loop().call_at(max(now, *near, 0.0), self._gather)
 
     def _gather(self) -> None:
-        ready = time.monotonic() + _CLOCK
-        for who in [who for who, (may, _) in self._waiting.items() if may <= ready]:
-            self._go(who)
+        """Take along every look whose floor has passed."""
+        ready = time.monotonic() + _EARLY
+        for look in [look for look, (may, _) in self._planned.items() if may <= ready]:
+            self._ask(look)
         self._opened = asyncio.get_running_loop().call_later(_GATHER, self._depart)
 
     def _depart(self) -> None:
+        """Send the batch, in as many requests as its size asks for."""
         self._opened = None
-        going, self._asked = [one for one in self._asked if one.who is not None], []  # some may have left meanwhile
+        looks, self._gathering = [look for look in self._gathering if not look.answer.done()], []
         batch = self.connection.provider.batch
         assert batch is not None
-        for begin in range(0, len(going), batch.size):
-            self._request(going[begin : begin + batch.size])
+        for begin in range(0, len(looks), batch.size):
+            self._request(looks[begin : begin + batch.size])
 
-    async def _together(self, asked: Sequence[Asked]) -> Mapping[str, Snapshot | Miss]:
-        """What one request says of many tasks; nothing where the batch was no use."""
+    async def _together(self, looks: Sequence[Look]) -> Mapping[str, Snapshot | Miss]:
+        """What one request says of many tasks, by id; nothing where the batch itself failed."""
         provider = self.connection.provider
-        async with self._gate.passing(urgent=any(one.first for one in asked)):
-            last = {one.task.id: one.last for one in asked if one.who is not None}
-            for one in asked:
-                one.flying = True
+        async with self._gate.passing(urgent=any(look.is_first for look in looks)):
+            last = {look.task.id: look.last for look in looks if not look.answer.done()}
+            for look in looks:
+                look.is_sent = True
             found = await self._reply(last)
             self._gate.judge(found, provider.floor)
         self.shared = len(last)
         if not isinstance(found, Miss):
-            self._alone.update(ident for ident, seen in found.items() if isinstance(seen, Miss))
+            self._missed.update(ident for ident, seen in found.items() if isinstance(seen, Miss))
             return found
-        if found.kind in _KEPT:
+        if found.kind in _SPEAKS_FOR_ALL:
             return dict.fromkeys(last, found)
-        self._broken_until = time.monotonic() + _BROKEN
+        self._no_batch_until = time.monotonic() + _WITHOUT_BATCHES
         log.warning("%s: looking at tasks one by one, since a batch failed: %s", provider.name, found)
         return {}
 
     async def _reply(self, last: Mapping[str, Snapshot | None]) -> Mapping[str, Snapshot | Miss] | Miss:
-        """What the reply says of each task, or what is wrong with all of it."""
+        """What the reply to a batch says of each task, or the miss of the whole request."""
         provider = self.connection.provider
         assert provider.batch is not None
         cap = provider.max_reply * max(1, len(last) // 4)

@@ -20,8 +20,8 @@ from . import _submit
 from ._doors import Door
 from ._engine import Engine
 from ._errors import BadInput, MissingAPIKey, StoreError
-from ._poller import Identity
 from ._session import Connection
+from ._task_watcher import Identity
 from ._text import clean
 from ._values import Mark, MarkWord
 

@@ -1,4 +1,4 @@
-"""What `watch()` returns: a handle on one poller per task, for waiting, iterating, tables and stopping.
+"""What `watch()` returns: a handle on one watcher per task, for waiting, iterating, tables and stopping.
 
 The handle only listens. Its timeout and `stop()` are its own: another handle on the same task goes on.
 """
@@ -19,9 +19,9 @@ from ._errors import StoreError
 from ._filter import Filter
 from ._folder import FILE
 from ._history import History
-from ._poller import Identity, Poller, identity
 from ._session import Connection
 from ._task import Task
+from ._task_watcher import Identity, TaskWatcher, identity
 from ._text import clean
 from ._values import Event, Mark, MarkWord, Outcome, Seen, State
 from ._waiting import Completed, Waiting, checked_seconds
@@ -154,17 +154,17 @@ class Watch(Waiting):
         if entry.history.facts.polls != entry.begun.facts.polls:
             self._part([key], "timeout=0 is one look")
 
-    def _listen(self, poller: Poller) -> None:
-        """Take in a poller's news; called in the engine's thread, so it never blocks and never draws."""
+    def _listen(self, watcher: TaskWatcher) -> None:
+        """Take in what a task's watcher has seen; called in the engine's thread, so it never blocks and never draws."""
         with self._lock:
-            key = self._places.get(poller.key, poller.key)
+            key = self._places.get(watcher.key, watcher.key)
             entry = self._entries[key]
-            entry.history = poller.history
-            entry.over = entry.over or poller.over
-            entry.note = poller.note
-            entry.elsewhere = poller.elsewhere
+            entry.history = watcher.history
+            entry.over = entry.over or watcher.is_over
+            entry.note = watcher.note
+            entry.elsewhere = watcher.is_elsewhere
             if len(self._entries) == 1:
-                entry.next_at = poller.next_at
+                entry.next_at = watcher.next_at
             self._part_after_look(key)
             self._notify()
 

@@ -47,7 +47,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     running = _engine._engine
     if running is not None and running.alive:
         running.run(asyncio.sleep(0)).result(30)  # what was asked for last has begun
-        if running.pollers or running.senders:
+        if running.watchers or running.senders:
             end(running)  # what a test left under way ends here
     for store in _session._state.stores.values():
         store.close()

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from nbhelper._recorder import Recorder
+from nbhelper._recording import Recorder
 from nbhelper._store import Store
 from nbhelper.types import Miss, MissKind, Snapshot, State, Task
 
@@ -18,9 +18,10 @@ class Told(Recorder):
 
     def __init__(self, store):
         self.store, self.stored = store, []
-        super().__init__(store.open_task(Task("kie", "1"), "https://api.kie.ai").result(), store)
+        history = store.open_task(Task("kie", "1"), "https://api.kie.ai").result()
+        super().__init__(history, store, self.keep_what_is_stored)
 
-    def _tell(self):
+    def keep_what_is_stored(self):
         self.stored.append([event.seen for event in self.store.load(self.history.uid).events])
 
 
@@ -57,7 +58,7 @@ def test_what_was_seen_is_kept_when_its_caller_is_cancelled(recorder):
             ended = await asyncio.gather(*calls, return_exceptions=True)
             assert not recorder.history.events
             other.execute("ROLLBACK")
-        while writing := recorder._writing:
+        while writing := recorder._writes:
             await asyncio.wait(writing)
         return ended
 

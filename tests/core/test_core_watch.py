@@ -24,7 +24,7 @@ from support.waiting import until
 from support.watched import events_of, marks, misses
 
 import nbhelper as nbh
-from nbhelper import _engine, _looks, _poller, _session
+from nbhelper import _engine, _looks, _saving, _session, _task_watcher, _timetable
 from nbhelper._history import History
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Outcome, Saved, SaveState, Snapshot, State
 
@@ -61,7 +61,7 @@ def test_one_alone_gives_a_history_and_a_list_gives_a_list(mill):
     assert [str(h.task) for h in watch([other, one]).result(30)] == [other, one]
 
 
-def test_two_handles_share_one_poller(mill):
+def test_two_handles_share_one_task_watcher(mill):
     """However many watch a task, it is looked at once in a while, and both see the same."""
     ref = mill.job(WORKING, WORKING, WORKING, DONE)
 
@@ -178,7 +178,7 @@ def test_the_last_stop_ends_the_looking(mill):
 
     assert history.outcome is Outcome.STOPPED
     assert history.error == "that is enough"
-    assert until(lambda: not _engine.engine().pollers)
+    assert until(lambda: not _engine.engine().watchers)
     stored = _session.store().load(history.uid)
     assert stored.outcome is Outcome.STOPPED
 
@@ -210,7 +210,7 @@ def test_a_watch_begun_during_a_stop_is_not_stopped_with_it(mill):
 
     history = handles[-1].result(30)
     assert history.outcome is Outcome.SUCCEEDED
-    assert all(one != other for one, other in pairwise(marks(history)))  # nothing begins or stops twice
+    assert all(one != other for one, other in pairwise(marks(history))), marks(history)  # nothing begins or stops twice
     assert min(mill.gaps()) >= FLOOR
 
 
@@ -240,7 +240,7 @@ def test_a_watch_that_knows_an_older_history_keeps_the_floor(mill):
 
 def test_a_look_that_was_given_up_counts_for_the_floor(mill, monkeypatch):
     """The server may have answered a look that nobody waited for: the next watch does not ask at once."""
-    monkeypatch.setattr(_poller, "_LAST_REPLY", 0.01)
+    monkeypatch.setattr(_task_watcher, "_LAST_REPLY", 0.01)
     handle = watch(mill.job(silence, WORKING, DONE))
     until(lambda: mill.looks.get("job-1"))
     stopped = time.monotonic()
@@ -330,18 +330,18 @@ def test_a_reply_that_is_being_recorded_survives_a_stop(mill, last):
     data = png(30)
     handle = watch(mill.job(WORKING))
     until(lambda: looks(handle[0]))
-    poller = next(iter(_engine.engine().pollers.values()))
+    poller = next(iter(_engine.engine().watchers.values()))
     with closing(sqlite3.connect(_session.store().folder / "history.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        until(lambda: poller._writing)  # the look that was under way
+        until(lambda: poller._recorder._writes)  # the look that was under way
         mill.jobs["job-1"][:] = [last(mill, data)]
         other.execute("ROLLBACK")
-        until(lambda: not poller._writing)
+        until(lambda: not poller._recorder._writes)
         other.execute("BEGIN IMMEDIATE")
-        until(lambda: poller._writing)
+        until(lambda: poller._recorder._writes)
 
         handle.stop()
-        until(lambda: poller._stopping)
+        until(lambda: poller._stop_note)
         other.execute("ROLLBACK")
     history = handle.result(30)
 
@@ -352,7 +352,7 @@ def test_a_reply_that_is_being_recorded_survives_a_stop(mill, last):
 
 def test_stopping_does_not_wait_for_a_silent_server(mill, monkeypatch):
     """A look that gets no answer is given up soon after the stop."""
-    monkeypatch.setattr(_poller, "_LAST_REPLY", 0.2)
+    monkeypatch.setattr(_task_watcher, "_LAST_REPLY", 0.2)
     handle = watch(mill.job(silence))
     until(lambda: mill.looks.get("job-1"))
 
@@ -478,10 +478,10 @@ def test_events_of_a_second_watch_begin_with_it(mill):
 
 
 def recorded(words):
-    """Have the poller of the one watched task record so many looks at once, as if it had made them."""
+    """Have the watcher of the one watched task record so many looks at once, as if it had made them."""
     engine = _engine.engine()
-    (poller,) = until(lambda: tuple(engine.pollers.values()))
-    return engine.run(poller.record(*(Snapshot(state=State.RUNNING, word=f"{word}") for word in words)))
+    (watcher,) = until(lambda: tuple(engine.watchers.values()))
+    return engine.run(watcher._recorder.record(*(Snapshot(state=State.RUNNING, word=f"{word}") for word in words)))
 
 
 def test_events_that_came_faster_than_they_were_asked_for_are_all_told(mill):
@@ -562,7 +562,7 @@ def test_what_the_server_says_is_returned_not_raised(mill, word, outcome):
     assert caught.value.history is history
 
 
-FAULTS = {"reading": (_looks, "read"), "judging": (_poller, "verdict"), "planning": (_poller, "pause")}
+FAULTS = {"reading": (_looks, "read"), "judging": (_task_watcher, "verdict"), "planning": (_timetable, "pause")}
 
 
 @pytest.mark.parametrize(("module", "name"), FAULTS.values(), ids=FAULTS)
@@ -716,7 +716,7 @@ def test_a_reference_takes_a_second_request(mill):
 
 def test_a_second_request_that_fails_is_the_outputs_trouble(mill, monkeypatch):
     """After its own retries the file is given up; the task has succeeded all the same."""
-    monkeypatch.setattr(_poller, "_RESOLVE_PAUSE", 0.02)
+    monkeypatch.setattr(_saving, "_RESOLVE_PAUSE", 0.02)
     history = watch(mill.job({"state": "done", "ref": "f"})).result(30)
 
     assert history.outcome is Outcome.SUCCEEDED
@@ -841,7 +841,7 @@ def test_images_leave_out_what_is_gone_or_damaged(mill):
 
 def test_a_watch_in_a_script_waits_by_itself(mill, capsys):
     """Without a notebook `watch` blocks and writes one line per change."""
-    handle = nbh.watch(mill.job(WORKING, DONE))
+    handle = nbh.watch(mill.job(*[WORKING] * 8, DONE))
 
     lines = capsys.readouterr().out.splitlines()
 

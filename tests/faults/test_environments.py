@@ -389,7 +389,7 @@ def test_g28_autoreload(kernel, factory, library):
     factory.job(WORKING, ident="kept")
     kernel.run("%load_ext autoreload\n%autoreload 2\nw = nbh.watch('mill:kept', display=False, interval=0.1)")
     assert kernel.value("print(nbh.__file__)").startswith(str(library))
-    for name in ("_text.py", "_history.py", "_pace.py", "_engine.py", "_poller.py", "__init__.py"):
+    for name in ("_text.py", "_history.py", "_pace.py", "_engine.py", "_task_watcher.py", "__init__.py"):
         path = library / "nbhelper" / name
         path.write_text(path.read_text() + "\n# changed\n")
         future = time.time() + 5

@@ -16,7 +16,7 @@ from support.raw_server import reply
 from support.watched import looks
 
 import nbhelper as nbh
-from nbhelper import _lost_sight, _pace, _poller
+from nbhelper import _lost_sight, _pace, _saving
 from nbhelper._card import Scene, card
 from nbhelper.testing import read
 from nbhelper.types import Miss
@@ -30,7 +30,7 @@ def hasty(monkeypatch):
     """Ten minutes of patience last half a second; slow looks and second requests come soon."""
     monkeypatch.setattr(_lost_sight, "PATIENCE", timedelta(seconds=0.5))
     monkeypatch.setattr(_pace, "SLOW", 0.1)
-    monkeypatch.setattr(_poller, "_RESOLVE_PAUSE", 0.05)
+    monkeypatch.setattr(_saving, "_RESOLVE_PAUSE", 0.05)
 
 
 def ended(task, **options):

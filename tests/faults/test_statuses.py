@@ -72,7 +72,7 @@ def test_c01_retry_after(mill, bound):
     """The next look comes after what the server asked for, and when it is due is known meanwhile."""
     handle = watch(mill.job(said(429, retry_after="1.5"), DONE))
     until(lambda: misses(handle[0]))
-    poller = next(iter(_engine.engine().pollers.values()))
+    poller = next(iter(_engine.engine().watchers.values()))
     shown = (poller.next_at - datetime.now(UTC)).total_seconds()
 
     history = handle.result(30)

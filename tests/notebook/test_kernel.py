@@ -339,7 +339,7 @@ def test_every_public_value_shows_itself(kernel, factory):
     assert all(KEY not in str(data) for data in shown.values())
 
 
-def test_the_same_cell_twice_is_one_poller(kernel):
+def test_the_same_cell_twice_is_one_task_watcher(kernel):
     """Run twice, a cell does not look twice as often: the emulator's ledger has no two looks within the floor."""
     kernel.run("emu = nbh.Emulator(speed=50); t = nbh.submit('tripo', {'type': 'text_to_model', 'prompt': 'a'})")
     for _ in range(2):

@@ -29,7 +29,7 @@ _CHILD = """
 import ctypes, json, os, sys, traceback
 from pathlib import Path
 import nbhelper as nbh
-from nbhelper import _engine, _http, _poller, _save, _store  # before the forks, so that each is quick
+from nbhelper import _engine, _http, _task_watcher, _save, _store  # before the forks, so that each is quick
 from nbhelper._providers import get
 from support.mill import provider
 import httpx, sqlite3, jmespath

@@ -37,10 +37,10 @@ def uncaught() -> Iterator[list[str]]:
 @contextmanager
 def scaled(factor: float) -> Iterator[None]:
     """Our own patience and pauses, so many times shorter; the providers' floors stay."""
-    from nbhelper import _gate, _lost_sight, _pace, _poller, _save
+    from nbhelper import _gate, _lost_sight, _pace, _save, _saving
 
     seconds = [
-        (_pace, "LONGEST"), (_pace, "BACKOFF_CAP"), (_pace, "SLOW"), (_save, "_PAUSE"), (_poller, "_RESOLVE_PAUSE"),
+        (_pace, "LONGEST"), (_pace, "BACKOFF_CAP"), (_pace, "SLOW"), (_save, "_PAUSE"), (_saving, "_RESOLVE_PAUSE"),
         (_gate, "_PROBE_CAP"),
     ]  # fmt: skip
     spans = [(_lost_sight, "GRACE"), (_lost_sight, "PATIENCE")]

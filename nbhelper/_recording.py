@@ -1,13 +1,10 @@
-"""The history of one task: each observation is written to the store first, then told to whoever watches.
-
-Belongs to the engine's loop. An `asyncio.Lock` lets one observation be written after the other, each with the history
-that the one before it left.
-"""
+"""One task's history on its way to the store: kept first, then told to whoever watches. Runs in the engine's loop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,82 +17,83 @@ from ._text import clean, without_query
 from ._values import NOTHING, Event, Output, Seen, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from ._store import Store
 
 log = logging.getLogger("nbhelper")
 
 
 class Recorder:
-    """A history that grows; `Poller` is one that looks.
+    """Adds observations to a history, one after another, each in the store before it is shown.
+
+    Args:
+        history: What is known so far, all of it in the store.
+        store: Where it is kept.
+        tell: Called after the history has grown.
 
     Attributes:
-        history: Everything seen so far, all of it in the store.
+        history: Everything seen so far.
+        links: The newest live link of each output by name; a history read from the store has none.
         note: Trouble of our own worth showing, such as a full disk.
     """
 
-    __slots__ = ("_links", "_one_at_a_time", "_store", "_unwritten", "_writing", "history", "note")
+    __slots__ = ("_store", "_tell", "_turn", "_unwritten", "_writes", "history", "links", "note")
 
-    def __init__(self, history: History, store: Store) -> None:
+    def __init__(self, history: History, store: Store, tell: Callable[[], None]) -> None:
         self.history = history
+        self.links: Mapping[str, str] = NOTHING
         self.note = ""
         self._store = store
-        self._links: Mapping[str, str] = NOTHING
-        """The newest live link of each output; a stored history has none."""
+        self._tell = tell
+        self._turn = asyncio.Lock()
         self._unwritten: tuple[Event, ...] = ()
         """Events that a failing disk refused, for the next write."""
-        self._one_at_a_time = asyncio.Lock()
-        self._writing: frozenset[asyncio.Task[None]] = frozenset()
-        """Writes under way, by strong references: the loop itself has only weak ones to its tasks."""
-
-    def _tell(self) -> None:
-        """The history has grown."""
-        raise NotImplementedError
+        self._writes: set[asyncio.Task[None]] = set()
+        """Writes under way: the loop itself has only weak references to its tasks."""
 
     async def record(self, *seen: Seen) -> None:
-        """Add observations to the history: into the store first, then to whoever watches.
-
-        Shielded from cancellation: what was seen is kept even when the caller is cancelled.
-        """
+        """Keep observations; they are kept also when the caller is cancelled meanwhile."""
         write = asyncio.create_task(self._write(seen), name=f"record {self.history.task}")
-        self._writing |= {write}
-        write.add_done_callback(self._written)
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
         await asyncio.shield(write)
 
-    def _written(self, write: asyncio.Task[None]) -> None:
-        self._writing -= {write}
-
-    async def _write(self, seen: Sequence[Seen]) -> None:
-        async with self._one_at_a_time:
-            now, known = datetime.now(UTC), self.history
-            history, fresh = known, self._unwritten
+    async def _write(self, seen: tuple[Seen, ...]) -> None:
+        async with self._turn:
+            now, history, fresh = datetime.now(UTC), self.history, self._unwritten
             for item in seen:
                 history = history.add(item, now)
                 fresh += history.events[-1:]
             links = {o.name: o.url for s in seen if isinstance(s, Snapshot) for o in s.outputs if o.url}
             if links:
-                self._links = {**self._links, **links}
+                self.links = {**self.links, **links}
                 links = {name: url for name, url in links.items() if name not in history.saves}
             try:
-                append = self._store.append(history.uid, fresh, links=links, summary=history)
-                if not await asyncio.wrap_future(append):
-                    history = await self._stored(history)
+                write = self._store.append(history.uid, fresh, links=links, summary=history)
+                is_alone = await asyncio.wrap_future(write)
             except StoreError as error:
                 # Looking goes on in memory, loudly; the next observation tries to write this one again.
                 self._unwritten, self.note = fresh, clean(error)
                 log.warning("%s: %s", history.task, self.note)
             else:
                 self._unwritten, self.note = (), ""
+                if not is_alone:  # another process has used our numbers meanwhile
+                    history = await self.read(history)
             self.history = history
-            self._tell()
+        self._tell()
 
-    async def _stored(self, known: History) -> History:
-        """The history as the store has it, when another process has written too."""
+    async def read(self, known: History) -> History:
+        """The history as the store has it, when another process writes too; `known` where it cannot be read."""
         with suppress(StoreError):
             stored = await asyncio.to_thread(self._store.load, known.uid)
             return known if stored is None else merged(stored, known)
         return known
+
+    async def read_link(self, name: str) -> None:
+        """Take the live link of an output that the store kept into `links`."""
+        with suppress(StoreError):
+            link = await asyncio.to_thread(self._store.link, self.history.uid, name)
+            if link:
+                self.links = {**self.links, name: link}
 
 
 def merged(stored: History, known: History) -> History:
