@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -96,10 +97,8 @@ class Rows:
         if found is None:
             return None
         _, provider, _, ident, extra, label, params, *_ = found
-        try:
-            return TaskRow._make((*found, Task(provider, ident or NO_ID, label, loads(params), loads(extra))))
-        except BadInput:
-            return None
+        task = _task_of(provider, ident, label, params, extra)
+        return None if task is None else TaskRow._make((*found, task))
 
     def text(self, db: sqlite3.Connection, uid: str) -> str | None:
         """A task's text; None for a create without an id yet."""
@@ -240,6 +239,15 @@ _REPLY = "INSERT OR IGNORE INTO replies (uid, body, digest) VALUES (?, ?, ?)"
 _SAME = "SELECT 1 FROM events WHERE uid = ? AND at = ? AND body = ? AND reply IS ?"
 _LAST = "SELECT seq FROM events WHERE uid = ? AND typeof(seq) = 'integer' ORDER BY seq DESC LIMIT 1"
 _ONE_TASK = f"SELECT {', '.join(TASK)} FROM tasks WHERE uid = ?"  # noqa: S608
+
+
+@functools.lru_cache(maxsize=1024)
+def _task_of(provider: str, ident: str | None, label: str | None, params: str, extra: str) -> Task | None:
+    """The task that these texts describe; None where they cannot. Each append asks again for the same few."""
+    try:
+        return Task(provider, ident or NO_ID, label, loads(params), loads(extra))
+    except BadInput:
+        return None
 
 
 def uid_of(db: sqlite3.Connection, task: Task, origin: str) -> str | None:

@@ -20,11 +20,7 @@ SELECT uid, provider, origin, task_id, extra, label, params, endpoint, model, ex
 
 
 def salvage(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> tuple[int, int]:
-    """Copy every readable row of a damaged file into an empty history, as part of the caller's transaction.
-
-    Returns:
-        How many tasks and how many observations there are now.
-    """
+    """Copy every readable row of a damaged file into an empty history; how many tasks and observations it has then."""
     new.execute("DELETE FROM meta")  # the old salt, or a new one when it is first asked for
     for table in TABLES:
         columns = [name for _, name, *_ in new.execute(f"PRAGMA table_info({table})")]
