@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -226,7 +227,7 @@ def measure(names: list[str], samples: int) -> dict[str, dict[str, float]]:
         names: Of `CLIENTS`.
         samples: How many times sixty tasks are watched in the row that depends on what was stored.
     """
-    with Emulated(left=False) as without, Emulated(left=True) as with_left:
+    with Emulated(left=False) as without, Emulated(left=True) as with_left, ExitStack() as ends:
         running = []
         for name in names:
             client = CLIENTS[name]
@@ -242,6 +243,7 @@ def measure(names: list[str], samples: int) -> dict[str, dict[str, float]]:
                     "url": served.about["url"][client.provider], "key": served.about["key"][client.provider],
                     "batch": client.batch, "known": client.known, "sample": sample,
                 }  # fmt: skip
+                ends.callback(process.kill)
                 say(process, about)
                 assert process.stdout is not None
                 if process.stdout.readline() != "ready\n":

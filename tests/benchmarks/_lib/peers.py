@@ -11,7 +11,7 @@ from pathlib import Path
 
 from _lib import ROOT
 
-PEERS = ("tripo3d==0.4.2", "ailabtools-sdk==0.5.4")
+PEERS = ("tripo3d==0.4.2", "ailabtools-sdk==0.5.4", "aiohttp")  # without aiohttp tripo3d takes no port in an address
 
 
 def python() -> Path:
