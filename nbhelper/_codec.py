@@ -13,69 +13,19 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
 
-from ._errors import BadInput
 from ._json import dumps
 from ._task import digest
-from ._text import clean, harmless, redact, storable
+from ._text import harmless, redact, storable
+from ._times import iso_cached, iso, moment
 from ._values import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Seen, Snapshot, State, TaskError
 
 # Plain values
-
-
-def iso(at: datetime) -> str:
-    """A time as text of one width, so that texts sort as the times do."""
-    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="microseconds")
-
-
-_iso_again = functools.lru_cache(maxsize=1024)(iso)
-"""For a server's times, which stand in each of its replies."""
-
-
-def moment(text: Any) -> datetime | None:
-    """The UTC time that `iso` wrote; None for anything else."""
-    if not isinstance(text, str):
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return at.astimezone(UTC) if at.tzinfo else None
-
-
-_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
-_UNIT = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-
-
-def instant(value: Any, now: datetime, name: str) -> str | None:
-    """A point in time as a person gives it (a time, its ISO text, or an age such as `"2h"`), as `iso` writes it.
-
-    A time without a zone is local time.
-
-    Raises:
-        BadInput: Anything else.
-    """
-    if value is None:
-        return None
-    at = value
-    try:
-        if isinstance(value, str) and (age := _AGE.fullmatch(value.strip().lower())):
-            at = now - timedelta(seconds=float(age[1]) * _UNIT[age[2]])
-        elif isinstance(value, str):
-            at = datetime.fromisoformat(value.strip())
-        elif isinstance(value, timedelta):
-            at = now - abs(value)
-        if isinstance(at, datetime):
-            return iso(at)  # astimezone() takes a time without a zone for a local one
-    except (ValueError, OverflowError):
-        pass
-    shown = f'"{clean(value, 40)}"'
-    raise BadInput(f'{name} takes a time, ISO text such as "2026-11-21T14:00", or an age such as "2h", not {shown}.')
 
 
 def plain(value: Any) -> Any:
@@ -168,7 +118,7 @@ def _fields(value: Any) -> dict[str, Any]:
         elif isinstance(item, bytes):
             found["data"] = digest(item)
         elif isinstance(item, datetime):
-            found[name] = _iso_again(item)
+            found[name] = iso_cached(item)
         elif isinstance(item, TaskError):
             found[name] = {"code": item.code, "message": item.message}
         elif name == "outputs":

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from ._codec import iso, moment
 from ._errors import StoreError
 from ._history import History
 from ._json import dumps
@@ -20,6 +19,7 @@ from ._rows import TASK, Rows, notes_of, uid_of
 from ._schema import put
 from ._task import Task
 from ._text import clean, storable
+from ._times import iso, moment
 from ._values import Mark, MarkWord, Outcome
 
 INTENT = ("uid", "at", "state", "request_digest", "body_digest", "request_id", "code", "note")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from ._codec import instant
 from ._errors import BadInput
 from ._json import dumps
 from ._text import clean, nearest, storable
+from ._times import instant
 from ._values import Outcome
 
 Names = tuple[str, ...] | None

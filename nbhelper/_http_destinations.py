@@ -9,8 +9,9 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from ._addresses import is_loopback, is_private
 from ._http_faults import Forbidden, Unreached
-from ._session import Connection, is_loopback, is_private
+from ._session import Connection
 from ._text import clean, without_query
 
 LOOKUP_DEADLINE = 10.0

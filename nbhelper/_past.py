@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ._codec import moment
 from ._durations import NOTHING_KNOWN, Curve, Durations, Spell
 from ._history import History
+from ._times import moment
 from ._timing import timing
 from ._values import State
 

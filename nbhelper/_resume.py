@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from . import _session
-from ._codec import instant
 from ._errors import BadInput, MissingAPIKey
 from ._filter import Filter
 from ._history import History
@@ -18,6 +17,7 @@ from ._references import Reference, references_of
 from ._session import Connection
 from ._task import Task
 from ._text import clean
+from ._times import instant
 
 if TYPE_CHECKING:
     from ._store import Store

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ._codec import decode, encode, iso, moment, plain
+from ._codec import decode, encode, plain
 from ._errors import BadInput, StoreError
 from ._history import History
 from ._json import dumps, loads
@@ -20,6 +20,7 @@ from ._schema import put
 from ._summary_row import COLUMNS, as_values, summary_row
 from ._task import NO_ID, Task
 from ._text import clean, storable
+from ._times import iso, moment
 from ._values import Event, Mark, Saved
 
 

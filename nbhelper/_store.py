@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from . import _creates, _listing, _pending
-from ._codec import iso
 from ._database import Database
 from ._filter import EVERYTHING, Filter
 from ._history import History
@@ -33,6 +32,7 @@ from ._schema import lasting_salt, put, read_salt
 from ._summary_row import Row
 from ._task import NO_ID, Task
 from ._text import storable
+from ._times import iso
 from ._values import Event
 from ._writer import Writer
 

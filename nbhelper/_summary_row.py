@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ._codec import iso, kept_path, plain
+from ._codec import kept_path, plain
 from ._history import History
 from ._json import dumps, loads
 from ._task import NO_ID, Task
 from ._text import storable
+from ._times import iso
 from ._timing import TIMES, timing
 from ._values import NOTHING, SaveState
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._codec import moment
 from ._history import History
 from ._json import dumps
 from ._params import flat
@@ -16,6 +15,7 @@ from ._price_list import PRICES
 from ._prices import Price, as_row, costs_of
 from ._summary_row import summary_row
 from ._text import storable
+from ._times import moment
 from ._values import Outcome, State
 
 if TYPE_CHECKING:

@@ -341,7 +341,7 @@ def test_private_allows_http_inside_alone(url):
 )
 def test_an_origin_is_scheme_host_and_port(url, origin):
     """Default ports and capitals make no other origin."""
-    assert _session.origin_of(url) == origin
+    assert _addresses.origin_of(url) == origin
 
 
 BAD_CONNECTS = {

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbhelper import BadInput
-from nbhelper._codec import decode, encode, instant, iso, kept_path, moment, plain, real_path, stored
+from nbhelper._codec import decode, encode, kept_path, plain, real_path, stored
 from nbhelper._json import dumps, loads
+from nbhelper._times import instant, iso, moment
 from nbhelper._values import (
     Mark,
     MarkWord,
