@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     )
     from ._api import connect, providers, register, resume, set_store, submit, watch
     from ._emulated import Emulator
-    from ._errors import (
+    from ._experiment import Experiment
+    from ._model.errors import (
         BadInput,
         EmulatorError,
         MissingAPIKey,
@@ -43,11 +44,10 @@ if TYPE_CHECKING:
         SubmitUnknown,
         WatchTimeout,
     )
-    from ._experiment import Experiment
-    from ._history import History, TaskFailed
+    from ._model.history import History, TaskFailed
+    from ._model.task import Request, Task
     from ._providers.provider import Provider
     from ._sync import run_sync
-    from ._task import Request, Task
     from ._watch import Watch
 
 _WHERE = {
@@ -57,15 +57,15 @@ _WHERE = {
     ),
     "_api": ("connect", "providers", "register", "resume", "set_store", "submit", "watch"),
     "_emulated": ("Emulator",),
-    "_errors": (
+    "_model.errors": (
         "BadInput", "EmulatorError", "MissingAPIKey", "NbhelperError", "StoreError", "SubmitFailed", "SubmitUnknown",
         "WatchTimeout",
     ),
     "_experiment": ("Experiment",),
-    "_history": ("History", "TaskFailed"),
+    "_model.history": ("History", "TaskFailed"),
     "_providers.provider": ("Provider",),
     "_sync": ("run_sync",),
-    "_task": ("Request", "Task"),
+    "_model.task": ("Request", "Task"),
     "_watch": ("Watch",),
 }  # fmt: skip
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from . import _session
-from ._errors import BadInput
-from ._text import clean, kind_of
+from ._model.errors import BadInput
+from ._model.text import clean, kind_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from ._filter import Filter
     from ._gallery import Gallery
-    from ._history import History
+    from ._model.history import History
+    from ._model.task import Task
     from ._prices import Price
     from ._store import Store
-    from ._task import Task
 
 T = TypeVar("T")
 
@@ -152,8 +152,8 @@ def events(
 
 def _asked(task: object) -> list[Task]:
     """The tasks that somebody asks for, none of which has to be in the store."""
-    from ._history import History as Seen
-    from ._task import Task as Reference
+    from ._model.history import History as Seen
+    from ._model.task import Task as Reference
 
     items = [task] if isinstance(task, str | Reference | Seen) else task
     if isinstance(items, bytes | Mapping) or not isinstance(items, Iterable):
@@ -299,7 +299,7 @@ def to_frame(histories: Iterable[History] | HasTable | pd.DataFrame) -> pd.DataF
         BadInput: Something else than histories.
     """
     from ._filter import Filter
-    from ._history import History as Kind
+    from ._model.history import History as Kind
     from ._price_list import known_prices
     from ._tables import to_frame as frame_of
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import _session
 from ._begin import Display, check_interval, choices, opened
-from ._errors import BadInput
-from ._task import Task
+from ._model.errors import BadInput
+from ._model.task import Task
 
 if TYPE_CHECKING:
     from datetime import timedelta

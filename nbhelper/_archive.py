@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ._csv import to_csv
-from ._errors import BadInput
-from ._text import clean
+from ._model.errors import BadInput
+from ._model.text import clean
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from . import _environment, _session
-from ._errors import BadInput
-from ._task import Task
-from ._text import clean
+from ._model.errors import BadInput
+from ._model.task import Task
+from ._model.text import clean
 from ._waiting import checked_seconds, result_of
 
 if TYPE_CHECKING:
-    from ._history import History
+    from ._model.history import History
     from ._references import Reference
     from ._session import Connection
     from ._store import Store

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._errors import BadInput
+from ._model.errors import BadInput
+from ._model.text import clean
 from ._prices import Price, expected
-from ._text import clean
 
 
 @dataclass(frozen=True, slots=True)

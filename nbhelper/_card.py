@@ -13,10 +13,10 @@ from markupsafe import Markup
 
 from ._card_scene import Money, Scene, colour_of
 from ._card_tiles import tiles
-from ._history import History
 from ._markup import CELL, NOTHING, cut, elide_middle, style
-from ._text import clean, seconds
-from ._values import Outcome, State
+from ._model.history import History
+from ._model.seen import Outcome, State
+from ._model.text import clean, seconds
 from ._words import (
     advise,
     count_states,

@@ -10,11 +10,11 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from ._card_scene import Scene
-from ._history import History
 from ._markup import NOTHING, elide_middle, titled
+from ._model.history import History
+from ._model.seen import Saved
+from ._model.text import clean, size
 from ._preview import Thumbnail, can_preview
-from ._text import clean, size
-from ._values import Saved
 from ._words import name_of, saved_files
 
 PICTURES = 24

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ._errors import BadInput
-from ._task import Request, digest
-from ._text import clean, kind_of, nearest
+from ._model.errors import BadInput
+from ._model.task import Request, digest
+from ._model.text import clean, kind_of, nearest
 from ._uploads import is_file
 
 MOST = 100_000

@@ -27,11 +27,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, get_args
 
-from ._errors import BadInput, StoreError
+from ._model.errors import BadInput, StoreError
+from ._model.text import clean
+from ._model.times import iso, moment
 from ._summary import SUMMARY
 from ._tables import EVENTS, OUTPUTS, TASKS, WORDS, Kind, column, dtype_of
-from ._text import clean
-from ._times import iso, moment
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ._errors import StoreError
 from ._folder import FILE, alone, make_file, make_folder
+from ._model.errors import StoreError
+from ._model.text import clean
 from ._salvage import salvage
 from ._schema import (
     APPLICATION,
@@ -27,7 +28,6 @@ from ._schema import (
     schema_of,
     transaction,
 )
-from ._text import clean
 
 WAIT = 30.0
 """Seconds that a writer waits for another process."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from . import _analysis, _api
 from ._emulated import Emulator
 from ._environment import place
-from ._task import Task
-from ._text import seconds, size
+from ._model.task import Task
+from ._model.text import seconds, size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,7 +181,7 @@ def _table(frame: pd.DataFrame, columns: dict[str, str], title: str) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from ._text import clean
+    from ._model.text import clean
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     records = frame.to_dict("records")

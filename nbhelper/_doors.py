@@ -10,8 +10,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from ._text import seconds
-from ._values import Miss, MissKind
+from ._model.seen import Miss, MissKind
+from ._model.text import seconds
 
 T = TypeVar("T")
 

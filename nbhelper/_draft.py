@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ._errors import BadInput
 from ._http import Upload
+from ._model.errors import BadInput
+from ._model.task import digest
+from ._model.text import clean, kind_of, nearest
 from ._providers import get
 from ._providers.paths import find
 from ._providers.provider import Provider
 from ._providers.reply_parts import Endpoint
-from ._task import digest
-from ._text import clean, kind_of, nearest
 from ._uploads import uploads_of
 
 _DEEPEST = 64

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import _session
 from ._engine import drop_emulated, watched_real
-from ._errors import EmulatorError
+from ._model.errors import EmulatorError
 from ._providers import names
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ._errors import StoreError
 from ._gate import Gate
-from ._history import History
 from ._http import Http
 from ._leases import Leases
 from ._looks import Looks
+from ._model.errors import StoreError
+from ._model.history import History
 from ._past import Past
 from ._saving import Network
 from ._session import Connection

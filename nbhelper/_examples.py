@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ._errors import BadInput
-from ._text import clean
+from ._model.errors import BadInput
+from ._model.text import clean
 
 
 def notebooks() -> list[Path]:

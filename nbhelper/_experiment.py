@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from . import _analysis, _begin, _budget, _session
 from ._budget import Estimate, Limits
 from ._cells import Place, cells_of, check_grid, places_of, shuffled
-from ._errors import BadInput, StoreError
 from ._experiment_lock import Lock
 from ._experiment_watch import ExperimentWatch
 from ._filter import Filter
-from ._history import History
+from ._model.errors import BadInput, StoreError
+from ._model.history import History
+from ._model.task import NO_ID, Request, Task
+from ._model.text import clean, nearest
 from ._slots import Slot, allowed, check, estimate, is_repeatable, left_out, preparing, prices_now, slots_of
 from ._submission import Errand, Submission
-from ._task import NO_ID, Request, Task
-from ._text import clean, nearest
 from ._waiting import result_of
 from ._watch import place_of
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ._database import explain
 from ._engine import engine
-from ._errors import BadInput
 from ._http import CREATE_DEADLINE
 from ._locks import lock_file
+from ._model.errors import BadInput
+from ._model.text import clean
 from ._submission import Submission
-from ._text import clean
 from ._waiting import result_of
 
 _held: dict[tuple[Path, str], Lock] = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ._engine import Engine
-from ._history import History
+from ._model.history import History
 from ._session import Connection
 from ._submission import Submission
 from ._task_watcher import Identity, identity

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from ._errors import BadInput
-from ._json import dumps
-from ._text import clean, nearest, storable
-from ._times import instant
-from ._values import Outcome
+from ._model.errors import BadInput
+from ._model.json_text import dumps
+from ._model.seen import Outcome
+from ._model.text import clean, nearest, storable
+from ._model.times import instant
 
 Names = tuple[str, ...] | None
 

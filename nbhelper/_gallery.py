@@ -15,10 +15,10 @@ from markupsafe import Markup
 
 from ._card_scene import colour_of
 from ._card_tiles import image
-from ._errors import BadInput
 from ._markup import NOTHING, style, titled
+from ._model.errors import BadInput
+from ._model.text import clean, nearest, seconds
 from ._preview import Thumbnail, can_preview, previewer
-from ._text import clean, nearest, seconds
 from ._words import glyph_of
 
 if TYPE_CHECKING:

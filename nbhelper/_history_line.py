@@ -6,9 +6,9 @@ from markupsafe import Markup
 
 from . import _environment
 from ._card_scene import colour_of
-from ._history import History
 from ._markup import NOTHING, style
-from ._text import clean, seconds
+from ._model.history import History
+from ._model.text import clean, seconds
 from ._words import describe_details, elapsed, glyph_of, name_of, state_of
 
 

@@ -11,8 +11,8 @@ from urllib.request import getproxies
 
 from ._addresses import is_loopback, is_private
 from ._http_faults import Forbidden, Unreached
+from ._model.text import clean, without_query
 from ._session import Connection
-from ._text import clean, without_query
 
 LOOKUP_DEADLINE = 10.0
 """Seconds for one name lookup."""

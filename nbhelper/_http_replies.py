@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ._http_faults import Unreached
-from ._text import clean
+from ._model.text import clean
 
 if TYPE_CHECKING:
     import httpx

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ._errors import BadInput, MissingAPIKey
+from ._model.errors import BadInput, MissingAPIKey
 from ._providers.provider import Provider
 
 _PLACEHOLDER = re.compile(

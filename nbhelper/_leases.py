@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ._errors import StoreError
 from ._locks import lock_file
+from ._model.errors import StoreError
 
 if TYPE_CHECKING:
     from ._store import Store

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ._filter import Filter
-from ._history import History
-from ._json import dumps, loads
+from ._model.history import History
+from ._model.json_text import dumps, loads
+from ._model.seen import SaveState
 from ._rows import Rows
 from ._summary_row import COLUMNS, Row, from_values
-from ._values import SaveState
 
 
 def summaries(db: sqlite3.Connection, wanted: Filter) -> list[Row]:

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from ._gate import Gate
 from ._http import Http
 from ._http_faults import Forbidden, Unreached
+from ._model.seen import Miss, MissKind, Snapshot
+from ._model.task import Task
+from ._model.text import clean
 from ._providers.reader import read, read_batch
 from ._providers.reply_parts import Batch
 from ._providers.templates import fill, look_request
 from ._session import Connection
-from ._task import Task
-from ._text import clean
-from ._values import Miss, MissKind, Snapshot
 
 log = logging.getLogger("nbhelper")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from ._errors import BadInput
+from ._model.errors import BadInput
 
 
 def load(ipython: Any) -> None:

@@ -27,9 +27,9 @@ from bisect import bisect_left
 from datetime import datetime, timedelta
 
 from ._durations import NOTHING_KNOWN, Curve, Durations, schedule
-from ._facts import SLOPE, Facts
-from ._history import History
-from ._values import Miss, MissKind, State
+from ._model.facts import SLOPE, Facts
+from ._model.history import History
+from ._model.seen import Miss, MissKind, State
 
 LONGEST = 60.0
 """Seconds: the longest pause while a task goes well, however long it takes."""

@@ -12,7 +12,7 @@ from typing import Protocol
 from ._card import card
 from ._card_scene import Money, Scene
 from ._card_tiles import PICTURES
-from ._history import History
+from ._model.history import History
 from ._preview import Thumbnail, can_preview, previewer
 from ._words import describe_all, key_of, saved_files, unique
 

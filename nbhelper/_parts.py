@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ._model.text import slug
 from ._sniff import HEAD
-from ._text import slug
 
 try:
     import fcntl

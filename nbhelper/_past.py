@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ._durations import NOTHING_KNOWN, Curve, Durations, Spell
-from ._history import History
-from ._times import moment
-from ._timing import timing
-from ._values import State
+from ._model.history import History
+from ._model.seen import State
+from ._model.times import moment
+from ._model.timing import timing
 
 if TYPE_CHECKING:
     from ._store import Store

@@ -8,11 +8,11 @@ from typing import Literal
 
 from . import _creates, _listing
 from ._filter import Filter
-from ._json import dumps
+from ._model.json_text import dumps
+from ._model.seen import Outcome
+from ._model.text import storable
 from ._rows import Rows
 from ._summary_row import Row
-from ._text import storable
-from ._values import Outcome
 
 Why = Literal["unfinished", "lost", "stopped", "in doubt", "results missing"]
 

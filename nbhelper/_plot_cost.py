@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from . import _plot_data as data
 from . import _plot_sheet as sheet
-from ._errors import BadInput
+from ._model.errors import BadInput
+from ._model.text import clean
 from ._plot_data import Group
 from ._plot_sheet import Key, Pen
-from ._text import clean
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import _plot_data as data
 from . import _plot_sheet as sheet
+from ._model.timing import TIMES
 from ._plot_data import Group
 from ._plot_sheet import Key, Pen
-from ._timing import TIMES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ._text import clean
+from ._model.text import clean
 
 SIDE = 384
 WEIGHT = 20_000

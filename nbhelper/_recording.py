@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ._errors import StoreError
-from ._history import History
-from ._text import clean, without_query
-from ._values import NOTHING, Event, Output, Seen, Snapshot
+from ._model.errors import StoreError
+from ._model.history import History
+from ._model.seen import NOTHING, Event, Output, Seen, Snapshot
+from ._model.text import clean, without_query
 
 if TYPE_CHECKING:
     from ._store import Store

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ._errors import BadInput
-from ._history import History
+from ._model.errors import BadInput
+from ._model.history import History
+from ._model.task import Task
+from ._model.text import clean, kind_of
 from ._providers import get, names
 from ._providers.provider import Provider
 from ._providers.reader import read_created
 from ._providers.requests import HttpReply
-from ._task import Task
-from ._text import clean, kind_of
 
 _EXAMPLE = 'Pass a task, text such as "tripo:1ec04ced-…", a create call\'s reply, or a list of these.'
 

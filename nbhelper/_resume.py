@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from . import _session
-from ._errors import BadInput, MissingAPIKey
 from ._filter import Filter
-from ._history import History
+from ._model.errors import BadInput, MissingAPIKey
+from ._model.history import History
+from ._model.task import Task
+from ._model.text import clean
+from ._model.times import instant
 from ._providers import names
 from ._references import Reference, references_of
 from ._session import Connection
-from ._task import Task
-from ._text import clean
-from ._times import instant
 
 if TYPE_CHECKING:
     from ._store import Store

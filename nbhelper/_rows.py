@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ._codec import decode, encode, plain
-from ._errors import BadInput, StoreError
-from ._history import History
-from ._json import dumps, loads
+from ._model.errors import BadInput, StoreError
+from ._model.history import History
+from ._model.json_text import dumps, loads
+from ._model.seen import Event, Mark, Saved
+from ._model.task import NO_ID, Task
+from ._model.text import clean, storable
+from ._model.times import iso, moment
 from ._schema import put
 from ._summary_row import COLUMNS, as_values, summary_row
-from ._task import NO_ID, Task
-from ._text import clean, storable
-from ._times import iso, moment
-from ._values import Event, Mark, Saved
 
 
 class TaskRow(NamedTuple):

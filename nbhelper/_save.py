@@ -23,14 +23,14 @@ from urllib.parse import urlsplit
 from ._addresses import origin_of
 from ._http import Http
 from ._http_faults import Forbidden, Unreached
+from ._model.seen import Output, Saved, SaveState
+from ._model.text import clean, slug, without_query
 from ._parts import Part, is_strong
 from ._providers.requests import HttpReply
 from ._providers.scalars import retry_after
 from ._session import Connection
 from ._sniff import pixels, sniff
-from ._text import clean, slug, without_query
 from ._turns import Trouble, Turns
-from ._values import Output, Saved, SaveState
 
 LARGEST = 2 * 1024**3
 """Bytes of one file."""

@@ -18,14 +18,14 @@ from pathlib import Path
 from ._gate import Gate
 from ._http import Http
 from ._http_faults import Forbidden, Unreached
+from ._model.seen import Miss, MissKind, Output, Saved, SaveState, Snapshot
+from ._model.text import clean
 from ._providers.reader import read_link
 from ._providers.templates import fill
 from ._recording import Recorder
 from ._save import Place, save_bytes, save_link
 from ._session import Connection
-from ._text import clean
 from ._turns import Turns
-from ._values import Miss, MissKind, Output, Saved, SaveState, Snapshot
 
 log = logging.getLogger("nbhelper")
 

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from . import _keys
 from ._addresses import checked_url, is_loopback, origin_of
-from ._errors import BadInput, EmulatorError
+from ._model.errors import BadInput, EmulatorError
+from ._model.text import clean
 from ._providers import get
 from ._providers.provider import Provider
-from ._text import clean
 
 if TYPE_CHECKING:
     from ._store import Store

@@ -14,7 +14,7 @@ from ._budget import estimate as price_of
 from ._cells import Cell, Place
 from ._creates import Create as Row
 from ._draft import Draft, draft
-from ._errors import StoreError
+from ._model.errors import StoreError
 from ._price_list import PRICES, known_prices
 from ._providers import get
 from ._submit import Create

@@ -25,15 +25,15 @@ from typing import Any
 from . import _creates, _listing, _pending
 from ._database import Database
 from ._filter import EVERYTHING, Filter
-from ._history import History
-from ._json import dumps, loads
+from ._model.history import History
+from ._model.json_text import dumps, loads
+from ._model.seen import Event
+from ._model.task import NO_ID, Task
+from ._model.text import storable
+from ._model.times import iso
 from ._rows import Append, Rows, notes_of, uid_of, uids_of, utc_now
 from ._schema import lasting_salt, put, read_salt
 from ._summary_row import Row
-from ._task import NO_ID, Task
-from ._text import storable
-from ._times import iso
-from ._values import Event
 from ._writer import Writer
 
 log = logging.getLogger("nbhelper")

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from . import _submit
 from ._doors import Door
 from ._engine import Engine
-from ._errors import BadInput, MissingAPIKey, StoreError
+from ._model.errors import BadInput, MissingAPIKey, StoreError
+from ._model.seen import Mark, MarkWord
+from ._model.text import clean
 from ._session import Connection
 from ._task_watcher import Identity
-from ._text import clean
-from ._values import Mark, MarkWord
 
 if TYPE_CHECKING:
     from ._cells import Place
-    from ._history import History
+    from ._model.history import History
     from ._store import Store
 
 log = logging.getLogger("nbhelper")

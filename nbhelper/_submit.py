@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from ._draft import Draft, draft
 from ._engine import Engine, engine
-from ._errors import BadInput, NbhelperError, StoreError, SubmitFailed, SubmitUnknown
 from ._http import CREATE_DEADLINE
 from ._http_faults import Forbidden, Unreached
+from ._model.errors import BadInput, NbhelperError, StoreError, SubmitFailed, SubmitUnknown
+from ._model.seen import Miss, MissKind
+from ._model.task import Task
+from ._model.text import clean
 from ._providers.provider import Provider
 from ._providers.reader import read_created
 from ._providers.reply_parts import Endpoint
 from ._providers.requests import HttpReply, HttpRequest
 from ._providers.templates import fill
 from ._session import Connection, connection, fingerprint, store
-from ._task import Task
-from ._text import clean
-from ._values import Miss, MissKind
 from ._waiting import result_of
 
 if TYPE_CHECKING:
-    from ._history import History
+    from ._model.history import History
     from ._store import Store
 
 _AGAIN = 1.0

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ._codec import kept_path, plain
-from ._history import History
-from ._json import dumps, loads
-from ._task import NO_ID, Task
-from ._text import storable
-from ._times import iso
-from ._timing import TIMES, timing
-from ._values import NOTHING, SaveState
+from ._model.history import History
+from ._model.json_text import dumps, loads
+from ._model.seen import NOTHING, SaveState
+from ._model.task import NO_ID, Task
+from ._model.text import storable
+from ._model.times import iso
+from ._model.timing import TIMES, timing
 
 Row = dict[str, Any]
 

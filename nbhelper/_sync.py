@@ -10,8 +10,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from ._errors import BadInput
-from ._text import clean
+from ._model.errors import BadInput
+from ._model.text import clean
 
 T = TypeVar("T")
 

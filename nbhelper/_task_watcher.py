@@ -15,17 +15,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._history import UNSAVED, History
 from ._leases import Leases
 from ._looks import Look, Looks
-from ._lost_sight import verdict
+from ._model.history import UNSAVED, History
+from ._model.lost_sight import verdict
+from ._model.seen import Mark, MarkWord, Outcome
+from ._model.text import clean
 from ._past import Past
 from ._recording import Recorder
 from ._saving import Network, Saves
 from ._session import Connection
-from ._text import clean
 from ._timetable import Timetable
-from ._values import Mark, MarkWord, Outcome
 
 if TYPE_CHECKING:
     from ._store import Store

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ._draw_limit import DrawLimit
 from ._environment import place
-from ._history import History
-from ._text import clean, seconds
-from ._values import Outcome, State
+from ._model.history import History
+from ._model.seen import Outcome, State
+from ._model.text import clean, seconds
 from ._words import (
     count_states,
     describe_details,

@@ -6,11 +6,11 @@ import random
 import time
 from datetime import UTC, datetime
 
-from ._history import History
 from ._looks import Looks
+from ._model.history import History
+from ._model.seen import State
 from ._pace import JITTER, pause
 from ._past import Past
-from ._values import State
 
 
 class Timetable:

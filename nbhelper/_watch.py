@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from ._engine import Engine
-from ._errors import StoreError
 from ._filter import Filter
 from ._folder import FILE
-from ._history import History
+from ._model.errors import StoreError
+from ._model.history import History
+from ._model.seen import Event, Mark, MarkWord, Outcome, Seen, State
+from ._model.task import Task
+from ._model.text import clean
 from ._session import Connection
-from ._task import Task
 from ._task_watcher import Identity, TaskWatcher, identity
-from ._text import clean
-from ._values import Event, Mark, MarkWord, Outcome, Seen, State
 from ._waiting import Completed, Waiting, checked_seconds
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._errors import NbhelperError
+from ._model.errors import NbhelperError
 from ._version import __version__
 
 if TYPE_CHECKING:

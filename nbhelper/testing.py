@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ._errors import BadInput
+from ._model.errors import BadInput
+from ._model.seen import Miss, Snapshot
 from ._providers import get
 from ._providers.provider import Provider
 from ._providers.reader import read as _read
 from ._providers.requests import HttpReply
-from ._values import Miss, Snapshot
 
 if TYPE_CHECKING:
     from ._emulator.faults import Fault

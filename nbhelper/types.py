@@ -1,12 +1,7 @@
 """The value types, for annotations and `isinstance`: frozen, one line each, never holding a key."""
 
-from ._history import History
-from ._prices import Price
-from ._providers.provider import Provider
-from ._providers.reply_parts import Batch, Endpoint, ErrorRule, FileUpload, Outputs, Resolve
-from ._providers.requests import HttpReply, HttpRequest
-from ._task import Request, Task
-from ._values import (
+from ._model.history import History
+from ._model.seen import (
     Event,
     Mark,
     MarkWord,
@@ -20,6 +15,11 @@ from ._values import (
     State,
     TaskError,
 )
+from ._model.task import Request, Task
+from ._prices import Price
+from ._providers.provider import Provider
+from ._providers.reply_parts import Batch, Endpoint, ErrorRule, FileUpload, Outputs, Resolve
+from ._providers.requests import HttpReply, HttpRequest
 
 __all__ = [
     "Batch",

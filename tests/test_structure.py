@@ -71,7 +71,7 @@ def test_the_emulator_shares_nothing_with_what_it_tests(path):
     """The emulator is written apart, so that it can contradict the library: it shares the errors alone."""
     ours = within(imports(path), "nbhelper") - {"nbhelper"}
 
-    assert ours == within(ours, "nbhelper._emulator", "nbhelper._errors")
+    assert ours == within(ours, "nbhelper._emulator", "nbhelper._model.errors")
 
 
 MIDDLE = ("durations", "errors", "events", "history", "json", "pace", "task", "text", "values")

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from nbhelper._errors import EmulatorError
+from nbhelper._model.errors import EmulatorError
 
 ON = ("look", "create", "file", "any")
 

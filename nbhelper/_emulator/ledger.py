@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from nbhelper._errors import EmulatorError
+from nbhelper._model.errors import EmulatorError
 
 
 @dataclass(frozen=True, slots=True)

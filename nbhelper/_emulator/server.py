@@ -38,7 +38,7 @@ from nbhelper._emulator.tripo import Tripo
 from nbhelper._emulator.tripo_v3 import TripoV3
 from nbhelper._emulator.vault import Vault
 from nbhelper._emulator.world import World
-from nbhelper._errors import EmulatorError
+from nbhelper._model.errors import EmulatorError
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .._errors import BadInput
-from .._text import clean, nearest
+from .._model.errors import BadInput
+from .._model.text import clean, nearest
 
 if TYPE_CHECKING:
     from .provider import Provider

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
-from .._text import EXCERPT
-from .._values import Miss, MissKind, Snapshot, State, TaskError
+from .._model.seen import Miss, MissKind, Snapshot, State, TaskError
+from .._model.text import EXCERPT
 from .paths import find
 from .provider import Provider
 from .requests import HttpReply

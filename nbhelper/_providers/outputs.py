@@ -12,8 +12,8 @@ from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
-from .._text import storable
-from .._values import Output
+from .._model.seen import Output
+from .._model.text import storable
 from .provider import Provider
 from .reply_parts import Outputs
 from .safe import showable, without_secrets

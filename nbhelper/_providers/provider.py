@@ -14,9 +14,9 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from .._errors import BadInput
-from .._text import clean
-from .._values import State
+from .._model.errors import BadInput
+from .._model.seen import State
+from .._model.text import clean
 from .paths import Finder, finder
 from .reply_parts import Batch, Endpoint, ErrorRule, FileUpload, Outputs, Resolve
 from .requests import HttpRequest

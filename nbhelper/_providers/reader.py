@@ -11,8 +11,8 @@ from dataclasses import replace
 from sys import intern
 from typing import Any
 
-from .._text import clean, harmless
-from .._values import NOTHING, Miss, MissKind, Snapshot, State, TaskError
+from .._model.seen import NOTHING, Miss, MissKind, Snapshot, State, TaskError
+from .._model.text import clean, harmless
 from .meanings import UNREADABLE, by_status, code_of, miss_of, reason_of, states_said, trace_of, trouble_of
 from .outputs import outputs_of
 from .paths import find

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .._errors import BadInput
-from .._text import clean
-from .._values import MissKind, State, nothing
+from .._model.errors import BadInput
+from .._model.seen import MissKind, State, nothing
+from .._model.text import clean
 from .requests import HttpRequest
 
 Form = Literal["url", "data", "ref"]

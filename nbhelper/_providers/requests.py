@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from .._errors import BadInput
-from .._text import clean
-from .._values import nothing
+from .._model.errors import BadInput
+from .._model.seen import nothing
+from .._model.text import clean
 
 _METHODS = ("GET", "POST")
 

@@ -6,8 +6,8 @@ import hashlib
 import re
 from typing import Any
 
-from .._json import dumps
-from .._text import EXCERPT, clean, harmless, redact
+from .._model.json_text import dumps
+from .._model.text import EXCERPT, clean, harmless, redact
 from .strict_json import LARGE
 
 _BASE64_SEEN = 400

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
 
-from .._text import EXCERPT
+from .._model.text import EXCERPT
 from .provider import Provider
 from .requests import HttpReply
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .._json import dumps
+from .._model.json_text import dumps
 
 DEEPEST = 64
 """Levels of nesting; no API here goes beyond ten, and Python's own stack ends near a thousand."""

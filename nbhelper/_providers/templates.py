@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from .._errors import BadInput
-from .._values import NOTHING
+from .._model.errors import BadInput
+from .._model.seen import NOTHING
 from .provider import Provider
 from .requests import HttpRequest
 

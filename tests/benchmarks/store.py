@@ -35,7 +35,7 @@ from typing import Any
 from _lib.frame import Target, apart, at_most, run
 
 import nbhelper as nbh
-from nbhelper._json import dumps
+from nbhelper._model.json_text import dumps
 from nbhelper._store import Store
 from nbhelper.types import Mark, MarkWord, Output, Saved, Snapshot, State, TaskError
 

@@ -224,7 +224,7 @@ def remember(store, seconds, *, model=None, over=True, name="before"):
 
 def test_the_past_is_told_by_model(tmp_path):
     """A model's own durations count where there are three; the API's others stand in before."""
-    from nbhelper._history import History
+    from nbhelper._model.history import History
     from nbhelper._store import Store
 
     store = Store(tmp_path / "s")
@@ -247,7 +247,7 @@ def test_the_past_is_told_by_model(tmp_path):
 
 def test_what_was_stopped_counts_as_longer(tmp_path):
     """Tasks stopped at 30 s are known to have lasted so long: the curve moves up."""
-    from nbhelper._history import History
+    from nbhelper._model.history import History
     from nbhelper._store import Store
 
     store, means = Store(tmp_path / "s"), []

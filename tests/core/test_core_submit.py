@@ -14,8 +14,8 @@ from support.waiting import finished
 
 import nbhelper as nbh
 from nbhelper import _http, _http_faults, _session, _submit
+from nbhelper._model.task import digest
 from nbhelper._store import Store
-from nbhelper._task import digest
 
 OWL = {"prompt": "an owl", "size": [1, 2.5, None, True], "deep": {"a": ["ü"]}}
 

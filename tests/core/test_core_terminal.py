@@ -10,10 +10,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from nbhelper import _terminal
-from nbhelper._history import History
+from nbhelper._model.history import History
+from nbhelper._model.text import seconds, size
+from nbhelper._model.timing import timing
 from nbhelper._terminal import Lines, block
-from nbhelper._text import seconds, size
-from nbhelper._timing import timing
 from nbhelper._words import describe_details, describe_time_left, elapsed
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, Task, TaskError
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nbhelper as nbh
-from nbhelper._history import History
-from nbhelper._lost_sight import GRACE, PATIENCE, verdict
-from nbhelper._text import clean, redact, storable, without_queries, without_query
+from nbhelper._model.history import History
+from nbhelper._model.lost_sight import GRACE, PATIENCE, verdict
+from nbhelper._model.text import clean, redact, storable, without_queries, without_query
 from nbhelper.types import (
     Event,
     Mark,

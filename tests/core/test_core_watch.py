@@ -25,7 +25,7 @@ from support.watched import events_of, marks, misses
 
 import nbhelper as nbh
 from nbhelper import _engine, _looks, _saving, _session, _task_watcher, _timetable
-from nbhelper._history import History
+from nbhelper._model.history import History
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Outcome, Saved, SaveState, Snapshot, State
 
 

@@ -11,7 +11,7 @@ import pytest
 from emulator_calls import QUICK, Caller
 
 from nbhelper._emulator import KINDS, PROFILES, Fault, Server
-from nbhelper._errors import EmulatorError
+from nbhelper._model.errors import EmulatorError
 
 BODY = {"model": "google/nano-banana", "input": {"prompt": QUICK}}
 

@@ -10,7 +10,7 @@ import pytest
 from emulator_calls import QUICK, Caller, until
 
 from nbhelper._emulator import ROOTS, Server
-from nbhelper._errors import EmulatorError
+from nbhelper._model.errors import EmulatorError
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from nbhelper._emulator import ROOTS, Server
-from nbhelper._errors import EmulatorError
+from nbhelper._model.errors import EmulatorError
 
 
 def test_is_ready_when_constructed(http):

@@ -9,7 +9,8 @@ from support.raw_server import reply
 from support.watched import looks
 
 import nbhelper as nbh
-from nbhelper import _lost_sight, _pace
+from nbhelper import _pace
+from nbhelper._model import lost_sight as _lost_sight
 from nbhelper._terminal import Lines
 
 BROKEN = {

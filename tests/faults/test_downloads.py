@@ -15,8 +15,8 @@ from support.watched import ended, sound
 
 import nbhelper as nbh
 from nbhelper import _save
+from nbhelper._model.text import slug
 from nbhelper._save import Place, save_bytes
-from nbhelper._text import slug
 from nbhelper._turns import AT_ONCE, Turns
 from nbhelper.types import Output, SaveState
 

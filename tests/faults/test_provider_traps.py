@@ -16,8 +16,9 @@ from support.raw_server import reply
 from support.watched import looks
 
 import nbhelper as nbh
-from nbhelper import _lost_sight, _pace, _saving
+from nbhelper import _pace, _saving
 from nbhelper._card import Scene, card
+from nbhelper._model import lost_sight as _lost_sight
 from nbhelper.testing import read
 from nbhelper.types import Miss
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from nbhelper._errors import BadInput
 from nbhelper._gallery import gallery
+from nbhelper._model.errors import BadInput
 
 FAILED = "refused by the <b>policy</b>"
 

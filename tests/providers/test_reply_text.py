@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from nbhelper._json import dumps
+from nbhelper._model.json_text import dumps
+from nbhelper._model.text import harmless, redact
 from nbhelper._providers import safe
 from nbhelper._providers.strict_json import NotJson, loads
-from nbhelper._text import harmless, redact
 
 OFTEN = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -12,10 +12,10 @@ import pytest
 import nbhelper as nbh
 from nbhelper import StoreError, _database, _writer
 from nbhelper._folder import FOLDER
-from nbhelper._json import dumps
+from nbhelper._model.json_text import dumps
+from nbhelper._model.seen import Mark, MarkWord, Snapshot, State
+from nbhelper._model.task import Task
 from nbhelper._store import Store
-from nbhelper._task import Task
-from nbhelper._values import Mark, MarkWord, Snapshot, State
 from nbhelper._watch import Watch
 
 ORIGIN = "https://api.example"

@@ -13,8 +13,8 @@ from support.waiting import until
 import nbhelper as nbh
 from nbhelper import _session, _writer
 from nbhelper._folder import FOLDER
+from nbhelper._model.task import Task
 from nbhelper._store import Store
-from nbhelper._task import Task
 
 ORIGIN = "https://api.example"
 linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files by /proc")
@@ -78,7 +78,7 @@ LEAVES = """
 import sys
 from nbhelper import _database
 from nbhelper._store import Store
-from nbhelper._task import Task
+from nbhelper._model.task import Task
 _database.WAIT = 600.0
 stores = [Store(folder) for folder in sys.argv[1:]]
 for store in stores:

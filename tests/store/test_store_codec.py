@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from nbhelper import BadInput
 from nbhelper._codec import decode, encode, kept_path, plain, real_path, stored
-from nbhelper._json import dumps, loads
-from nbhelper._times import instant, iso, moment
-from nbhelper._values import (
+from nbhelper._model.json_text import dumps, loads
+from nbhelper._model.seen import (
     Mark,
     MarkWord,
     Miss,
@@ -24,6 +23,7 @@ from nbhelper._values import (
     State,
     TaskError,
 )
+from nbhelper._model.times import instant, iso, moment
 
 FOLDER = Path("/data/nbhelper-data")
 

@@ -10,9 +10,9 @@ import pytest
 
 from nbhelper._filter import EVERYTHING
 from nbhelper._folder import FOLDER
+from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Snapshot, State
+from nbhelper._model.task import Task
 from nbhelper._store import Store
-from nbhelper._task import Task
-from nbhelper._values import Mark, MarkWord, Miss, MissKind, Snapshot, State
 
 ORIGIN = "https://api.example"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -14,9 +14,9 @@ import pytest
 
 from nbhelper import StoreError, _database, _rows, _schema
 from nbhelper._folder import FOLDER, locate
+from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Snapshot, State
+from nbhelper._model.task import Task
 from nbhelper._store import Store
-from nbhelper._task import Task
-from nbhelper._values import Mark, MarkWord, Miss, MissKind, Snapshot, State
 
 ORIGIN = "https://api.example"
 

@@ -10,9 +10,9 @@ import pytest
 from nbhelper import StoreError
 from nbhelper._filter import Filter
 from nbhelper._folder import FOLDER
+from nbhelper._model.seen import Mark, MarkWord
+from nbhelper._model.task import Task
 from nbhelper._store import Store
-from nbhelper._task import Task
-from nbhelper._values import Mark, MarkWord
 
 ORIGIN = "https://api.example"
 
@@ -20,8 +20,8 @@ APPEND = """
 import sys
 from datetime import UTC, datetime
 from nbhelper._store import Store
-from nbhelper._values import Mark, MarkWord
-from nbhelper._task import Task
+from nbhelper._model.seen import Mark, MarkWord
+from nbhelper._model.task import Task
 
 store, name, count = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 own = store.open_task(Task("kie", name), "https://api.example").result()
@@ -102,7 +102,7 @@ def test_a_forked_child_writes_too(python, tmp_path):
 import os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forking with threads: that is the case here
 from nbhelper._store import Store
-from nbhelper._task import Task
+from nbhelper._model.task import Task
 store = Store(sys.argv[1])
 futures = [store.open_task(Task("kie", f"early-{n}"), "https://api.example") for n in range(50)]
 children = []
@@ -129,7 +129,7 @@ def test_the_end_of_a_process_waits_for_its_writes(python, tmp_path):
     script = """
 import sys
 from nbhelper._store import Store
-from nbhelper._task import Task
+from nbhelper._model.task import Task
 store = Store(sys.argv[1])
 for n in range(300):
     store.open_task(Task("kie", str(n)), "https://api.example")
@@ -148,8 +148,8 @@ import resource, sys
 from datetime import UTC, datetime
 from nbhelper import StoreError
 from nbhelper._store import Store
-from nbhelper._values import Miss, MissKind
-from nbhelper._task import Task
+from nbhelper._model.seen import Miss, MissKind
+from nbhelper._model.task import Task
 store = Store(sys.argv[1])
 history = store.open_task(Task("kie", "t"), "https://api.example").result()
 longer = history.add(Miss(kind=MissKind.GARBLED, excerpt="x" * 300_000), datetime.now(UTC))
@@ -176,7 +176,7 @@ def test_garbage_met_by_many(python, tmp_path):
     script = """
 import sys
 from nbhelper._store import Store
-from nbhelper._task import Task
+from nbhelper._model.task import Task
 Store(sys.argv[1]).open_task(Task("kie", sys.argv[2]), "https://api.example").result()
 """
     (tmp_path / FOLDER).mkdir()

@@ -15,15 +15,15 @@ from support.waiting import until
 import nbhelper as nbh
 from nbhelper import StoreError, _database, _session
 from nbhelper._folder import FOLDER
+from nbhelper._model.task import Task
 from nbhelper._store import Store
-from nbhelper._task import Task
 
 ORIGIN = "https://api.example"
 AS_ANOTHER = """
 import fcntl, os, sys
 from nbhelper import StoreError
 from nbhelper._store import Store
-from nbhelper._task import Task
+from nbhelper._model.task import Task
 os.setgid(65534); os.setuid(65534)  # after the imports: the interpreter itself may lie in a closed folder
 store = Store(sys.argv[1])
 try:

@@ -10,12 +10,9 @@ import pytest
 import nbhelper as nbh
 from nbhelper import BadInput, StoreError
 from nbhelper._filter import Filter
-from nbhelper._history import History
-from nbhelper._json import dumps
-from nbhelper._store import Store
-from nbhelper._summary_row import summary_row
-from nbhelper._task import Task
-from nbhelper._values import (
+from nbhelper._model.history import History
+from nbhelper._model.json_text import dumps
+from nbhelper._model.seen import (
     Mark,
     MarkWord,
     Miss,
@@ -28,6 +25,9 @@ from nbhelper._values import (
     State,
     TaskError,
 )
+from nbhelper._model.task import Task
+from nbhelper._store import Store
+from nbhelper._summary_row import summary_row
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ORIGIN = "https://api.example"

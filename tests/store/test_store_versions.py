@@ -11,9 +11,9 @@ import pytest
 
 from nbhelper import StoreError, _schema
 from nbhelper._folder import FOLDER
+from nbhelper._model.seen import Mark, MarkWord
+from nbhelper._model.task import Task
 from nbhelper._store import Store
-from nbhelper._task import Task
-from nbhelper._values import Mark, MarkWord
 
 ORIGIN = "https://api.example"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -116,7 +116,7 @@ def test_many_processes_meet_another_number(python, folder):
     script = """
 import sys
 from nbhelper._store import Store
-from nbhelper._task import Task
+from nbhelper._model.task import Task
 Store(sys.argv[1]).open_task(Task("kie", sys.argv[2]), "https://api.example").result()
 """
     before = numbered(folder, 1000)

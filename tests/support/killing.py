@@ -30,7 +30,7 @@ from typing import Any, ClassVar
 from support.chaos.disk import SOURCE, compiler
 from support.torture import ORIGIN, Found, everything
 
-from nbhelper._json import dumps
+from nbhelper._model.json_text import dumps
 from nbhelper._store import Store
 from nbhelper.types import Mark, MarkWord, Snapshot, State, Task
 

@@ -15,7 +15,7 @@ import nbhelper
 from nbhelper import StoreError
 from nbhelper._creates import Create
 from nbhelper._filter import EVERYTHING
-from nbhelper._json import dumps
+from nbhelper._model.json_text import dumps
 from nbhelper._rows import Append, Rows, notes_of
 from nbhelper._store import Store
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, Snapshot, State, TaskError

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nbhelper._history import History
-from nbhelper._task import Task
-from nbhelper._values import Seen
+from nbhelper._model.history import History
+from nbhelper._model.seen import Seen
+from nbhelper._model.task import Task
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 import nbhelper
 from nbhelper import BadInput, StoreError
 from nbhelper._csv import read_csv, to_csv
+from nbhelper._model.seen import Outcome, State
 from nbhelper._summary import summary
 from nbhelper._tables import column, events_frame, outputs_frame, tasks_frame
-from nbhelper._values import Outcome, State
 
 HOSTILE = [
     "", " ", "'", "''", "'\\", "'\\\"", "=1+1", "+1", "-1", "@x", " =1", "\t=1", "\n=1", "\u3000=1", "'=1", "\t",

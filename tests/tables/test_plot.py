@@ -12,9 +12,9 @@ import pytest
 
 import nbhelper as nbh
 from nbhelper import BadInput, _session
+from nbhelper._model.seen import Mark, MarkWord, Snapshot, State
 from nbhelper._plot import KINDS
 from nbhelper._tables import tasks_frame
-from nbhelper._values import Mark, MarkWord, Snapshot, State
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")

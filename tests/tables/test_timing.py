@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbhelper._history import History
-from nbhelper._task import Task
-from nbhelper._timing import Timing, timing
-from nbhelper._values import Mark, MarkWord, Miss, MissKind, Saved, SaveState, Snapshot, State
+from nbhelper._model.history import History
+from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Saved, SaveState, Snapshot, State
+from nbhelper._model.task import Task
+from nbhelper._model.timing import Timing, timing
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from ._errors import BadInput
-from ._text import clean, kind_of
-from ._values import NOTHING, nothing
+from .errors import BadInput
+from .seen import NOTHING, nothing
+from .text import clean, kind_of
 
 NO_ID = "(no id yet)"
 """Stands where the API has not given an id: a create that waits, was refused, or is in doubt."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ._facts import Run
-from ._history import History
-from ._text import clean
-from ._values import Mark, MarkWord, MissKind
+from .facts import Run
+from .history import History
+from .seen import Mark, MarkWord, MissKind
+from .text import clean
 
 GRACE = timedelta(seconds=60)
 """How long "not found" may only mean that the API has not noticed its own task yet (kie.ai's "recordInfo is null")."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ._values import NOTHING, Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Seen, Snapshot, State
+from .seen import NOTHING, Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Seen, Snapshot, State
 
 SLOPE = 0.25
 """The gain in progress over which its slope is measured: far enough to be exact, near enough where it is uneven."""

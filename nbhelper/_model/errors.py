@@ -16,7 +16,7 @@ class NbhelperError(Exception):
         """
         import traceback
 
-        inside = (str(Path(__file__).parent), f"{os.sep}IPython{os.sep}")
+        inside = (str(Path(__file__).parents[1]), f"{os.sep}IPython{os.sep}")
         frames = traceback.extract_tb(self.__traceback__)
         own = [frame for frame in frames if not any(part in frame.filename for part in inside)]
         return [*(f"{_place(f.filename)}line {f.lineno}: {f.line}" for f in own), f"{type(self).__name__}: {self}"]

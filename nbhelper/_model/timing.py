@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from ._facts import Facts
-from ._history import History
+from .facts import Facts
+from .history import History
 
 TimeSource = Literal["server", "observed", "mixed"]
 

@@ -7,8 +7,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ._errors import BadInput
-from ._text import clean
+from .errors import BadInput
+from .text import clean
 
 
 def iso(at: datetime) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from ._json import dumps
+from .json_text import dumps
 
 EXCERPT = 500
 """The most characters of a server's words that an error or a Miss carries."""

@@ -14,8 +14,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from ._json import loads
-from ._text import clean, without_query
+from .json_text import loads
+from .text import clean, without_query
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from ._errors import NbhelperError
-from ._facts import NO_FACTS, Facts
-from ._task import NO_ID, Task
-from ._text import clean
-from ._values import NOTHING, Event, MarkWord, Outcome, Output, Saved, SaveState, Seen, Snapshot, State
+from .errors import NbhelperError
+from .facts import NO_FACTS, Facts
+from .seen import NOTHING, Event, MarkWord, Outcome, Output, Saved, SaveState, Seen, Snapshot, State
+from .task import NO_ID, Task
+from .text import clean
 
 KEPT = 8
 """How many events a history holds; the store has all."""
