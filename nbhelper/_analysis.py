@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from ._filter import Filter
     from ._gallery import Gallery
     from ._model.history import History
     from ._model.task import Task
     from ._prices import Price
-    from ._store import Store
+    from ._store.filter import Filter
+    from ._store.store import Store
 
 T = TypeVar("T")
 
@@ -189,7 +189,7 @@ def _wanted(
     since: object, until: object, provider: object, experiment: object, outcome: object = None
 ) -> tuple[Store, Filter]:
     """The store, and the filter of a table of it: all that needs no file is checked before one is opened."""
-    from ._filter import Filter
+    from ._store.filter import Filter
 
     wanted = Filter.of(
         datetime.now(UTC), since=since, until=until, provider=provider, experiment=experiment, outcome=outcome
@@ -298,9 +298,9 @@ def to_frame(histories: Iterable[History] | HasTable | pd.DataFrame) -> pd.DataF
     Raises:
         BadInput: Something else than histories.
     """
-    from ._filter import Filter
     from ._model.history import History as Kind
     from ._price_list import known_prices
+    from ._store.filter import Filter
     from ._tables import to_frame as frame_of
 
     frame = _given_frame(histories)

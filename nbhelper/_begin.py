@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ._model.history import History
     from ._references import Reference
     from ._session import Connection
-    from ._store import Store
+    from ._store.store import Store
     from ._watch import Watch
 
 Display = Literal["auto", "widget", "html", "text"]

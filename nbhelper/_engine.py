@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ._gate import Gate
 from ._http import Http
-from ._leases import Leases
 from ._looks import Looks
 from ._model.errors import StoreError
 from ._model.history import History
 from ._past import Past
 from ._saving import Network
 from ._session import Connection
+from ._store.leases import Leases
 from ._task_watcher import Identity, Listener, TaskWatcher, identity
 from ._turns import Turns
 
 if TYPE_CHECKING:
-    from ._store import Store
+    from ._store.store import Store
 
 T = TypeVar("T")
 _EXIT = 1.5

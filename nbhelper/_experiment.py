@@ -13,12 +13,12 @@ from ._budget import Estimate, Limits
 from ._cells import Place, cells_of, check_grid, places_of, shuffled
 from ._experiment_lock import Lock
 from ._experiment_watch import ExperimentWatch
-from ._filter import Filter
 from ._model.errors import BadInput, StoreError
 from ._model.history import History
 from ._model.task import NO_ID, Request, Task
 from ._model.text import clean, nearest
 from ._slots import Slot, allowed, check, estimate, is_repeatable, left_out, preparing, prices_now, slots_of
+from ._store.filter import Filter
 from ._submission import Errand, Submission
 from ._waiting import result_of
 from ._watch import place_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ._gallery import Gallery
     from ._session import Connection
-    from ._store import Store
+    from ._store.store import Store
     from ._watch import Watch
 
 UNASKED = 50

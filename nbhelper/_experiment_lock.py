@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from ._database import explain
 from ._engine import engine
 from ._http import CREATE_DEADLINE
-from ._locks import lock_file
 from ._model.errors import BadInput
 from ._model.text import clean
+from ._store.file import explain
+from ._store.locks import lock_file
 from ._submission import Submission
 from ._waiting import result_of
 

@@ -16,7 +16,7 @@ from ._watch import Watch
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ._store import Store
+    from ._store.store import Store
 
 
 class ExperimentWatch(Watch):

@@ -13,7 +13,7 @@ from ._model.times import moment
 from ._model.timing import timing
 
 if TYPE_CHECKING:
-    from ._store import Store
+    from ._store.store import Store
 
 MOST = 400
 """Tasks of a model that count, the newest; the same number of all models together."""

@@ -17,7 +17,7 @@ from ._model.seen import NOTHING, Event, Output, Seen, Snapshot
 from ._model.text import clean, without_query
 
 if TYPE_CHECKING:
-    from ._store import Store
+    from ._store.store import Store
 
 log = logging.getLogger("nbhelper")
 

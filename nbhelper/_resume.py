@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from . import _session
-from ._filter import Filter
 from ._model.errors import BadInput, MissingAPIKey
 from ._model.history import History
 from ._model.task import Task
@@ -18,9 +17,10 @@ from ._model.times import instant
 from ._providers import names
 from ._references import Reference, references_of
 from ._session import Connection
+from ._store.filter import Filter
 
 if TYPE_CHECKING:
-    from ._store import Store
+    from ._store.store import Store
 
 Row = dict[str, Any]
 

@@ -12,16 +12,16 @@ from . import _session
 from ._budget import Estimate, Limits
 from ._budget import estimate as price_of
 from ._cells import Cell, Place
-from ._creates import Create as Row
 from ._draft import Draft, draft
 from ._model.errors import StoreError
 from ._price_list import PRICES, known_prices
 from ._providers import get
+from ._store.creates import Create as Row
 from ._submit import Create
 
 if TYPE_CHECKING:
     from ._session import Connection
-    from ._store import Store
+    from ._store.store import Store
 
 SAFE_TO_REPEAT = timedelta(hours=24)
 """How long a request id is trusted to make a create safe to repeat; no API says how long it remembers one."""

@@ -28,7 +28,7 @@ from ._task_watcher import Identity
 if TYPE_CHECKING:
     from ._cells import Place
     from ._model.history import History
-    from ._store import Store
+    from ._store.store import Store
 
 log = logging.getLogger("nbhelper")
 

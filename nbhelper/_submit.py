@@ -27,7 +27,7 @@ from ._waiting import result_of
 
 if TYPE_CHECKING:
     from ._model.history import History
-    from ._store import Store
+    from ._store.store import Store
 
 _AGAIN = 1.0
 """Seconds after which a lost answer is asked for again, where that is safe; then twice as many."""

@@ -16,7 +16,7 @@ from ._model.times import moment
 from ._params import flat
 from ._price_list import PRICES
 from ._prices import Price, as_row, costs_of
-from ._summary_row import summary_row
+from ._store.summary_row import summary_row
 
 if TYPE_CHECKING:
     import pandas as pd

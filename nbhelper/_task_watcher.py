@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._leases import Leases
 from ._looks import Look, Looks
 from ._model.history import UNSAVED, History
 from ._model.lost_sight import verdict
@@ -25,10 +24,11 @@ from ._past import Past
 from ._recording import Recorder
 from ._saving import Network, Saves
 from ._session import Connection
+from ._store.leases import Leases
 from ._timetable import Timetable
 
 if TYPE_CHECKING:
-    from ._store import Store
+    from ._store.store import Store
 
 log = logging.getLogger("nbhelper")
 

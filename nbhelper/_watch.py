@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from ._engine import Engine
-from ._filter import Filter
-from ._folder import FILE
 from ._model.errors import StoreError
 from ._model.history import History
 from ._model.seen import Event, Mark, MarkWord, Outcome, Seen, State
 from ._model.task import Task
 from ._model.text import clean
 from ._session import Connection
+from ._store.filter import Filter
+from ._store.folder import FILE
 from ._task_watcher import Identity, TaskWatcher, identity
 from ._waiting import Completed, Waiting, checked_seconds
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from ._gallery import Gallery
     from ._prices import Cost, Price
-    from ._store import Store
+    from ._store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,7 @@ class Watch(Waiting):
         """Amount, currency and source for each of some histories, by the prices known now, as `tasks()` has them."""
         from ._price_list import PRICES, known_prices
         from ._prices import costs
-        from ._summary_row import summary_row
+        from ._store.summary_row import summary_row
 
         told: dict[str, dict[str, Any]] = {}
         prices: Sequence[Price] = PRICES

@@ -5,15 +5,15 @@ import shutil
 import sys
 
 import pytest
+from nbhelper._store.store.locks import LockFile, lock_file
 from support.scripts import ROOT, run, starting
 
-from nbhelper import _locks
-from nbhelper._locks import LockFile, lock_file
+from nbhelper._store.store import locks as _locks
 
 HEAD = """
 import os, sys, time
 from pathlib import Path
-from nbhelper._locks import lock_file
+from nbhelper._store.locks import lock_file
 
 file = lock_file(Path(sys.argv[1]))
 """
@@ -212,7 +212,7 @@ def test_without_locks_every_name_is_free(tmp_path):
     from pathlib import Path
     sys.modules["fcntl"] = None
     import nbhelper as nbh
-    from nbhelper._locks import LockFile
+    from nbhelper._store.locks import LockFile
     print(nbh.Experiment.__name__, LockFile(Path("x")).take("a"), Path("x").exists())
     """
 
@@ -234,4 +234,4 @@ def test_nothing_else_opens_the_file():
     files = [path for path in (ROOT / "nbhelper").rglob("*.py") if _locks.FILE in path.read_text()]
 
     assert [path.name for path in files] == ["_locks.py"]
-    assert LockFile.__module__ == "nbhelper._locks"
+    assert LockFile.__module__ == "nbhelper._store.locks"

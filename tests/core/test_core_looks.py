@@ -224,8 +224,9 @@ def remember(store, seconds, *, model=None, over=True, name="before"):
 
 def test_the_past_is_told_by_model(tmp_path):
     """A model's own durations count where there are three; the API's others stand in before."""
+    from nbhelper._store.store.store import Store
+
     from nbhelper._model.history import History
-    from nbhelper._store import Store
 
     store = Store(tmp_path / "s")
     remember(store, [10.0] * 4, model="quick", name="q")
@@ -247,8 +248,9 @@ def test_the_past_is_told_by_model(tmp_path):
 
 def test_what_was_stopped_counts_as_longer(tmp_path):
     """Tasks stopped at 30 s are known to have lasted so long: the curve moves up."""
+    from nbhelper._store.store.store import Store
+
     from nbhelper._model.history import History
-    from nbhelper._store import Store
 
     store, means = Store(tmp_path / "s"), []
     remember(store, [20.0, 25.0, 30.0, 35.0, 40.0])

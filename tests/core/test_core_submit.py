@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+from nbhelper._store.store.store import Store
 from PIL import Image
 from support.mill import KEY, provider, reset
 from support.raw_server import reply
@@ -15,7 +16,6 @@ from support.waiting import finished
 import nbhelper as nbh
 from nbhelper import _http, _http_faults, _session, _submit
 from nbhelper._model.task import digest
-from nbhelper._store import Store
 
 OWL = {"prompt": "an owl", "size": [1, 2.5, None, True], "deep": {"a": ["ü"]}}
 

@@ -218,7 +218,7 @@ def spoil(mill, caught, failed, monkeypatch):
     with monkeypatch.context() as broken, caught(TypeError):
         broken.setattr("nbhelper._looks.read", None)  # a fault of our own, in the log with its traceback
         assert nbh.watch(mill.job(), display=False)[0].outcome == "lost"
-        broken.setattr("nbhelper._store.Store.open_task", None)
+        broken.setattr("nbhelper._store.store.Store.open_task", None)
         nbh.watch(mill.job())
 
 

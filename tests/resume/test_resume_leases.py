@@ -56,7 +56,7 @@ def is_free(uid):
     code = """
     import sys
     from pathlib import Path
-    from nbhelper._locks import lock_file
+    from nbhelper._store.locks import lock_file
     print(lock_file(Path(sys.argv[1])).take(sys.argv[2]))
     """
     done = run(code, str(store().folder), uid, cwd=store().folder)

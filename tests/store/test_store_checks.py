@@ -8,14 +8,16 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from nbhelper._store.store.folder import FOLDER
+from nbhelper._store.store.store import Store
 
 import nbhelper as nbh
-from nbhelper import StoreError, _database, _writer
-from nbhelper._folder import FOLDER
+from nbhelper import StoreError
 from nbhelper._model.json_text import dumps
 from nbhelper._model.seen import Mark, MarkWord, Snapshot, State
 from nbhelper._model.task import Task
-from nbhelper._store import Store
+from nbhelper._store.store import file as _database
+from nbhelper._store.store import writer as _writer
 from nbhelper._watch import Watch
 
 ORIGIN = "https://api.example"

@@ -8,13 +8,14 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from nbhelper._store.store.folder import FOLDER
+from nbhelper._store.store.store import Store
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import _session, _writer
-from nbhelper._folder import FOLDER
+from nbhelper import _session
 from nbhelper._model.task import Task
-from nbhelper._store import Store
+from nbhelper._store.store import writer as _writer
 
 ORIGIN = "https://api.example"
 linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files by /proc")
@@ -77,7 +78,7 @@ def test_an_idle_store_lets_go(tmp_path, monkeypatch):
 LEAVES = """
 import sys
 from nbhelper import _database
-from nbhelper._store import Store
+from nbhelper._store.store import Store
 from nbhelper._model.task import Task
 _database.WAIT = 600.0
 stores = [Store(folder) for folder in sys.argv[1:]]

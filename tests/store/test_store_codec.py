@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nbhelper._store.store.codec import decode, encode, kept_path, plain, real_path, stored
 
 from nbhelper import BadInput
-from nbhelper._codec import decode, encode, kept_path, plain, real_path, stored
 from nbhelper._model.json_text import dumps, loads
 from nbhelper._model.seen import (
     Mark,

@@ -11,12 +11,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from nbhelper._store.store.folder import FOLDER, locate
+from nbhelper._store.store.store import Store
 
-from nbhelper import StoreError, _database, _rows, _schema
-from nbhelper._folder import FOLDER, locate
+from nbhelper import StoreError
 from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Snapshot, State
 from nbhelper._model.task import Task
-from nbhelper._store import Store
+from nbhelper._store.store import file as _database
+from nbhelper._store.store import rows as _rows
+from nbhelper._store.store import schema as _schema
 
 ORIGIN = "https://api.example"
 
@@ -118,7 +121,7 @@ def test_a_kill_leaves_no_empty_gitignore(python, tmp_path):
     """A process that is killed while it writes `.gitignore` leaves none, and the next one writes it."""
     script = """
 import os, sys
-from nbhelper._store import Store
+from nbhelper._store.store import Store
 
 def kill(event, arguments):
     global near

@@ -6,20 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
+from nbhelper._store.store.filter import Filter
+from nbhelper._store.store.folder import FOLDER
+from nbhelper._store.store.store import Store
 
 from nbhelper import StoreError
-from nbhelper._filter import Filter
-from nbhelper._folder import FOLDER
 from nbhelper._model.seen import Mark, MarkWord
 from nbhelper._model.task import Task
-from nbhelper._store import Store
 
 ORIGIN = "https://api.example"
 
 APPEND = """
 import sys
 from datetime import UTC, datetime
-from nbhelper._store import Store
+from nbhelper._store.store import Store
 from nbhelper._model.seen import Mark, MarkWord
 from nbhelper._model.task import Task
 
@@ -101,7 +101,7 @@ def test_a_forked_child_writes_too(python, tmp_path):
     script = """
 import os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forking with threads: that is the case here
-from nbhelper._store import Store
+from nbhelper._store.store import Store
 from nbhelper._model.task import Task
 store = Store(sys.argv[1])
 futures = [store.open_task(Task("kie", f"early-{n}"), "https://api.example") for n in range(50)]
@@ -128,7 +128,7 @@ def test_the_end_of_a_process_waits_for_its_writes(python, tmp_path):
     """A process that ends without closing leaves everything it asked for, and says nothing."""
     script = """
 import sys
-from nbhelper._store import Store
+from nbhelper._store.store import Store
 from nbhelper._model.task import Task
 store = Store(sys.argv[1])
 for n in range(300):
@@ -147,7 +147,7 @@ def test_a_disk_that_refuses(python, tmp_path):
 import resource, sys
 from datetime import UTC, datetime
 from nbhelper import StoreError
-from nbhelper._store import Store
+from nbhelper._store.store import Store
 from nbhelper._model.seen import Miss, MissKind
 from nbhelper._model.task import Task
 store = Store(sys.argv[1])
@@ -175,7 +175,7 @@ def test_garbage_met_by_many(python, tmp_path):
     """Processes that meet the same garbage at once move it aside once, and share the new history."""
     script = """
 import sys
-from nbhelper._store import Store
+from nbhelper._store.store import Store
 from nbhelper._model.task import Task
 Store(sys.argv[1]).open_task(Task("kie", sys.argv[2]), "https://api.example").result()
 """

@@ -10,19 +10,20 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from nbhelper._store.store.folder import FOLDER
+from nbhelper._store.store.store import Store
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import StoreError, _database, _session
-from nbhelper._folder import FOLDER
+from nbhelper import StoreError, _session
 from nbhelper._model.task import Task
-from nbhelper._store import Store
+from nbhelper._store.store import file as _database
 
 ORIGIN = "https://api.example"
 AS_ANOTHER = """
 import fcntl, os, sys
 from nbhelper import StoreError
-from nbhelper._store import Store
+from nbhelper._store.store import Store
 from nbhelper._model.task import Task
 os.setgid(65534); os.setuid(65534)  # after the imports: the interpreter itself may lie in a closed folder
 store = Store(sys.argv[1])
@@ -100,7 +101,7 @@ def test_a_disk_that_is_full_while_salvaging(python, tmp_path):
 import resource, sys
 from pathlib import Path
 from nbhelper import StoreError
-from nbhelper._store import Store
+from nbhelper._store.store import Store
 store = Store(sys.argv[1])
 path = Path(sys.argv[1]) / "history.db"
 before = path.read_bytes()

@@ -6,10 +6,12 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from nbhelper._store.store.filter import Filter
+from nbhelper._store.store.store import Store
+from nbhelper._store.store.summary_row import summary_row
 
 import nbhelper as nbh
 from nbhelper import BadInput, StoreError
-from nbhelper._filter import Filter
 from nbhelper._model.history import History
 from nbhelper._model.json_text import dumps
 from nbhelper._model.seen import (
@@ -26,8 +28,6 @@ from nbhelper._model.seen import (
     TaskError,
 )
 from nbhelper._model.task import Task
-from nbhelper._store import Store
-from nbhelper._summary_row import summary_row
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ORIGIN = "https://api.example"

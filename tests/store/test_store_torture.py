@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from nbhelper._store.store.store import Store
 from support import torture
 from support.chaos.disk import compiler
 from support.scripts import ROOT, environment
 
-from nbhelper import _salvage
-from nbhelper._store import Store
+from nbhelper._store.store import salvage as _salvage
 
 TESTS = Path(__file__).parents[1]
 SCENES = ("a new store", "a store", "a torn store", "another version", "salvage", "another program's")

@@ -8,12 +8,13 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
+from nbhelper._store.store.folder import FOLDER
+from nbhelper._store.store.store import Store
 
-from nbhelper import StoreError, _schema
-from nbhelper._folder import FOLDER
+from nbhelper import StoreError
 from nbhelper._model.seen import Mark, MarkWord
 from nbhelper._model.task import Task
-from nbhelper._store import Store
+from nbhelper._store.store import schema as _schema
 
 ORIGIN = "https://api.example"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -115,7 +116,7 @@ def test_many_processes_meet_another_number(python, folder):
     """Processes that meet it at once rename it once, and share the new history."""
     script = """
 import sys
-from nbhelper._store import Store
+from nbhelper._store.store import Store
 from nbhelper._model.task import Task
 Store(sys.argv[1]).open_task(Task("kie", sys.argv[2]), "https://api.example").result()
 """

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from ._model.errors import StoreError
-from ._model.history import History
-from ._model.json_text import dumps
-from ._model.seen import Mark, MarkWord, Outcome
-from ._model.task import Task
-from ._model.text import clean, storable
-from ._model.times import iso, moment
-from ._rows import TASK, Rows, notes_of, uid_of
-from ._schema import put
+from .._model.errors import StoreError
+from .._model.history import History
+from .._model.json_text import dumps
+from .._model.seen import Mark, MarkWord, Outcome
+from .._model.task import Task
+from .._model.text import clean, storable
+from .._model.times import iso, moment
+from .rows import TASK, Rows, notes_of, uid_of
+from .schema import put
 
 INTENT = ("uid", "at", "state", "request_digest", "body_digest", "request_id", "code", "note")
 

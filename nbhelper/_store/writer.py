@@ -15,10 +15,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from ._database import LEAKED, WAIT, Database, explain, is_damage, nap
-from ._model.errors import StoreError
-from ._model.text import clean
-from ._schema import VERSION
+from .._model.errors import StoreError
+from .._model.text import clean
+from .file import LEAKED, WAIT, Database, explain, is_damage, nap
+from .schema import VERSION
 
 TICK = 0.02
 """Seconds from one commit of looks to the next: those that come meanwhile share it, and so one wait for the disk."""

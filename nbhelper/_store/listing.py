@@ -7,12 +7,12 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ._filter import Filter
-from ._model.history import History
-from ._model.json_text import dumps, loads
-from ._model.seen import SaveState
-from ._rows import Rows
-from ._summary_row import COLUMNS, Row, from_values
+from .._model.history import History
+from .._model.json_text import dumps, loads
+from .._model.seen import SaveState
+from .filter import Filter
+from .rows import Rows
+from .summary_row import COLUMNS, Row, from_values
 
 
 def summaries(db: sqlite3.Connection, wanted: Filter) -> list[Row]:

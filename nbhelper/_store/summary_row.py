@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ._codec import kept_path, plain
-from ._model.history import History
-from ._model.json_text import dumps, loads
-from ._model.seen import NOTHING, SaveState
-from ._model.task import NO_ID, Task
-from ._model.text import storable
-from ._model.times import iso
-from ._model.timing import TIMES, timing
+from .._model.history import History
+from .._model.json_text import dumps, loads
+from .._model.seen import NOTHING, SaveState
+from .._model.task import NO_ID, Task
+from .._model.text import storable
+from .._model.times import iso
+from .._model.timing import TIMES, timing
+from .codec import kept_path, plain
 
 Row = dict[str, Any]
 

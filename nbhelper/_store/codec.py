@@ -19,11 +19,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
 
-from ._model.json_text import dumps
-from ._model.seen import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Seen, Snapshot, State, TaskError
-from ._model.task import digest
-from ._model.text import harmless, redact, storable
-from ._model.times import iso, iso_cached, moment
+from .._model.json_text import dumps
+from .._model.seen import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Seen, Snapshot, State, TaskError
+from .._model.task import digest
+from .._model.text import harmless, redact, storable
+from .._model.times import iso, iso_cached, moment
 
 # Plain values
 

@@ -6,13 +6,14 @@ import sqlite3
 from collections.abc import Container, Iterable
 from typing import Literal
 
-from . import _creates, _listing
-from ._filter import Filter
-from ._model.json_text import dumps
-from ._model.seen import Outcome
-from ._model.text import storable
-from ._rows import Rows
-from ._summary_row import Row
+from .._model.json_text import dumps
+from .._model.seen import Outcome
+from .._model.text import storable
+from . import creates as _creates
+from . import listing as _listing
+from .filter import Filter
+from .rows import Rows
+from .summary_row import Row
 
 Why = Literal["unfinished", "lost", "stopped", "in doubt", "results missing"]
 

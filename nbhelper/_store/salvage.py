@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ._rows import Rows
+from .rows import Rows
 
 TABLES = ("meta", "tasks", "summaries", "events", "replies", "links", "intents", "prices")
 GIVE_UP = 1000

@@ -12,16 +12,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ._codec import decode, encode, plain
-from ._model.errors import BadInput, StoreError
-from ._model.history import History
-from ._model.json_text import dumps, loads
-from ._model.seen import Event, Mark, Saved
-from ._model.task import NO_ID, Task
-from ._model.text import clean, storable
-from ._model.times import iso, moment
-from ._schema import put
-from ._summary_row import COLUMNS, as_values, summary_row
+from .._model.errors import BadInput, StoreError
+from .._model.history import History
+from .._model.json_text import dumps, loads
+from .._model.seen import Event, Mark, Saved
+from .._model.task import NO_ID, Task
+from .._model.text import clean, storable
+from .._model.times import iso, moment
+from .codec import decode, encode, plain
+from .schema import put
+from .summary_row import COLUMNS, as_values, summary_row
 
 
 class TaskRow(NamedTuple):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from ._model.errors import BadInput
-from ._model.json_text import dumps
-from ._model.seen import Outcome
-from ._model.text import clean, nearest, storable
-from ._model.times import instant
+from .._model.errors import BadInput
+from .._model.json_text import dumps
+from .._model.seen import Outcome
+from .._model.text import clean, nearest, storable
+from .._model.times import instant
 
 Names = tuple[str, ...] | None
 

@@ -22,19 +22,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from . import _creates, _listing, _pending
-from ._database import Database
-from ._filter import EVERYTHING, Filter
-from ._model.history import History
-from ._model.json_text import dumps, loads
-from ._model.seen import Event
-from ._model.task import NO_ID, Task
-from ._model.text import storable
-from ._model.times import iso
-from ._rows import Append, Rows, notes_of, uid_of, uids_of, utc_now
-from ._schema import lasting_salt, put, read_salt
-from ._summary_row import Row
-from ._writer import Writer
+from .._model.history import History
+from .._model.json_text import dumps, loads
+from .._model.seen import Event
+from .._model.task import NO_ID, Task
+from .._model.text import storable
+from .._model.times import iso
+from . import creates as _creates
+from . import listing as _listing
+from . import pending as _pending
+from .file import Database
+from .filter import EVERYTHING, Filter
+from .rows import Append, Rows, notes_of, uid_of, uids_of, utc_now
+from .schema import lasting_salt, put, read_salt
+from .summary_row import Row
+from .writer import Writer
 
 log = logging.getLogger("nbhelper")
 LEAVING = 2.0

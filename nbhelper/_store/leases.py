@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ._locks import lock_file
-from ._model.errors import StoreError
+from .._model.errors import StoreError
+from .locks import lock_file
 
 if TYPE_CHECKING:
-    from ._store import Store
+    from .store import Store
 
 TICK = 1.0
 """Seconds between two readings of what another process has written."""

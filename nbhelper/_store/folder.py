@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ._model.errors import StoreError
-from ._model.text import clean
+from .._model.errors import StoreError
+from .._model.text import clean
 
 FOLDER = "nbhelper-data"
 FILE = "history.db"

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ._folder import FILE, alone, make_file, make_folder
-from ._model.errors import StoreError
-from ._model.text import clean
-from ._salvage import salvage
-from ._schema import (
+from .._model.errors import StoreError
+from .._model.text import clean
+from .folder import FILE, alone, make_file, make_folder
+from .salvage import salvage
+from .schema import (
     APPLICATION,
     LOOKED_UP,
     VERSION,

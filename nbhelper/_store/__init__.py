@@ -1,0 +1,1 @@
+"""One SQLite file of histories; all SQL stands here. Imports the model."""
