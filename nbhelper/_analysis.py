@@ -10,9 +10,9 @@ from datetime import date as datetime_date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from . import _session
 from ._model.errors import BadInput
 from ._model.text import clean, kind_of
+from ._session import session as _session
 
 if TYPE_CHECKING:
     from datetime import timedelta

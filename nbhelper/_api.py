@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import _session
 from ._begin import Display, check_interval, choices, opened
 from ._model.errors import BadInput
 from ._model.task import Task
+from ._session import session as _session
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ._providers.provider import Provider
-    from ._session import Connection
+    from ._session.session import Connection
     from ._watch import Watch
 
 
@@ -40,7 +40,7 @@ def connect(name: str, api_key: str | None = None, base_url: str | None = None, 
 
     `nbhelper.providers()` says for each name which variable is asked, where a key was found, and what the address is.
     """
-    from ._keys import covered
+    from ._session.keys import covered
 
     secret, api_key = covered(api_key), None  # no traceback prints it
     return _session.connect(name, secret, base_url, private=private)

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from . import _environment, _session
 from ._model.errors import BadInput
 from ._model.task import Task
 from ._model.text import clean
+from ._session import environment as _environment
+from ._session import session as _session
 from ._waiting import checked_seconds, result_of
 
 if TYPE_CHECKING:
     from ._model.history import History
     from ._references import Reference
-    from ._session import Connection
+    from ._session.session import Connection
     from ._store.store import Store
     from ._watch import Watch
 
@@ -305,7 +306,7 @@ def _ended_elsewhere(
 
 def _no_keys(tasks: Sequence[Task], connections: Mapping[str, Connection]) -> None:
     """Refuse a key that was passed as an id: what is watched is stored and shown."""
-    from ._keys import Secret
+    from ._session.keys import Secret
 
     for task in tasks:
         if Secret(task.id) == connections[task.provider].key:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import _analysis, _api
 from ._emulated import Emulator
-from ._environment import place
 from ._model.task import Task
 from ._model.text import seconds, size
+from ._session.environment import place
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,7 +25,7 @@ from ._model.errors import StoreError
 from ._model.history import History
 from ._past import Past
 from ._saving import Network
-from ._session import Connection
+from ._session.session import Connection
 from ._store.leases import Leases
 from ._task_watcher import Identity, Listener, TaskWatcher, identity
 from ._turns import Turns

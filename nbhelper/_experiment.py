@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _analysis, _begin, _budget, _session
+from . import _analysis, _begin, _budget
 from ._budget import Estimate, Limits
 from ._cells import Place, cells_of, check_grid, places_of, shuffled
 from ._experiment_lock import Lock
@@ -17,6 +17,7 @@ from ._model.errors import BadInput, StoreError
 from ._model.history import History
 from ._model.task import NO_ID, Request, Task
 from ._model.text import clean, nearest
+from ._session import session as _session
 from ._slots import Slot, allowed, check, estimate, is_repeatable, left_out, preparing, prices_now, slots_of
 from ._store.filter import Filter
 from ._submission import Errand, Submission
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ._gallery import Gallery
-    from ._session import Connection
+    from ._session.session import Connection
     from ._store.store import Store
     from ._watch import Watch
 

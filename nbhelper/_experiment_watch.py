@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ._engine import Engine
 from ._model.history import History
-from ._session import Connection
+from ._session.session import Connection
 from ._submission import Submission
 from ._task_watcher import Identity, identity
 from ._watch import Watch

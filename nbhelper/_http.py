@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from ._addresses import origin_of
 from ._http_destinations import resolve_link, uses_proxy
 from ._http_faults import Forbidden, Unreached
 from ._http_replies import CONNECT_ERRORS, REDIRECTS, error_text, is_disconnect, read_body, stream_body
 from ._model.errors import BadInput
 from ._model.text import clean
 from ._providers.requests import HttpReply, HttpRequest
-from ._session import Connection
+from ._session.addresses import origin_of
+from ._session.session import Connection
 from ._version import __version__
 
 if TYPE_CHECKING:

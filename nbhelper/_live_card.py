@@ -20,12 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import _environment
 from ._card import final_words, live_below, live_body
 from ._card_loop import run_in_card_loop
 from ._draw_limit import DrawLimit
 from ._model.history import History
 from ._painter import Painter, Watched, text_of
+from ._session import environment as _environment
 from ._still_card import pause_after
 from ._words import unique
 

@@ -24,7 +24,7 @@ from ._model.text import clean
 from ._providers.reader import read, read_batch
 from ._providers.reply_parts import Batch
 from ._providers.templates import fill, look_request
-from ._session import Connection
+from ._session.session import Connection
 
 log = logging.getLogger("nbhelper")
 

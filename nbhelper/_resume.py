@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from . import _session
 from ._model.errors import BadInput, MissingAPIKey
 from ._model.history import History
 from ._model.task import Task
@@ -16,7 +15,8 @@ from ._model.text import clean
 from ._model.times import instant
 from ._providers import names
 from ._references import Reference, references_of
-from ._session import Connection
+from ._session import session as _session
+from ._session.session import Connection
 from ._store.filter import Filter
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ._addresses import origin_of
 from ._http import Http
 from ._http_faults import Forbidden, Unreached
 from ._model.seen import Output, Saved, SaveState
@@ -28,7 +27,8 @@ from ._model.text import clean, slug, without_query
 from ._parts import Part, is_strong
 from ._providers.requests import HttpReply
 from ._providers.scalars import retry_after
-from ._session import Connection
+from ._session.addresses import origin_of
+from ._session.session import Connection
 from ._sniff import pixels, sniff
 from ._turns import Trouble, Turns
 

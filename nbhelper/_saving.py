@@ -24,7 +24,7 @@ from ._providers.reader import read_link
 from ._providers.templates import fill
 from ._recording import Recorder
 from ._save import Place, save_bytes, save_link
-from ._session import Connection
+from ._session.session import Connection
 from ._turns import Turns
 
 log = logging.getLogger("nbhelper")

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from . import _session
 from ._budget import Estimate, Limits
 from ._budget import estimate as price_of
 from ._cells import Cell, Place
@@ -16,11 +15,12 @@ from ._draft import Draft, draft
 from ._model.errors import StoreError
 from ._price_list import PRICES, known_prices
 from ._providers import get
+from ._session import session as _session
 from ._store.creates import Create as Row
 from ._submit import Create
 
 if TYPE_CHECKING:
-    from ._session import Connection
+    from ._session.session import Connection
     from ._store.store import Store
 
 SAFE_TO_REPEAT = timedelta(hours=24)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from . import _environment
 from ._painter import Painter, Watched
+from ._session import environment as _environment
 from ._words import state_of
 
 _CLOCK = 1.0

@@ -22,7 +22,7 @@ from ._engine import Engine
 from ._model.errors import BadInput, MissingAPIKey, StoreError
 from ._model.seen import Mark, MarkWord
 from ._model.text import clean
-from ._session import Connection
+from ._session.session import Connection
 from ._task_watcher import Identity
 
 if TYPE_CHECKING:

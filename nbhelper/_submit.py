@@ -22,7 +22,7 @@ from ._providers.reader import read_created
 from ._providers.reply_parts import Endpoint
 from ._providers.requests import HttpReply, HttpRequest
 from ._providers.templates import fill
-from ._session import Connection, connection, fingerprint, store
+from ._session.session import Connection, connection, fingerprint, store
 from ._waiting import result_of
 
 if TYPE_CHECKING:

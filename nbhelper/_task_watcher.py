@@ -23,7 +23,7 @@ from ._model.text import clean
 from ._past import Past
 from ._recording import Recorder
 from ._saving import Network, Saves
-from ._session import Connection
+from ._session.session import Connection
 from ._store.leases import Leases
 from ._timetable import Timetable
 

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ._draw_limit import DrawLimit
-from ._environment import place
 from ._model.history import History
 from ._model.seen import Outcome, State
 from ._model.text import clean, seconds
+from ._session.environment import place
 from ._words import (
     count_states,
     describe_details,

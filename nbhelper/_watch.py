@@ -20,7 +20,7 @@ from ._model.history import History
 from ._model.seen import Event, Mark, MarkWord, Outcome, Seen, State
 from ._model.task import Task
 from ._model.text import clean
-from ._session import Connection
+from ._session.session import Connection
 from ._store.filter import Filter
 from ._store.folder import FILE
 from ._task_watcher import Identity, TaskWatcher, identity

@@ -34,7 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory, no keys, no proxies, and afterwards nothing of the library's left in the process."""
-    from nbhelper import _begin, _engine, _providers, _session
+    from nbhelper import _begin, _engine, _providers
+    from nbhelper._session.session import session as _session
 
     for name in os.environ:
         if name.endswith("_API_KEY") or name.startswith("NBHELPER_") or name.casefold() in PROXIES:

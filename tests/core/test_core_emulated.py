@@ -8,7 +8,8 @@ from support.mill import KEY, WORKING, provider
 from support.waiting import finished, until
 
 import nbhelper as nbh
-from nbhelper import _emulated, _engine, _session
+from nbhelper import _emulated, _engine
+from nbhelper._session.session import session as _session
 from nbhelper.types import Outcome, Task
 
 

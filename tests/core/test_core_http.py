@@ -17,10 +17,11 @@ from support.raw_server import always, reply
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import _http, _session
+from nbhelper import _http
 from nbhelper._http import Http, Upload
 from nbhelper._http_faults import Forbidden, Unreached
 from nbhelper._providers.requests import HttpRequest
+from nbhelper._session.session import session as _session
 
 pytestmark = pytest.mark.usefixtures("library")
 LOOK = HttpRequest("GET", "/jobs/1", query={"a b": "ü&="})
@@ -562,8 +563,8 @@ KEYS_IN_ERRORS = {"newline inside": "abc\ndef", "latin": "schlüssel-1234567890"
 @pytest.mark.parametrize("key", KEYS_IN_ERRORS.values(), ids=KEYS_IN_ERRORS)
 def test_a_key_that_no_header_can_hold_is_not_in_the_error(serve, key):
     """Even if one slipped through, what the client says of it is not repeated."""
-    from nbhelper._keys import Secret
-    from nbhelper._session import Connection
+    from nbhelper._session.session.keys import Secret
+    from nbhelper._session.session.session import Connection
 
     server = serve(always(reply()))
     spec = nbh.register(provider(server.root))

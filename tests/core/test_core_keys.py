@@ -10,12 +10,14 @@ import types
 from pathlib import Path
 
 import pytest
+from nbhelper._session.session.keys import Secret
 from support.mill import KEY, WORKING, provider
 from support.raw_server import RawServer, always, reply
 
 import nbhelper as nbh
-from nbhelper import _environment, _keys, _session
-from nbhelper._keys import Secret
+from nbhelper._session.session import environment as _environment
+from nbhelper._session.session import keys as _keys
+from nbhelper._session.session import session as _session
 
 OTHER = {k: f"key-from-{k}-1234567890" for k in ("argument", "environment", "second", "dotenv", "colab", "prompt")}
 

@@ -9,8 +9,9 @@ from support.waiting import until
 from support.watched import misses
 
 import nbhelper as nbh
-from nbhelper import _looks, _session
+from nbhelper import _looks
 from nbhelper._past import Past
+from nbhelper._session.session import session as _session
 from nbhelper.types import Batch, HttpRequest, Mark, MarkWord, Outcome, Snapshot, State, Task
 
 BATCH = Batch(

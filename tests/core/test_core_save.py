@@ -108,7 +108,7 @@ def test_bytes_that_cannot_be_written_stay_in_memory(mill, monkeypatch):
 def test_bytes_in_a_reply_are_on_disk_before_their_row(mill, monkeypatch):
     """When the store hears of the reply, the file is there already."""
     data, seen = png(44), []
-    from nbhelper import _session
+    from nbhelper._session.session import session as _session
 
     store = _session.store()
     real = store.append

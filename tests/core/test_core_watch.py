@@ -24,8 +24,9 @@ from support.waiting import until
 from support.watched import events_of, marks, misses
 
 import nbhelper as nbh
-from nbhelper import _engine, _looks, _saving, _session, _task_watcher, _timetable
+from nbhelper import _engine, _looks, _saving, _task_watcher, _timetable
 from nbhelper._model.history import History
+from nbhelper._session.session import session as _session
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Outcome, Saved, SaveState, Snapshot, State
 
 

@@ -10,7 +10,8 @@ from support.raw_server import reply
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import _doors, _session, _submit
+from nbhelper import _doors, _submit
+from nbhelper._session.session import session as _session
 
 BUSY = reply({"message": "slow down"}, 429, {"retry-after": "1"})
 TASKS = [("owl", 1), ("owl", 2), ("fox", 1), ("fox", 2)]

@@ -58,7 +58,7 @@ def book(mill):
     """A store with three finished tasks, closed; its history's path."""
     refs = [mill.job(WORKING, {**DONE, "credits": n}, ident=f"b{n}") for n in range(3)]
     folder = nbh.watch(refs, display=False).folder
-    from nbhelper import _session
+    from nbhelper._session.session import session as _session
 
     _session.store().close()
     return folder / "history.db"
@@ -168,7 +168,7 @@ def test_g05_file_cut(mill, book, part):
 @DAMAGE
 def test_g06_flipped_bits(mill, book):
     """A flipped bit anywhere: the history is opened or moved aside and told, and rows are read and watched again."""
-    from nbhelper import _session
+    from nbhelper._session.session import session as _session
 
     data, rng = book.read_bytes(), random.Random(6)
     for _ in range(25):

@@ -18,7 +18,7 @@ from support.mill import KEY, provider, reset
 from support.raw_server import reply
 
 import nbhelper as nbh
-from nbhelper import _session
+from nbhelper._session.session import session as _session
 
 CANARY = "zq7canary0123456789"
 

@@ -18,7 +18,7 @@ KEPT = {"sha256": hashlib.sha256(PICTURE).hexdigest(), "n_bytes": len(PICTURE)}
 
 def kept():
     """The parameters of the one stored task."""
-    from nbhelper import _session
+    from nbhelper._session.session import session as _session
 
     (row,) = _session.store().rows()
     return row["params"]

@@ -11,7 +11,7 @@ from support.waiting import until
 from support.watched import events_of
 
 import nbhelper as nbh
-from nbhelper import _session
+from nbhelper._session.session import session as _session
 from nbhelper._tables import TASKS
 from nbhelper.types import SaveState
 

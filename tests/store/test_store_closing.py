@@ -13,8 +13,8 @@ from nbhelper._store.store.store import Store
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import _session
 from nbhelper._model.task import Task
+from nbhelper._session.session import session as _session
 from nbhelper._store.store import writer as _writer
 
 ORIGIN = "https://api.example"

@@ -15,8 +15,9 @@ from nbhelper._store.store.store import Store
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import StoreError, _session
+from nbhelper import StoreError
 from nbhelper._model.task import Task
+from nbhelper._session.session import session as _session
 from nbhelper._store.store import file as _database
 
 ORIGIN = "https://api.example"

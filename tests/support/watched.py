@@ -9,7 +9,7 @@ from support.mill import DONE, FLOOR, Answer, Mill
 from support.raw_server import Asked, Conn
 
 import nbhelper as nbh
-from nbhelper import _session
+from nbhelper._session.session import session as _session
 from nbhelper.types import Event, Mark, Miss, Outcome, Snapshot
 
 

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 import nbhelper as nbh
-from nbhelper import BadInput, _session
+from nbhelper import BadInput
 from nbhelper._model.seen import Mark, MarkWord, Snapshot, State
 from nbhelper._plot import KINDS
+from nbhelper._session.session import session as _session
 from nbhelper._tables import tasks_frame
 
 matplotlib = pytest.importorskip("matplotlib")

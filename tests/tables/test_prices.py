@@ -9,9 +9,9 @@ import pytest
 
 import nbhelper as nbh
 import nbhelper.testing
-from nbhelper import _session
 from nbhelper._price_list import PRICES, known_prices
 from nbhelper._prices import Expected, Price, cost_of, costs, expected
+from nbhelper._session.session import session as _session
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 UNKNOWN = (None, None, "unknown")

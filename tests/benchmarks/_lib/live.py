@@ -132,7 +132,7 @@ def before(sample: int) -> list[Job]:
 
 def remember(provider: str, origin: str, jobs: list[Job]) -> None:
     """Fill the store with such tasks, as if each had been watched closely."""
-    from nbhelper import _session
+    from nbhelper._session.session import session as _session
     from nbhelper.types import Mark, MarkWord, Snapshot, State, Task
 
     store, written = _session.store(), []

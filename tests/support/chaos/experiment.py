@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import nbhelper as nbh
-from nbhelper import _session
 from nbhelper._doors import IN_FLIGHT
 from nbhelper._emulated import server
+from nbhelper._session.session import session as _session
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "tests" / "experiment" / "experiment_script.py"

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ._model.errors import BadInput, MissingAPIKey
-from ._providers.provider import Provider
+from .._model.errors import BadInput, MissingAPIKey
+from .._providers.provider import Provider
 
 _PLACEHOLDER = re.compile(
     r"(your|my|the|insert|enter|paste|put|add)[-_ ]?(own[-_ ]?)?(api|secret|access)?[-_ ]?(key|token)"
@@ -166,7 +166,7 @@ def _colab(variable: str) -> Secret | None:
 
 def _asked(provider: Provider) -> Secret | None:
     """What a person types at a prompt; None where nobody can be asked, or nobody answers."""
-    from ._environment import can_ask
+    from .environment import can_ask
 
     if not can_ask():
         return None

@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ._model.errors import BadInput
-from ._model.text import clean
+from .._model.errors import BadInput
+from .._model.text import clean
 
 if TYPE_CHECKING:
     pass

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from . import _keys
-from ._addresses import checked_url, is_loopback, origin_of
-from ._model.errors import BadInput, EmulatorError
-from ._model.text import clean
-from ._providers import get
-from ._providers.provider import Provider
+from .._model.errors import BadInput, EmulatorError
+from .._model.text import clean
+from .._providers import get
+from .._providers.provider import Provider
+from . import keys as _keys
+from .addresses import checked_url, is_loopback, origin_of
 
 if TYPE_CHECKING:
-    from ._store.store import Store
+    from .._store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +145,8 @@ def key_source(name: str) -> str:
 
 def store() -> Store:
     """The store in use, opened at first use and fixed from then on."""
-    from ._store.folder import locate
-    from ._store.store import Store
+    from .._store.folder import locate
+    from .._store.store import Store
 
     with _state.lock:
         if _state.overlay is not None:
@@ -170,7 +170,7 @@ def fingerprint(connection: Connection, book: Store) -> str:
 def set_store(folder: object) -> Path:
     """Keep histories and files in another folder from now on; returns it, absolute."""
     path = folder_of(folder, 'set_store takes a folder, such as "my-experiment-data".')
-    from ._store.store import Store
+    from .._store.store import Store
 
     with _state.lock:
         before = _state.emulated_folder or _state.overlay.folder if _state.overlay is not None else _state.folder
