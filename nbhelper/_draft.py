@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ._http import Upload
 from ._model.errors import BadInput
 from ._model.task import digest
 from ._model.text import clean, kind_of, nearest
+from ._network.http import Upload
 from ._providers import get
 from ._providers.paths import find
 from ._providers.provider import Provider

@@ -18,17 +18,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ._gate import Gate
-from ._http import Http
 from ._looks import Looks
 from ._model.errors import StoreError
 from ._model.history import History
+from ._network.download_queue import Turns
+from ._network.gate import Gate
+from ._network.http import Http
 from ._past import Past
 from ._saving import Network
 from ._session.session import Connection
 from ._store.leases import Leases
 from ._task_watcher import Identity, Listener, TaskWatcher, identity
-from ._turns import Turns
 
 if TYPE_CHECKING:
     from ._store.store import Store

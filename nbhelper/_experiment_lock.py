@@ -6,9 +6,9 @@ import threading
 from pathlib import Path
 
 from ._engine import engine
-from ._http import CREATE_DEADLINE
 from ._model.errors import BadInput
 from ._model.text import clean
+from ._network.http import CREATE_DEADLINE
 from ._store.file import explain
 from ._store.locks import lock_file
 from ._submission import Submission

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from ._draft import Draft, draft
 from ._engine import Engine, engine
-from ._http import CREATE_DEADLINE
-from ._http_faults import Forbidden, Unreached
 from ._model.errors import BadInput, NbhelperError, StoreError, SubmitFailed, SubmitUnknown
 from ._model.seen import Miss, MissKind
 from ._model.task import Task
 from ._model.text import clean
+from ._network.faults import Forbidden, Unreached
+from ._network.http import CREATE_DEADLINE
 from ._providers.provider import Provider
 from ._providers.reader import read_created
 from ._providers.reply_parts import Endpoint

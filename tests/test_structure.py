@@ -83,7 +83,9 @@ def test_the_middle_is_pure(path):
     found = imports(path)
 
     assert not within(found, *SOCKETS, *HEAVY, *CLOCKS)
-    assert not within(found, "nbhelper._providers", "nbhelper._engine", "nbhelper._store.store", "nbhelper._http")
+    assert not within(
+        found, "nbhelper._providers", "nbhelper._engine", "nbhelper._store.store", "nbhelper._network.http"
+    )
     assert "datetime.now(" not in path.read_text()
 
 

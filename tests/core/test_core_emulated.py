@@ -123,7 +123,7 @@ def test_closing_ends_what_is_watched_there():
 
 def test_closing_gives_up_downloads(monkeypatch):
     """A file that is still on its way when the server goes is given up, not tried for an hour."""
-    from nbhelper import _save
+    from nbhelper._network import downloads as _save
 
     monkeypatch.setattr(_engine, "_LAST_SAVES", 0.1)
     release = threading.Event()

@@ -17,9 +17,9 @@ from support.raw_server import always, reply
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import _http
-from nbhelper._http import Http, Upload
-from nbhelper._http_faults import Forbidden, Unreached
+from nbhelper._network import http as _http
+from nbhelper._network.faults import Forbidden, Unreached
+from nbhelper._network.http import Http, Upload
 from nbhelper._providers.requests import HttpRequest
 from nbhelper._session.session import session as _session
 

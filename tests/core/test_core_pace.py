@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbhelper import _durations, _gate
+from nbhelper import _durations
 from nbhelper._durations import Curve, Durations, Spell, schedule
-from nbhelper._gate import Gate
 from nbhelper._model.history import History
+from nbhelper._network import gate as _gate
+from nbhelper._network.gate import Gate
 from nbhelper._pace import BACKOFF_CAP, JITTER, LONGEST, PRICE, SLOW, pause
 from nbhelper._past import Past
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Snapshot, State, Task

@@ -15,9 +15,10 @@ from support.raw_server import reply
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import _parts, _save
-from nbhelper._sniff import pixels, sniff
-from nbhelper._turns import Turns
+from nbhelper._network import downloads as _save
+from nbhelper._network import partial_file as _parts
+from nbhelper._network.download_queue import Turns
+from nbhelper._network.file_types import pixels, sniff
 from nbhelper.types import SaveState
 
 

@@ -14,8 +14,10 @@ from support.raw_server import reply
 from support.waiting import finished
 
 import nbhelper as nbh
-from nbhelper import _http, _http_faults, _submit
+from nbhelper import _submit
 from nbhelper._model.task import digest
+from nbhelper._network import faults as _http_faults
+from nbhelper._network import http as _http
 from nbhelper._session.session import session as _session
 
 OWL = {"prompt": "an owl", "size": [1, 2.5, None, True], "deep": {"a": ["ü"]}}

@@ -12,7 +12,7 @@ from support.promises import Kept, promised
 from support.wire import authority, library, names, serve, tls  # noqa: F401  # fixtures
 
 import nbhelper as nbh
-from nbhelper._http import Http
+from nbhelper._network.http import Http
 
 
 @pytest.fixture(autouse=True)

@@ -14,10 +14,10 @@ from support.raw_server import always, reply
 from support.watched import ended, sound
 
 import nbhelper as nbh
-from nbhelper import _save
 from nbhelper._model.text import slug
-from nbhelper._save import Place, save_bytes
-from nbhelper._turns import AT_ONCE, Turns
+from nbhelper._network import downloads as _save
+from nbhelper._network.download_queue import AT_ONCE, Turns
+from nbhelper._network.downloads import Place, save_bytes
 from nbhelper.types import Output, SaveState
 
 

@@ -10,8 +10,10 @@ from support.waiting import until
 from support.watched import sound, watch
 
 import nbhelper as nbh
-from nbhelper import _gate, _http, _save
-from nbhelper._turns import AT_ONCE, Trouble, Turns
+from nbhelper._network import downloads as _save
+from nbhelper._network import gate as _gate
+from nbhelper._network import http as _http
+from nbhelper._network.download_queue import AT_ONCE, Trouble, Turns
 
 DATA = png(20_000)
 CAP = 0.25

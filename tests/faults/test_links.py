@@ -10,9 +10,9 @@ from support.raw_server import RawServer, always, reply
 from support.watched import ended, sound
 
 import nbhelper as nbh
-from nbhelper import _http_destinations
-from nbhelper._http import Http
-from nbhelper._http_faults import Forbidden, Unreached
+from nbhelper._network import destinations as _http_destinations
+from nbhelper._network.faults import Forbidden, Unreached
+from nbhelper._network.http import Http
 from nbhelper._session.session import session as _session
 from nbhelper.types import SaveState
 

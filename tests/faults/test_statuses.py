@@ -13,11 +13,12 @@ from support.waiting import until
 from support.watched import each, ended, events_of, looks, marks, misses, sound, watch
 
 import nbhelper as nbh
-from nbhelper import _engine, _gate, _pace
+from nbhelper import _engine, _pace
 from nbhelper._history_line import history_line
 from nbhelper._model import lost_sight as _lost_sight
 from nbhelper._model.history import History
 from nbhelper._model.lost_sight import verdict
+from nbhelper._network import gate as _gate
 from nbhelper._pace import pause
 from nbhelper._providers.requests import HttpReply
 from nbhelper._providers.scalars import retry_after

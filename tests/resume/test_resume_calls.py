@@ -166,7 +166,7 @@ def test_dead_links_are_looked_up_once(mill, restart):
 
 def test_what_could_not_be_saved_is_tried_again(mill, monkeypatch):
     """A file that failed for want of room is fetched by `resume`, and left alone by `watch`."""
-    from nbhelper import _save
+    from nbhelper._network import downloads as _save
 
     ref = mill.job({**DONE, "files": [mill.file(reply(PNG))]}, ident="x")
     with monkeypatch.context() as full:

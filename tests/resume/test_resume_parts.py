@@ -10,8 +10,8 @@ from support.raw_server import reply
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper._parts import Part, is_strong
-from nbhelper._save import Place, save_bytes
+from nbhelper._network.downloads import Place, save_bytes
+from nbhelper._network.partial_file import Part, is_strong
 from nbhelper.types import Output
 
 DATA = png(200_000)

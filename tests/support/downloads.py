@@ -2,8 +2,8 @@
 
 import asyncio
 
-from nbhelper._http import Http
-from nbhelper._http_faults import Forbidden, Unreached
+from nbhelper._network.faults import Forbidden, Unreached
+from nbhelper._network.http import Http
 
 
 def fetch(where, link, headers=None):

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ._http_faults import Unreached
-from ._model.text import clean
+from .._model.text import clean
+from .faults import Unreached
 
 if TYPE_CHECKING:
     import httpx

@@ -20,17 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ._http import Http
-from ._http_faults import Forbidden, Unreached
-from ._model.seen import Output, Saved, SaveState
-from ._model.text import clean, slug, without_query
-from ._parts import Part, is_strong
-from ._providers.requests import HttpReply
-from ._providers.scalars import retry_after
-from ._session.addresses import origin_of
-from ._session.session import Connection
-from ._sniff import pixels, sniff
-from ._turns import Trouble, Turns
+from .._model.seen import Output, Saved, SaveState
+from .._model.text import clean, slug, without_query
+from .._providers.requests import HttpReply
+from .._providers.scalars import retry_after
+from .._session.addresses import origin_of
+from .._session.session import Connection
+from .download_queue import Trouble, Turns
+from .faults import Forbidden, Unreached
+from .file_types import pixels, sniff
+from .http import Http
+from .partial_file import Part, is_strong
 
 LARGEST = 2 * 1024**3
 """Bytes of one file."""

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ._model.text import slug
-from ._sniff import HEAD
+from .._model.text import slug
+from .file_types import HEAD
 
 try:
     import fcntl

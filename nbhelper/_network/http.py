@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from ._http_destinations import resolve_link, uses_proxy
-from ._http_faults import Forbidden, Unreached
-from ._http_replies import CONNECT_ERRORS, REDIRECTS, error_text, is_disconnect, read_body, stream_body
-from ._model.errors import BadInput
-from ._model.text import clean
-from ._providers.requests import HttpReply, HttpRequest
-from ._session.addresses import origin_of
-from ._session.session import Connection
-from ._version import __version__
+from .._model.errors import BadInput
+from .._model.text import clean
+from .._providers.requests import HttpReply, HttpRequest
+from .._session.addresses import origin_of
+from .._session.session import Connection
+from .._version import __version__
+from .destinations import resolve_link, uses_proxy
+from .faults import Forbidden, Unreached
+from .replies import CONNECT_ERRORS, REDIRECTS, error_text, is_disconnect, read_body, stream_body
 
 if TYPE_CHECKING:
     import httpx

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ._gate import Outage
+from .gate import Outage
 
 AT_ONCE = 32
 """Downloads under way. More at a time are asked for sooner: that is when a link has to be alive."""

@@ -9,10 +9,10 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from ._http_faults import Forbidden, Unreached
-from ._model.text import clean, without_query
-from ._session.addresses import is_loopback, is_private
-from ._session.session import Connection
+from .._model.text import clean, without_query
+from .._session.addresses import is_loopback, is_private
+from .._session.session import Connection
+from .faults import Forbidden, Unreached
 
 LOOKUP_DEADLINE = 10.0
 """Seconds for one name lookup."""

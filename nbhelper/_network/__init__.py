@@ -1,0 +1,1 @@
+"""The only sockets outside the emulator: clients, the gate, downloads. Imports the session and the providers."""
