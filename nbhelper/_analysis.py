@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from ._gallery import Gallery
     from ._model.history import History
     from ._model.task import Task
     from ._prices import Price
     from ._store.filter import Filter
     from ._store.store import Store
+    from ._views.gallery import Gallery
 
 T = TypeVar("T")
 
@@ -369,7 +369,7 @@ def gallery(
     Example:
         nbh.gallery(nbh.tasks(), row="provider", size=200).save("gallery.html")
     """
-    from ._gallery import gallery as arranged
+    from ._views.gallery import gallery as arranged
 
     folder = _session.store().folder
     return arranged(to_frame(data), folder, row=row, col=col, size=size)

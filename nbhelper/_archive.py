@@ -16,7 +16,7 @@ from ._model.text import clean
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ._gallery import Gallery
+    from ._views.gallery import Gallery
 
 
 def export(frame: pd.DataFrame, gallery: Gallery, folder: Path, path: object) -> Path:

@@ -207,7 +207,7 @@ def _display(display: object) -> str:
         return "text"
     if choice == "html" or _environment.place() == "headless" or _environment.in_colab():
         return "html"
-    from ._live_card import can_show_widgets
+    from ._views.live_card import can_show_widgets
 
     return "widget" if can_show_widgets() else "html"
 
@@ -215,25 +215,25 @@ def _display(display: object) -> str:
 def _show(handle: Watch, kind: str, *, blocking: bool, side: int | None) -> None:
     """Give the handle its view: a card that lives by itself, or one that is drawn by whoever waits."""
     if _environment.kernel() is not None:
-        from ._history_line import register
+        from ._views.history_line import register
 
         register()
     if not len(handle):
         if kind in {"widget", "html"}:
-            from ._still_card import make_empty_card
+            from ._views.still_card import make_empty_card
 
             handle.drawn_as(make_empty_card(handle))
             handle._card.show()  # noqa: SLF001
     elif kind == "text":
-        from ._terminal import text_view
+        from ._views.terminal import text_view
 
         handle._show = lambda watch: text_view(lambda: watch.histories)  # noqa: SLF001
     elif kind == "html" and blocking:
-        from ._still_card import html_view
+        from ._views.still_card import html_view
 
         handle._show = lambda watch: html_view(watch, side)  # noqa: SLF001
     elif kind:
-        from ._live_card import LiveCard
+        from ._views.live_card import LiveCard
 
         handle._card = LiveCard(handle, side, widgets=kind == "widget")  # noqa: SLF001
         handle._card.show()  # noqa: SLF001

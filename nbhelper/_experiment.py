@@ -27,9 +27,9 @@ from ._watch import place_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ._gallery import Gallery
     from ._session.session import Connection
     from ._store.store import Store
+    from ._views.gallery import Gallery
     from ._watch import Watch
 
 UNASKED = 50
@@ -326,7 +326,7 @@ class Experiment:
         Args:
             by: Parameters or columns; None groups by every parameter that varies.
         """
-        from ._gallery import find_column
+        from ._views.gallery import find_column
 
         frame = self.to_frame()
         if by is None:

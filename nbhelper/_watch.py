@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
 
-    from ._gallery import Gallery
     from ._prices import Cost, Price
     from ._store.store import Store
+    from ._views.gallery import Gallery
 
 
 @dataclass(frozen=True, slots=True)

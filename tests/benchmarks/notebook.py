@@ -33,9 +33,9 @@ from support.mill import DONE, Mill
 from support.raw_server import reply
 
 import nbhelper as nbh
-from nbhelper._card import card, live_below, live_body
-from nbhelper._painter import Painter
-from nbhelper._preview import SIDE, Previewer, Thumbnail
+from nbhelper._views.card import card, live_below, live_body
+from nbhelper._views.painter import Painter
+from nbhelper._views.preview import SIDE, Previewer, Thumbnail
 from nbhelper.types import Miss, MissKind, Output, Saved, Snapshot, State, TaskError
 
 

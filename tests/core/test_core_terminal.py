@@ -9,12 +9,12 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from nbhelper import _terminal
 from nbhelper._model.history import History
 from nbhelper._model.text import seconds, size
 from nbhelper._model.timing import timing
-from nbhelper._terminal import Lines, block
-from nbhelper._words import describe_details, describe_time_left, elapsed
+from nbhelper._views import terminal as _terminal
+from nbhelper._views.terminal import Lines, block
+from nbhelper._views.words import describe_details, describe_time_left, elapsed
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, Task, TaskError
 
 EVIL = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\n\u202e[bold]x[/bold] :smile: \ud800\x00"

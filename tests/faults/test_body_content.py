@@ -11,7 +11,7 @@ from support.watched import looks
 import nbhelper as nbh
 from nbhelper import _pace
 from nbhelper._model import lost_sight as _lost_sight
-from nbhelper._terminal import Lines
+from nbhelper._views.terminal import Lines
 
 BROKEN = {
     "no JSON": b'{"state": "do',
@@ -130,7 +130,7 @@ def test_d06_a_million_values(mill):
 
 def test_d08_lone_surrogate(mill, tmp_path, capsys):
     """Half a character passes through store, table, CSV, terminal and card, escaped or as a replacement."""
-    from nbhelper._card import Scene, card
+    from nbhelper._views.card import Scene, card
 
     half = b'{"state": "error", "code": "\\ud800", "why": "half \\ud800 a character", "files": ["https://x/\\udfff"]}'
     history = ended(mill.job(reply(half)), save=False)
@@ -254,7 +254,7 @@ def test_d18_odd_progress(mill):
 @pytest.mark.parametrize("files", [None, [], "", [None, ""]], ids=str)
 def test_d19_success_without_outputs(mill, files, bound):
     """The word stands, and the card says that there is no file in the reply."""
-    from nbhelper._card import Scene, card
+    from nbhelper._views.card import Scene, card
 
     history = ended(mill.job({**DONE, "files": files}))
 

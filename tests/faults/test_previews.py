@@ -17,10 +17,11 @@ from support.scripts import run
 from support.waiting import until
 from support.watched import ended, sound
 
-from nbhelper import _preview, _thumbnailer
-from nbhelper._card import Scene, card
 from nbhelper._network import downloads as _save
-from nbhelper._preview import SIDE, WEIGHT, Previewer, Thumbnail, can_preview
+from nbhelper._views import preview as _preview
+from nbhelper._views import thumbnail_worker as _thumbnailer
+from nbhelper._views.card import Scene, card
+from nbhelper._views.preview import SIDE, WEIGHT, Previewer, Thumbnail, can_preview
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 180, 60), (30, 60, 210), (255, 255, 255)
 NEAR = 14

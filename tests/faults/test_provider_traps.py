@@ -17,8 +17,8 @@ from support.watched import looks
 
 import nbhelper as nbh
 from nbhelper import _pace, _saving
-from nbhelper._card import Scene, card
 from nbhelper._model import lost_sight as _lost_sight
+from nbhelper._views.card import Scene, card
 from nbhelper.testing import read
 from nbhelper.types import Miss
 

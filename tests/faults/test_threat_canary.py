@@ -27,11 +27,11 @@ from support.raw_server import RawServer, always, reply
 
 import nbhelper as nbh
 from nbhelper import _pace
-from nbhelper._history_line import history_line
 from nbhelper._network import downloads as _save
 from nbhelper._providers import get
 from nbhelper._providers.reader import read, read_created
 from nbhelper._providers.requests import HttpReply
+from nbhelper._views.history_line import history_line
 from nbhelper.types import Snapshot
 
 LIBRARY = str(Path(nbh.__file__).parent)

@@ -14,10 +14,10 @@ from support.markup import PAYLOADS, Made
 from support.raw_server import RawServer, always, reply
 
 import nbhelper as nbh
-from nbhelper._card import Scene, card, final_words, live_below, live_body
-from nbhelper._history_line import history_line
-from nbhelper._preview import Thumbnail
-from nbhelper._words import describe_all
+from nbhelper._views.card import Scene, card, final_words, live_below, live_body
+from nbhelper._views.history_line import history_line
+from nbhelper._views.preview import Thumbnail
+from nbhelper._views.words import describe_all
 from nbhelper.testing import read
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from support.raw_server import reply
 
 import nbhelper as nbh
-from nbhelper import _terminal
 from nbhelper._model.text import clean, kind_of, nearest, redact, slug, without_queries
-from nbhelper._terminal import Lines, block
+from nbhelper._views import terminal as _terminal
+from nbhelper._views.terminal import Lines, block
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

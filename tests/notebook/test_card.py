@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nbhelper as nbh
-from nbhelper._card import ROWS, card, final_words, live_below, live_body
-from nbhelper._card_scene import Money, Scene
-from nbhelper._card_tiles import EMBED, PICTURES
 from nbhelper._model.task import NO_ID
-from nbhelper._preview import Thumbnail
+from nbhelper._views.card import ROWS, card, final_words, live_below, live_body
+from nbhelper._views.preview import Thumbnail
+from nbhelper._views.scene import Money, Scene
+from nbhelper._views.tiles import EMBED, PICTURES
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

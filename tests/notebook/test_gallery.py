@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from nbhelper._gallery import gallery
 from nbhelper._model.errors import BadInput
+from nbhelper._views.gallery import gallery
 
 FAILED = "refused by the <b>policy</b>"
 

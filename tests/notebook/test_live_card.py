@@ -54,7 +54,7 @@ def test_a_locked_history_holds_up_no_look(kernel, factory):
 def test_of_many_cells_the_last_cards_are_kept(kernel, factory):
     """Of cards whose handle is gone, twenty stay for a page that is reloaded; not one for every cell there ever was."""
     ref = factory.job(DONE, ident="short")
-    counting = "import gc; from nbhelper._live_card import LiveCard, _KEPT"
+    counting = "import gc; from nbhelper._views.live_card import LiveCard, _KEPT"
     for n in range(25):
         kernel.run(f"w = nbh.watch('{ref}', display='html')", cell=f"many-{n}")
         until(lambda: kernel.value("print(w._card.over)") == "True")

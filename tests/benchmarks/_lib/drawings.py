@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from nbhelper._live_card import LiveCard
+from nbhelper._views.live_card import LiveCard
 
 drawing = [0, 0.0]
 """How many there were, and the processor's seconds that they took."""

@@ -27,7 +27,7 @@ import os, re, resource, sys
 import httpx, httpx2, jmespath, sqlite3
 import nbhelper as nbh
 from nbhelper import _engine, _http, _task_watcher, _save, _store
-from nbhelper._preview import Previewer
+from nbhelper._views.preview import Previewer
 from nbhelper._providers import get
 from support.mill import provider
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from ._model.text import clean
+from .._model.text import clean
 
 NOTHING = Markup()
 SPAN = Markup("<span{}>{}</span>")

@@ -9,13 +9,13 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from ._card_scene import Scene
-from ._markup import NOTHING, elide_middle, titled
-from ._model.history import History
-from ._model.seen import Saved
-from ._model.text import clean, size
-from ._preview import Thumbnail, can_preview
-from ._words import name_of, saved_files
+from .._model.history import History
+from .._model.seen import Saved
+from .._model.text import clean, size
+from .markup import NOTHING, elide_middle, titled
+from .preview import Thumbnail, can_preview
+from .scene import Scene
+from .words import name_of, saved_files
 
 PICTURES = 24
 """Thumbnails on one card."""

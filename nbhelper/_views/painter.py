@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from ._card import card
-from ._card_scene import Money, Scene
-from ._card_tiles import PICTURES
-from ._model.history import History
-from ._preview import Thumbnail, can_preview, previewer
-from ._words import describe_all, key_of, saved_files, unique
+from .._model.history import History
+from .card import card
+from .preview import Thumbnail, can_preview, previewer
+from .scene import Money, Scene
+from .tiles import PICTURES
+from .words import describe_all, key_of, saved_files, unique
 
 
 class Watched(Protocol):

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
-from ._card_scene import Money, Scene, colour_of
-from ._card_tiles import tiles
-from ._markup import CELL, NOTHING, cut, elide_middle, style
-from ._model.history import History
-from ._model.seen import Outcome, State
-from ._model.text import clean, seconds
-from ._words import (
+from .._model.history import History
+from .._model.seen import Outcome, State
+from .._model.text import clean, seconds
+from .markup import CELL, NOTHING, cut, elide_middle, style
+from .scene import Money, Scene, colour_of
+from .tiles import tiles
+from .words import (
     advise,
     count_states,
     describe_details,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from ._card_scene import colour_of
-from ._markup import NOTHING, style
-from ._model.history import History
-from ._model.text import clean, seconds
-from ._session import environment as _environment
-from ._words import describe_details, elapsed, glyph_of, name_of, state_of
+from .._model.history import History
+from .._model.text import clean, seconds
+from .._session import environment as _environment
+from .markup import NOTHING, style
+from .scene import colour_of
+from .words import describe_details, elapsed, glyph_of, name_of, state_of
 
 
 def register() -> None:

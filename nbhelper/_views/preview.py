@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ._model.text import clean
+from .._model.text import clean
 
 SIDE = 384
 WEIGHT = 20_000
@@ -121,7 +121,7 @@ class Previewer:
         if self._process is None or self._process.poll() is not None:
             self._served = 0
             # -P keeps this folder off the path, where a module called `types` would hide Python's own.
-            command = [sys.executable, "-P", str(Path(__file__).with_name("_thumbnailer.py"))]
+            command = [sys.executable, "-P", str(Path(__file__).with_name("thumbnail_worker.py"))]
             self._process = subprocess.Popen(  # noqa: S603  # our own file
                 command,
                 stdin=subprocess.PIPE,

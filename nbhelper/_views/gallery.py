@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from ._card_scene import colour_of
-from ._card_tiles import image
-from ._markup import NOTHING, style, titled
-from ._model.errors import BadInput
-from ._model.text import clean, nearest, seconds
-from ._preview import Thumbnail, can_preview, previewer
-from ._words import glyph_of
+from .._model.errors import BadInput
+from .._model.text import clean, nearest, seconds
+from .markup import NOTHING, style, titled
+from .preview import Thumbnail, can_preview, previewer
+from .scene import colour_of
+from .tiles import image
+from .words import glyph_of
 
 if TYPE_CHECKING:
     import pandas as pd

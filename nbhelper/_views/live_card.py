@@ -20,14 +20,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from ._card import final_words, live_below, live_body
-from ._card_loop import run_in_card_loop
-from ._draw_limit import DrawLimit
-from ._model.history import History
-from ._painter import Painter, Watched, text_of
-from ._session import environment as _environment
-from ._still_card import pause_after
-from ._words import unique
+from .._model.history import History
+from .._session import environment as _environment
+from .card import final_words, live_below, live_body
+from .card_loop import run_in_card_loop
+from .draw_limit import DrawLimit
+from .painter import Painter, Watched, text_of
+from .still_card import pause_after
+from .words import unique
 
 log = logging.getLogger("nbhelper")
 WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from ._model.history import History
-from ._model.lost_sight import too_new
-from ._model.seen import MissKind, Outcome, Saved, SaveState, State
-from ._model.text import clean, seconds, size
-from ._model.timing import timing
+from .._model.history import History
+from .._model.lost_sight import too_new
+from .._model.seen import MissKind, Outcome, Saved, SaveState, State
+from .._model.text import clean, seconds, size
+from .._model.timing import timing
 
 GLYPHS: Mapping[str, str] = {
     State.QUEUED: "○",

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from ._painter import Painter, Watched
-from ._session import environment as _environment
-from ._words import state_of
+from .._session import environment as _environment
+from .painter import Painter, Watched
+from .words import state_of
 
 _CLOCK = 1.0
 """Seconds between two updates of an output, at least."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from ._model.seen import Outcome, State
-from ._preview import Thumbnail
+from .._model.seen import Outcome, State
+from .preview import Thumbnail
 
 _COLOURS: Mapping[str, str] = {
     State.QUEUED: "nbh-wait",

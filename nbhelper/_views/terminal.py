@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ._draw_limit import DrawLimit
-from ._model.history import History
-from ._model.seen import Outcome, State
-from ._model.text import clean, seconds
-from ._session.environment import place
-from ._words import (
+from .._model.history import History
+from .._model.seen import Outcome, State
+from .._model.text import clean, seconds
+from .._session.environment import place
+from .draw_limit import DrawLimit
+from .words import (
     count_states,
     describe_details,
     describe_end,
