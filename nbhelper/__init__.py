@@ -17,20 +17,6 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from ._analysis import (
-        events,
-        gallery,
-        outputs,
-        pending,
-        plot,
-        prices,
-        read_csv,
-        set_price,
-        summary,
-        tasks,
-        to_csv,
-        to_frame,
-    )
     from ._api import connect, providers, register, resume, set_store, submit, watch
     from ._emulated import Emulator
     from ._experiment import Experiment
@@ -48,10 +34,24 @@ if TYPE_CHECKING:
     from ._model.task import Request, Task
     from ._providers.provider import Provider
     from ._sync import run_sync
+    from ._tables.verbs import (
+        events,
+        gallery,
+        outputs,
+        pending,
+        plot,
+        prices,
+        read_csv,
+        set_price,
+        summary,
+        tasks,
+        to_csv,
+        to_frame,
+    )
     from ._watch import Watch
 
 _WHERE = {
-    "_analysis": (
+    "_tables.verbs": (
         "events", "gallery", "outputs", "pending", "plot", "prices", "read_csv", "set_price", "summary", "tasks",
         "to_csv", "to_frame",
     ),

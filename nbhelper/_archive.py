@@ -9,9 +9,9 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._csv import to_csv
 from ._model.errors import BadInput
 from ._model.text import clean
+from ._tables.csv_file import to_csv
 
 if TYPE_CHECKING:
     import pandas as pd

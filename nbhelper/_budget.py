@@ -10,7 +10,7 @@ from typing import Any
 
 from ._model.errors import BadInput
 from ._model.text import clean
-from ._prices import Price, expected
+from ._tables.prices import Price, expected
 
 
 @dataclass(frozen=True, slots=True)

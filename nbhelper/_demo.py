@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _analysis, _api
+from . import _api
 from ._emulated import Emulator
 from ._model.task import Task
 from ._model.text import seconds, size
 from ._session.environment import place
+from ._tables import verbs as _analysis
 
 if TYPE_CHECKING:
     import pandas as pd

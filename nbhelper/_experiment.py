@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _analysis, _begin, _budget
+from . import _begin, _budget
 from ._budget import Estimate, Limits
 from ._cells import Place, cells_of, check_grid, places_of, shuffled
 from ._experiment_lock import Lock
@@ -21,6 +21,7 @@ from ._session import session as _session
 from ._slots import Slot, allowed, check, estimate, is_repeatable, left_out, preparing, prices_now, slots_of
 from ._store.filter import Filter
 from ._submission import Errand, Submission
+from ._tables import verbs as _analysis
 from ._waiting import result_of
 from ._watch import place_of
 
@@ -123,8 +124,8 @@ class Experiment:
 
         `cost` and `credits` are those of a task that succeeds, by the price list; missing where nobody says.
         """
-        from ._params import flat
-        from ._tables import PARAM, as_one, column
+        from ._tables.frames import PARAM, as_one, column
+        from ._tables.params import flat
 
         slots = allowed(self._slots(_session.store()), self._order, self.limits, retry_in_doubt=False)
         rows = [(slot, slot.checked, slot.checked.estimate) for slot in slots]
@@ -303,8 +304,8 @@ class Experiment:
         return self._frame(_session.store())
 
     def _frame(self, store: Store) -> pd.DataFrame:
-        from ._price_list import known_prices
-        from ._tables import tasks_frame
+        from ._tables.frames import tasks_frame
+        from ._tables.price_list import known_prices
 
         stored = {str(row["uid"]): row for row in store.rows(Filter(experiment=(self.name,)))}
         rows = []

@@ -13,11 +13,11 @@ from ._budget import estimate as price_of
 from ._cells import Cell, Place
 from ._draft import Draft, draft
 from ._model.errors import StoreError
-from ._price_list import PRICES, known_prices
 from ._providers import get
 from ._session import session as _session
 from ._store.creates import Create as Row
 from ._submit import Create
+from ._tables.price_list import PRICES, known_prices
 
 if TYPE_CHECKING:
     from ._session.session import Connection

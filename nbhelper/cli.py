@@ -156,8 +156,8 @@ def _told(handle: Watch) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from . import _analysis
     from ._session import session as _session
+    from ._tables import verbs as _analysis
 
     frame = _analysis.tasks(options.since, options.until, options.provider, options.experiment, options.outcome)
     path = _analysis.to_csv(frame, options.file)

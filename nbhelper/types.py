@@ -16,10 +16,10 @@ from ._model.seen import (
     TaskError,
 )
 from ._model.task import Request, Task
-from ._prices import Price
 from ._providers.provider import Provider
 from ._providers.reply_parts import Batch, Endpoint, ErrorRule, FileUpload, Outputs, Resolve
 from ._providers.requests import HttpReply, HttpRequest
+from ._tables.prices import Price
 
 __all__ = [
     "Batch",

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from nbhelper._tables.frames.frames import TASKS
 from support.mill import DONE, KEY, WORKING, png, provider, sha256, silence
 from support.raw_server import reply
 from support.waiting import until
@@ -12,7 +13,6 @@ from support.watched import events_of
 
 import nbhelper as nbh
 from nbhelper._session.session import session as _session
-from nbhelper._tables import TASKS
 from nbhelper.types import SaveState
 
 PNG = png(3000)

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nbhelper._tables.frames.csv_file import read_csv, to_csv
+from nbhelper._tables.frames.frames import column, events_frame, outputs_frame, tasks_frame
+from nbhelper._tables.frames.summary import summary
 
 import nbhelper
 from nbhelper import BadInput, StoreError
-from nbhelper._csv import read_csv, to_csv
 from nbhelper._model.seen import Outcome, State
-from nbhelper._summary import summary
-from nbhelper._tables import column, events_frame, outputs_frame, tasks_frame
 
 HOSTILE = [
     "", " ", "'", "''", "'\\", "'\\\"", "=1+1", "+1", "-1", "@x", " =1", "\t=1", "\n=1", "\u3000=1", "'=1", "\t",
@@ -321,8 +321,8 @@ def test_names_of_columns(tmp_path, names):
 
 CHILD = """
 import os, resource, sys
-from nbhelper._csv import to_csv
-from nbhelper._tables import tasks_frame
+from nbhelper._tables.csv_file import to_csv
+from nbhelper._tables.frames import tasks_frame
 frame = tasks_frame([{"label": "owl " * 10}] * 3000)
 if sys.argv[2] == "full":
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # Python ignores SIGXFSZ: writes fail as on a full disk

@@ -9,13 +9,13 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
+from nbhelper._tables.frames.frames import tasks_frame
+from nbhelper._tables.frames.plot import KINDS
 
 import nbhelper as nbh
 from nbhelper import BadInput
 from nbhelper._model.seen import Mark, MarkWord, Snapshot, State
-from nbhelper._plot import KINDS
 from nbhelper._session.session import session as _session
-from nbhelper._tables import tasks_frame
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -704,7 +704,9 @@ def test_without_matplotlib(monkeypatch):
 
 def test_matplotlib_is_loaded_by_drawing_alone():
     """Neither the library, its verbs nor its tables load matplotlib."""
-    program = "import sys, nbhelper._plot, nbhelper as nbh; nbh.plot, nbh.summary; print('matplotlib' in sys.modules)"
+    program = (
+        "import sys, nbhelper._tables.plot, nbhelper as nbh; nbh.plot, nbh.summary; print('matplotlib' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "False"

@@ -6,11 +6,11 @@ from datetime import UTC, date, datetime
 
 import pandas as pd
 import pytest
+from nbhelper._tables.frames.price_list import PRICES, known_prices
+from nbhelper._tables.frames.prices import Expected, Price, cost_of, costs, expected
 
 import nbhelper as nbh
 import nbhelper.testing
-from nbhelper._price_list import PRICES, known_prices
-from nbhelper._prices import Expected, Price, cost_of, costs, expected
 from nbhelper._session.session import session as _session
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

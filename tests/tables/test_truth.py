@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from nbhelper._tables.frames.csv_file import read_csv, to_csv
+from nbhelper._tables.frames.summary import summary
 from support.truth import batch, judge
-
-from nbhelper._csv import read_csv, to_csv
-from nbhelper._summary import summary
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ from datetime import date as datetime_date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from ._model.errors import BadInput
-from ._model.text import clean, kind_of
-from ._session import session as _session
+from .._model.errors import BadInput
+from .._model.text import clean, kind_of
+from .._session import session as _session
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from ._model.history import History
-    from ._model.task import Task
-    from ._prices import Price
-    from ._store.filter import Filter
-    from ._store.store import Store
-    from ._views.gallery import Gallery
+    from .._model.history import History
+    from .._model.task import Task
+    from .._store.filter import Filter
+    from .._store.store import Store
+    from .._views.gallery import Gallery
+    from .prices import Price
 
 T = TypeVar("T")
 
@@ -74,8 +74,8 @@ def tasks(
         frame = nbh.tasks(since="2h", outcome=["failed", "expired"])
         frame[["provider", "label", "error_code", "error_message", "total_s"]]
     """
-    from ._price_list import known_prices
-    from ._tables import tasks_frame
+    from .frames import tasks_frame
+    from .price_list import known_prices
 
     book, wanted = _wanted(since, until, provider, experiment, outcome)
     return _told(book, tasks_frame(book.rows(wanted), known_prices(book.prices())))
@@ -101,8 +101,8 @@ def pending(
         provider: Only this provider's.
         experiment: Only this experiment's.
     """
-    from ._price_list import known_prices
-    from ._tables import TASKS, frame_of, tasks_frame
+    from .frames import TASKS, frame_of, tasks_frame
+    from .price_list import known_prices
 
     book, wanted = _wanted(since, until, provider, experiment)
     rows = book.pending_rows(wanted)
@@ -141,7 +141,7 @@ def events(
     Example:
         nbh.events("tripo:1ec04ced-4b87-44f6-a296-beee80777941")[["at", "seen", "word", "progress"]]
     """
-    from ._tables import events_frame
+    from .frames import events_frame
 
     asked = None if task is None else _asked(task)
     book, wanted = _wanted(since, until, provider, experiment, outcome)
@@ -152,8 +152,8 @@ def events(
 
 def _asked(task: object) -> list[Task]:
     """The tasks that somebody asks for, none of which has to be in the store."""
-    from ._model.history import History as Seen
-    from ._model.task import Task as Reference
+    from .._model.history import History as Seen
+    from .._model.task import Task as Reference
 
     items = [task] if isinstance(task, str | Reference | Seen) else task
     if isinstance(items, bytes | Mapping) or not isinstance(items, Iterable):
@@ -179,7 +179,7 @@ def outputs(
     `name` is where the reply had it, such as `output.pbr_model`; `path` is relative to the store's folder where the
     file is in it; `width` and `height` are pixels, missing where the file is no picture; `sha256` is of its bytes.
     """
-    from ._tables import outputs_frame
+    from .frames import outputs_frame
 
     book, wanted = _wanted(since, until, provider, experiment, outcome)
     return _told(book, outputs_frame(book.output_rows(wanted)))
@@ -189,7 +189,7 @@ def _wanted(
     since: object, until: object, provider: object, experiment: object, outcome: object = None
 ) -> tuple[Store, Filter]:
     """The store, and the filter of a table of it: all that needs no file is checked before one is opened."""
-    from ._store.filter import Filter
+    from .._store.filter import Filter
 
     wanted = Filter.of(
         datetime.now(UTC), since=since, until=until, provider=provider, experiment=experiment, outcome=outcome
@@ -200,7 +200,7 @@ def _wanted(
 
 def _known(book: Store, asked: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """The names, each of them registered or with tasks here: a slip would give an empty table."""
-    from ._providers import get, names
+    from .._providers import get, names
 
     if asked is None:
         return None
@@ -223,8 +223,8 @@ def prices() -> pd.DataFrame:
     `per` says what `amount` is for: a task, an image, a second, a credit, or an option that comes on top. An amount in
     the currency `credits` is what a task takes by the published list; `params` names the parameters it holds for.
     """
-    from ._price_list import known_prices
-    from ._tables import prices_frame
+    from .frames import prices_frame
+    from .price_list import known_prices
 
     return prices_frame(reversed(known_prices(_session.store().prices())))
 
@@ -268,8 +268,8 @@ def set_price(
         nbh.set_price("kie", usd_per_credit=0.005, source="the pricing page", date="2026-11-21")
         nbh.set_price("aigptimage", eur_per_image=0.12, model="gpt-image*", params={"resolution": "2K"})
     """
-    from ._prices import as_row, checked, place_of
-    from ._providers import get
+    from .._providers import get
+    from .prices import as_row, checked, place_of
 
     amounts: dict[str, object] = {
         "usd_per_credit": usd_per_credit,
@@ -298,10 +298,10 @@ def to_frame(histories: Iterable[History] | HasTable | pd.DataFrame) -> pd.DataF
     Raises:
         BadInput: Something else than histories.
     """
-    from ._model.history import History as Kind
-    from ._price_list import known_prices
-    from ._store.filter import Filter
-    from ._tables import to_frame as frame_of
+    from .._model.history import History as Kind
+    from .._store.filter import Filter
+    from .frames import to_frame as frame_of
+    from .price_list import known_prices
 
     frame = _given_frame(histories)
     if frame is not None:
@@ -341,7 +341,7 @@ def summary(
     Example:
         nbh.summary(nbh.tasks(since="1d"), by=["provider", "model", "currency"])
     """
-    from ._summary import summary as summed
+    from .summary import summary as summed
 
     if not isinstance(by, str) and not (isinstance(by, Sequence) and all(isinstance(name, str) for name in by)):
         raise BadInput("by is a column's name, or a list of them.")
@@ -369,7 +369,7 @@ def gallery(
     Example:
         nbh.gallery(nbh.tasks(), row="provider", size=200).save("gallery.html")
     """
-    from ._views.gallery import gallery as arranged
+    from .._views.gallery import gallery as arranged
 
     folder = _session.store().folder
     return arranged(to_frame(data), folder, row=row, col=col, size=size)
@@ -404,8 +404,8 @@ def plot(
         BadInput: Another kind of data or picture, an unknown column, costs in several currencies, or matplotlib is not
             installed.
     """
-    from ._plot import check
-    from ._plot import plot as drawn
+    from .plot import check
+    from .plot import plot as drawn
 
     check(kind, ax)
     frame = tasks() if data is None else _frame(data, "plot")
@@ -432,7 +432,7 @@ def to_csv(data: pd.DataFrame | HasTable, path: str | Path) -> Path:
         nbh.to_csv(nbh.tasks(since="7d"), "timings.csv")
         frame = nbh.read_csv("timings.csv")
     """
-    from ._csv import to_csv as write
+    from .csv_file import to_csv as write
 
     return write(_frame(data, "to_csv"), _printable(path))
 
@@ -443,7 +443,7 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     Raises:
         BadInput: There is no such file, or it is none of ours.
     """
-    from ._csv import read_csv as read
+    from .csv_file import read_csv as read
 
     return read(_printable(path))
 

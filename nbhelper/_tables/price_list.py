@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ._prices import CREDITS, Per, Price, from_row
+from .prices import CREDITS, Per, Price, from_row
 
 READ = "2026-11-21"
 

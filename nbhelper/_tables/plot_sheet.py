@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._model.text import clean
+from .._model.text import clean
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

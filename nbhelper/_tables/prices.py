@@ -15,10 +15,10 @@ from datetime import date as calendar_date
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from ._model.errors import BadInput
-from ._model.json_text import dumps
-from ._model.text import clean, kind_of, nearest
-from ._params import flat
+from .._model.errors import BadInput
+from .._model.json_text import dumps
+from .._model.text import clean, kind_of, nearest
+from .params import flat
 
 Per = Literal["task", "image", "second", "credit", "option"]
 CostSource = Literal["server", "price list", "unknown"]

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ._model.text import clean
-from ._plot_sheet import LABEL, Pen
+from .._model.text import clean
+from .plot_sheet import LABEL, Pen
 
 if TYPE_CHECKING:
     import pandas as pd

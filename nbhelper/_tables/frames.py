@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._model.history import History
-from ._model.json_text import dumps
-from ._model.seen import Outcome, State
-from ._model.text import storable
-from ._model.times import moment
-from ._params import flat
-from ._price_list import PRICES
-from ._prices import Price, as_row, costs_of
-from ._store.summary_row import summary_row
+from .._model.history import History
+from .._model.json_text import dumps
+from .._model.seen import Outcome, State
+from .._model.text import storable
+from .._model.times import moment
+from .._store.summary_row import summary_row
+from .params import flat
+from .price_list import PRICES
+from .prices import Price, as_row, costs_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from . import _plot_data as data
-from . import _plot_sheet as sheet
-from ._model.timing import TIMES
-from ._plot_data import Group
-from ._plot_sheet import Key, Pen
+from .._model.timing import TIMES
+from . import plot_data as data
+from . import plot_sheet as sheet
+from .plot_data import Group
+from .plot_sheet import Key, Pen
 
 if TYPE_CHECKING:
     import pandas as pd

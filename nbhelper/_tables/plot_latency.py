@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import _plot_data as data
-from . import _plot_sheet as sheet
-from ._plot_data import Group
-from ._plot_sheet import Key, Pen
+from . import plot_data as data
+from . import plot_sheet as sheet
+from .plot_data import Group
+from .plot_sheet import Key, Pen
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from ._model.errors import BadInput
-from ._model.text import clean, nearest
-from ._model.timing import TIMES
-from ._plot_cost import cost
-from ._plot_latency import latency
-from ._plot_timeline import timeline
+from .._model.errors import BadInput
+from .._model.text import clean, nearest
+from .._model.timing import TIMES
+from .plot_cost import cost
+from .plot_latency import latency
+from .plot_timeline import timeline
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._model.errors import BadInput
-from ._model.text import clean, nearest
-from ._tables import Kind, column
+from .._model.errors import BadInput
+from .._model.text import clean, nearest
+from .frames import Kind, column
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import _plot_data as data
-from . import _plot_sheet as sheet
-from ._model.errors import BadInput
-from ._model.text import clean
-from ._plot_data import Group
-from ._plot_sheet import Key, Pen
+from .._model.errors import BadInput
+from .._model.text import clean
+from . import plot_data as data
+from . import plot_sheet as sheet
+from .plot_data import Group
+from .plot_sheet import Key, Pen
 
 if TYPE_CHECKING:
     import pandas as pd

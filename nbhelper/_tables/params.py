@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._model.json_text import dumps
-from ._model.text import storable
+from .._model.json_text import dumps
+from .._model.text import storable
 
 _AT_ONCE = 250
 """Tasks whose parameters are looked at together: mappings that live long are looked through by Python's collector."""

@@ -27,11 +27,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, get_args
 
-from ._model.errors import BadInput, StoreError
-from ._model.text import clean
-from ._model.times import iso, moment
-from ._summary import SUMMARY
-from ._tables import EVENTS, OUTPUTS, TASKS, WORDS, Kind, column, dtype_of
+from .._model.errors import BadInput, StoreError
+from .._model.text import clean
+from .._model.times import iso, moment
+from .frames import EVENTS, OUTPUTS, TASKS, WORDS, Kind, column, dtype_of
+from .summary import SUMMARY
 
 if TYPE_CHECKING:
     import pandas as pd

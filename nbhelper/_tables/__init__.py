@@ -1,0 +1,1 @@
+"""Frames, prices, CSV, statistics and plots. Imports the store, the session and the views."""
