@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         to_csv,
         to_frame,
     )
-    from ._watch import Watch
+    from ._watching.watch import Watch
 
 _WHERE = {
     "_tables.verbs": (
@@ -66,7 +66,7 @@ _WHERE = {
     "_providers.provider": ("Provider",),
     "_sync": ("run_sync",),
     "_model.task": ("Request", "Task"),
-    "_watch": ("Watch",),
+    "_watching.watch": ("Watch",),
 }  # fmt: skip
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 

@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._begin import Display, check_interval, choices, opened
 from ._model.errors import BadInput
 from ._model.task import Task
 from ._session import session as _session
+from ._watching.begin import Display, check_interval, choices, opened
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ._providers.provider import Provider
     from ._session.session import Connection
-    from ._watch import Watch
+    from ._watching.watch import Watch
 
 
 def connect(name: str, api_key: str | None = None, base_url: str | None = None, *, private: bool = False) -> Connection:
@@ -147,7 +147,7 @@ def watch(
         history = w.result()               # waits for the end and for the files
         history.outcome, history.files, history.credits
     """
-    from ._references import references_of
+    from ._watching.references import references_of
 
     found, single = references_of(tasks, provider)
     names = dict.fromkeys(meant.task.provider for meant in found)
@@ -197,7 +197,7 @@ def resume(
         nbh.pending()                      # what is unfinished, and why
         w = nbh.resume(max_age="3d")
     """
-    from . import _resume
+    from ._watching import resume as _resume
 
     chosen = choices((), timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block)
     book = _session.store()

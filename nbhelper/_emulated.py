@@ -9,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ._engine import drop_emulated, watched_real
 from ._model.errors import EmulatorError
 from ._providers import names
 from ._session import session as _session
+from ._watching.engine import drop_emulated, watched_real
 
 if TYPE_CHECKING:
     from ._emulator.faults import Fault

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _begin, _budget
+from . import _budget
 from ._budget import Estimate, Limits
 from ._cells import Place, cells_of, check_grid, places_of, shuffled
 from ._experiment_lock import Lock
@@ -22,8 +22,9 @@ from ._slots import Slot, allowed, check, estimate, is_repeatable, left_out, pre
 from ._store.filter import Filter
 from ._submission import Errand, Submission
 from ._tables import verbs as _analysis
-from ._waiting import result_of
-from ._watch import place_of
+from ._watching import begin as _begin
+from ._watching.waiting import result_of
+from ._watching.watch import place_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from ._session.session import Connection
     from ._store.store import Store
     from ._views.gallery import Gallery
-    from ._watch import Watch
+    from ._watching.watch import Watch
 
 UNASKED = 50
 """Tasks that are submitted to real APIs without anybody having set a limit."""

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._engine import Engine
 from ._model.history import History
 from ._session.session import Connection
 from ._submission import Submission
-from ._task_watcher import Identity, identity
-from ._watch import Watch
+from ._watching.engine import Engine
+from ._watching.task_watcher import Identity, identity
+from ._watching.watch import Watch
 
 if TYPE_CHECKING:
     import pandas as pd

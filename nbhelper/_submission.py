@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _submit
 from ._doors import Door
-from ._engine import Engine
 from ._model.errors import BadInput, MissingAPIKey, StoreError
 from ._model.seen import Mark, MarkWord
 from ._model.text import clean
 from ._session.session import Connection
-from ._task_watcher import Identity
+from ._watching.engine import Engine
+from ._watching.task_watcher import Identity
 
 if TYPE_CHECKING:
     from ._cells import Place

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ._draft import Draft, draft
-from ._engine import Engine, engine
 from ._model.errors import BadInput, NbhelperError, StoreError, SubmitFailed, SubmitUnknown
 from ._model.seen import Miss, MissKind
 from ._model.task import Task
@@ -23,7 +22,8 @@ from ._providers.reply_parts import Endpoint
 from ._providers.requests import HttpReply, HttpRequest
 from ._providers.templates import fill
 from ._session.session import Connection, connection, fingerprint, store
-from ._waiting import result_of
+from ._watching.engine import Engine, engine
+from ._watching.waiting import result_of
 
 if TYPE_CHECKING:
     from ._model.history import History

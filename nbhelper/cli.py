@@ -13,7 +13,7 @@ from ._model.errors import NbhelperError
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from ._watch import Watch
+    from ._watching.watch import Watch
 
 _EXAMPLES = """examples:
   nbhelper demo                              the main job on the emulator, in ./nbhelper-demo/

@@ -34,8 +34,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory, no keys, no proxies, and afterwards nothing of the library's left in the process."""
-    from nbhelper import _begin, _engine, _providers
+    from nbhelper import _providers
     from nbhelper._session.session import session as _session
+    from nbhelper._watching import begin as _begin
+    from nbhelper._watching import engine as _engine
 
     for name in os.environ:
         if name.endswith("_API_KEY") or name.startswith("NBHELPER_") or name.casefold() in PROXIES:
@@ -57,7 +59,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def fresh_engine(isolated: Path) -> Iterator[None]:
     """An engine that no other test has used."""
-    from nbhelper import _engine
+    from nbhelper._watching import engine as _engine
 
     if _engine._engine is not None:
         end(_engine._engine)

@@ -84,7 +84,7 @@ def test_the_middle_is_pure(path):
 
     assert not within(found, *SOCKETS, *HEAVY, *CLOCKS)
     assert not within(
-        found, "nbhelper._providers", "nbhelper._engine", "nbhelper._store.store", "nbhelper._network.http"
+        found, "nbhelper._providers", "nbhelper._watching.engine", "nbhelper._store.store", "nbhelper._network.http"
     )
     assert "datetime.now(" not in path.read_text()
 

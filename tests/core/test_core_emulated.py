@@ -8,8 +8,9 @@ from support.mill import KEY, WORKING, provider
 from support.waiting import finished, until
 
 import nbhelper as nbh
-from nbhelper import _emulated, _engine
+from nbhelper import _emulated
 from nbhelper._session.session import session as _session
+from nbhelper._watching import engine as _engine
 from nbhelper.types import Outcome, Task
 
 

@@ -9,9 +9,9 @@ from support.waiting import until
 from support.watched import misses
 
 import nbhelper as nbh
-from nbhelper import _looks
-from nbhelper._past import Past
 from nbhelper._session.session import session as _session
+from nbhelper._watching import looks as _looks
+from nbhelper._watching.past import Past
 from nbhelper.types import Batch, HttpRequest, Mark, MarkWord, Outcome, Snapshot, State, Task
 
 BATCH = Batch(

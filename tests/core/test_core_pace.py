@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbhelper import _durations
-from nbhelper._durations import Curve, Durations, Spell, schedule
 from nbhelper._model.history import History
 from nbhelper._network import gate as _gate
 from nbhelper._network.gate import Gate
-from nbhelper._pace import BACKOFF_CAP, JITTER, LONGEST, PRICE, SLOW, pause
-from nbhelper._past import Past
+from nbhelper._watching import durations as _durations
+from nbhelper._watching.durations import Curve, Durations, Spell, schedule
+from nbhelper._watching.pace import BACKOFF_CAP, JITTER, LONGEST, PRICE, SLOW, pause
+from nbhelper._watching.past import Past
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Snapshot, State, Task
 
 T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)

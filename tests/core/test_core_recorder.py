@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 from nbhelper._store.store.store import Store
 
-from nbhelper._recording import Recorder
+from nbhelper._watching.recording import Recorder
 from nbhelper.types import Miss, MissKind, Snapshot, State, Task
 
 SEEN = [Snapshot(state=State.QUEUED), Miss(kind=MissKind.NETWORK), Snapshot(state=State.RUNNING)]

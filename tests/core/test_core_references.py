@@ -10,8 +10,8 @@ from support.mill import DONE, KEY, WORKING, Mill, provider
 from support.raw_server import RawServer, always, reply
 
 import nbhelper as nbh
-from nbhelper import _references
-from nbhelper._references import references_of
+from nbhelper._watching import references as _references
+from nbhelper._watching.references import references_of
 from nbhelper.types import Mark, MarkWord, Task
 
 TRIPO = {"code": 0, "data": {"task_id": "1ec04ced-0ff3"}}

@@ -24,9 +24,13 @@ from support.waiting import until
 from support.watched import events_of, marks, misses
 
 import nbhelper as nbh
-from nbhelper import _engine, _looks, _saving, _task_watcher, _timetable
 from nbhelper._model.history import History
 from nbhelper._session.session import session as _session
+from nbhelper._watching import engine as _engine
+from nbhelper._watching import looks as _looks
+from nbhelper._watching import saving as _saving
+from nbhelper._watching import task_watcher as _task_watcher
+from nbhelper._watching import timetable as _timetable
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Outcome, Saved, SaveState, Snapshot, State
 
 

@@ -537,7 +537,7 @@ def test_an_export_holds_table_files_and_gallery(isolated, run):
 
 def test_a_create_that_is_cut_off_is_in_doubt(experiment, factory):
     """The process may end, or the emulator close, before an answer: the place says so, and nobody waits for ever."""
-    from nbhelper._engine import engine
+    from nbhelper._watching.engine import engine
 
     factory.answers = [silence]
     exp = experiment(shuffle=None, concurrency=1)
@@ -556,7 +556,7 @@ def test_a_create_that_is_cut_off_is_in_doubt(experiment, factory):
 
 def test_stop_calls_back_what_only_waits_for_its_turn(experiment, factory, mill):
     """The gate is closed because looks were told to wait: nothing leaves after the stop, and nobody waits for it."""
-    from nbhelper._engine import engine
+    from nbhelper._watching.engine import engine
 
     factory.job = [QUEUED]
     exp = experiment(shuffle=None, concurrency=2)

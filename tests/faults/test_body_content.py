@@ -9,9 +9,9 @@ from support.raw_server import reply
 from support.watched import looks
 
 import nbhelper as nbh
-from nbhelper import _pace
 from nbhelper._model import lost_sight as _lost_sight
 from nbhelper._views.terminal import Lines
+from nbhelper._watching import pace as _pace
 
 BROKEN = {
     "no JSON": b'{"state": "do',

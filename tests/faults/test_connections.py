@@ -18,10 +18,10 @@ from support.waiting import until
 from support.watched import close_after, each, ended, looks, marks, misses, sound, watch
 
 import nbhelper as nbh
-from nbhelper import _pace
 from nbhelper._network import gate as _gate
 from nbhelper._network import http as _http
 from nbhelper._network.gate import Gate
+from nbhelper._watching import pace as _pace
 from nbhelper.testing import Fault
 
 DATA = png(500)

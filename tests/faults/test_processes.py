@@ -16,7 +16,7 @@ from support.waiting import until
 from support.watched import events_of
 
 import nbhelper as nbh
-from nbhelper import _task_watcher
+from nbhelper._watching import task_watcher as _task_watcher
 
 MILL = dedent("""
     import os, sys, time

@@ -16,9 +16,10 @@ from support.raw_server import reply
 from support.watched import looks
 
 import nbhelper as nbh
-from nbhelper import _pace, _saving
 from nbhelper._model import lost_sight as _lost_sight
 from nbhelper._views.card import Scene, card
+from nbhelper._watching import pace as _pace
+from nbhelper._watching import saving as _saving
 from nbhelper.testing import read
 from nbhelper.types import Miss
 

@@ -13,15 +13,16 @@ from support.waiting import until
 from support.watched import each, ended, events_of, looks, marks, misses, sound, watch
 
 import nbhelper as nbh
-from nbhelper import _engine, _pace
 from nbhelper._model import lost_sight as _lost_sight
 from nbhelper._model.history import History
 from nbhelper._model.lost_sight import verdict
 from nbhelper._network import gate as _gate
-from nbhelper._pace import pause
 from nbhelper._providers.requests import HttpReply
 from nbhelper._providers.scalars import retry_after
 from nbhelper._views.history_line import history_line
+from nbhelper._watching import engine as _engine
+from nbhelper._watching import pace as _pace
+from nbhelper._watching.pace import pause
 from nbhelper.types import Miss, MissKind, Snapshot, State, Task
 
 T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -26,12 +26,12 @@ from support.quick import LOOKS, quick
 from support.raw_server import RawServer, always, reply
 
 import nbhelper as nbh
-from nbhelper import _pace
 from nbhelper._network import downloads as _save
 from nbhelper._providers import get
 from nbhelper._providers.reader import read, read_created
 from nbhelper._providers.requests import HttpReply
 from nbhelper._views.history_line import history_line
+from nbhelper._watching import pace as _pace
 from nbhelper.types import Snapshot
 
 LIBRARY = str(Path(nbh.__file__).parent)
@@ -217,7 +217,7 @@ def spoil(mill, caught, failed, monkeypatch):
     with caught(nbh.WatchTimeout):
         nbh.watch(mill.job(WORKING), block=False, display=False).result(0.01)
     with monkeypatch.context() as broken, caught(TypeError):
-        broken.setattr("nbhelper._looks.read", None)  # a fault of our own, in the log with its traceback
+        broken.setattr("nbhelper._watching.looks.read", None)  # a fault of our own, in the log with its traceback
         assert nbh.watch(mill.job(), display=False)[0].outcome == "lost"
         broken.setattr("nbhelper._store.store.Store.open_task", None)
         nbh.watch(mill.job())

@@ -13,7 +13,7 @@ from support.mill import DONE, WORKING
 
 import nbhelper as nbh
 from nbhelper import _magic
-from nbhelper._references import references_of
+from nbhelper._watching.references import references_of
 from nbhelper.types import HttpRequest, Task
 
 

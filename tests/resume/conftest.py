@@ -5,8 +5,8 @@ from support.mill import KEY
 from support.scripts import starting
 from support.waiting import end
 
-from nbhelper import _engine
 from nbhelper._store.store import leases as _leases
+from nbhelper._watching import engine as _engine
 
 NOTEBOOK = """
 import os, sys, time

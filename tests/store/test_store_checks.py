@@ -18,7 +18,7 @@ from nbhelper._model.seen import Mark, MarkWord, Snapshot, State
 from nbhelper._model.task import Task
 from nbhelper._store.store import file as _database
 from nbhelper._store.store import writer as _writer
-from nbhelper._watch import Watch
+from nbhelper._watching.watch import Watch
 
 ORIGIN = "https://api.example"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

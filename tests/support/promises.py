@@ -18,8 +18,9 @@ from support.chaos.watching import uncaught
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import _engine, _watch
-from nbhelper._watch import place_of
+from nbhelper._watching import engine as _engine
+from nbhelper._watching import watch as _watch
+from nbhelper._watching.watch import place_of
 from nbhelper.types import Outcome, SaveState
 
 

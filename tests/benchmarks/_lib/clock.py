@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from nbhelper._durations import NOTHING_KNOWN, Curve, Durations, Spell
 from nbhelper._model.history import History
 from nbhelper._model.timing import timing
-from nbhelper._pace import pause
+from nbhelper._watching.durations import NOTHING_KNOWN, Curve, Durations, Spell
+from nbhelper._watching.pace import pause
 from nbhelper.types import Mark, MarkWord, Snapshot, State, Task
 
 T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)

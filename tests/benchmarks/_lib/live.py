@@ -95,8 +95,8 @@ CLIENTS = {
 def ours() -> None:
     """Watch the tasks that come on stdin, with a store of its own."""
     import nbhelper as nbh
-    from nbhelper import _engine
     from nbhelper._providers import get
+    from nbhelper._watching import engine as _engine
 
     about = json.loads(sys.stdin.readline())
     name = about["provider"]

@@ -37,10 +37,11 @@ def uncaught() -> Iterator[list[str]]:
 @contextmanager
 def scaled(factor: float) -> Iterator[None]:
     """Our own patience and pauses, so many times shorter; the providers' floors stay."""
-    from nbhelper import _pace, _saving
     from nbhelper._model import lost_sight as _lost_sight
     from nbhelper._network import downloads as _save
     from nbhelper._network import gate as _gate
+    from nbhelper._watching import pace as _pace
+    from nbhelper._watching import saving as _saving
 
     seconds = [
         (_pace, "LONGEST"), (_pace, "BACKOFF_CAP"), (_pace, "SLOW"), (_save, "_PAUSE"), (_saving, "_RESOLVE_PAUSE"),

@@ -15,20 +15,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._looks import Look, Looks
-from ._model.history import UNSAVED, History
-from ._model.lost_sight import verdict
-from ._model.seen import Mark, MarkWord, Outcome
-from ._model.text import clean
-from ._past import Past
-from ._recording import Recorder
-from ._saving import Network, Saves
-from ._session.session import Connection
-from ._store.leases import Leases
-from ._timetable import Timetable
+from .._model.history import UNSAVED, History
+from .._model.lost_sight import verdict
+from .._model.seen import Mark, MarkWord, Outcome
+from .._model.text import clean
+from .._session.session import Connection
+from .._store.leases import Leases
+from .looks import Look, Looks
+from .past import Past
+from .recording import Recorder
+from .saving import Network, Saves
+from .timetable import Timetable
 
 if TYPE_CHECKING:
-    from ._store.store import Store
+    from .._store.store import Store
 
 log = logging.getLogger("nbhelper")
 

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ._model.errors import BadInput, MissingAPIKey
-from ._model.history import History
-from ._model.task import Task
-from ._model.text import clean
-from ._model.times import instant
-from ._providers import names
-from ._references import Reference, references_of
-from ._session import session as _session
-from ._session.session import Connection
-from ._store.filter import Filter
+from .._model.errors import BadInput, MissingAPIKey
+from .._model.history import History
+from .._model.task import Task
+from .._model.text import clean
+from .._model.times import instant
+from .._providers import names
+from .._session import session as _session
+from .._session.session import Connection
+from .._store.filter import Filter
+from .references import Reference, references_of
 
 if TYPE_CHECKING:
-    from ._store.store import Store
+    from .._store.store import Store
 
 Row = dict[str, Any]
 

@@ -18,20 +18,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ._looks import Looks
-from ._model.errors import StoreError
-from ._model.history import History
-from ._network.download_queue import Turns
-from ._network.gate import Gate
-from ._network.http import Http
-from ._past import Past
-from ._saving import Network
-from ._session.session import Connection
-from ._store.leases import Leases
-from ._task_watcher import Identity, Listener, TaskWatcher, identity
+from .._model.errors import StoreError
+from .._model.history import History
+from .._network.download_queue import Turns
+from .._network.gate import Gate
+from .._network.http import Http
+from .._session.session import Connection
+from .._store.leases import Leases
+from .looks import Looks
+from .past import Past
+from .saving import Network
+from .task_watcher import Identity, Listener, TaskWatcher, identity
 
 if TYPE_CHECKING:
-    from ._store.store import Store
+    from .._store.store import Store
 
 T = TypeVar("T")
 _EXIT = 1.5

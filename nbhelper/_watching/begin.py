@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ._model.errors import BadInput
-from ._model.task import Task
-from ._model.text import clean
-from ._session import environment as _environment
-from ._session import session as _session
-from ._waiting import checked_seconds, result_of
+from .._model.errors import BadInput
+from .._model.task import Task
+from .._model.text import clean
+from .._session import environment as _environment
+from .._session import session as _session
+from .waiting import checked_seconds, result_of
 
 if TYPE_CHECKING:
-    from ._model.history import History
-    from ._references import Reference
-    from ._session.session import Connection
-    from ._store.store import Store
-    from ._watch import Watch
+    from .._model.history import History
+    from .._session.session import Connection
+    from .._store.store import Store
+    from .references import Reference
+    from .watch import Watch
 
 Display = Literal["auto", "widget", "html", "text"]
 BLOCKING_TIMEOUT = 3600.0
@@ -115,8 +115,8 @@ def opened(
     Raises:
         BadInput: A key was given as an id, a task has to be looked at elsewhere, or a folder cannot be made.
     """
-    from ._resume import other_keys
-    from ._watch import Watch
+    from .resume import other_keys
+    from .watch import Watch
 
     wanted = [(meant.task, meant.origin or connections[meant.task.provider].origin) for meant in found]
     unique = [*dict.fromkeys(wanted)]
@@ -148,7 +148,7 @@ def begin(handle: Watch, chosen: Choices, store: Store, folder: Path | None) -> 
     """Show a handle and let it watch; waits for its end where that was chosen."""
     _show(handle, chosen.kind, blocking=chosen.blocking, side=chosen.side)
     if not handle.done:
-        from ._engine import engine
+        from .engine import engine
 
         handle._start(engine(), store, folder, chosen.interval)  # noqa: SLF001
     if chosen.limit is not None:
@@ -207,7 +207,7 @@ def _display(display: object) -> str:
         return "text"
     if choice == "html" or _environment.place() == "headless" or _environment.in_colab():
         return "html"
-    from ._views.live_card import can_show_widgets
+    from .._views.live_card import can_show_widgets
 
     return "widget" if can_show_widgets() else "html"
 
@@ -215,25 +215,25 @@ def _display(display: object) -> str:
 def _show(handle: Watch, kind: str, *, blocking: bool, side: int | None) -> None:
     """Give the handle its view: a card that lives by itself, or one that is drawn by whoever waits."""
     if _environment.kernel() is not None:
-        from ._views.history_line import register
+        from .._views.history_line import register
 
         register()
     if not len(handle):
         if kind in {"widget", "html"}:
-            from ._views.still_card import make_empty_card
+            from .._views.still_card import make_empty_card
 
             handle.drawn_as(make_empty_card(handle))
             handle._card.show()  # noqa: SLF001
     elif kind == "text":
-        from ._views.terminal import text_view
+        from .._views.terminal import text_view
 
         handle._show = lambda watch: text_view(lambda: watch.histories)  # noqa: SLF001
     elif kind == "html" and blocking:
-        from ._views.still_card import html_view
+        from .._views.still_card import html_view
 
         handle._show = lambda watch: html_view(watch, side)  # noqa: SLF001
     elif kind:
-        from ._views.live_card import LiveCard
+        from .._views.live_card import LiveCard
 
         handle._card = LiveCard(handle, side, widgets=kind == "widget")  # noqa: SLF001
         handle._card.show()  # noqa: SLF001
@@ -244,7 +244,7 @@ def check_interval(interval: object, names: Iterable[str]) -> None:
         return
     if isinstance(interval, bool) or not isinstance(interval, int | float) or not 0 < interval < 1e9:
         raise BadInput("interval is a number of seconds above zero, or None to aim at the finish.")
-    from ._providers import get
+    from .._providers import get
 
     for name in sorted(set(names)):
         floor = get(name).floor
@@ -280,7 +280,7 @@ def _ended_elsewhere(
     Raises:
         BadInput: One of them needs a look.
     """
-    from ._watch import is_complete
+    from .watch import is_complete
 
     ended: dict[tuple[Task, str], History] = {}
     left: list[tuple[Task, str]] = []
@@ -306,7 +306,7 @@ def _ended_elsewhere(
 
 def _no_keys(tasks: Sequence[Task], connections: Mapping[str, Connection]) -> None:
     """Refuse a key that was passed as an id: what is watched is stored and shown."""
-    from ._session.keys import Secret
+    from .._session.keys import Secret
 
     for task in tasks:
         if Secret(task.id) == connections[task.provider].key:

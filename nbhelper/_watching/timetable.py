@@ -6,11 +6,11 @@ import random
 import time
 from datetime import UTC, datetime
 
-from ._looks import Looks
-from ._model.history import History
-from ._model.seen import State
-from ._pace import JITTER, pause
-from ._past import Past
+from .._model.history import History
+from .._model.seen import State
+from .looks import Looks
+from .pace import JITTER, pause
+from .past import Past
 
 
 class Timetable:

@@ -17,8 +17,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from ._model.errors import BadInput, WatchTimeout
-from ._model.history import History
+from .._model.errors import BadInput, WatchTimeout
+from .._model.history import History
 
 T = TypeVar("T")
 _SLICE = 0.5

@@ -15,16 +15,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ._model.seen import Miss, MissKind, Snapshot
-from ._model.task import Task
-from ._model.text import clean
-from ._network.faults import Forbidden, Unreached
-from ._network.gate import Gate
-from ._network.http import Http
-from ._providers.reader import read, read_batch
-from ._providers.reply_parts import Batch
-from ._providers.templates import fill, look_request
-from ._session.session import Connection
+from .._model.seen import Miss, MissKind, Snapshot
+from .._model.task import Task
+from .._model.text import clean
+from .._network.faults import Forbidden, Unreached
+from .._network.gate import Gate
+from .._network.http import Http
+from .._providers.reader import read, read_batch
+from .._providers.reply_parts import Batch
+from .._providers.templates import fill, look_request
+from .._session.session import Connection
 
 log = logging.getLogger("nbhelper")
 

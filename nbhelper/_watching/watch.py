@@ -14,25 +14,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from ._engine import Engine
-from ._model.errors import StoreError
-from ._model.history import History
-from ._model.seen import Event, Mark, MarkWord, Outcome, Seen, State
-from ._model.task import Task
-from ._model.text import clean
-from ._session.session import Connection
-from ._store.filter import Filter
-from ._store.folder import FILE
-from ._task_watcher import Identity, TaskWatcher, identity
-from ._waiting import Completed, Waiting, checked_seconds
+from .._model.errors import StoreError
+from .._model.history import History
+from .._model.seen import Event, Mark, MarkWord, Outcome, Seen, State
+from .._model.task import Task
+from .._model.text import clean
+from .._session.session import Connection
+from .._store.filter import Filter
+from .._store.folder import FILE
+from .engine import Engine
+from .task_watcher import Identity, TaskWatcher, identity
+from .waiting import Completed, Waiting, checked_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
 
-    from ._store.store import Store
-    from ._tables.prices import Cost, Price
-    from ._views.gallery import Gallery
+    from .._store.store import Store
+    from .._tables.prices import Cost, Price
+    from .._views.gallery import Gallery
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +231,9 @@ class Watch(Waiting):
 
     def costs(self, histories: Sequence[History]) -> list[Cost]:
         """Amount, currency and source for each of some histories, by the prices known now, as `tasks()` has them."""
-        from ._store.summary_row import summary_row
-        from ._tables.price_list import PRICES, known_prices
-        from ._tables.prices import costs
+        from .._store.summary_row import summary_row
+        from .._tables.price_list import PRICES, known_prices
+        from .._tables.prices import costs
 
         told: dict[str, dict[str, Any]] = {}
         prices: Sequence[Price] = PRICES
@@ -397,7 +397,7 @@ class Watch(Waiting):
         Args:
             wait: Wait for the end first, so that "Run All" gives the same table as running cell by cell.
         """
-        from ._tables import verbs as _analysis
+        from .._tables import verbs as _analysis
 
         if wait:
             self.result()
@@ -405,13 +405,13 @@ class Watch(Waiting):
 
     def summary(self, by: str | Sequence[str] = ("provider", "model"), *, wait: bool = True) -> pd.DataFrame:
         """Counts, success rate, times and cost per group, as `nbhelper.summary`."""
-        from ._tables import verbs as _analysis
+        from .._tables import verbs as _analysis
 
         return _analysis.summary(self.to_frame(wait=wait), by=by)
 
     def gallery(self, row: str | None = None, col: str | None = None, size: int = 256, *, wait: bool = True) -> Gallery:
         """The saved pictures in a grid, as `nbhelper.gallery`."""
-        from ._tables import verbs as _analysis
+        from .._tables import verbs as _analysis
 
         return _analysis.gallery(self.to_frame(wait=wait), row, col, size)
 

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ._model.errors import StoreError
-from ._model.history import History
-from ._model.seen import NOTHING, Event, Output, Seen, Snapshot
-from ._model.text import clean, without_query
+from .._model.errors import StoreError
+from .._model.history import History
+from .._model.seen import NOTHING, Event, Output, Seen, Snapshot
+from .._model.text import clean, without_query
 
 if TYPE_CHECKING:
-    from ._store.store import Store
+    from .._store.store import Store
 
 log = logging.getLogger("nbhelper")
 

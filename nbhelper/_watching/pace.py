@@ -26,10 +26,10 @@ import math
 from bisect import bisect_left
 from datetime import datetime, timedelta
 
-from ._durations import NOTHING_KNOWN, Curve, Durations, schedule
-from ._model.facts import SLOPE, Facts
-from ._model.history import History
-from ._model.seen import Miss, MissKind, State
+from .._model.facts import SLOPE, Facts
+from .._model.history import History
+from .._model.seen import Miss, MissKind, State
+from .durations import NOTHING_KNOWN, Curve, Durations, schedule
 
 LONGEST = 60.0
 """Seconds: the longest pause while a task goes well, however long it takes."""

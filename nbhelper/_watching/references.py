@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ._model.errors import BadInput
-from ._model.history import History
-from ._model.task import Task
-from ._model.text import clean, kind_of
-from ._providers import get, names
-from ._providers.provider import Provider
-from ._providers.reader import read_created
-from ._providers.requests import HttpReply
+from .._model.errors import BadInput
+from .._model.history import History
+from .._model.task import Task
+from .._model.text import clean, kind_of
+from .._providers import get, names
+from .._providers.provider import Provider
+from .._providers.reader import read_created
+from .._providers.requests import HttpReply
 
 _EXAMPLE = 'Pass a task, text such as "tripo:1ec04ced-…", a create call\'s reply, or a list of these.'
 
@@ -116,7 +116,7 @@ def _from_reply(reply: Mapping[str, Any], spec: Provider | None) -> Task:
 
 def _unlike(provider: Provider) -> list[Any]:
     """The endpoints whose replies are read differently."""
-    from ._providers.reply_parts import Endpoint
+    from .._providers.reply_parts import Endpoint
 
     seen: dict[tuple[Any, ...], Endpoint] = {}
     for endpoint in (*provider.creates.values(), *((provider.other,) if provider.other else ())):

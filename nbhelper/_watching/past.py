@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ._durations import NOTHING_KNOWN, Curve, Durations, Spell
-from ._model.history import History
-from ._model.seen import State
-from ._model.times import moment
-from ._model.timing import timing
+from .._model.history import History
+from .._model.seen import State
+from .._model.times import moment
+from .._model.timing import timing
+from .durations import NOTHING_KNOWN, Curve, Durations, Spell
 
 if TYPE_CHECKING:
-    from ._store.store import Store
+    from .._store.store import Store
 
 MOST = 400
 """Tasks of a model that count, the newest; the same number of all models together."""

@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ._model.seen import Miss, MissKind, Output, Saved, SaveState, Snapshot
-from ._model.text import clean
-from ._network.download_queue import Turns
-from ._network.downloads import Place, save_bytes, save_link
-from ._network.faults import Forbidden, Unreached
-from ._network.gate import Gate
-from ._network.http import Http
-from ._providers.reader import read_link
-from ._providers.templates import fill
-from ._recording import Recorder
-from ._session.session import Connection
+from .._model.seen import Miss, MissKind, Output, Saved, SaveState, Snapshot
+from .._model.text import clean
+from .._network.download_queue import Turns
+from .._network.downloads import Place, save_bytes, save_link
+from .._network.faults import Forbidden, Unreached
+from .._network.gate import Gate
+from .._network.http import Http
+from .._providers.reader import read_link
+from .._providers.templates import fill
+from .._session.session import Connection
+from .recording import Recorder
 
 log = logging.getLogger("nbhelper")
 
