@@ -95,7 +95,7 @@ def submit(
         task = nbh.submit("kie", {"model": "google/nano-banana", "input": {"prompt": "an owl"}}, label="owl")
         w = nbh.watch(task)
     """
-    from . import _submit
+    from ._submitting import send as _submit
 
     if label is not None and not isinstance(label, str):
         raise BadInput(f"label must be text, not {type(label).__name__}.")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from ._budget import Estimate, Limits
 from ._budget import estimate as price_of
 from ._cells import Cell, Place
-from ._draft import Draft, draft
 from ._model.errors import StoreError
 from ._providers import get
 from ._session import session as _session
 from ._store.creates import Create as Row
-from ._submit import Create
+from ._submitting.draft import Draft, draft
+from ._submitting.send import Create
 from ._tables.price_list import PRICES, known_prices
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import _submit
-from ._doors import Door
 from ._model.errors import BadInput, MissingAPIKey, StoreError
 from ._model.seen import Mark, MarkWord
 from ._model.text import clean
 from ._session.session import Connection
+from ._submitting import send as _submit
+from ._submitting.create_limit import Door
 from ._watching.engine import Engine
 from ._watching.task_watcher import Identity
 

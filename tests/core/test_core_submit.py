@@ -14,11 +14,11 @@ from support.raw_server import reply
 from support.waiting import finished
 
 import nbhelper as nbh
-from nbhelper import _submit
 from nbhelper._model.task import digest
 from nbhelper._network import faults as _http_faults
 from nbhelper._network import http as _http
 from nbhelper._session.session import session as _session
+from nbhelper._submitting import send as _submit
 
 OWL = {"prompt": "an owl", "size": [1, 2.5, None, True], "deep": {"a": ["ü"]}}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nbhelper._doors import IN_FLIGHT, Door
+from nbhelper._submitting.create_limit import IN_FLIGHT, Door
 from nbhelper.types import Miss, MissKind
 
 BUSY = Miss(kind=MissKind.RATE_LIMITED)

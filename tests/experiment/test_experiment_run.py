@@ -10,8 +10,9 @@ from support.raw_server import reply
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper import _doors, _submit
 from nbhelper._session.session import session as _session
+from nbhelper._submitting import create_limit as _doors
+from nbhelper._submitting import send as _submit
 
 BUSY = reply({"message": "slow down"}, 429, {"retry-after": "1"})
 TASKS = [("owl", 1), ("owl", 2), ("fox", 1), ("fox", 2)]

@@ -10,7 +10,8 @@ from support.raw_server import reply
 from support.waiting import finished
 
 import nbhelper as nbh
-from nbhelper import _providers, _uploads
+from nbhelper import _providers
+from nbhelper._submitting import uploads as _uploads
 from nbhelper.types import Endpoint, FileUpload
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import nbhelper as nbh
-from nbhelper import _uploads
 from nbhelper._providers import get, names
+from nbhelper._submitting import uploads as _uploads
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(100)
 KEPT = {"sha256": hashlib.sha256(PICTURE).hexdigest(), "n_bytes": len(PICTURE)}

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import nbhelper as nbh
-from nbhelper._doors import IN_FLIGHT
 from nbhelper._emulated import server
 from nbhelper._session.session import session as _session
+from nbhelper._submitting.create_limit import IN_FLIGHT
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "tests" / "experiment" / "experiment_script.py"

@@ -10,8 +10,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from ._model.seen import Miss, MissKind
-from ._model.text import seconds
+from .._model.seen import Miss, MissKind
+from .._model.text import seconds
 
 T = TypeVar("T")
 

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ._model.errors import BadInput
-from ._model.task import digest
-from ._model.text import clean, kind_of, nearest
-from ._network.http import Upload
-from ._providers import get
-from ._providers.paths import find
-from ._providers.provider import Provider
-from ._providers.reply_parts import Endpoint
-from ._uploads import uploads_of
+from .._model.errors import BadInput
+from .._model.task import digest
+from .._model.text import clean, kind_of, nearest
+from .._network.http import Upload
+from .._providers import get
+from .._providers.paths import find
+from .._providers.provider import Provider
+from .._providers.reply_parts import Endpoint
+from .uploads import uploads_of
 
 _DEEPEST = 64
 _HALF = re.compile("[\ud800-\udfff]")

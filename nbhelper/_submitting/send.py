@@ -9,25 +9,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ._draft import Draft, draft
-from ._model.errors import BadInput, NbhelperError, StoreError, SubmitFailed, SubmitUnknown
-from ._model.seen import Miss, MissKind
-from ._model.task import Task
-from ._model.text import clean
-from ._network.faults import Forbidden, Unreached
-from ._network.http import CREATE_DEADLINE
-from ._providers.provider import Provider
-from ._providers.reader import read_created
-from ._providers.reply_parts import Endpoint
-from ._providers.requests import HttpReply, HttpRequest
-from ._providers.templates import fill
-from ._session.session import Connection, connection, fingerprint, store
-from ._watching.engine import Engine, engine
-from ._watching.waiting import result_of
+from .._model.errors import BadInput, NbhelperError, StoreError, SubmitFailed, SubmitUnknown
+from .._model.seen import Miss, MissKind
+from .._model.task import Task
+from .._model.text import clean
+from .._network.faults import Forbidden, Unreached
+from .._network.http import CREATE_DEADLINE
+from .._providers.provider import Provider
+from .._providers.reader import read_created
+from .._providers.reply_parts import Endpoint
+from .._providers.requests import HttpReply, HttpRequest
+from .._providers.templates import fill
+from .._session.session import Connection, connection, fingerprint, store
+from .._watching.engine import Engine, engine
+from .._watching.waiting import result_of
+from .draft import Draft, draft
 
 if TYPE_CHECKING:
-    from ._model.history import History
-    from ._store.store import Store
+    from .._model.history import History
+    from .._store.store import Store
 
 _AGAIN = 1.0
 """Seconds after which a lost answer is asked for again, where that is safe; then twice as many."""

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ._model.errors import BadInput
-from ._model.text import clean, kind_of, size
-from ._network.file_types import HEAD, pixels, sniff
-from ._network.http import Upload
-from ._providers.reply_parts import Endpoint
+from .._model.errors import BadInput
+from .._model.text import clean, kind_of, size
+from .._network.file_types import HEAD, pixels, sniff
+from .._network.http import Upload
+from .._providers.reply_parts import Endpoint
 
 LARGEST_UPLOAD = 50_000_000
 """Bytes of one uploaded file; no API here takes more."""
