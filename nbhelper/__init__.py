@@ -19,7 +19,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from ._api import connect, providers, register, resume, set_store, submit, watch
     from ._emulated import Emulator
-    from ._experiment import Experiment
+    from ._experiments.experiment import Experiment
     from ._model.errors import (
         BadInput,
         EmulatorError,
@@ -61,7 +61,7 @@ _WHERE = {
         "BadInput", "EmulatorError", "MissingAPIKey", "NbhelperError", "StoreError", "SubmitFailed", "SubmitUnknown",
         "WatchTimeout",
     ),
-    "_experiment": ("Experiment",),
+    "_experiments.experiment": ("Experiment",),
     "_model.history": ("History", "TaskFailed"),
     "_providers.provider": ("Provider",),
     "_sync": ("run_sync",),

@@ -11,8 +11,8 @@ from experiment_helpers import ask, picture
 from support.scripts import environment
 
 import nbhelper as nbh
-from nbhelper import _cells
-from nbhelper._budget import Estimate, Limits, told
+from nbhelper._experiments import grid as _cells
+from nbhelper._experiments.budget import Estimate, Limits, told
 
 GRID = {"prompt": ["owl", "fox"], "size": [1, 2]}
 

@@ -9,14 +9,14 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._model.errors import BadInput
-from ._model.text import clean
-from ._tables.csv_file import to_csv
+from .._model.errors import BadInput
+from .._model.text import clean
+from .._tables.csv_file import to_csv
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ._views.gallery import Gallery
+    from .._views.gallery import Gallery
 
 
 def export(frame: pd.DataFrame, gallery: Gallery, folder: Path, path: object) -> Path:

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._model.history import History
-from ._session.session import Connection
-from ._submission import Submission
-from ._watching.engine import Engine
-from ._watching.task_watcher import Identity, identity
-from ._watching.watch import Watch
+from .._model.history import History
+from .._session.session import Connection
+from .._watching.engine import Engine
+from .._watching.task_watcher import Identity, identity
+from .._watching.watch import Watch
+from .submission import Submission
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ._store.store import Store
+    from .._store.store import Store
 
 
 class ExperimentWatch(Watch):

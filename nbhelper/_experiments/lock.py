@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from ._model.errors import BadInput
-from ._model.text import clean
-from ._network.http import CREATE_DEADLINE
-from ._store.file import explain
-from ._store.locks import lock_file
-from ._submission import Submission
-from ._watching.engine import engine
-from ._watching.waiting import result_of
+from .._model.errors import BadInput
+from .._model.text import clean
+from .._network.http import CREATE_DEADLINE
+from .._store.file import explain
+from .._store.locks import lock_file
+from .._watching.engine import engine
+from .._watching.waiting import result_of
+from .submission import Submission
 
 _held: dict[tuple[Path, str], Lock] = {}
 """By this process; a later run takes over from an earlier one."""

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ._model.errors import BadInput
-from ._model.task import Request, digest
-from ._model.text import clean, kind_of, nearest
-from ._submitting.uploads import is_file
+from .._model.errors import BadInput
+from .._model.task import Request, digest
+from .._model.text import clean, kind_of, nearest
+from .._submitting.uploads import is_file
 
 MOST = 100_000
 """Tasks of one experiment; a grid that has more is a slip."""

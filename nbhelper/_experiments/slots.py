@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ._budget import Estimate, Limits
-from ._budget import estimate as price_of
-from ._cells import Cell, Place
-from ._model.errors import StoreError
-from ._providers import get
-from ._session import session as _session
-from ._store.creates import Create as Row
-from ._submitting.draft import Draft, draft
-from ._submitting.send import Create
-from ._tables.price_list import PRICES, known_prices
+from .._model.errors import StoreError
+from .._providers import get
+from .._session import session as _session
+from .._store.creates import Create as Row
+from .._submitting.draft import Draft, draft
+from .._submitting.send import Create
+from .._tables.price_list import PRICES, known_prices
+from .budget import Estimate, Limits
+from .budget import estimate as price_of
+from .grid import Cell, Place
 
 if TYPE_CHECKING:
-    from ._session.session import Connection
-    from ._store.store import Store
+    from .._session.session import Connection
+    from .._store.store import Store
 
 SAFE_TO_REPEAT = timedelta(hours=24)
 """How long a request id is trusted to make a create safe to repeat; no API says how long it remembers one."""

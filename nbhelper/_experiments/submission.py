@@ -16,19 +16,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ._model.errors import BadInput, MissingAPIKey, StoreError
-from ._model.seen import Mark, MarkWord
-from ._model.text import clean
-from ._session.session import Connection
-from ._submitting import send as _submit
-from ._submitting.create_limit import Door
-from ._watching.engine import Engine
-from ._watching.task_watcher import Identity
+from .._model.errors import BadInput, MissingAPIKey, StoreError
+from .._model.seen import Mark, MarkWord
+from .._model.text import clean
+from .._session.session import Connection
+from .._submitting import send as _submit
+from .._submitting.create_limit import Door
+from .._watching.engine import Engine
+from .._watching.task_watcher import Identity
 
 if TYPE_CHECKING:
-    from ._cells import Place
-    from ._model.history import History
-    from ._store.store import Store
+    from .._model.history import History
+    from .._store.store import Store
+    from .grid import Place
 
 log = logging.getLogger("nbhelper")
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._model.errors import BadInput
-from ._model.text import clean
-from ._tables.prices import Price, expected
+from .._model.errors import BadInput
+from .._model.text import clean
+from .._tables.prices import Price, expected
 
 
 @dataclass(frozen=True, slots=True)

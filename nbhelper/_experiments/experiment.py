@@ -8,31 +8,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _budget
-from ._budget import Estimate, Limits
-from ._cells import Place, cells_of, check_grid, places_of, shuffled
-from ._experiment_lock import Lock
-from ._experiment_watch import ExperimentWatch
-from ._model.errors import BadInput, StoreError
-from ._model.history import History
-from ._model.task import NO_ID, Request, Task
-from ._model.text import clean, nearest
-from ._session import session as _session
-from ._slots import Slot, allowed, check, estimate, is_repeatable, left_out, preparing, prices_now, slots_of
-from ._store.filter import Filter
-from ._submission import Errand, Submission
-from ._tables import verbs as _analysis
-from ._watching import begin as _begin
-from ._watching.waiting import result_of
-from ._watching.watch import place_of
+from .._model.errors import BadInput, StoreError
+from .._model.history import History
+from .._model.task import NO_ID, Request, Task
+from .._model.text import clean, nearest
+from .._session import session as _session
+from .._store.filter import Filter
+from .._tables import verbs as _analysis
+from .._watching import begin as _begin
+from .._watching.waiting import result_of
+from .._watching.watch import place_of
+from . import budget as _budget
+from .budget import Estimate, Limits
+from .experiment_watch import ExperimentWatch
+from .grid import Place, cells_of, check_grid, places_of, shuffled
+from .lock import Lock
+from .slots import Slot, allowed, check, estimate, is_repeatable, left_out, preparing, prices_now, slots_of
+from .submission import Errand, Submission
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ._session.session import Connection
-    from ._store.store import Store
-    from ._views.gallery import Gallery
-    from ._watching.watch import Watch
+    from .._session.session import Connection
+    from .._store.store import Store
+    from .._views.gallery import Gallery
+    from .._watching.watch import Watch
 
 UNASKED = 50
 """Tasks that are submitted to real APIs without anybody having set a limit."""
@@ -125,8 +125,8 @@ class Experiment:
 
         `cost` and `credits` are those of a task that succeeds, by the price list; missing where nobody says.
         """
-        from ._tables.frames import PARAM, as_one, column
-        from ._tables.params import flat
+        from .._tables.frames import PARAM, as_one, column
+        from .._tables.params import flat
 
         slots = allowed(self._slots(_session.store()), self._order, self.limits, retry_in_doubt=False)
         rows = [(slot, slot.checked, slot.checked.estimate) for slot in slots]
@@ -305,8 +305,8 @@ class Experiment:
         return self._frame(_session.store())
 
     def _frame(self, store: Store) -> pd.DataFrame:
-        from ._tables.frames import tasks_frame
-        from ._tables.price_list import known_prices
+        from .._tables.frames import tasks_frame
+        from .._tables.price_list import known_prices
 
         stored = {str(row["uid"]): row for row in store.rows(Filter(experiment=(self.name,)))}
         rows = []
@@ -328,7 +328,7 @@ class Experiment:
         Args:
             by: Parameters or columns; None groups by every parameter that varies.
         """
-        from ._views.gallery import find_column
+        from .._views.gallery import find_column
 
         frame = self.to_frame()
         if by is None:
@@ -358,7 +358,7 @@ class Experiment:
         Raises:
             BadInput: The path names no file that can be written.
         """
-        from ._archive import export
+        from .archive import export
 
         frame = self.to_frame()
         return export(frame, self.gallery(), _session.store().folder, path)

@@ -1,0 +1,1 @@
+"""A grid of parameters, submitted within limits and resumable. Imports the submitting."""
