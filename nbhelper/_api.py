@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ._model.errors import BadInput
 from ._model.task import Task
-from ._session import session as _session
+from ._session import session
 from ._watching.begin import Display, check_interval, choices, opened
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def connect(name: str, api_key: str | None = None, base_url: str | None = None, 
     from ._session.keys import covered
 
     secret, api_key = covered(api_key), None  # no traceback prints it
-    return _session.connect(name, secret, base_url, private=private)
+    return session.connect(name, secret, base_url, private=private)
 
 
 def register(provider: Provider) -> Provider:
@@ -95,14 +95,14 @@ def submit(
         task = nbh.submit("kie", {"model": "google/nano-banana", "input": {"prompt": "an owl"}}, label="owl")
         w = nbh.watch(task)
     """
-    from ._submitting import send as _submit
+    from ._submitting import send
 
     if label is not None and not isinstance(label, str):
         raise BadInput(f"label must be text, not {type(label).__name__}.")
     if not isinstance(reuse, bool):
         raise BadInput("reuse is True or False.")
-    create = _submit.prepare(provider, request, endpoint=endpoint, files=files, params=params)
-    return _submit.send(create, label=label, reuse=reuse)
+    create = send.prepare(provider, request, endpoint=endpoint, files=files, params=params)
+    return send.send(create, label=label, reuse=reuse)
 
 
 def watch(
@@ -154,7 +154,7 @@ def watch(
     chosen = choices(
         names, timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block
     )
-    return opened(found, {name: _session.connection(name) for name in names}, chosen, single=single)
+    return opened(found, {name: session.connection(name) for name in names}, chosen, single=single)
 
 
 def resume(
@@ -200,7 +200,7 @@ def resume(
     from ._watching import resume as _resume
 
     chosen = choices((), timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block)
-    book = _session.store()
+    book = session.store()
     plan = _resume.everything(book, max_age) if tasks is None else _resume.chosen(book, tasks, provider)
     check_interval(interval, plan.connections)
     return opened(plan.tasks, plan.connections, chosen, single=plan.single, lines=plan.lines, again=True)
@@ -222,8 +222,8 @@ def providers() -> pd.DataFrame:
         {
             "provider": name,
             "key_variable": " or ".join(spec.variables),
-            "key_found": _session.key_source(name) or "not found",
-            "base_url": _session.base_url(name),
+            "key_found": session.key_source(name) or "not found",
+            "base_url": session.base_url(name),
             "endpoints": ", ".join(spec.creates),
             "floor_s": spec.floor,
             "create_limit": "{} in {:g} s".format(*spec.create_limit) if spec.create_limit else None,
@@ -249,4 +249,4 @@ def set_store(folder: str | Path) -> Path:
         BadInput: That names no folder.
         StoreError: It cannot be used.
     """
-    return _session.set_store(folder)
+    return session.set_store(folder)

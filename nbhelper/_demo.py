@@ -16,7 +16,7 @@ from ._emulated import Emulator
 from ._model.task import Task
 from ._model.text import seconds, size
 from ._session.environment import place
-from ._tables import verbs as _analysis
+from ._tables import verbs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,9 +60,9 @@ def run(folder: Path, *, as_json: bool) -> int:
         since = _now()
         tasks = _submit_all(emulator)
         watched = _api.watch(tasks, display=False if as_json else "text", block=True, timeout=120)
-        frame = _analysis.tasks(since=since)
+        frame = verbs.tasks(since=since)
         checks = _check(emulator, frame, store)
-        csv = _analysis.to_csv(frame, folder / "timings.csv")
+        csv = verbs.to_csv(frame, folder / "timings.csv")
         spent = time.monotonic() - begun
         if as_json:
             print(json.dumps(_as_json(frame, checks, folder, csv, spent), indent=2))
@@ -162,7 +162,7 @@ def _tables(frame: pd.DataFrame) -> None:
     console = Console(file=sys.stdout, highlight=False, width=None if place() == "terminal" else 160)
     console.print()
     console.print(_table(frame, _that_fit(console.width), "Tasks (seconds)"))
-    summary = _analysis.summary(frame, by="provider")
+    summary = verbs.summary(frame, by="provider")
     title = "Summary (success rate with its 95 % interval, times in seconds)"
     console.print(_table(summary, _that_fit(console.width, _SUMMARY), title))
 
@@ -223,7 +223,7 @@ def _as_json(frame: pd.DataFrame, checks: dict[str, Any], folder: Path, csv: Pat
     rows = json.loads(frame.to_json(orient="records", date_format="iso"))
     return {
         "tasks": rows,
-        "summary": json.loads(_analysis.summary(frame, by="provider").to_json(orient="records")),
+        "summary": json.loads(verbs.summary(frame, by="provider").to_json(orient="records")),
         "agrees_with_ledger": not checks["wrong"],
         "wrong": checks["wrong"],
         "files": checks["files"],

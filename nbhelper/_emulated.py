@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ._model.errors import EmulatorError
 from ._providers import names
-from ._session import session as _session
+from ._session import session
 from ._watching.engine import drop_emulated, watched_real
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Emulator:
         skew: float = 0.0,
     ) -> None:
         self._closed = True
-        if _session.emulated():
+        if session.emulated():
             raise EmulatorError("An emulator is already open in this process. Close it first: emu.close().")
         self._server = server(speed=speed, seed=seed, limits=limits, faults=faults, skew=skew)
         # Each emulator has a folder of its own: another one cannot look at its tasks.
@@ -95,7 +95,7 @@ class Emulator:
         folder = Path.cwd() / "nbhelper-emulated" / name
         served = [name for name in names() if self._serves(name)]
         try:
-            _session.enter(
+            session.enter(
                 self,
                 {name: self._server.url(name) for name in served},
                 {name: self._server.key(name) for name in served},
@@ -167,7 +167,7 @@ class Emulator:
             return
         self._closed = True
         drop_emulated(self.root)
-        _session.leave(self)
+        session.leave(self)
         self._server.close()
 
     def __enter__(self) -> Self:

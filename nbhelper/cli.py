@@ -156,12 +156,12 @@ def _told(handle: Watch) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from ._session import session as _session
-    from ._tables import verbs as _analysis
+    from ._session import session
+    from ._tables import verbs
 
-    frame = _analysis.tasks(options.since, options.until, options.provider, options.experiment, options.outcome)
-    path = _analysis.to_csv(frame, options.file)
-    print(f"{len(frame)} task{'s' * (len(frame) != 1)} of {_session.store().folder} in {path}")
+    frame = verbs.tasks(options.since, options.until, options.provider, options.experiment, options.outcome)
+    path = verbs.to_csv(frame, options.file)
+    print(f"{len(frame)} task{'s' * (len(frame) != 1)} of {session.store().folder} in {path}")
     return 0
 
 

@@ -35,37 +35,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory, no keys, no proxies, and afterwards nothing of the library's left in the process."""
     from nbhelper import _providers
-    from nbhelper._session.session import session as _session
-    from nbhelper._watching import begin as _begin
-    from nbhelper._watching import engine as _engine
+    from nbhelper._session import session
+    from nbhelper._watching import begin, engine
 
     for name in os.environ:
         if name.endswith("_API_KEY") or name.startswith("NBHELPER_") or name.casefold() in PROXIES:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_session, "_state", _session._State())
+    monkeypatch.setattr(session, "_state", session._State())
     monkeypatch.setattr(_providers, "_added", {})
-    monkeypatch.setattr(_begin, "_warned", set())
+    monkeypatch.setattr(begin, "_warned", set())
     yield tmp_path
-    running = _engine._engine
+    running = engine._engine
     if running is not None and running.alive:
         running.run(asyncio.sleep(0)).result(30)  # what was asked for last has begun
         if running.watchers or running.senders:
             end(running)  # what a test left under way ends here
-    for store in _session._state.stores.values():
+    for store in session._state.stores.values():
         store.close()
 
 
 @pytest.fixture
 def fresh_engine(isolated: Path) -> Iterator[None]:
     """An engine that no other test has used."""
-    from nbhelper._watching import engine as _engine
+    from nbhelper._watching import engine
 
-    if _engine._engine is not None:
-        end(_engine._engine)
+    if engine._engine is not None:
+        end(engine._engine)
     yield
-    if _engine._engine is not None:
-        end(_engine._engine)
+    if engine._engine is not None:
+        end(engine._engine)
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
-"""Which part may know which, read from the source: imports, public names, and the tests' own docstrings."""
+"""The layers of the package, read from its imports; markup, public names, and the tests' own docstrings."""
 
 import ast
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,110 +10,131 @@ import nbhelper
 
 ROOT = Path(nbhelper.__file__).parent
 TESTS = Path(__file__).parent
-HEAVY = {"httpx", "httpx2", "requests", "aiohttp", "urllib3", "ipywidgets", "IPython", "pandas", "PIL", "rich"}
 SOCKETS = {"httpx", "httpx2", "requests", "aiohttp", "urllib3", "socket", "ssl", "http.client", "urllib.request"}
+CLIENTS = SOCKETS | {"ipywidgets", "IPython", "pandas", "PIL", "rich"}
 CLOCKS = {"time", "asyncio", "threading", "sched"}
 
-
-class Imports(ast.NodeVisitor):
-    """The absolute names that a module imports at run time; `if TYPE_CHECKING` blocks count where `typing` asks."""
-
-    def __init__(self, path, *, typing):
-        self.typing = typing
-        self.package = ("nbhelper", *path.relative_to(ROOT).parts[:-1])
-        self.found = set()
-
-    def visit_If(self, node):
-        if self.typing or "TYPE_CHECKING" not in ast.unparse(node.test):
-            self.generic_visit(node)
-
-    def visit_Import(self, node):
-        self.found |= {alias.name for alias in node.names}
-
-    def visit_ImportFrom(self, node):
-        base = self.package[: len(self.package) - node.level + 1] if node.level else ()
-        module = ".".join((*base, *filter(None, [node.module])))
-        self.found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+LAYERS = [
+    {"_model", "_version"},
+    {"_providers", "_store", "_emulator"},
+    {"_session"},
+    {"_network", "_views"},
+    {"_tables"},
+    {"_watching"},
+    {"_submitting"},
+    {"_experiments"},
+    {"_emulated", "_sync", "types", "testing"},
+    {"_api"},
+    {"_demo", "_examples", "_magic"},
+    {"cli"},
+    {"", "__main__"},
+]
+"""Each part of the package imports itself and the sets before its own; the package's own `__init__` is named ""."""
 
 
-def imports(path, *, typing=False):
-    visitor = Imports(path, typing=typing)
-    visitor.visit(ast.parse(path.read_text()))
-    return visitor.found
+def name_of(path):
+    """The dotted name of a file below the package; "" for its `__init__`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def modules(*patterns):
-    """The modules of the library that match; each test names at least one that is there."""
-    found = sorted({p for pattern in patterns for p in ROOT.glob(pattern) if p.suffix == ".py"})
-    return [pytest.param(p, id=str(p.relative_to(ROOT))) for p in found]
+FILES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports(path):
+    """The absolute names that a file imports: at its top, inside functions and for typing alike."""
+    package = ("nbhelper", *path.relative_to(ROOT).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, *filter(None, [node.module])))
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def ours(path):
+    """The files of the package that a file imports, or imports names from; never itself or the package's `__init__`."""
+    found = set()
+    for name in within(set(imports(path)), "nbhelper"):
+        dotted = name.removeprefix("nbhelper.")
+        found.add(dotted if dotted in FILES else dotted.rpartition(".")[0])
+    return found - {"", name_of(path)}
 
 
 def within(names, *parents):
+    """Those of some dotted names that are one of `parents` or stand below one."""
     return {n for n in names if any(n == p or n.startswith(f"{p}.") for p in parents)}
 
 
-@pytest.mark.parametrize("path", modules("_providers/*.py"))
-def test_providers_know_no_client_no_widget_no_engine(path):
-    """A provider is data: it imports the values, the words and its own files, and nothing heavy."""
-    found = imports(path)
-    ours = within(found, "nbhelper")
-    allowed = within(ours, *(f"nbhelper.{name}" for name in ("_errors", "_json", "_text", "_values", "_providers")))
-    tops = {n.partition(".")[0] for n in found - ours} - {"nbhelper"}
-
-    assert ours - {"nbhelper"} == allowed
-    assert tops <= sys.stdlib_module_names | {"jmespath"}
-    assert not within(found, *SOCKETS, *HEAVY, *CLOCKS)
+def files(*folders):
+    """The files of some folders, as parameters of a test."""
+    found = [path for name, path in FILES.items() if name.partition(".")[0] in folders]
+    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in found]
 
 
-@pytest.mark.parametrize("path", modules("_emulator/*.py"))
-def test_the_emulator_shares_nothing_with_what_it_tests(path):
-    """The emulator is written apart, so that it can contradict the library: it shares the errors alone."""
-    ours = within(imports(path), "nbhelper") - {"nbhelper"}
-
-    assert ours == within(ours, "nbhelper._emulator", "nbhelper._model.errors")
+FLOOR = {part: floor for floor, parts in enumerate(LAYERS) for part in parts}
 
 
-MIDDLE = ("durations", "errors", "events", "history", "json", "pace", "task", "text", "values")
+def test_imports_go_down_only():
+    """Every import, wherever it stands, goes to the same part or to a lower one; a new part has to be put somewhere."""
+    part = {name: name.partition(".")[0] for name in FILES}
+    wrong = [
+        f"{name} imports {other}"
+        for name, path in FILES.items()
+        for other in ours(path)
+        if part[other] != part[name] and FLOOR[part[other]] >= FLOOR[part[name]]
+    ]
+
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", modules(*(f"_{name}.py" for name in MIDDLE)))
-def test_the_middle_is_pure(path):
-    """Values, histories and pace have no effects: no socket, no clock, no widget, no provider's words."""
-    found = imports(path)
+def test_no_two_files_import_each_other():
+    """The imports of files form no circle, imports inside functions and for typing included."""
+    left = {name: ours(path) for name, path in FILES.items()}
+    while free := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in free:
+            del left[name]
 
-    assert not within(found, *SOCKETS, *HEAVY, *CLOCKS)
-    assert not within(
-        found, "nbhelper._providers", "nbhelper._watching.engine", "nbhelper._store.store", "nbhelper._network.http"
-    )
+    assert left == {}
+
+
+def test_no_file_is_long_and_few_lie_flat():
+    """A file has at most 420 lines, and at most 12 lie beside the folders."""
+    assert {name: n for name, path in FILES.items() if (n := len(path.read_text().splitlines())) > 420} == {}
+    assert len(list(ROOT.glob("*.py"))) <= 12
+
+
+@pytest.mark.parametrize("path", files("_model", "_providers"))
+def test_values_and_providers_know_no_client_and_no_clock(path):
+    """What is seen and what an API is are data: no socket, no widget, no table, no clock."""
+    assert not within(set(imports(path)), *CLIENTS, *CLOCKS)
     assert "datetime.now(" not in path.read_text()
 
 
-VIEWS = (
-    *(
-        "card",
-        "card_loop",
-        "card_scene",
-        "card_tiles",
-        "draw_limit",
-        "gallery",
-        "history_line",
-        "live_card",
-        "markup",
-        "painter",
-    ),
-    *("preview", "still_card", "terminal", "thumbnailer", "words"),
-)
-BELOW_VIEWS = ("environment", "errors", "facts", "history", "json", "lost_sight", "task", "text", "timing", "values")
+@pytest.mark.parametrize("path", files("_emulator"))
+def test_the_emulator_shares_nothing_with_what_it_tests(path):
+    """The emulator is written apart, so that it can contradict the library: it shares the errors alone."""
+    assert {name for name in ours(path) if not within({name}, "_emulator")} <= {"_model.errors"}
 
 
-@pytest.mark.parametrize("path", modules(*(f"_{name}.py" for name in VIEWS)))
+@pytest.mark.parametrize("path", files("_views"))
 def test_views_draw_and_do_not_fetch(path):
-    """A view knows the model and where it runs, also for typing: no provider, client, engine, watch or store."""
-    found = imports(path, typing=True)
-    ours = within(found, "nbhelper") - {"nbhelper"}
+    """A view knows the model and where it runs: no provider, store, key or socket."""
+    assert {name for name in ours(path) if not within({name}, "_views", "_model")} <= {"_session.environment"}
+    assert not within(set(imports(path)), *SOCKETS)
 
-    assert ours == within(ours, *(f"nbhelper._{name}" for name in (*VIEWS, *BELOW_VIEWS)))
-    assert not within(found, *SOCKETS)
+
+def test_sockets_stand_in_one_folder():
+    """Outside the emulator, the network alone opens sockets and looks up names."""
+    talking = {name for name, path in FILES.items() if within(set(imports(path)), *SOCKETS)}
+
+    assert {name.partition(".")[0] for name in talking} == {"_network", "_emulator"}
+
+
+def test_sql_stands_in_one_folder():
+    """The store alone imports SQLite."""
+    assert {name.partition(".")[0] for name, path in FILES.items() if "sqlite3" in set(imports(path))} == {"_store"}
 
 
 TAG = re.compile(r"</?[a-z][a-z0-9]*(?:[\s/>]|$)|<!doctype")
@@ -136,13 +156,14 @@ def tags(tree, *, inside_markup=False):
 
 
 def without_docstrings(tree):
+    """The same tree with no docstring in it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
     return tree
 
 
-@pytest.mark.parametrize("path", modules("**/*.py"))
+@pytest.mark.parametrize("path", [pytest.param(path, id=name or "nbhelper") for name, path in FILES.items()])
 def test_no_f_string_builds_a_tag(path):
     """Markup is filled in by `Markup.format`, which escapes by itself: no f-string holds a tag."""
     texts = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.JoinedStr))
@@ -150,7 +171,7 @@ def test_no_f_string_builds_a_tag(path):
     assert [found for text in texts for found in tags(text)] == []
 
 
-@pytest.mark.parametrize("path", modules(*(f"_{name}.py" for name in VIEWS)))
+@pytest.mark.parametrize("path", files("_views"))
 def test_tags_stand_in_markup_alone(path):
     """In a view, a text with a tag is the argument of `Markup`: put together in any other way it would not escape."""
     assert list(tags(without_docstrings(ast.parse(path.read_text())))) == []
@@ -159,21 +180,10 @@ def test_tags_stand_in_markup_alone(path):
 @pytest.mark.parametrize("name", ["card", "gallery", "history", "colours"])
 def test_every_class_of_ours_is_prefixed(name):
     """A host's style never meets ours by accident: each CSS class begins with `nbh-`, or is the host's own."""
-    sheet = (ROOT / f"{name}.css").read_text()
+    sheet = (ROOT / "_views" / f"{name}.css").read_text()
     classes = set(re.findall(r"\.([a-z][\w-]*)", re.sub(r"\{[^{}]*\}|/\*.*?\*/", "{}", sheet, flags=re.DOTALL)))
 
     assert {c for c in classes if not c.startswith("nbh-")} <= {"jupyter-widgets", "widget-html", "widget-html-content"}
-
-
-def test_one_module_opens_sockets():
-    """Outside the emulator and its start, one module talks to the network, and one looks up names."""
-    talking = {
-        str(path.relative_to(ROOT))
-        for path in ROOT.rglob("*.py")
-        if within(imports(path), *SOCKETS) and "_emulator" not in path.relative_to(ROOT).parts
-    }
-
-    assert talking - {"_emulated.py"} == {"_http.py", "_http_destinations.py"}
 
 
 def test_no_public_name_is_a_submodule():

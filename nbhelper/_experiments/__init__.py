@@ -1,1 +1,1 @@
-"""A grid of parameters, submitted within limits and resumable. Imports the submitting."""
+"""A grid of parameters, submitted within limits, resumable. Imports the submitting."""

@@ -12,13 +12,13 @@ from .._model.errors import BadInput, StoreError
 from .._model.history import History
 from .._model.task import NO_ID, Request, Task
 from .._model.text import clean, nearest
-from .._session import session as _session
+from .._session import session
 from .._store.filter import Filter
-from .._tables import verbs as _analysis
-from .._watching import begin as _begin
+from .._tables import verbs
+from .._watching import begin
 from .._watching.waiting import result_of
 from .._watching.watch import place_of
-from . import budget as _budget
+from . import budget
 from .budget import Estimate, Limits
 from .experiment_watch import ExperimentWatch
 from .grid import Place, cells_of, check_grid, places_of, shuffled
@@ -111,9 +111,9 @@ class Experiment:
         return len(self._places)
 
     def __repr__(self) -> str:
-        parts = [_budget.told(self._estimates(self._places))]
+        parts = [budget.told(self._estimates(self._places))]
         with contextlib.suppress(StoreError):
-            slots = self._slots(_session.store())
+            slots = self._slots(session.store())
             sent, doubt = (sum(s.status == word for s in slots) for word in ("sent", "in doubt"))
             parts += [f"{sent} sent"] * (sent > 0) + [f"{doubt} in doubt"] * (doubt > 0)
         return f"<Experiment {self.name}: {', '.join(parts)}>"
@@ -128,7 +128,7 @@ class Experiment:
         from .._tables.frames import PARAM, as_one, column
         from .._tables.params import flat
 
-        slots = allowed(self._slots(_session.store()), self._order, self.limits, retry_in_doubt=False)
+        slots = allowed(self._slots(session.store()), self._order, self.limits, retry_in_doubt=False)
         rows = [(slot, slot.checked, slot.checked.estimate) for slot in slots]
         import pandas as pd
 
@@ -182,10 +182,10 @@ class Experiment:
             if option not in _OPTIONS:
                 raise BadInput(f'run() takes no "{clean(option, 40)}".{nearest(option, _OPTIONS)}')
         names = dict.fromkeys(checked.provider for checked in self._checked.values())
-        chosen = _begin.choices(names, **watch_options)
-        connections = {name: _session.connection(name) for name in names}
+        chosen = begin.choices(names, **watch_options)
+        connections = {name: session.connection(name) for name in names}
         store, folder = chosen.places()
-        prints = {name: _session.fingerprint(where, store) for name, where in connections.items()}
+        prints = {name: session.fingerprint(where, store) for name, where in connections.items()}
         lock = Lock(store.folder, self.name)
         submission = None
         try:
@@ -225,7 +225,7 @@ class Experiment:
             if chosen.kind == "text":
                 for line in remarks:
                     print(line)  # noqa: T201  # the text view has no place for it
-            return _begin.begin(handle, chosen, store, folder)
+            return begin.begin(handle, chosen, store, folder)
         finally:
             if submission is None or not submission.started:
                 lock.release()
@@ -234,7 +234,7 @@ class Experiment:
         real = [slot.checked.estimate for slot in todo if not connections[slot.checked.provider].emulated]
         if len(real) > UNASKED and not self.limits:
             raise BadInput(
-                f"{_budget.told(real)} would be submitted at real APIs. Say how many it may be: "
+                f"{budget.told(real)} would be submitted at real APIs. Say how many it may be: "
                 f"Experiment(…, max_tasks={len(real)}), or max_cost= or max_credits=.",
             )
 
@@ -302,7 +302,7 @@ class Experiment:
         """
         if wait and self._watch is not None:
             self._watch.result()
-        return self._frame(_session.store())
+        return self._frame(session.store())
 
     def _frame(self, store: Store) -> pd.DataFrame:
         from .._tables.frames import tasks_frame
@@ -333,9 +333,9 @@ class Experiment:
         frame = self.to_frame()
         if by is None:
             names = [f"param_{key}" for key in self._varying if f"param_{key}" in frame.columns]
-            return _analysis.summary(frame, by=names or ["provider", "model"])
+            return verbs.summary(frame, by=names or ["provider", "model"])
         wanted = [by] if isinstance(by, str) else list(by)
-        return _analysis.summary(frame, by=[find_column(frame, name, "by") or name for name in wanted])
+        return verbs.summary(frame, by=[find_column(frame, name, "by") or name for name in wanted])
 
     def gallery(self, row: str | None = None, col: str | None = None, size: int = 256) -> Gallery:
         """The pictures in a grid by up to two parameters, as `nbhelper.gallery`.
@@ -347,7 +347,7 @@ class Experiment:
         """
         if row is None and col is None:
             row, col = (*self._varying, None, None)[:2]
-        return _analysis.gallery(self.to_frame(), row, col, size)
+        return verbs.gallery(self.to_frame(), row, col, size)
 
     def export(self, path: str | Path) -> Path:
         """Write everything into one ZIP file: `tasks.csv`, the results, and `gallery.html`.
@@ -361,7 +361,7 @@ class Experiment:
         from .archive import export
 
         frame = self.to_frame()
-        return export(frame, self.gallery(), _session.store().folder, path)
+        return export(frame, self.gallery(), session.store().folder, path)
 
 
 def _check_whole(name: str, value: object, least: int, most: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._model.errors import StoreError
 from .._providers import get
-from .._session import session as _session
+from .._session import session
 from .._store.creates import Create as Row
 from .._submitting.draft import Draft, draft
 from .._submitting.send import Create
@@ -158,7 +158,7 @@ def preparing(checked: Checked, where: Connection) -> Callable[[], Create]:
 def prices_now() -> Sequence[Any]:
     """The published prices and those of the store; the published ones alone where it cannot be read."""
     try:
-        return known_prices(_session.store().prices())
+        return known_prices(session.store().prices())
     except StoreError:
         return PRICES
 

@@ -20,7 +20,7 @@ from .._model.errors import BadInput, MissingAPIKey, StoreError
 from .._model.seen import Mark, MarkWord
 from .._model.text import clean
 from .._session.session import Connection
-from .._submitting import send as _submit
+from .._submitting import send
 from .._submitting.create_limit import Door
 from .._watching.engine import Engine
 from .._watching.task_watcher import Identity
@@ -51,7 +51,7 @@ class Errand:
     place: Place
     key: Identity
     position: int
-    prepare: Callable[[], _submit.Create]
+    prepare: Callable[[], send.Create]
     connection: Connection
     uid: str | None = None
     request_id: str | None = None
@@ -226,16 +226,16 @@ class Submission:
         self._changed.set()
 
     async def _send(self, door: Door[Errand], errand: Errand) -> None:
-        answer: _submit.Answer | None = None
+        answer: send.Answer | None = None
         try:
             create = await asyncio.to_thread(errand.prepare)
             label = self._watch.history_at(errand.key).task.label
             if errand.uid is None:
-                errand.request_id = _submit.new_request_id(create)
-                told = _submit.intent(create, self._store, label, errand.request_id)
+                errand.request_id = send.new_request_id(create)
+                told = send.intent(create, self._store, label, errand.request_id)
                 told |= self._notes | {"repeat": errand.place.repeat, "cell": errand.place.cell.key}
                 errand.uid = await asyncio.wrap_future(self._store.begin_intent(**told))
-            answer = await _submit.ask(
+            answer = await send.ask(
                 self._engine, self._store, create, errand.uid, label, errand.request_id, errand.leaving
             )
             if door.judge(answer.miss, time.monotonic(), doubt=answer.doubt, sent=answer.sent):
@@ -244,7 +244,7 @@ class Submission:
                 door.waiting.appendleft(errand)
                 self._watch.touch()
                 return
-            made = await _submit.keep(self._store, errand.uid, answer)
+            made = await send.keep(self._store, errand.uid, answer)
             self._watch.take(errand.key, made or await asyncio.to_thread(self._store.load, errand.uid))
         except asyncio.CancelledError:
             if errand.left:
@@ -265,7 +265,7 @@ class Submission:
         finally:
             door.flying -= 1
 
-    def _unrecorded(self, errand: Errand, answer: _submit.Answer | None, note: str) -> None:
+    def _unrecorded(self, errand: Errand, answer: send.Answer | None, note: str) -> None:
         """The store did not take what came of a create: it is shown all the same, and watched if it was made."""
         if answer is None:
             self._local(errand, Mark(word=MarkWord.STOPPED, note=f"not submitted: {note}"))

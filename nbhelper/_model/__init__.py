@@ -1,1 +1,1 @@
-"""What is seen of a task, frozen and pure: tasks, snapshots, facts, histories, times and text. Imports nothing of ours."""
+"""What is seen of a task: tasks, snapshots, facts, histories, times and text; frozen, pure, knows nothing else."""

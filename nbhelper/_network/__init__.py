@@ -1,1 +1,1 @@
-"""The only sockets outside the emulator: clients, the gate, downloads. Imports the session and the providers."""
+"""The only sockets outside the emulator: clients, the gate, downloads. Imports the session, providers and model."""

@@ -9,8 +9,7 @@ from typing import Literal
 from .._model.json_text import dumps
 from .._model.seen import Outcome
 from .._model.text import storable
-from . import creates as _creates
-from . import listing as _listing
+from . import creates, listing
 from .filter import Filter
 from .rows import Rows
 from .summary_row import Row
@@ -20,8 +19,8 @@ Why = Literal["unfinished", "lost", "stopped", "in doubt", "results missing"]
 
 def pending(rows: Rows, db: sqlite3.Connection, wanted: Filter) -> list[Row]:
     """The summaries that are unfinished or in doubt, each with its reason as `pending`."""
-    doubtful = _creates.doubtful(db)
-    found = ((row, _why(rows, db, row, doubtful)) for row in _listing.summaries(db, wanted))
+    doubtful = creates.doubtful(db)
+    found = ((row, _why(rows, db, row, doubtful)) for row in listing.summaries(db, wanted))
     return [{**row, "pending": why} for row, why in found if why is not None]
 
 
@@ -45,7 +44,7 @@ def with_ids(db: sqlite3.Connection, idents: Iterable[str]) -> list[Row]:
     """The summaries of all tasks with one of these ids, of whatever provider."""
     sql = "SELECT uid FROM tasks WHERE id IN (SELECT value FROM json_each(?))"
     uids = db.execute(sql, (dumps([storable(ident) for ident in idents]),)).fetchall()
-    return _listing.summaries(db, Filter(uids=tuple(uid for (uid,) in uids)))
+    return listing.summaries(db, Filter(uids=tuple(uid for (uid,) in uids)))
 
 
 def fingerprints(db: sqlite3.Connection, uids: Iterable[str]) -> list[tuple[str, str | None]]:

@@ -1,7 +1,7 @@
 """Where histories are kept: one SQLite file that many notebooks may use at once.
 
 Here is what may be asked of it. `_database.py` is the file, `_writer.py` the one thread that writes to it; `_rows.py`,
-`_creates.py` and `_listing.py` are what is written and read on an open connection. A write is on the disk when its
+`_creates.py` and `listing.py` are what is written and read on an open connection. A write is on the disk when its
 future is done, never before. Reading takes a connection of its own and waits for nobody.
 """
 
@@ -29,8 +29,7 @@ from .._model.task import NO_ID, Task
 from .._model.text import storable
 from .._model.times import iso
 from . import creates as _creates
-from . import listing as _listing
-from . import pending as _pending
+from . import listing, pending
 from .file import Database
 from .filter import EVERYTHING, Filter
 from .rows import Append, Rows, notes_of, uid_of, uids_of, utc_now
@@ -253,57 +252,57 @@ class Store:
     def providers(self) -> set[str]:
         """Whose tasks are kept here, also of providers that nobody has registered in this process."""
         with self._database.reading() as db:
-            return _listing.providers(db) if db else set()
+            return listing.providers(db) if db else set()
 
     def rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
         """What `tasks()` shows, one row per task, newest last."""
         with self._database.reading() as db:
-            return _listing.summaries(db, wanted) if db else []
+            return listing.summaries(db, wanted) if db else []
 
     def pending_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
         """The rows of `rows(wanted)` that are unfinished or in doubt, each with its reason as `pending`."""
         with self._database.reading() as db:
-            return _pending.pending(self._rows, db, wanted) if db else []
+            return pending.pending(self._rows, db, wanted) if db else []
 
     def rows_with_ids(self, idents: Iterable[str]) -> list[Row]:
         """The rows, as `rows` gives them, of all tasks with one of these ids."""
         with self._database.reading() as db:
-            return _pending.with_ids(db, idents) if db else []
+            return pending.with_ids(db, idents) if db else []
 
     def fingerprints(self, uids: Iterable[str]) -> list[tuple[str, str | None]]:
         """For each of these rows its provider and the fingerprint of the key that it was watched with first."""
         with self._database.reading() as db:
-            return _pending.fingerprints(db, uids) if db else []
+            return pending.fingerprints(db, uids) if db else []
 
     def recent(self, provider: str, origin: str, most: int) -> list[Row]:
         """The newest rows of one API, oldest first, as `rows` gives them, and `last_good_at`: when it last answered."""
         with self._database.reading() as db:
-            return _listing.recent(db, provider, origin, most) if db else []
+            return listing.recent(db, provider, origin, most) if db else []
 
     def models(self, uids: Iterable[str]) -> dict[str, str]:
         """With which model, or endpoint that stands for one, rows were created, where that is known."""
         with self._database.reading() as db:
-            return _listing.models(db, uids) if db else {}
+            return listing.models(db, uids) if db else {}
 
     def last_seqs(self, uids: Iterable[str]) -> dict[str, int]:
         """The number of the last event of each row that has one."""
         with self._database.reading() as db:
-            return _listing.last_seqs(db, uids) if db else {}
+            return listing.last_seqs(db, uids) if db else {}
 
     def histories(self, wanted: Filter = EVERYTHING) -> list[History]:
         """The histories of `rows(wanted)`, but for creates that have no id yet."""
         with self._database.reading() as db:
-            return _listing.histories(self._rows, db, wanted) if db else []
+            return listing.histories(self._rows, db, wanted) if db else []
 
     def event_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
         """Every observation of `rows(wanted)`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
         with self._database.reading() as db:
-            return _listing.events(self._rows, db, wanted) if db else []
+            return listing.events(self._rows, db, wanted) if db else []
 
     def output_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
         """Every saved file of `rows(wanted)`, by the newest word about it, its path as the store keeps it."""
         with self._database.reading() as db:
-            return _listing.outputs(self._rows, db, wanted) if db else []
+            return listing.outputs(self._rows, db, wanted) if db else []
 
     # A child process
 

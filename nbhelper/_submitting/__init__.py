@@ -1,1 +1,1 @@
-"""Checks a create, uploads its files and sends it once. Imports the watching's engine."""
+"""One create: checked, its files uploaded, sent once. Imports the engine of the watching."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from .._model.errors import BadInput
 from .._model.text import clean, kind_of
-from .._session import session as _session
+from .._session import session
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -194,7 +194,7 @@ def _wanted(
     wanted = Filter.of(
         datetime.now(UTC), since=since, until=until, provider=provider, experiment=experiment, outcome=outcome
     )
-    book = _session.store()
+    book = session.store()
     return book, replace(wanted, provider=_known(book, wanted.provider))
 
 
@@ -226,7 +226,7 @@ def prices() -> pd.DataFrame:
     from .frames import prices_frame
     from .price_list import known_prices
 
-    return prices_frame(reversed(known_prices(_session.store().prices())))
+    return prices_frame(reversed(known_prices(session.store().prices())))
 
 
 def set_price(
@@ -288,7 +288,7 @@ def set_price(
         date=date,
         today=datetime.now(UTC).date(),
     )
-    _session.store().set_price(place_of(price), as_row(price)).result()
+    session.store().set_price(place_of(price), as_row(price)).result()
     return price
 
 
@@ -314,7 +314,7 @@ def to_frame(histories: Iterable[History] | HasTable | pd.DataFrame) -> pd.DataF
         if not isinstance(item, Kind):
             raise BadInput(f"to_frame() takes a list of histories; one of them is {type(item).__name__}.")
         found.append(item)
-    book = _session.store()
+    book = session.store()
     known = {str(row["uid"]): row for row in book.rows(Filter(uids=tuple(history.uid for history in found)))}
     return frame_of(found, known=known, folder=book.folder, prices=known_prices(book.prices()))
 
@@ -371,7 +371,7 @@ def gallery(
     """
     from .._views.gallery import gallery as arranged
 
-    folder = _session.store().folder
+    folder = session.store().folder
     return arranged(to_frame(data), folder, row=row, col=col, size=size)
 
 

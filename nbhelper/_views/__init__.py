@@ -1,1 +1,1 @@
-"""Histories as words, cards, galleries and thumbnails; draws and fetches nothing. Imports the model and the environment."""
+"""A history as words, card, gallery or thumbnail; draws and fetches nothing. Imports the model and the environment."""

@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from .._model.history import History
 from .._model.text import clean, seconds
-from .._session import environment as _environment
+from .._session import environment
 from .markup import NOTHING, style
 from .scene import colour_of
 from .words import describe_details, elapsed, glyph_of, name_of, state_of
@@ -14,7 +14,7 @@ from .words import describe_details, elapsed, glyph_of, name_of, state_of
 
 def register() -> None:
     """Have IPython show every history by `history_line`, besides its repr; without a kernel, do nothing."""
-    shell = getattr(_environment.kernel(), "shell", None)
+    shell = getattr(environment.kernel(), "shell", None)
     if shell is not None:
         shell.display_formatter.formatters["text/html"].for_type(History, history_line)
 

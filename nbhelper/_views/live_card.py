@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .._model.history import History
-from .._session import environment as _environment
+from .._session import environment
 from .card import final_words, live_below, live_body
 from .card_loop import run_in_card_loop
 from .draw_limit import DrawLimit
@@ -67,7 +67,7 @@ class LiveWatch(Watched, Protocol):
 
 def can_show_widgets() -> bool:
     """Whether ipywidgets is installed and this is a kernel."""
-    if _environment.kernel() is None:
+    if environment.kernel() is None:
         return False
     try:
         import ipywidgets  # noqa: F401
@@ -88,8 +88,8 @@ class LiveCard:
         self._shown: list[str] = []
         self._frozen: dict[str, str] | None = None
         self._faults = 0
-        self._limit = DrawLimit(_DRAW * 2 if _environment.in_vscode() else _DRAW)
-        self._cell = self._home = _environment.cell()
+        self._limit = DrawLimit(_DRAW * 2 if environment.in_vscode() else _DRAW)
+        self._cell = self._home = environment.cell()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
         self._painting: asyncio.Task[None] | None = None
@@ -185,7 +185,7 @@ class LiveCard:
     def shown_here(self) -> bool:
         """Whether the running cell is the one that made this card, so that it need not be drawn again."""
         here, self._cell = self._cell, (None, None)
-        return here[1] is not None and here == _environment.cell()
+        return here[1] is not None and here == environment.cell()
 
     @property
     def over(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from .._session import environment as _environment
+from .._session import environment
 from .painter import Painter, Watched
 from .words import state_of
 
@@ -34,7 +34,7 @@ def html_view(watch: Shown, side: int | None) -> Iterator[Callable[[], None]]:
 
     ident = f"nbhelper-{uuid.uuid4().hex[:12]}"
     painter = Painter(side)
-    watched_live = _environment.place() != "headless"  # in a log, each update would be one more line
+    watched_live = environment.place() != "headless"  # in a log, each update would be one more line
     display(painter.bundle(watch, live=True), raw=True, display_id=ident)
     drawn: list[object] = [None]
     due = [time.monotonic() + _CLOCK]
@@ -73,12 +73,12 @@ class StillCard:
 
     def __init__(self, bundle: dict[str, str]) -> None:
         self._bundle = bundle
-        self._cell = _environment.cell()
+        self._cell = environment.cell()
 
     def shown_here(self) -> bool:
         """Whether the running cell has it already."""
         here, self._cell = self._cell, (None, None)
-        return here[1] is not None and here == _environment.cell()
+        return here[1] is not None and here == environment.cell()
 
     def show(self) -> None:
         """Show it under the running cell."""

@@ -1,1 +1,1 @@
-"""One thread and one loop that look at tasks, save results and tell handles. Imports all folders above."""
+"""One thread with one loop that looks at tasks and saves results, and the handles on it. Imports all that is below."""

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from .._model.errors import BadInput
 from .._model.task import Task
 from .._model.text import clean
-from .._session import environment as _environment
-from .._session import session as _session
+from .._session import environment, session
 from .waiting import checked_seconds, result_of
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class Choices:
         """The store, and the folder for results, which is made: the last thing that can be refused."""
         if isinstance(self.save, Path):
             _make(self.save)
-        store = _session.store()
+        store = session.store()
         return store, store.folder / "results" if self.save is True else self.save or None
 
 
@@ -123,7 +122,7 @@ def opened(
     _no_keys([task for task, _ in unique], connections)
     histories = _ended_elsewhere(unique, connections, saving=chosen.save is not False, again=again)
     store, folder = chosen.places()
-    prints = {name: _session.fingerprint(connection, store) for name, connection in connections.items()}
+    prints = {name: session.fingerprint(connection, store) for name, connection in connections.items()}
     opening = [sought for sought in unique if sought not in histories]
     for start in range(0, len(opening), _TOGETHER):
         some = opening[start : start + _TOGETHER]
@@ -176,14 +175,14 @@ def _blocking(block: object) -> bool:
         return block
     if not isinstance(block, str) or block != "auto":
         raise BadInput('block is True, False or "auto".')
-    wish = _environment.flag("NBHELPER_BLOCK")
+    wish = environment.flag("NBHELPER_BLOCK")
     if wish in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
         return wish in {"1", "true", "yes", "on"}
     if wish not in {"", "auto"}:
         raise BadInput(f'NBHELPER_BLOCK is "{clean(wish, 40)}"; it takes 1, 0 or auto.')
-    where = _environment.place()
+    where = environment.place()
     if where in {"notebook", "headless"}:
-        return where == "headless" or _environment.in_colab()
+        return where == "headless" or environment.in_colab()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -197,15 +196,15 @@ def _display(display: object) -> str:
         return ""
     if not isinstance(display, str) or display not in {"auto", "widget", "html", "text"}:
         raise BadInput('display is "auto", "widget", "html", "text" or False.')
-    wish = _environment.flag("NBHELPER_DISPLAY") if display == "auto" else ""
+    wish = environment.flag("NBHELPER_DISPLAY") if display == "auto" else ""
     if wish in {"0", "false", "none", "off"}:
         return ""
     if wish not in {"", "auto", "widget", "html", "text"}:
         raise BadInput(f'NBHELPER_DISPLAY is "{clean(wish, 40)}"; it takes auto, widget, html, text or off.')
     choice = wish or display
-    if choice == "text" or _environment.kernel() is None:
+    if choice == "text" or environment.kernel() is None:
         return "text"
-    if choice == "html" or _environment.place() == "headless" or _environment.in_colab():
+    if choice == "html" or environment.place() == "headless" or environment.in_colab():
         return "html"
     from .._views.live_card import can_show_widgets
 
@@ -214,7 +213,7 @@ def _display(display: object) -> str:
 
 def _show(handle: Watch, kind: str, *, blocking: bool, side: int | None) -> None:
     """Give the handle its view: a card that lives by itself, or one that is drawn by whoever waits."""
-    if _environment.kernel() is not None:
+    if environment.kernel() is not None:
         from .._views.history_line import register
 
         register()
@@ -261,7 +260,7 @@ def _folder(save: object) -> Path | None:
     """The folder of `save=`, absolute; None for none, and for `True`, whose folder is the store's."""
     if save is True or save is False:
         return None
-    return _session.folder_of(save, "save is True, False or a folder.")
+    return session.folder_of(save, "save is True, False or a folder.")
 
 
 def _make(folder: Path) -> None:
@@ -287,7 +286,7 @@ def _ended_elsewhere(
     for task, origin in wanted:
         if origin == connections[task.provider].origin:
             continue
-        known = _session.store().find(task, origin)
+        known = session.store().find(task, origin)
         if known is not None and is_complete(known, saving=saving, again=again):
             ended[task, origin] = known
         else:

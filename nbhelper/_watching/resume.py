@@ -14,7 +14,7 @@ from .._model.task import Task
 from .._model.text import clean
 from .._model.times import instant
 from .._providers import names
-from .._session import session as _session
+from .._session import session
 from .._session.session import Connection
 from .._store.filter import Filter
 from .references import Reference, references_of
@@ -128,7 +128,7 @@ def _reachable(wanted: Sequence[Reference]) -> Plan:
             trouble[name] = "it is not registered here; call nbhelper.register() first."
             continue
         try:
-            connections[name] = _session.connection(name)
+            connections[name] = session.connection(name)
         except (MissingAPIKey, BadInput) as error:
             trouble[name] = str(error)
     tasks = []

@@ -397,23 +397,23 @@ class Watch(Waiting):
         Args:
             wait: Wait for the end first, so that "Run All" gives the same table as running cell by cell.
         """
-        from .._tables import verbs as _analysis
+        from .._tables import verbs
 
         if wait:
             self.result()
-        return _analysis.to_frame(list(self._unique()))
+        return verbs.to_frame(list(self._unique()))
 
     def summary(self, by: str | Sequence[str] = ("provider", "model"), *, wait: bool = True) -> pd.DataFrame:
         """Counts, success rate, times and cost per group, as `nbhelper.summary`."""
-        from .._tables import verbs as _analysis
+        from .._tables import verbs
 
-        return _analysis.summary(self.to_frame(wait=wait), by=by)
+        return verbs.summary(self.to_frame(wait=wait), by=by)
 
     def gallery(self, row: str | None = None, col: str | None = None, size: int = 256, *, wait: bool = True) -> Gallery:
         """The saved pictures in a grid, as `nbhelper.gallery`."""
-        from .._tables import verbs as _analysis
+        from .._tables import verbs
 
-        return _analysis.gallery(self.to_frame(wait=wait), row, col, size)
+        return verbs.gallery(self.to_frame(wait=wait), row, col, size)
 
     def _unique(self) -> Iterator[History]:
         return (entry.history for entry in self._entries.values())

@@ -33,10 +33,10 @@ from pathlib import Path
 from typing import Any
 
 from _lib.frame import Target, apart, at_most, run
-from nbhelper._store.store.store import Store
 
 import nbhelper as nbh
 from nbhelper._model.json_text import dumps
+from nbhelper._store.store import Store
 from nbhelper.types import Mark, MarkWord, Output, Saved, Snapshot, State, TaskError
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -9,8 +9,8 @@ from support.waiting import finished, until
 
 import nbhelper as nbh
 from nbhelper import _emulated
-from nbhelper._session.session import session as _session
-from nbhelper._watching import engine as _engine
+from nbhelper._session import session
+from nbhelper._watching import engine
 from nbhelper.types import Outcome, Task
 
 
@@ -28,7 +28,7 @@ def test_every_name_leads_to_it(emulator, monkeypatch):
     frame = nbh.providers().set_index("provider")
 
     for name in ("ailab-legacy", "ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie"):
-        where = _session.connection(name)
+        where = session.connection(name)
         assert where.base_url.startswith("http://127.0.0.1:")
         assert where.key.reveal() == emulator.key(name)
         assert where.emulated
@@ -41,7 +41,7 @@ def test_its_rows_are_never_among_real_ones(mill, tmp_path):
     with nbh.Emulator(speed=1000):
         kie()
         assert list(nbh.tasks()["provider"]) == ["kie"]
-        assert not str(_session.store().folder).startswith(str(tmp_path / "nbhelper-data"))
+        assert not str(session.store().folder).startswith(str(tmp_path / "nbhelper-data"))
 
     assert list(nbh.tasks()["provider"]) == ["mill"]
 
@@ -52,9 +52,9 @@ def test_another_folder_may_be_chosen_while_it_is_open(mill, tmp_path):
     with nbh.Emulator(speed=1000):
         assert nbh.set_store("demo") == tmp_path / "demo"
         kie()
-        assert _session.store().folder == tmp_path / "demo"
+        assert session.store().folder == tmp_path / "demo"
 
-    assert _session.store().folder == before
+    assert session.store().folder == before
     assert nbh.tasks().empty
 
 
@@ -73,10 +73,10 @@ def test_not_while_real_tasks_are_watched(mill):
 
     with pytest.raises(nbh.EmulatorError, match=r"Real tasks are being watched \(1\)"):
         nbh.Emulator()
-    assert _session.connection("mill").base_url == mill.root
+    assert session.connection("mill").base_url == mill.root
     handle.stop()
     handle.result(30)
-    until(lambda: not _engine.watched_real())
+    until(lambda: not engine.watched_real())
 
     nbh.Emulator(speed=1000).close()
 
@@ -104,8 +104,8 @@ def test_closing_restores_keys_addresses_and_store(monkeypatch, tmp_path):
     emulator.close()
     emulator.close()
 
-    assert _session.connection("kie").base_url == "https://proxy.example"
-    assert _session.connection("kie").key.reveal() == KEY
+    assert session.connection("kie").base_url == "https://proxy.example"
+    assert session.connection("kie").key.reveal() == KEY
     assert repr(emulator) == "<Emulator closed>"
 
 
@@ -124,15 +124,15 @@ def test_closing_ends_what_is_watched_there():
 
 def test_closing_gives_up_downloads(monkeypatch):
     """A file that is still on its way when the server goes is given up, not tried for an hour."""
-    from nbhelper._network import downloads as _save
+    from nbhelper._network import downloads
 
-    monkeypatch.setattr(_engine, "_LAST_SAVES", 0.1)
+    monkeypatch.setattr(engine, "_LAST_SAVES", 0.1)
     release = threading.Event()
 
     async def never(*args, **kwargs):
         await asyncio.to_thread(release.wait, 60)
 
-    monkeypatch.setattr(_save, "_attempt", never)
+    monkeypatch.setattr(downloads, "_attempt", never)
     with nbh.Emulator(speed=1000) as emulator:
         handle = watch(finished(emulator, kie()))
         until(lambda: handle[0].succeeded)
@@ -147,7 +147,7 @@ def test_the_demo_extra_may_be_missing(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "nbhelper._emulator", None)
-    monkeypatch.setattr(_emulated, "_session", _session)
+    monkeypatch.setattr(_emulated, "_session", session)
 
     with pytest.raises((nbh.EmulatorError, ModuleNotFoundError)):
         nbh.Emulator()
@@ -168,7 +168,7 @@ def test_arguments_that_cannot_be(options, tmp_path):
     with pytest.raises(nbh.EmulatorError):
         nbh.Emulator(**options)
 
-    assert not _session.emulated()
+    assert not session.emulated()
     assert list(tmp_path.iterdir()) == []
 
 

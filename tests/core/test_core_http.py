@@ -21,7 +21,7 @@ from nbhelper._network import http as _http
 from nbhelper._network.faults import Forbidden, Unreached
 from nbhelper._network.http import Http, Upload
 from nbhelper._providers.requests import HttpRequest
-from nbhelper._session.session import session as _session
+from nbhelper._session import session
 
 pytestmark = pytest.mark.usefixtures("library")
 LOOK = HttpRequest("GET", "/jobs/1", query={"a b": "ü&="})
@@ -31,7 +31,7 @@ LARGE = bytes(32 << 20)
 
 def connection(server, **more):
     nbh.register(provider(server.root, **more))
-    return _session.connection("mill")
+    return session.connection("mill")
 
 
 def ask(where, request=LOOK, times=1, **options):
@@ -145,7 +145,7 @@ def test_http_inside_the_own_network_uses_no_proxy_either(serve, monkeypatch):
     nbh.register(provider("https://mill.example"))
     nbh.connect("mill", base_url="http://mill.internal:1", private=True)
 
-    found = ask(_session.connection("mill"), deadline=5)
+    found = ask(session.connection("mill"), deadline=5)
 
     assert isinstance(found, Unreached)
     assert spy.connections == 0
@@ -171,7 +171,7 @@ def test_what_only_a_proxy_has_seen_is_not_sent(serve, monkeypatch, request_, an
     monkeypatch.setenv("HTTPS_PROXY", serve(proxy).root)
     nbh.register(provider("https://mill.example"))
 
-    found = ask(_session.connection("mill"), request_, deadline=10)
+    found = ask(session.connection("mill"), request_, deadline=10)
 
     assert isinstance(found, Unreached)
     assert not found.sent
@@ -202,7 +202,7 @@ def test_a_file_comes_through_a_proxy(serve, monkeypatch, names, authority):
     names["files.example"] = [["93.184.216.34"]]
     nbh.register(provider("https://mill.example"))
 
-    assert fetch(_session.connection("mill"), "https://files.example/a") == (200, b"bytes")
+    assert fetch(session.connection("mill"), "https://files.example/a") == (200, b"bytes")
     assert seen == [b"CONNECT files.example:443 HTTP/1.1"]
 
 
@@ -381,7 +381,7 @@ def test_an_address_that_does_not_answer_is_not_waited_for(serve, names):
     nbh.connect("mill", base_url=f"http://mill.test:{server.port}", private=True)
     begun = time.monotonic()
 
-    found = ask(_session.connection("mill"))
+    found = ask(session.connection("mill"))
     spent = time.monotonic() - begun
     for sock in (silent, *crowd):
         sock.close()
@@ -406,7 +406,7 @@ def test_giving_up_leaves_no_socket_behind(serve, names, request, request_, plac
     names["mill.test"] = [["127.0.0.1", "127.0.0.2"]] * 120
     nbh.register(provider("https://mill.example"))
     nbh.connect("mill", base_url=f"{place}:{server.port}", private=True)
-    where = _session.connection("mill")
+    where = session.connection("mill")
 
     async def given_up(client, turns):
         asking = asyncio.create_task(client.api(where, request_))
@@ -457,7 +457,7 @@ def test_private_allows_the_own_network(serve, monkeypatch):
     nbh.register(provider("https://mill.example"))
     nbh.connect("mill", private=True)
 
-    assert fetch(_session.connection("mill"), f"{files.root}/a") == (200, b"bytes")
+    assert fetch(session.connection("mill"), f"{files.root}/a") == (200, b"bytes")
 
 
 def test_a_download_goes_to_the_next_address(serve, names):
@@ -467,7 +467,7 @@ def test_a_download_goes_to_the_next_address(serve, names):
     nbh.register(provider("https://mill.example"))
     nbh.connect("mill", base_url=f"http://mill.test:{server.port}", private=True)
 
-    assert fetch(_session.connection("mill"), f"http://mill.test:{server.port}/a") == (200, b"bytes")
+    assert fetch(session.connection("mill"), f"http://mill.test:{server.port}/a") == (200, b"bytes")
     assert server.requests[0].header("host") == f"mill.test:{server.port}"
 
 
@@ -563,8 +563,8 @@ KEYS_IN_ERRORS = {"newline inside": "abc\ndef", "latin": "schlüssel-1234567890"
 @pytest.mark.parametrize("key", KEYS_IN_ERRORS.values(), ids=KEYS_IN_ERRORS)
 def test_a_key_that_no_header_can_hold_is_not_in_the_error(serve, key):
     """Even if one slipped through, what the client says of it is not repeated."""
-    from nbhelper._session.session.keys import Secret
-    from nbhelper._session.session.session import Connection
+    from nbhelper._session.keys import Secret
+    from nbhelper._session.session import Connection
 
     server = serve(always(reply()))
     spec = nbh.register(provider(server.root))

@@ -10,14 +10,12 @@ import types
 from pathlib import Path
 
 import pytest
-from nbhelper._session.session.keys import Secret
 from support.mill import KEY, WORKING, provider
 from support.raw_server import RawServer, always, reply
 
 import nbhelper as nbh
-from nbhelper._session.session import environment as _environment
-from nbhelper._session.session import keys as _keys
-from nbhelper._session.session import session as _session
+from nbhelper._session import addresses, environment, keys, session
+from nbhelper._session.keys import Secret
 
 OTHER = {k: f"key-from-{k}-1234567890" for k in ("argument", "environment", "second", "dotenv", "colab", "prompt")}
 
@@ -43,7 +41,7 @@ def places(monkeypatch):
             monkeypatch.setitem(sys.modules, "google", google)
             monkeypatch.setitem(sys.modules, "google.colab", colab)
         if "prompt" in names:
-            monkeypatch.setattr(_environment, "place", lambda: "notebook")
+            monkeypatch.setattr(environment, "place", lambda: "notebook")
             monkeypatch.setattr("getpass.getpass", lambda prompt: OTHER["prompt"])
 
     return put
@@ -57,7 +55,7 @@ def test_a_key_is_taken_from_the_first_place_that_has_one(places, first):
     """Environment, a second variable, `.env`, Colab's secrets, the prompt: in this order."""
     places(*ORDER[ORDER.index(first) :])
 
-    found = _session.connection("mill")
+    found = session.connection("mill")
 
     assert found.key.reveal() == OTHER[first]
     assert first.removeprefix("dot") in found.key_from.casefold() or first == "second"
@@ -70,25 +68,25 @@ def test_an_argument_comes_before_everything(places):
     found = nbh.connect("mill", api_key=f"  {OTHER['argument']}\n")
 
     assert found.key.reveal() == OTHER["argument"]
-    assert _session.connection("mill").key.reveal() == OTHER["argument"]
+    assert session.connection("mill").key.reveal() == OTHER["argument"]
     assert found.key_from == "argument"
 
 
 @pytest.mark.parametrize("place", ["headless", "script"])
 def test_nobody_is_asked_where_nobody_can_answer(places, monkeypatch, place):
     """Without a person there is an error that names the variable, and no prompt."""
-    monkeypatch.setattr(_environment, "place", lambda: place)
+    monkeypatch.setattr(environment, "place", lambda: place)
 
     with pytest.raises(nbh.MissingAPIKey, match=r'No key for "mill"\. Set the environment variable MILL_API_KEY'):
-        _session.connection("mill")
+        session.connection("mill")
 
 
 def test_a_terminal_whose_input_is_no_terminal_is_not_asked(places, monkeypatch):
     """Output may go to a screen while input comes from a file."""
-    monkeypatch.setattr(_environment, "place", lambda: "terminal")
+    monkeypatch.setattr(environment, "place", lambda: "terminal")
 
     with pytest.raises(nbh.MissingAPIKey):
-        _session.connection("mill")
+        session.connection("mill")
 
 
 def test_a_prompted_key_is_kept_for_the_process(places):
@@ -105,7 +103,7 @@ def test_a_colab_secret_that_is_refused_is_as_good_as_none(places, monkeypatch):
     sys.modules["google.colab"].userdata.get = lambda name: (_ for _ in ()).throw(RuntimeError(name))
 
     with pytest.raises(nbh.MissingAPIKey):
-        _session.connection("mill")
+        session.connection("mill")
 
 
 ENV_FILES = {
@@ -127,9 +125,9 @@ def test_a_dotenv_file_is_read_as_people_write_it(places, text, key):
 
     if key is None:
         with pytest.raises(nbh.MissingAPIKey):
-            _session.connection("mill")
+            session.connection("mill")
     else:
-        assert _session.connection("mill").key.reveal() == key
+        assert session.connection("mill").key.reveal() == key
 
 
 @pytest.mark.parametrize("make", ["folder", "binary"])
@@ -138,7 +136,7 @@ def test_a_dotenv_that_cannot_be_read_is_as_good_as_none(places, make):
     Path(".env").mkdir() if make == "folder" else Path(".env").write_bytes(b"MILL_API_KEY=\xff\xfe\x00")
 
     with pytest.raises(nbh.MissingAPIKey):
-        _session.connection("mill")
+        session.connection("mill")
 
 
 CANARY = "zq7-canary"
@@ -195,7 +193,7 @@ def test_an_odd_key_in_the_environment_names_its_place(monkeypatch):
     monkeypatch.setenv("MILL_API_KEY", f'"{CANARY}"')
 
     with pytest.raises(nbh.BadInput, match="variable MILL_API_KEY holds quotation marks") as caught:
-        _session.connection("mill")
+        session.connection("mill")
     found = nbh.providers().set_index("provider").loc["mill", "key_found"]
 
     assert CANARY not in str(caught.value)
@@ -241,7 +239,7 @@ def test_a_connection_shows_everything_but_the_key(monkeypatch, logged):
     found = nbh.connect("mill")
 
     assert repr(found) == "<Connection mill https://mill.example/v1 key from environment MILL_API_KEY>"
-    assert KEY not in str(vars(_session._state)) + nbh.providers().to_csv() + logged.text
+    assert KEY not in str(vars(session._state)) + nbh.providers().to_csv() + logged.text
     with pytest.raises(TypeError):
         pickle.dumps(found)
 
@@ -316,7 +314,7 @@ def test_an_address_that_no_key_goes_to(url):
 
     assert str(caught.value).isprintable()
     assert CANARY not in str(caught.value)
-    assert _session.base_url("kie") == "https://api.kie.ai"
+    assert session.base_url("kie") == "https://api.kie.ai"
 
 
 INSIDE = ["http://192.168.1.5:8080", "http://10.0.0.1", "http://box", "http://nas.local", "http://gpu.internal/v1"]
@@ -343,7 +341,7 @@ def test_private_allows_http_inside_alone(url):
 )
 def test_an_origin_is_scheme_host_and_port(url, origin):
     """Default ports and capitals make no other origin."""
-    assert _addresses.origin_of(url) == origin
+    assert addresses.origin_of(url) == origin
 
 
 BAD_CONNECTS = {
@@ -370,4 +368,4 @@ def test_the_newest_choice_counts(monkeypatch):
 def test_where_a_key_is_found_is_never_asked_for(places):
     """The table of providers shows no prompt."""
     nbh.providers()
-    assert _keys.where(nbh._providers.get("mill")) == ""
+    assert keys.where(nbh._providers.get("mill")) == ""

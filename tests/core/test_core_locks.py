@@ -5,10 +5,10 @@ import shutil
 import sys
 
 import pytest
-from nbhelper._store.store.locks import LockFile, lock_file
 from support.scripts import ROOT, run, starting
 
-from nbhelper._store.store import locks as _locks
+from nbhelper._store import locks
+from nbhelper._store.locks import LockFile, lock_file
 
 HEAD = """
 import os, sys, time
@@ -106,7 +106,7 @@ def test_without_description_locks_the_kernel_frees_too(folder, script, monkeypa
     assert lock_file(folder).take("b")
     process.kill()
     process.wait(30)
-    monkeypatch.setattr(_locks.sys, "platform", "other")
+    monkeypatch.setattr(locks.sys, "platform", "other")
     assert lock_file(folder).take("a")
     assert not another_takes(folder)
     lock_file(folder).release("a")
@@ -196,7 +196,7 @@ def test_a_folder_that_was_made_anew_is_locked_anew(tmp_path):
 
 def test_what_cannot_be_opened_is_an_error(tmp_path):
     """No folder, or a link where the file should be: nothing is made elsewhere."""
-    (tmp_path / _locks.FILE).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / locks.FILE).symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(FileNotFoundError):
         lock_file(tmp_path / "missing").take("a")
@@ -223,7 +223,7 @@ def test_without_locks_every_name_is_free(tmp_path):
 
 def test_a_name_is_one_byte():
     """Ten thousand names have offsets of their own, which a file offset can hold."""
-    offsets = {_locks._offset(f"20261130T165736000000-{n}") for n in range(10_000)}
+    offsets = {locks._offset(f"20261130T165736000000-{n}") for n in range(10_000)}
 
     assert len(offsets) == 10_000
     assert max(offsets) < 1 << 62
@@ -231,7 +231,7 @@ def test_a_name_is_one_byte():
 
 def test_nothing_else_opens_the_file():
     """Its name stands in one module, so that no other code closes a second descriptor of it."""
-    files = [path for path in (ROOT / "nbhelper").rglob("*.py") if _locks.FILE in path.read_text()]
+    files = [path for path in (ROOT / "nbhelper").rglob("*.py") if locks.FILE in path.read_text()]
 
     assert [path.name for path in files] == ["_locks.py"]
     assert LockFile.__module__ == "nbhelper._store.locks"

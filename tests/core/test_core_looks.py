@@ -9,7 +9,7 @@ from support.waiting import until
 from support.watched import misses
 
 import nbhelper as nbh
-from nbhelper._session.session import session as _session
+from nbhelper._session import session
 from nbhelper._watching import looks as _looks
 from nbhelper._watching.past import Past
 from nbhelper.types import Batch, HttpRequest, Mark, MarkWord, Outcome, Snapshot, State, Task
@@ -55,7 +55,7 @@ def many(fresh_engine):
     nbh.register(provider(mill.root, batch=BATCH))
     nbh.connect("mill", api_key=KEY)
     yield mill
-    _session.store().close()
+    session.store().close()
     mill.close()
     assert mill.server.faults == []
 
@@ -225,9 +225,8 @@ def remember(store, seconds, *, model=None, over=True, name="before"):
 
 def test_the_past_is_told_by_model(tmp_path):
     """A model's own durations count where there are three; the API's others stand in before."""
-    from nbhelper._store.store.store import Store
-
     from nbhelper._model.history import History
+    from nbhelper._store.store import Store
 
     store = Store(tmp_path / "s")
     remember(store, [10.0] * 4, model="quick", name="q")
@@ -249,9 +248,8 @@ def test_the_past_is_told_by_model(tmp_path):
 
 def test_what_was_stopped_counts_as_longer(tmp_path):
     """Tasks stopped at 30 s are known to have lasted so long: the curve moves up."""
-    from nbhelper._store.store.store import Store
-
     from nbhelper._model.history import History
+    from nbhelper._store.store import Store
 
     store, means = Store(tmp_path / "s"), []
     remember(store, [20.0, 25.0, 30.0, 35.0, 40.0])

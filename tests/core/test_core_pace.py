@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nbhelper._model.history import History
 from nbhelper._network import gate as _gate
 from nbhelper._network.gate import Gate
-from nbhelper._watching import durations as _durations
+from nbhelper._watching import durations
 from nbhelper._watching.durations import Curve, Durations, Spell, schedule
 from nbhelper._watching.pace import BACKOFF_CAP, JITTER, LONGEST, PRICE, SLOW, pause
 from nbhelper._watching.past import Past
@@ -210,7 +210,7 @@ def test_what_was_left_unfinished_is_no_short_duration():
 
 def test_the_share_that_is_left_is_kaplan_and_meiers():
     """Of six, two are stopped at 15: those that end at 20 and 30 then stand for three parts of four each."""
-    steps = _durations._kaplan_meier([Spell(s) for s in (10, 12, 20, 30)] + [Spell(15, over=False)] * 2)
+    steps = durations._kaplan_meier([Spell(s) for s in (10, 12, 20, 30)] + [Spell(15, over=False)] * 2)
 
     assert steps == [(10, pytest.approx(1 / 6)), (12, pytest.approx(1 / 6)), (20, pytest.approx(1 / 3)),
                      (30, pytest.approx(1 / 3))]  # fmt: skip

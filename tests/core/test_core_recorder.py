@@ -5,8 +5,8 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from nbhelper._store.store.store import Store
 
+from nbhelper._store.store import Store
 from nbhelper._watching.recording import Recorder
 from nbhelper.types import Miss, MissKind, Snapshot, State, Task
 

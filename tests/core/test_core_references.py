@@ -10,7 +10,7 @@ from support.mill import DONE, KEY, WORKING, Mill, provider
 from support.raw_server import RawServer, always, reply
 
 import nbhelper as nbh
-from nbhelper._watching import references as _references
+from nbhelper._watching import references
 from nbhelper._watching.references import references_of
 from nbhelper.types import Mark, MarkWord, Task
 
@@ -170,7 +170,7 @@ BAD = {
 @pytest.mark.parametrize(("what", "words"), BAD.values(), ids=BAD)
 def test_what_is_no_reference_is_refused_in_one_line(what, words, monkeypatch):
     """What was found and what to pass instead, before any key is looked for or file made."""
-    monkeypatch.setattr(_references, "store", None, raising=False)
+    monkeypatch.setattr(references, "store", None, raising=False)
 
     with pytest.raises(nbh.BadInput, match=words) as caught:
         nbh.watch(what)

@@ -15,8 +15,7 @@ from support.raw_server import reply
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper._network import downloads as _save
-from nbhelper._network import partial_file as _parts
+from nbhelper._network import downloads, partial_file
 from nbhelper._network.download_queue import Turns
 from nbhelper._network.file_types import pixels, sniff
 from nbhelper.types import SaveState
@@ -29,7 +28,7 @@ def watch(what, **options):
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """The first attempts follow each other at once."""
-    monkeypatch.setattr(_save, "_PAUSE", 0.02)
+    monkeypatch.setattr(downloads, "_PAUSE", 0.02)
 
 
 def changed(monkeypatch, where, module, **replaced):
@@ -40,8 +39,8 @@ def changed(monkeypatch, where, module, **replaced):
 @pytest.fixture
 def hasty(monkeypatch):
     """Patience of a second where there is a minute, so that giving up is quick."""
-    monkeypatch.setattr(_save, "_LAG", 0.3)
-    monkeypatch.setattr(_save, "_PATIENCE", 0.5)
+    monkeypatch.setattr(downloads, "_LAG", 0.3)
+    monkeypatch.setattr(downloads, "_PATIENCE", 0.5)
 
 
 def left_over(folder):
@@ -82,7 +81,7 @@ def test_a_full_disk_is_the_outputs_trouble_alone(mill, monkeypatch, tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     link = mill.file(reply(DATA))
-    changed(monkeypatch, _parts, os, write=full)
+    changed(monkeypatch, partial_file, os, write=full)
     history = watch(mill.job({"state": "done", "files": [link]})).result(30)
 
     found = history.saves["files[0]"]
@@ -99,7 +98,7 @@ def test_bytes_that_cannot_be_written_stay_in_memory(mill, monkeypatch):
     def full(handle, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    changed(monkeypatch, _parts, os, write=full)
+    changed(monkeypatch, partial_file, os, write=full)
     history = watch(mill.job({"state": "done", "b64": base64.b64encode(data).decode()})).result(30)
 
     assert history.save_state("b64") is SaveState.FAILED
@@ -109,9 +108,9 @@ def test_bytes_that_cannot_be_written_stay_in_memory(mill, monkeypatch):
 def test_bytes_in_a_reply_are_on_disk_before_their_row(mill, monkeypatch):
     """When the store hears of the reply, the file is there already."""
     data, seen = png(44), []
-    from nbhelper._session.session import session as _session
+    from nbhelper._session import session
 
-    store = _session.store()
+    store = session.store()
     real = store.append
 
     def append(uid, events, *, summary, **more):

@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from nbhelper._store.store.store import Store
 from PIL import Image
 from support.mill import KEY, provider, reset
 from support.raw_server import reply
@@ -15,9 +14,9 @@ from support.waiting import finished
 
 import nbhelper as nbh
 from nbhelper._model.task import digest
-from nbhelper._network import faults as _http_faults
-from nbhelper._network import http as _http
-from nbhelper._session.session import session as _session
+from nbhelper._network import faults, http
+from nbhelper._session import session
+from nbhelper._store.store import Store
 from nbhelper._submitting import send as _submit
 
 OWL = {"prompt": "an owl", "size": [1, 2.5, None, True], "deep": {"a": ["ü"]}}
@@ -33,7 +32,7 @@ def rows(**wanted):
 
 
 def intents():
-    with sqlite3.connect(_session.store().folder / "history.db") as db:
+    with sqlite3.connect(session.store().folder / "history.db") as db:
         return [row[0] for row in db.execute("SELECT state FROM intents ORDER BY at")]
 
 
@@ -57,7 +56,7 @@ def test_the_intent_is_on_the_disk_before_the_request(mill):
     seen = []
 
     async def act(conn, _asked):
-        with Store(_session.store().folder)._database.reading() as db:
+        with Store(session.store().folder)._database.reading() as db:
             seen.extend(db.execute("SELECT state FROM intents").fetchall())
         await conn.send(reply({"id": "new-1"}))
 
@@ -70,7 +69,7 @@ def test_a_store_that_cannot_write_sends_nothing(mill, monkeypatch):
     """Without an intent on the disk there is no request."""
     refused = Future()
     refused.set_exception(nbh.StoreError("the disk is full"))
-    monkeypatch.setattr(_session.store(), "begin_intent", lambda **_: refused)
+    monkeypatch.setattr(session.store(), "begin_intent", lambda **_: refused)
 
     with pytest.raises(nbh.StoreError, match="the disk is full"):
         send(mill)
@@ -82,7 +81,7 @@ def test_a_store_that_fails_after_the_create_names_the_task(mill, monkeypatch):
     """The task exists and is billed: its reference is in the error."""
     refused = Future()
     refused.set_exception(nbh.StoreError("the disk is full"))
-    monkeypatch.setattr(_session.store(), "intent_created", lambda *_: refused)
+    monkeypatch.setattr(session.store(), "intent_created", lambda *_: refused)
 
     with pytest.raises(nbh.StoreError, match='"mill:new-1" was created and may be billed, but not recorded'):
         send(mill)
@@ -162,7 +161,7 @@ def test_a_refusal_says_what_the_server_said(mill, answer, code, words, hint):
 
 def test_nothing_was_sent_where_nothing_listens(mill):
     """A refused connection is no doubt: nothing was sent, and the row failed."""
-    _session.connection("mill")
+    session.connection("mill")
     mill.close()
 
     with pytest.raises(nbh.SubmitFailed, match="Nothing was sent to mill: cannot reach") as caught:
@@ -297,8 +296,8 @@ def test_the_bytes_of_a_picture_are_kept_nowhere(mill, tmp_path):
     """The store has digest and size of what was uploaded, and not the picture."""
     data = picture() + b"CANARY-IN-THE-PICTURE"
     send(mill, endpoint="form", request={"image": data})
-    folder = _session.store().folder
-    _session.store().close()
+    folder = session.store().folder
+    session.store().close()
 
     assert all(b"CANARY-IN-THE-PICTURE" not in p.read_bytes() for p in folder.rglob("*") if p.is_file())
 
@@ -311,7 +310,7 @@ def test_the_key_is_kept_nowhere(mill, tmp_path):
     with pytest.raises(nbh.SubmitFailed) as caught:
         send(mill, reply({"message": f"bad key {KEY}"}, 400))
     history = nbh.watch(task, display=False, save=False)[0]
-    _session.store().close()
+    session.store().close()
 
     found = [p for p in Path.cwd().rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
     assert found == []
@@ -470,15 +469,15 @@ def test_each_api_takes_a_create_and_finishes_it(emulator, name):
 def test_aigptimage_is_safe_to_ask_again(emulator, monkeypatch):
     """The same X-Request-ID gives the same task: a lost answer costs nothing."""
     monkeypatch.setattr(_submit, "_AGAIN", 0.02)
-    real, lost = _http.Http.api, [True]
+    real, lost = http.Http.api, [True]
 
     async def lossy(self, where, request, **options):
         answer = await real(self, where, request, **options)
         if request.method == "POST" and lost.pop() if lost else False:
-            raise _http_faults.Unreached("the connection broke off", sent=True)
+            raise faults.Unreached("the connection broke off", sent=True)
         return answer
 
-    monkeypatch.setattr(_http.Http, "api", lossy)
+    monkeypatch.setattr(http.Http, "api", lossy)
 
     task = nbh.submit("aigptimage", image("gpt-image-2-text-to-image"))
 

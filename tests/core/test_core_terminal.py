@@ -12,7 +12,7 @@ from rich.console import Console
 from nbhelper._model.history import History
 from nbhelper._model.text import seconds, size
 from nbhelper._model.timing import timing
-from nbhelper._views import terminal as _terminal
+from nbhelper._views import terminal
 from nbhelper._views.terminal import Lines, block
 from nbhelper._views.words import describe_details, describe_time_left, elapsed
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, Task, TaskError
@@ -280,7 +280,7 @@ def test_a_hundred_tasks_take_twenty_rows_and_failures_are_among_them():
 
     lines = drawn([*running, *failed]).splitlines()
 
-    assert len(lines) == 1 + _terminal.ROWS + 1
+    assert len(lines) == 1 + terminal.ROWS + 1
     assert sum("✗" in line for line in lines) == 3
     assert lines[-1].strip() == "and 80 more"
 
@@ -346,12 +346,12 @@ class Watched:
 def test_the_live_view_draws_its_last_state(monkeypatch):
     """In a terminal the block stays on the screen as it was at the end."""
     out = io.StringIO()
-    monkeypatch.setattr(_terminal, "place", lambda: "terminal")
-    monkeypatch.setattr(_terminal.sys, "stdout", out)
+    monkeypatch.setattr(terminal, "place", lambda: "terminal")
+    monkeypatch.setattr(terminal.sys, "stdout", out)
     monkeypatch.setenv("FORCE_COLOR", "1")
     watch = Watched([grown(state("running"))])
 
-    with _terminal.text_view(lambda: watch.histories) as draw:
+    with terminal.text_view(lambda: watch.histories) as draw:
         draw()
         watch.histories = [grown(state("succeeded"))]
 
@@ -360,10 +360,10 @@ def test_the_live_view_draws_its_last_state(monkeypatch):
 
 def test_the_line_view_writes_to_the_output_of_the_moment(monkeypatch, capsys):
     """Where output is no terminal, plain lines; the last state is said even when nobody drew it."""
-    monkeypatch.setattr(_terminal, "place", lambda: "script")
+    monkeypatch.setattr(terminal, "place", lambda: "script")
     watch = Watched([grown(state("running"))])
 
-    with _terminal.text_view(lambda: watch.histories) as draw:
+    with terminal.text_view(lambda: watch.histories) as draw:
         draw()
         watch.histories = [watch.histories[0].add(state("succeeded"), now())]
 
@@ -373,15 +373,15 @@ def test_the_line_view_writes_to_the_output_of_the_moment(monkeypatch, capsys):
 
 def test_the_line_view_walks_the_tasks_a_few_times_a_second(monkeypatch, capsys):
     """A thousand looks at a thousand tasks are no thousand walks over all of them; the last state is said at once."""
-    monkeypatch.setattr(_terminal, "place", lambda: "script")
+    monkeypatch.setattr(terminal, "place", lambda: "script")
     histories = [grown(state("running"), ident=f"t-{n}") for n in range(1000)]
     walks = []
     begun = time.monotonic()
 
-    with _terminal.text_view(lambda: walks.append(time.monotonic()) or histories) as draw:
+    with terminal.text_view(lambda: walks.append(time.monotonic()) or histories) as draw:
         for _ in range(1000):
             draw()
         histories[0] = histories[0].add(state("succeeded"), now())
 
-    assert len(walks) <= 2 + (walks[-1] - begun) / _terminal._DRAW
+    assert len(walks) <= 2 + (walks[-1] - begun) / terminal._DRAW
     assert " mill:t-0 succeeded" in capsys.readouterr().out.splitlines()[-1]

@@ -25,12 +25,10 @@ from support.watched import events_of, marks, misses
 
 import nbhelper as nbh
 from nbhelper._model.history import History
-from nbhelper._session.session import session as _session
+from nbhelper._session import session
 from nbhelper._watching import engine as _engine
 from nbhelper._watching import looks as _looks
-from nbhelper._watching import saving as _saving
-from nbhelper._watching import task_watcher as _task_watcher
-from nbhelper._watching import timetable as _timetable
+from nbhelper._watching import saving, task_watcher, timetable
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Outcome, Saved, SaveState, Snapshot, State
 
 
@@ -184,7 +182,7 @@ def test_the_last_stop_ends_the_looking(mill):
     assert history.outcome is Outcome.STOPPED
     assert history.error == "that is enough"
     assert until(lambda: not _engine.engine().watchers)
-    stored = _session.store().load(history.uid)
+    stored = session.store().load(history.uid)
     assert stored.outcome is Outcome.STOPPED
 
 
@@ -221,9 +219,9 @@ def test_a_watch_begun_during_a_stop_is_not_stopped_with_it(mill):
 
 def watched_again(history):
     """Begin to watch with a history of one's own, as a call does that read it from the store."""
-    engine, store = _engine.engine(), _session.store()
+    engine, store = _engine.engine(), session.store()
     told = []
-    engine.attach([(history, _session.connection("mill"))], told.append, store=store, folder=None, interval=None)
+    engine.attach([(history, session.connection("mill"))], told.append, store=store, folder=None, interval=None)
     return told
 
 
@@ -245,7 +243,7 @@ def test_a_watch_that_knows_an_older_history_keeps_the_floor(mill):
 
 def test_a_look_that_was_given_up_counts_for_the_floor(mill, monkeypatch):
     """The server may have answered a look that nobody waited for: the next watch does not ask at once."""
-    monkeypatch.setattr(_task_watcher, "_LAST_REPLY", 0.01)
+    monkeypatch.setattr(task_watcher, "_LAST_REPLY", 0.01)
     handle = watch(mill.job(silence, WORKING, DONE))
     until(lambda: mill.looks.get("job-1"))
     stopped = time.monotonic()
@@ -336,7 +334,7 @@ def test_a_reply_that_is_being_recorded_survives_a_stop(mill, last):
     handle = watch(mill.job(WORKING))
     until(lambda: looks(handle[0]))
     poller = next(iter(_engine.engine().watchers.values()))
-    with closing(sqlite3.connect(_session.store().folder / "history.db", isolation_level=None)) as other:
+    with closing(sqlite3.connect(session.store().folder / "history.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         until(lambda: poller._recorder._writes)  # the look that was under way
         mill.jobs["job-1"][:] = [last(mill, data)]
@@ -351,13 +349,13 @@ def test_a_reply_that_is_being_recorded_survives_a_stop(mill, last):
     history = handle.result(30)
 
     assert history.outcome is Outcome.SUCCEEDED
-    until(lambda: _session.store().load(history.uid).files)  # a handle that was stopped does not wait for them
-    assert [sha256(f.read_bytes()) for f in _session.store().load(history.uid).files] == [sha256(data)]
+    until(lambda: session.store().load(history.uid).files)  # a handle that was stopped does not wait for them
+    assert [sha256(f.read_bytes()) for f in session.store().load(history.uid).files] == [sha256(data)]
 
 
 def test_stopping_does_not_wait_for_a_silent_server(mill, monkeypatch):
     """A look that gets no answer is given up soon after the stop."""
-    monkeypatch.setattr(_task_watcher, "_LAST_REPLY", 0.2)
+    monkeypatch.setattr(task_watcher, "_LAST_REPLY", 0.2)
     handle = watch(mill.job(silence))
     until(lambda: mill.looks.get("job-1"))
 
@@ -567,7 +565,7 @@ def test_what_the_server_says_is_returned_not_raised(mill, word, outcome):
     assert caught.value.history is history
 
 
-FAULTS = {"reading": (_looks, "read"), "judging": (_task_watcher, "verdict"), "planning": (_timetable, "pause")}
+FAULTS = {"reading": (_looks, "read"), "judging": (task_watcher, "verdict"), "planning": (timetable, "pause")}
 
 
 @pytest.mark.parametrize(("module", "name"), FAULTS.values(), ids=FAULTS)
@@ -641,7 +639,7 @@ def test_each_observation_is_in_the_store_before_it_is_shown(mill):
 
     def compare():
         history = handle[0]
-        stored = [event for event in _session.store().events(history.uid) if event.seq <= history.seq]
+        stored = [event for event in session.store().events(history.uid) if event.seq <= history.seq]
         shown.append(History.of(history.task, stored).events == history.events)
 
     handle.on_change(compare)
@@ -653,7 +651,7 @@ def test_each_observation_is_in_the_store_before_it_is_shown(mill):
 
 def test_a_store_that_fails_is_loud_and_stops_nothing(mill, monkeypatch, logged):
     """With a full disk looking goes on in memory, each failure is logged, and the next write brings everything."""
-    store = _session.store()
+    store = session.store()
     real, failing = store.append, threading.Event()
     failing.set()
 
@@ -721,7 +719,7 @@ def test_a_reference_takes_a_second_request(mill):
 
 def test_a_second_request_that_fails_is_the_outputs_trouble(mill, monkeypatch):
     """After its own retries the file is given up; the task has succeeded all the same."""
-    monkeypatch.setattr(_saving, "_RESOLVE_PAUSE", 0.02)
+    monkeypatch.setattr(saving, "_RESOLVE_PAUSE", 0.02)
     history = watch(mill.job({"state": "done", "ref": "f"})).result(30)
 
     assert history.outcome is Outcome.SUCCEEDED

@@ -112,6 +112,6 @@ def test_leaving_the_interpreter_leaves_nothing_unsaid(world, tmp_path):
 
 
 def _creates():
-    from nbhelper._session.session import session as _session
+    from nbhelper._session import session
 
-    return _session.store().creates("owls")
+    return session.store().creates("owls")

@@ -10,9 +10,8 @@ from support.raw_server import reply
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper._session.session import session as _session
-from nbhelper._submitting import create_limit as _doors
-from nbhelper._submitting import send as _submit
+from nbhelper._session import session
+from nbhelper._submitting import create_limit, send
 
 BUSY = reply({"message": "slow down"}, 429, {"retry-after": "1"})
 TASKS = [("owl", 1), ("owl", 2), ("fox", 1), ("fox", 2)]
@@ -255,7 +254,7 @@ def test_a_lost_answer_leaves_one_in_doubt(experiment, factory, run):
 
 def test_a_create_with_a_request_id_is_asked_again_with_the_same_one(experiment, factory, run, monkeypatch):
     """Where the API makes one task of one request id, a create in doubt costs nothing: the same row, the same id."""
-    monkeypatch.setattr(_submit, "_AGAIN", 0.01)
+    monkeypatch.setattr(send, "_AGAIN", 0.01)
 
     def request(prompt):
         return nbh.Request("mill", {"prompt": prompt}, endpoint="safe")
@@ -275,7 +274,7 @@ def test_a_create_with_a_request_id_is_asked_again_with_the_same_one(experiment,
 
 def test_a_request_id_is_not_used_for_another_request(experiment, factory, run, monkeypatch):
     """The function changed meanwhile: the old create stays in doubt."""
-    monkeypatch.setattr(_submit, "_AGAIN", 0.01)
+    monkeypatch.setattr(send, "_AGAIN", 0.01)
     factory.answers = [reset, reset, reset]
     run(experiment({"prompt": ["owl"]}, request=lambda prompt: nbh.Request("mill", {"a": 1}, endpoint="safe")))
     posts = len(factory.creates)
@@ -296,7 +295,7 @@ SPOILED = {
 @pytest.mark.parametrize(("answer", "why", "outcome"), SPOILED.values(), ids=SPOILED)
 def test_what_goes_wrong_for_all_ends_after_three(experiment, factory, run, monkeypatch, answer, why, outcome):
     """A wrong key, no credit or a broken connection does not spoil a whole grid: the rest stays unsent."""
-    monkeypatch.setattr(_doors, "IN_FLIGHT", 1)
+    monkeypatch.setattr(create_limit, "IN_FLIGHT", 1)
     factory.answers = [answer] * 20
     watch = run(experiment({"prompt": [f"p{n}" for n in range(10)]}))
 
@@ -308,8 +307,8 @@ def test_what_goes_wrong_for_all_ends_after_three(experiment, factory, run, monk
 
 def test_an_api_that_cannot_be_reached_is_given_up(experiment, mill, run, monkeypatch):
     """Nothing was sent, so nothing is in doubt: it is tried a few times, then the rest stays unsent."""
-    monkeypatch.setattr(_doors, "_FIRST_WAIT", 0.01)
-    monkeypatch.setattr(_doors, "_LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(create_limit, "_FIRST_WAIT", 0.01)
+    monkeypatch.setattr(create_limit, "_LONGEST_WAIT", 0.02)
     exp = experiment(concurrency=1)
     mill.close()
     watch = run(exp)
@@ -328,8 +327,8 @@ def test_a_full_disk_sends_nothing_more(experiment, factory, run, monkeypatch):
         return refused
 
     exp = experiment()
-    _session.store().fingerprint("")
-    monkeypatch.setattr(_session.store(), "begin_intent", full)
+    session.store().fingerprint("")
+    monkeypatch.setattr(session.store(), "begin_intent", full)
     watch = run(exp)
 
     assert factory.creates == []
@@ -347,8 +346,8 @@ def test_a_task_that_cannot_be_recorded_is_watched_all_the_same(experiment, fact
         return refused
 
     exp = experiment(shuffle=None, concurrency=1)
-    _session.store().fingerprint("")
-    monkeypatch.setattr(_session.store(), "intent_created", full)
+    session.store().fingerprint("")
+    monkeypatch.setattr(session.store(), "intent_created", full)
     watch = run(exp)
 
     assert len(factory.creates) == 1
@@ -550,7 +549,7 @@ def test_a_create_that_is_cut_off_is_in_doubt(experiment, factory):
     watch.result(timeout=30)
 
     assert [str(h.outcome) for h in watch] == ["lost", "stopped", "stopped", "stopped"]
-    assert [row.state for row in _session.store().creates("owls")] == ["sent"]
+    assert [row.state for row in session.store().creates("owls")] == ["sent"]
     assert repr(exp).endswith("1 in doubt>")
     assert engine().senders == set()
 
@@ -561,9 +560,9 @@ def test_stop_calls_back_what_only_waits_for_its_turn(experiment, factory, mill)
 
     factory.job = [QUEUED]
     exp = experiment(shuffle=None, concurrency=2)
-    engine().gate(_session.connection("mill")).slow_down(600)
+    engine().gate(session.connection("mill")).slow_down(600)
     watch = exp.run(display=False, block=False)
-    until(lambda: [row.state for row in _session.store().creates("owls")] == ["begun", "begun"])
+    until(lambda: [row.state for row in session.store().creates("owls")] == ["begun", "begun"])
 
     watch.stop()
     watch.result(timeout=30)
@@ -580,8 +579,8 @@ def test_a_create_whose_row_is_damaged_is_not_sent_again(experiment, factory, ru
     factory.answers = [reply({"message": "no"}, 400)]
     exp = experiment({"prompt": ["owl"]})
     run(exp)
-    _session.store().close()
-    with sqlite3.connect(_session.store().folder / "history.db") as db:
+    session.store().close()
+    with sqlite3.connect(session.store().folder / "history.db") as db:
         db.execute("UPDATE intents SET state = 'begun'")
 
     assert repr(exp).endswith("1 in doubt>")
@@ -611,8 +610,8 @@ def test_a_create_whose_task_is_damaged_is_not_sent_again(experiment, factory, r
     grid = {"prompt": ["owl"], "note": ["a", "b"]}  # two cells with equal requests
     exp = experiment(grid, request=lambda prompt, note: ask(prompt), repeats=2)
     run(exp)
-    _session.store().close()
-    with sqlite3.connect(_session.store().folder / "history.db") as db:
+    session.store().close()
+    with sqlite3.connect(session.store().folder / "history.db") as db:
         db.execute("UPDATE tasks SET cell = 'x'")
 
     assert repr(exp).endswith("4 sent>")

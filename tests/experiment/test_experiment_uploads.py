@@ -11,7 +11,7 @@ from support.waiting import finished
 
 import nbhelper as nbh
 from nbhelper import _providers
-from nbhelper._submitting import uploads as _uploads
+from nbhelper._submitting import uploads
 from nbhelper.types import Endpoint, FileUpload
 
 
@@ -40,7 +40,7 @@ def test_a_file_becomes_a_picture_with_a_name_of_ours(tmp_path, give):
     path = tmp_path / "my holiday.png"
     path.write_bytes(picture())
 
-    (upload,), body = _uploads.uploads_of({"image": give(path), "n": 1}, None, Endpoint(path="/x"))
+    (upload,), body = uploads.uploads_of({"image": give(path), "n": 1}, None, Endpoint(path="/x"))
 
     assert (upload.name, upload.filename, upload.mime) == ("image", "image.png", "image/png")
     assert opened(upload.content).size == (8, 8)
@@ -50,7 +50,7 @@ def test_a_file_becomes_a_picture_with_a_name_of_ours(tmp_path, give):
 def test_fractions_and_truths_are_full_strength():
     """1.0 and True are white, 0 is black: nothing is lost in the dark."""
     for array in (np.array([[0.0, 1.0]]), np.array([[False, True]]), np.array([[0, 255]])):
-        (upload,), _ = _uploads.uploads_of({"image": array}, None, Endpoint(path="/x"))
+        (upload,), _ = uploads.uploads_of({"image": array}, None, Endpoint(path="/x"))
         grey = opened(upload.content).convert("L")
 
         assert [grey.getpixel((x, 0)) for x in (0, 1)] == [0, 255]

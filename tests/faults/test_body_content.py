@@ -9,9 +9,9 @@ from support.raw_server import reply
 from support.watched import looks
 
 import nbhelper as nbh
-from nbhelper._model import lost_sight as _lost_sight
+from nbhelper._model import lost_sight
 from nbhelper._views.terminal import Lines
-from nbhelper._watching import pace as _pace
+from nbhelper._watching import pace
 
 BROKEN = {
     "no JSON": b'{"state": "do',
@@ -26,8 +26,8 @@ BROKEN = {
 @pytest.fixture
 def hasty(monkeypatch):
     """Ten minutes of patience last half a second, and slow looks are not slow."""
-    monkeypatch.setattr(_lost_sight, "PATIENCE", timedelta(seconds=0.5))
-    monkeypatch.setattr(_pace, "SLOW", 0.1)
+    monkeypatch.setattr(lost_sight, "PATIENCE", timedelta(seconds=0.5))
+    monkeypatch.setattr(pace, "SLOW", 0.1)
 
 
 def ended(ref, **options):

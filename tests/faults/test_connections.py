@@ -19,9 +19,9 @@ from support.watched import close_after, each, ended, looks, marks, misses, soun
 
 import nbhelper as nbh
 from nbhelper._network import gate as _gate
-from nbhelper._network import http as _http
+from nbhelper._network import http
 from nbhelper._network.gate import Gate
-from nbhelper._watching import pace as _pace
+from nbhelper._watching import pace
 from nbhelper.testing import Fault
 
 DATA = png(500)
@@ -213,7 +213,7 @@ def test_a06_captive_portal(mill_at, fresh_engine):
 
 def test_a07_connect_hangs(mill_at, monkeypatch, fresh_engine):
     """A connection that is never accepted is given up in its own time; the next look tries anew."""
-    monkeypatch.setattr(_http, "CONNECT_DEADLINE", 0.25)
+    monkeypatch.setattr(http, "CONNECT_DEADLINE", 0.25)
     full = socket.socket()
     full.bind(("127.0.0.1", 0))
     full.listen(0)
@@ -263,7 +263,7 @@ def too_late(mill, act, deadline):
     """A look that takes for ever is cut at its whole time, and the next one finds the end."""
 
     async def first(conn, asked):
-        _http.Http.api.__kwdefaults__["deadline"] = 30.0  # the next look has all its time again
+        http.Http.api.__kwdefaults__["deadline"] = 30.0  # the next look has all its time again
         await act(conn, asked)
 
     history = through(mill, first)
@@ -550,7 +550,7 @@ def test_a24_probes_of_a_long_outage(monkeypatch, bound):
 def test_a25_half_of_all_requests_lost(mill, monkeypatch, bound):
     """A hundred tasks over a line that tears every other reply off: all end, after four requests each on average."""
     monkeypatch.setattr(_gate, "_PROBE_CAP", 0.1)
-    monkeypatch.setattr(_pace, "BACKOFF_CAP", 0.5)  # the unluckiest one's last pauses would be most of the time
+    monkeypatch.setattr(pace, "BACKOFF_CAP", 0.5)  # the unluckiest one's last pauses would be most of the time
     dice = random.Random(7)
 
     async def flapping(conn, _asked):

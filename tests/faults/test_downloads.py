@@ -15,7 +15,7 @@ from support.watched import ended, sound
 
 import nbhelper as nbh
 from nbhelper._model.text import slug
-from nbhelper._network import downloads as _save
+from nbhelper._network import downloads
 from nbhelper._network.download_queue import AT_ONCE, Turns
 from nbhelper._network.downloads import Place, save_bytes
 from nbhelper.types import Output, SaveState
@@ -24,14 +24,14 @@ from nbhelper.types import Output, SaveState
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """The first attempts follow each other at once."""
-    monkeypatch.setattr(_save, "_PAUSE", 0.02)
+    monkeypatch.setattr(downloads, "_PAUSE", 0.02)
 
 
 @pytest.fixture
 def hasty(monkeypatch):
     """Patience of a second where there is a minute, so that giving up is quick."""
-    monkeypatch.setattr(_save, "_LAG", 0.3)
-    monkeypatch.setattr(_save, "_PATIENCE", 0.5)
+    monkeypatch.setattr(downloads, "_LAG", 0.3)
+    monkeypatch.setattr(downloads, "_PATIENCE", 0.5)
 
 
 def saved(mill, *answers, name="a.png"):
@@ -120,7 +120,7 @@ def test_f02_file_that_never_comes(mill, hasty):
 
 def test_f02_a_file_that_waited_for_its_turn(mill, monkeypatch):
     """A file that is missing at the first two tries is not given up because others had the turns for so long."""
-    monkeypatch.setattr(_save, "_LAG", 0.0)
+    monkeypatch.setattr(downloads, "_LAG", 0.0)
     others = [mill.file(later(0.8, reply(png(n)))) for n in range(AT_ONCE)]
     late = mill.file(reply(b"", 404), reply(b""), reply(DATA))
 
@@ -250,7 +250,7 @@ def test_f08_drip(mill, monkeypatch):
     """Less than a kilobyte a second is no connection to wait for; the next one brings the rest."""
     clock = [0.0]
     slow = SimpleNamespace(monotonic=lambda: time.monotonic() + clock[0], time=time.time)
-    monkeypatch.setattr(_save, "time", slow)
+    monkeypatch.setattr(downloads, "time", slow)
 
     async def drip(conn, _asked):
         await conn.send(reply(DATA[:50], headers=TAG, length=len(DATA)))
@@ -398,7 +398,7 @@ def test_f30_too_large(mill, monkeypatch):
 
 def test_f30_endless(mill, monkeypatch):
     """Without a length the limit holds all the same."""
-    monkeypatch.setattr(_save, "LARGEST", 300_000)
+    monkeypatch.setattr(downloads, "LARGEST", 300_000)
 
     async def endless(conn, _asked):
         await conn.send(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -414,7 +414,7 @@ def test_f30_endless(mill, monkeypatch):
 
 def test_f30_no_room(mill, monkeypatch, hasty):
     """Free space is looked at first; what does not fit is not begun."""
-    monkeypatch.setattr(_save.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
 
     found = saved(mill, reply(DATA))
 

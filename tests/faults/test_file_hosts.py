@@ -10,9 +10,7 @@ from support.waiting import until
 from support.watched import sound, watch
 
 import nbhelper as nbh
-from nbhelper._network import downloads as _save
-from nbhelper._network import gate as _gate
-from nbhelper._network import http as _http
+from nbhelper._network import downloads, gate, http
 from nbhelper._network.download_queue import AT_ONCE, Trouble, Turns
 
 DATA = png(20_000)
@@ -23,8 +21,8 @@ CAP = 0.25
 @pytest.fixture(autouse=True)
 def _scaled(monkeypatch, fresh_engine):
     """Seconds where there are minutes."""
-    monkeypatch.setattr(_save, "_PAUSE", 0.02)
-    monkeypatch.setattr(_gate, "_PROBE_CAP", CAP)
+    monkeypatch.setattr(downloads, "_PAUSE", 0.02)
+    monkeypatch.setattr(gate, "_PROBE_CAP", CAP)
 
 
 class Store:
@@ -60,7 +58,7 @@ def test_f02_host_down(mill, serve, monkeypatch, wrong):
     Files of another host are fetched meanwhile.
     """
     if wrong == "silent":
-        monkeypatch.setattr(_http, "LOOK_DEADLINE", 0.5)
+        monkeypatch.setattr(http, "LOOK_DEADLINE", 0.5)
     store = Store(serve)
     store.wrong = wrong
     handle = watch(tasks(mill, store, 60))
@@ -117,7 +115,7 @@ def test_f02_a_link_dies_while_its_host_is_down(mill, serve):
 
 def test_f02_a_broken_store_does_not_slow_down_its_api(mill, monkeypatch):
     """Files that are broken off at the API's own origin leave looks at the tasks as they were."""
-    monkeypatch.setattr(_gate, "_PROBE_CAP", 60.0)
+    monkeypatch.setattr(gate, "_PROBE_CAP", 60.0)
     whole = []
 
     async def file(conn, asked):

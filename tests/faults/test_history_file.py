@@ -58,9 +58,9 @@ def book(mill):
     """A store with three finished tasks, closed; its history's path."""
     refs = [mill.job(WORKING, {**DONE, "credits": n}, ident=f"b{n}") for n in range(3)]
     folder = nbh.watch(refs, display=False).folder
-    from nbhelper._session.session import session as _session
+    from nbhelper._session import session
 
-    _session.store().close()
+    session.store().close()
     return folder / "history.db"
 
 
@@ -168,7 +168,7 @@ def test_g05_file_cut(mill, book, part):
 @DAMAGE
 def test_g06_flipped_bits(mill, book):
     """A flipped bit anywhere: the history is opened or moved aside and told, and rows are read and watched again."""
-    from nbhelper._session.session import session as _session
+    from nbhelper._session import session
 
     data, rng = book.read_bytes(), random.Random(6)
     for _ in range(25):
@@ -179,7 +179,7 @@ def test_g06_flipped_bits(mill, book):
             with contextlib.suppress(nbh.StoreError):
                 nbh.events(), nbh.outputs()
         tasks = nbh.tasks()
-        store = _session.store()
+        store = session.store()
         asides = [path.read_bytes() for path in folder.glob("*.aside")]
         assert len(tasks) <= 3
         assert asides in ([], [changed])

@@ -10,10 +10,10 @@ from support.raw_server import RawServer, always, reply
 from support.watched import ended, sound
 
 import nbhelper as nbh
-from nbhelper._network import destinations as _http_destinations
+from nbhelper._network import destinations
 from nbhelper._network.faults import Forbidden, Unreached
 from nbhelper._network.http import Http
-from nbhelper._session.session import session as _session
+from nbhelper._session import session
 from nbhelper.types import SaveState
 
 
@@ -22,7 +22,7 @@ def public(monkeypatch):
     """A connection to an API out in the world."""
     monkeypatch.setenv("MILL_API_KEY", KEY)
     nbh.register(provider("https://api.mill.example/v1"))
-    return _session.connection("mill")
+    return session.connection("mill")
 
 
 PRIVATE = {
@@ -206,7 +206,7 @@ def test_f28_http_at_the_apis_own_host(public, names, asked):
 
 def test_f27_name_server_that_does_not_answer(public, monkeypatch):
     """Looking up a file's host cannot hang."""
-    monkeypatch.setattr(_http_destinations, "LOOKUP_DEADLINE", 0.2)
+    monkeypatch.setattr(destinations, "LOOKUP_DEADLINE", 0.2)
 
     async def never(self, host, port, **options):
         await asyncio.sleep(60)
@@ -221,7 +221,7 @@ def test_f27_name_server_that_does_not_answer(public, monkeypatch):
 def own(server):
     """A connection to an API at this server, whose host may be fetched from."""
     nbh.register(provider(server.root))
-    return _session.connection("mill")
+    return session.connection("mill")
 
 
 def test_f28_each_hop(serve, names):

@@ -17,9 +17,8 @@ from support.scripts import run
 from support.waiting import until
 from support.watched import ended, sound
 
-from nbhelper._network import downloads as _save
-from nbhelper._views import preview as _preview
-from nbhelper._views import thumbnail_worker as _thumbnailer
+from nbhelper._network import downloads
+from nbhelper._views import preview, thumbnail_worker
 from nbhelper._views.card import Scene, card
 from nbhelper._views.preview import SIDE, WEIGHT, Previewer, Thumbnail, can_preview
 
@@ -335,8 +334,8 @@ def test_f12_half_a_picture(refused, form):
 
 def test_f11_cut_by_a_few_bytes(mill, monkeypatch):
     """A PNG without its last bytes opens without complaint; the length decides, and no cut passes for the whole."""
-    monkeypatch.setattr(_save, "_PAUSE", 0.02)
-    monkeypatch.setattr(_save, "_PATIENCE", 0.3)
+    monkeypatch.setattr(downloads, "_PAUSE", 0.02)
+    monkeypatch.setattr(downloads, "_PATIENCE", 0.3)
     whole = encoded(quarters(), "PNG")
 
     def cut(n):
@@ -393,7 +392,7 @@ def test_f13_just_below_the_limit(worker, tmp_path, figure):
     assert isinstance(found, Thumbnail)
     assert found.full == (6240, 6250)
     assert grown < 20_000_000
-    assert psutil.Process(worker._process.pid).memory_info().rss < _thumbnailer.MOST_MEMORY
+    assert psutil.Process(worker._process.pid).memory_info().rss < thumbnail_worker.MOST_MEMORY
 
 
 def test_f14_text_chunk(refused, thumb):
@@ -418,7 +417,7 @@ begin, made = threading.Barrier(32), []
 
 def ask():
     begin.wait()
-    made.append(_preview.previewer())
+    made.append(preview.previewer())
 
 threads = [threading.Thread(target=ask) for _ in range(32)]
 for thread in threads: thread.start()
@@ -444,7 +443,7 @@ def crash(worker):
 @pytest.mark.parametrize("harm", [hang, crash])
 def test_f22_worker_hangs_or_dies(tmp_path, monkeypatch, harm):
     """The picture that brought it down has words instead, and the next one is shown by a new worker."""
-    monkeypatch.setattr(_preview, "PATIENCE", 0.5)
+    monkeypatch.setattr(preview, "PATIENCE", 0.5)
     path = tmp_path / "a.png"
     path.write_bytes(encoded(quarters(), "PNG"))
     worker = Previewer()

@@ -16,7 +16,7 @@ from support.waiting import until
 from support.watched import events_of
 
 import nbhelper as nbh
-from nbhelper._watching import task_watcher as _task_watcher
+from nbhelper._watching import task_watcher
 
 MILL = dedent("""
     import os, sys, time
@@ -122,7 +122,7 @@ JUMPS = {"a day forward": timedelta(days=1), "a day back": timedelta(days=-1), "
 @pytest.mark.parametrize("jump", JUMPS.values(), ids=JUMPS)
 def test_g22_clock_that_jumps(mill, monkeypatch, jump):
     """The wall clock jumps in the middle: the order stays, nothing expires early, no pause and no time is negative."""
-    monkeypatch.setattr(_task_watcher, "datetime", Jumping)
+    monkeypatch.setattr(task_watcher, "datetime", Jumping)
     monkeypatch.setattr(Jumping, "offset", timedelta(0))
     ref = mill.job(WORKING)
     watch = nbh.watch(ref, display=False, block=False, interval=0.1)

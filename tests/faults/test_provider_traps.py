@@ -16,10 +16,9 @@ from support.raw_server import reply
 from support.watched import looks
 
 import nbhelper as nbh
-from nbhelper._model import lost_sight as _lost_sight
+from nbhelper._model import lost_sight
 from nbhelper._views.card import Scene, card
-from nbhelper._watching import pace as _pace
-from nbhelper._watching import saving as _saving
+from nbhelper._watching import pace, saving
 from nbhelper.testing import read
 from nbhelper.types import Miss
 
@@ -30,9 +29,9 @@ LINK = "https://cdn.example/a.png"
 @pytest.fixture
 def hasty(monkeypatch):
     """Ten minutes of patience last half a second; slow looks and second requests come soon."""
-    monkeypatch.setattr(_lost_sight, "PATIENCE", timedelta(seconds=0.5))
-    monkeypatch.setattr(_pace, "SLOW", 0.1)
-    monkeypatch.setattr(_saving, "_RESOLVE_PAUSE", 0.05)
+    monkeypatch.setattr(lost_sight, "PATIENCE", timedelta(seconds=0.5))
+    monkeypatch.setattr(pace, "SLOW", 0.1)
+    monkeypatch.setattr(saving, "_RESOLVE_PAUSE", 0.05)
 
 
 def ended(task, **options):

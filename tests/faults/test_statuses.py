@@ -13,35 +13,34 @@ from support.waiting import until
 from support.watched import each, ended, events_of, looks, marks, misses, sound, watch
 
 import nbhelper as nbh
-from nbhelper._model import lost_sight as _lost_sight
+from nbhelper._model import lost_sight
 from nbhelper._model.history import History
 from nbhelper._model.lost_sight import verdict
-from nbhelper._network import gate as _gate
+from nbhelper._network import gate
 from nbhelper._providers.requests import HttpReply
 from nbhelper._providers.scalars import retry_after
 from nbhelper._views.history_line import history_line
-from nbhelper._watching import engine as _engine
-from nbhelper._watching import pace as _pace
+from nbhelper._watching import engine, pace
 from nbhelper._watching.pace import pause
 from nbhelper.types import Miss, MissKind, Snapshot, State, Task
 
 T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)
-LEAST, MORE = _pace.JITTER
+LEAST, MORE = pace.JITTER
 """What every pause has on top, and what chance adds to that."""
 
 
 @pytest.fixture
 def hasty(monkeypatch):
     """Ten minutes of patience and a minute of grace last a third of a second, and slow looks are not slow."""
-    monkeypatch.setattr(_lost_sight, "PATIENCE", timedelta(seconds=0.33))
-    monkeypatch.setattr(_lost_sight, "GRACE", timedelta(seconds=0.33))
-    monkeypatch.setattr(_pace, "SLOW", FLOOR)
+    monkeypatch.setattr(lost_sight, "PATIENCE", timedelta(seconds=0.33))
+    monkeypatch.setattr(lost_sight, "GRACE", timedelta(seconds=0.33))
+    monkeypatch.setattr(pace, "SLOW", FLOOR)
 
 
 @pytest.fixture
 def quick_probes(monkeypatch):
     """An outage is probed every tenth of a second, and not every minute."""
-    monkeypatch.setattr(_gate, "_PROBE_CAP", 0.1)
+    monkeypatch.setattr(gate, "_PROBE_CAP", 0.1)
 
 
 def said(status, message="sorry", **headers):
@@ -75,7 +74,7 @@ def test_c01_retry_after(mill, bound):
     """The next look comes after what the server asked for, and when it is due is known meanwhile."""
     handle = watch(mill.job(said(429, retry_after="1.5"), DONE))
     until(lambda: misses(handle[0]))
-    poller = next(iter(_engine.engine().watchers.values()))
+    poller = next(iter(engine.engine().watchers.values()))
     shown = (poller.next_at - datetime.now(UTC)).total_seconds()
 
     history = handle.result(30)
@@ -184,7 +183,7 @@ def test_c05_one_limit_for_all(mill, bound):
     during = [t for times in mill.looks.values() for t in times if begun < t < begun + 0.95]
     assert sound(histories, mill)
     assert [h.outcome for h in histories] == ["succeeded"] * 50
-    bound(len(during), _gate.IN_FLIGHT)  # those that were on their way
+    bound(len(during), gate.IN_FLIGHT)  # those that were on their way
     assert all(t < begun + 0.8 for t in during)
 
 
@@ -221,7 +220,7 @@ def test_c07_an_hour_of_503(bound):
         at += timedelta(seconds=pauses[-1])
 
     assert history.outcome is None
-    assert max(pauses) <= _pace.BACKOFF_CAP * (1 + LEAST + MORE)
+    assert max(pauses) <= pace.BACKOFF_CAP * (1 + LEAST + MORE)
     bound(len(pauses), 130, "looks at one task in an hour")
 
 

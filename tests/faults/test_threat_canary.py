@@ -26,12 +26,12 @@ from support.quick import LOOKS, quick
 from support.raw_server import RawServer, always, reply
 
 import nbhelper as nbh
-from nbhelper._network import downloads as _save
+from nbhelper._network import downloads
 from nbhelper._providers import get
 from nbhelper._providers.reader import read, read_created
 from nbhelper._providers.requests import HttpReply
 from nbhelper._views.history_line import history_line
-from nbhelper._watching import pace as _pace
+from nbhelper._watching import pace
 from nbhelper.types import Snapshot
 
 LIBRARY = str(Path(nbh.__file__).parent)
@@ -234,8 +234,8 @@ def written(work):
 
 def test_threat_canary(mill, tmp_path, monkeypatch, logs, caught, capsys, promises, bound):
     """After looks, saves, creates, errors, tables and pages of seven providers at DEBUG, the key is found nowhere."""
-    monkeypatch.setattr(_save, "_LAG", 0.5)
-    monkeypatch.setattr(_pace, "SLOW", 0.1)
+    monkeypatch.setattr(downloads, "_LAG", 0.5)
+    monkeypatch.setattr(pace, "SLOW", 0.1)
     monkeypatch.setenv("MILL_API_KEY", KEY)
     promises.expected.append("'NoneType' object is not callable")  # see `spoil`
     work = tmp_path / "work"

@@ -18,7 +18,7 @@ from support.mill import KEY, provider, reset
 from support.raw_server import reply
 
 import nbhelper as nbh
-from nbhelper._session.session import session as _session
+from nbhelper._session import session
 
 CANARY = "zq7canary0123456789"
 
@@ -219,7 +219,7 @@ def test_only_a_person_is_asked(mill, monkeypatch, stdin):
         with pytest.raises(nbh.MissingAPIKey, match="MILL_API_KEY"):
             nbh.submit("mill", {"a": 1}, endpoint="image")
     else:
-        assert _session.connection("mill").key_from == "prompt"
+        assert session.connection("mill").key_from == "prompt"
 
     assert len(asked) == (stdin is not False)
 

@@ -10,7 +10,7 @@ import pytest
 
 import nbhelper as nbh
 from nbhelper._providers import get, names
-from nbhelper._submitting import uploads as _uploads
+from nbhelper._submitting import uploads
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(100)
 KEPT = {"sha256": hashlib.sha256(PICTURE).hexdigest(), "n_bytes": len(PICTURE)}
@@ -18,9 +18,9 @@ KEPT = {"sha256": hashlib.sha256(PICTURE).hexdigest(), "n_bytes": len(PICTURE)}
 
 def kept():
     """The parameters of the one stored task."""
-    from nbhelper._session.session import session as _session
+    from nbhelper._session import session
 
-    (row,) = _session.store().rows()
+    (row,) = session.store().rows()
     return row["params"]
 
 
@@ -107,7 +107,7 @@ def test_a_file_at_an_api_that_takes_json_is_refused(refused, name, short, how):
 def test_a_file_too_large_is_not_even_read(mill, refused, monkeypatch):
     """Its size on the disk decides; a file of many gigabytes does not fill the memory first."""
     with Path("large.png").open("wb") as file:
-        file.truncate(_uploads.LARGEST_UPLOAD * 1000)
+        file.truncate(uploads.LARGEST_UPLOAD * 1000)
     monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("it was read"))
 
     with refused(words="at most 50,000,000 are sent"):

@@ -13,7 +13,7 @@ from support.raw_server import reply
 
 import nbhelper as nbh
 from nbhelper._model.text import clean, kind_of, nearest, redact, slug, without_queries
-from nbhelper._views import terminal as _terminal
+from nbhelper._views import terminal
 from nbhelper._views.terminal import Lines, block
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
 
@@ -237,7 +237,7 @@ def test_a_thousand_tasks_fit_on_a_screen(width):
     lines = capture.get().splitlines()
 
     assert len(lines) <= 22
-    assert lines[-1].strip() == f"and {1000 - _terminal.ROWS} more"
+    assert lines[-1].strip() == f"and {1000 - terminal.ROWS} more"
     assert sum("✗" in line for line in lines) == 3
     assert all(len(line) <= width for line in lines)
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from nbhelper._store.store.store import Store
 from provider_samples import representatives
 
 import nbhelper as nbh
+from nbhelper._store.store import Store
 from nbhelper.testing import read
 from nbhelper.types import Snapshot
 

@@ -5,15 +5,15 @@ from support.mill import KEY
 from support.scripts import starting
 from support.waiting import end
 
-from nbhelper._store.store import leases as _leases
-from nbhelper._watching import engine as _engine
+from nbhelper._store import leases
+from nbhelper._watching import engine
 
 NOTEBOOK = """
 import os, sys, time
 import nbhelper as nbh
 from nbhelper import _leases
 
-_leases.TICK = 0.1
+leases.TICK = 0.1
 nbh.register(nbh.Provider(
     name="mill", base_url=sys.argv[1], key_variable="MILL_API_KEY", floor=0.1, poll="GET /jobs/{id}",
     state="state", words={"working": "running", "done": "succeeded"}, outputs="files",
@@ -34,7 +34,7 @@ def _isolated(isolated):
 
 @pytest.fixture(autouse=True)
 def _quick_reading(monkeypatch):
-    monkeypatch.setattr(_leases, "TICK", 0.1)
+    monkeypatch.setattr(leases, "TICK", 0.1)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def restart():
     """What a kernel's restart leaves of this process: the store, and nothing under way."""
 
     def again():
-        if _engine._engine is not None:
-            end(_engine._engine)
+        if engine._engine is not None:
+            end(engine._engine)
 
     return again

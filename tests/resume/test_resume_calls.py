@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from nbhelper._tables.frames.frames import TASKS
 from support.mill import DONE, KEY, WORKING, png, provider, sha256, silence
 from support.raw_server import reply
 from support.waiting import until
 from support.watched import events_of
 
 import nbhelper as nbh
-from nbhelper._session.session import session as _session
+from nbhelper._session import session
+from nbhelper._tables.frames import TASKS
 from nbhelper.types import SaveState
 
 PNG = png(3000)
@@ -57,7 +57,7 @@ def test_an_empty_store_has_nothing_pending():
     assert list(frame.columns.drop("pending")) == list(TASKS)
     assert frame["pending"].dtype == "string"
     assert frame.dtypes.drop("pending").equals(nbh.tasks().dtypes)
-    assert list(_session.store().folder.parent.iterdir()) == []
+    assert list(session.store().folder.parent.iterdir()) == []
 
 
 def test_each_reason_is_told(mill, restart, tmp_path):
@@ -166,11 +166,11 @@ def test_dead_links_are_looked_up_once(mill, restart):
 
 def test_what_could_not_be_saved_is_tried_again(mill, monkeypatch):
     """A file that failed for want of room is fetched by `resume`, and left alone by `watch`."""
-    from nbhelper._network import downloads as _save
+    from nbhelper._network import downloads
 
     ref = mill.job({**DONE, "files": [mill.file(reply(PNG))]}, ident="x")
     with monkeypatch.context() as full:
-        full.setattr(_save, "LARGEST", 1000)
+        full.setattr(downloads, "LARGEST", 1000)
         assert watch(ref).result(30).save_state("files[0]") is SaveState.FAILED
 
     assert why() == {"x": "results missing"}
@@ -282,7 +282,7 @@ def test_the_text_view_says_that_there_is_nothing(mill, capsys):
 
     nbh.resume(display="text", block=True)
 
-    assert capsys.readouterr().out == f"Nothing to resume in {_session.store().folder}.\n"
+    assert capsys.readouterr().out == f"Nothing to resume in {session.store().folder}.\n"
 
 
 def test_where_nothing_was_kept_yet_is_told(mill, capsys):

@@ -6,7 +6,6 @@ import sys
 import time
 
 import pytest
-from nbhelper._session.session.session import store
 from support.mill import DONE, FLOOR, QUEUED, WORKING, png, provider, sha256, silence
 from support.raw_server import reply
 from support.scripts import run
@@ -14,6 +13,7 @@ from support.waiting import until
 from support.watched import events_of
 
 import nbhelper as nbh
+from nbhelper._session.session import store
 
 WATCH = """
 w = nbh.watch("mill:x", block=False, display=False)

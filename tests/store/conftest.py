@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from nbhelper._store.store.store import Store
 
 import nbhelper
+from nbhelper._store.store import Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

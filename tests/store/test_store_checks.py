@@ -8,16 +8,16 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from nbhelper._store.store.folder import FOLDER
-from nbhelper._store.store.store import Store
 
 import nbhelper as nbh
 from nbhelper import StoreError
 from nbhelper._model.json_text import dumps
 from nbhelper._model.seen import Mark, MarkWord, Snapshot, State
 from nbhelper._model.task import Task
-from nbhelper._store.store import file as _database
-from nbhelper._store.store import writer as _writer
+from nbhelper._store import file as _database
+from nbhelper._store import writer
+from nbhelper._store.folder import FOLDER
+from nbhelper._store.store import Store
 from nbhelper._watching.watch import Watch
 
 ORIGIN = "https://api.example"
@@ -110,7 +110,7 @@ def test_the_tables_say_what_is_missing(tmp_path, monkeypatch):
 
 def test_looks_share_a_commit(tmp_path, monkeypatch):
     """Looks that come one by one within a tick are written by one commit; what cannot wait takes them along."""
-    monkeypatch.setattr(_writer, "TICK", 0.5)
+    monkeypatch.setattr(writer, "TICK", 0.5)
     store = Store(tmp_path / FOLDER)
     histories = [store.open_task(Task("kie", f"t{n}"), ORIGIN).result() for n in range(10)]
     commits = []
@@ -137,7 +137,7 @@ def test_looks_share_a_commit(tmp_path, monkeypatch):
 
 def test_the_end_does_not_wait_for_a_tick(tmp_path, monkeypatch):
     """Closing writes at once what still waits for its tick."""
-    monkeypatch.setattr(_writer, "TICK", 60.0)
+    monkeypatch.setattr(writer, "TICK", 60.0)
     store = Store(tmp_path / FOLDER)
     history = store.open_task(Task("kie", "t"), ORIGIN).result()
     longer = history.add(Mark(word=MarkWord.WATCHING), NOON)

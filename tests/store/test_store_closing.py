@@ -8,14 +8,14 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from nbhelper._store.store.folder import FOLDER
-from nbhelper._store.store.store import Store
 from support.waiting import until
 
 import nbhelper as nbh
 from nbhelper._model.task import Task
-from nbhelper._session.session import session as _session
-from nbhelper._store.store import writer as _writer
+from nbhelper._session import session
+from nbhelper._store import writer
+from nbhelper._store.folder import FOLDER
+from nbhelper._store.store import Store
 
 ORIGIN = "https://api.example"
 linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files by /proc")
@@ -33,7 +33,7 @@ def used():
 
 def write_and_read():
     """Use the store of this moment."""
-    store = _session.store()
+    store = session.store()
     store.open_task(Task("kie", "t"), ORIGIN).result(30)
     store.rows()
 
@@ -52,20 +52,20 @@ def test_set_store_leaves_nothing_open(tmp_path):
 def test_closed_emulators_leave_nothing_open(tmp_path, monkeypatch):
     """Ten emulators, one after the other, leave no thread, no connection and no store behind."""
     monkeypatch.chdir(tmp_path)
-    before = set(_session._state.stores)
+    before = set(session._state.stores)
     threads, files = used()
     for _ in range(10):
         with nbh.Emulator():
             write_and_read()
 
     assert until(lambda: used()[0] <= threads and used()[1] <= files)
-    assert set(_session._state.stores) == before
+    assert set(session._state.stores) == before
 
 
 @linux
 def test_an_idle_store_lets_go(tmp_path, monkeypatch):
     """A store that nobody asks for anything has no thread and no connection after a while, and goes on when asked."""
-    monkeypatch.setattr(_writer, "IDLE", 0.05)
+    monkeypatch.setattr(writer, "IDLE", 0.05)
     store = Store(tmp_path / FOLDER)
     for ident in ("a", "b"):
         store.open_task(Task("kie", ident), ORIGIN).result(30)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nbhelper._store.store.codec import decode, encode, kept_path, plain, real_path, stored
 
 from nbhelper import BadInput
 from nbhelper._model.json_text import dumps, loads
@@ -24,6 +23,7 @@ from nbhelper._model.seen import (
     TaskError,
 )
 from nbhelper._model.times import instant, iso, moment
+from nbhelper._store.codec import decode, encode, kept_path, plain, real_path, stored
 
 FOLDER = Path("/data/nbhelper-data")
 

@@ -7,12 +7,12 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
-from nbhelper._store.store.filter import EVERYTHING
-from nbhelper._store.store.folder import FOLDER
-from nbhelper._store.store.store import Store
 
 from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Snapshot, State
 from nbhelper._model.task import Task
+from nbhelper._store.filter import EVERYTHING
+from nbhelper._store.folder import FOLDER
+from nbhelper._store.store import Store
 
 ORIGIN = "https://api.example"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

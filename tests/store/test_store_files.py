@@ -11,15 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from nbhelper._store.store.folder import FOLDER, locate
-from nbhelper._store.store.store import Store
 
 from nbhelper import StoreError
 from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Snapshot, State
 from nbhelper._model.task import Task
-from nbhelper._store.store import file as _database
-from nbhelper._store.store import rows as _rows
-from nbhelper._store.store import schema as _schema
+from nbhelper._store import file, rows, schema
+from nbhelper._store.folder import FOLDER, locate
+from nbhelper._store.store import Store
 
 ORIGIN = "https://api.example"
 
@@ -165,10 +163,10 @@ def test_what_the_file_says_of_itself(tmp_path):
     ).result()
     store.close()
     with closing(sqlite3.connect(tmp_path / FOLDER / "history.db")) as db:
-        header = _schema.header(db)[:2]
+        header = schema.header(db)[:2]
 
     assert settings == ["delete", 2, 1]
-    assert header == (_schema.APPLICATION, _schema.VERSION)
+    assert header == (schema.APPLICATION, schema.VERSION)
 
 
 # What cannot be used
@@ -313,9 +311,9 @@ def test_rows_of_a_stranger_are_read_with_care(tmp_path):
     store = Store(tmp_path / FOLDER)
 
     def plant(db):
-        _schema.put(db, "tasks", _rows.TASK, ["u1", "no such\x00", "o", "i", "[]", None, "{}", *[None] * 6])
-        _schema.put(db, "tasks", _rows.TASK, ["u2", "kie", "o", "i2", "{}", None, "{}", *[None] * 6])
-        _schema.put(db, "events", _rows.EVENT, ("u2", 1, "yesterday", "mark", "[" * 5000, None))
+        schema.put(db, "tasks", rows.TASK, ["u1", "no such\x00", "o", "i", "[]", None, "{}", *[None] * 6])
+        schema.put(db, "tasks", rows.TASK, ["u2", "kie", "o", "i2", "{}", None, "{}", *[None] * 6])
+        schema.put(db, "events", rows.EVENT, ("u2", 1, "yesterday", "mark", "[" * 5000, None))
 
     store._writer.put(plant).result()
 
@@ -378,7 +376,7 @@ def test_a_full_disk_lets_small_writes_through(tmp_path):
 
 def test_a_lock_that_is_never_released(tmp_path, monkeypatch):
     """A process that holds the file gives an error with words after the wait, and writing works once it lets go."""
-    monkeypatch.setattr(_database, "WAIT", 0.2)
+    monkeypatch.setattr(file, "WAIT", 0.2)
     store = Store(tmp_path / FOLDER)
     opened(store)
     with closing(sqlite3.connect(tmp_path / FOLDER / "history.db", isolation_level=None)) as other:

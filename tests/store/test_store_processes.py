@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
-from nbhelper._store.store.filter import Filter
-from nbhelper._store.store.folder import FOLDER
-from nbhelper._store.store.store import Store
 
 from nbhelper import StoreError
 from nbhelper._model.seen import Mark, MarkWord
 from nbhelper._model.task import Task
+from nbhelper._store.filter import Filter
+from nbhelper._store.folder import FOLDER
+from nbhelper._store.store import Store
 
 ORIGIN = "https://api.example"
 

@@ -10,15 +10,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from nbhelper._store.store.folder import FOLDER
-from nbhelper._store.store.store import Store
 from support.waiting import until
 
 import nbhelper as nbh
 from nbhelper import StoreError
 from nbhelper._model.task import Task
-from nbhelper._session.session import session as _session
-from nbhelper._store.store import file as _database
+from nbhelper._session import session
+from nbhelper._store import file
+from nbhelper._store.folder import FOLDER
+from nbhelper._store.store import Store
 
 ORIGIN = "https://api.example"
 AS_ANOTHER = """
@@ -145,7 +145,7 @@ time.sleep(600)
 @pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
 def test_a_stopped_holder_of_the_lock(python, tmp_path, monkeypatch, lock):
     """A process that was stopped while it holds the file gives one line after the wait; once it is gone all goes on."""
-    monkeypatch.setattr(_database, "WAIT", 0.3)
+    monkeypatch.setattr(file, "WAIT", 0.3)
     store = Store(tmp_path / FOLDER)
     opened(store)
     store.close()
@@ -202,7 +202,7 @@ def test_no_key_and_no_link_stay_in_the_file(monkeypatch, tmp_path):
 
     monkeypatch.setattr(Store, "append", watched)
     with nbh.Emulator(speed=50) as emulator:
-        keys = [_session.connection(name).key.reveal() for name in ("tripo", "kie", "aigptimage", "gptge")]
+        keys = [session.connection(name).key.reveal() for name in ("tripo", "kie", "aigptimage", "gptge")]
         tasks = [
             nbh.submit("tripo", {"type": "text_to_model", "prompt": "an owl"}),
             nbh.submit("kie", {"model": "google/nano-banana", "input": {"prompt": "an owl"}}),
@@ -210,8 +210,8 @@ def test_no_key_and_no_link_stay_in_the_file(monkeypatch, tmp_path):
             nbh.submit("gptge", {"model": "MiniMax-Hailuo-02", "prompt": "an owl"}, endpoint="hailuo"),
         ]
         watch = nbh.watch(tasks, display=False, block=True, timeout=100)
-        folder = _session.store().folder
-        _session.store().close()
+        folder = session.store().folder
+        session.store().close()
         content = b"".join(path.read_bytes() for path in folder.glob("history.db*"))
         secrets = [key for key in keys if key.encode() in content]
         found = [query for query in queries if query.encode() in content]

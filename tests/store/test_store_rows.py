@@ -6,9 +6,6 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from nbhelper._store.store.filter import Filter
-from nbhelper._store.store.store import Store
-from nbhelper._store.store.summary_row import summary_row
 
 import nbhelper as nbh
 from nbhelper import BadInput, StoreError
@@ -28,6 +25,9 @@ from nbhelper._model.seen import (
     TaskError,
 )
 from nbhelper._model.task import Task
+from nbhelper._store.filter import Filter
+from nbhelper._store.store import Store
+from nbhelper._store.summary_row import summary_row
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ORIGIN = "https://api.example"

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from nbhelper._store.store.store import Store
 from support import torture
 from support.chaos.disk import compiler
 from support.scripts import ROOT, environment
 
-from nbhelper._store.store import salvage as _salvage
+from nbhelper._store import salvage
+from nbhelper._store.store import Store
 
 TESTS = Path(__file__).parents[1]
 SCENES = ("a new store", "a store", "a torn store", "another version", "salvage", "another program's")
@@ -76,7 +76,7 @@ def test_the_small_store_is_read_whole(small):
 
 def test_a_lost_row_is_found_by_this_comparison(small, monkeypatch):
     """The comparison is not blind: a salvage that leaves a table out is caught."""
-    monkeypatch.setattr(_salvage, "TABLES", [table for table in _salvage.TABLES if table != "events"])
+    monkeypatch.setattr(salvage, "TABLES", [table for table in salvage.TABLES if table != "events"])
     tally = torture.cuts(small, [len(small.data) - torture.PAGE])
 
     assert tally.aside == 1

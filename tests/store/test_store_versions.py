@@ -8,13 +8,13 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
-from nbhelper._store.store.folder import FOLDER
-from nbhelper._store.store.store import Store
 
 from nbhelper import StoreError
 from nbhelper._model.seen import Mark, MarkWord
 from nbhelper._model.task import Task
-from nbhelper._store.store import schema as _schema
+from nbhelper._store import schema
+from nbhelper._store.folder import FOLDER
+from nbhelper._store.store import Store
 
 ORIGIN = "https://api.example"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -40,9 +40,9 @@ def numbered(folder, version):
 
 def test_a_change_of_the_tables_raises_the_number():
     """Each number stands for one set of tables: whoever changes them gives them the next number, and notes it here."""
-    statements = "\n".join(sorted(_schema.expected_schema()))
+    statements = "\n".join(sorted(schema.expected_schema()))
 
-    assert SCHEMAS[_schema.VERSION] == hashlib.sha256(statements.encode()).hexdigest()[:16]
+    assert SCHEMAS[schema.VERSION] == hashlib.sha256(statements.encode()).hexdigest()[:16]
 
 
 @pytest.mark.parametrize("version", [0, 2, 1000, 1999])
@@ -59,7 +59,7 @@ def test_another_number_is_renamed(folder, version, use):
     assert found == (["new"] if use == "write" else [])
     assert (folder / f"history-{version}.db").read_bytes() == before
     (note,) = store.notes
-    assert f"another version of nbhelper ({version}, here {_schema.VERSION})" in note
+    assert f"another version of nbhelper ({version}, here {schema.VERSION})" in note
     assert f"kept as history-{version}.db" in note
 
 
@@ -82,7 +82,7 @@ def test_a_number_that_changes_meanwhile(folder):
     """Another process's number in a file in use: it is only read from then on, and the error says what to do."""
     store = Store(folder)
     history = store.open_task(Task("kie", "mine"), ORIGIN).result()
-    before = numbered(folder, _schema.VERSION + 1)
+    before = numbered(folder, schema.VERSION + 1)
     longer = history.add(Mark(word=MarkWord.WATCHING), NOON)
     for _ in range(2):
         with pytest.raises(StoreError, match=r"only read from here\. Restart this kernel"):
@@ -98,10 +98,10 @@ def test_a_new_file_of_another_version_meanwhile(folder):
     """A file that another version begins in place of ours is not renamed again by who used ours: no tug of war."""
     store = Store(folder)
     assert len(store.rows()) == 1
-    (folder / "history.db").rename(folder / f"history-{_schema.VERSION}.db")
+    (folder / "history.db").rename(folder / f"history-{schema.VERSION}.db")
     with closing(sqlite3.connect(folder / "history.db")) as db:
         db.execute("CREATE TABLE tasks (uid)")
-        db.execute(f"PRAGMA application_id = {_schema.APPLICATION}")
+        db.execute(f"PRAGMA application_id = {schema.APPLICATION}")
     before = numbered(folder, 1999)
 
     with pytest.raises(StoreError, match="the number 1999, here it is"):

@@ -27,11 +27,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nbhelper._store.store.store import Store
 from support.chaos.disk import SOURCE, compiler
 from support.torture import ORIGIN, Found, everything
 
 from nbhelper._model.json_text import dumps
+from nbhelper._store.store import Store
 from nbhelper.types import Mark, MarkWord, Snapshot, State, Task
 
 Say = Callable[[object], None]

@@ -18,7 +18,7 @@ from support.chaos.watching import uncaught
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper._watching import engine as _engine
+from nbhelper._watching import engine
 from nbhelper._watching import watch as _watch
 from nbhelper._watching.watch import place_of
 from nbhelper.types import Outcome, SaveState
@@ -87,7 +87,7 @@ def promised() -> Iterator[Kept]:
     with pytest.MonkeyPatch.context() as patch, uncaught() as said:
         patch.setattr(_watch.Watch, "_start", heard)
         yield kept
-        alive = _engine._engine is not None and _engine._engine.alive
+        alive = engine._engine is not None and engine._engine.alive
         for watch in watches:
             if alive and not watch.done:
                 watch.stop()

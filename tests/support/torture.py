@@ -11,14 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nbhelper._store.store.creates import Create
-from nbhelper._store.store.filter import EVERYTHING
-from nbhelper._store.store.rows import Append, Rows, notes_of
-from nbhelper._store.store.store import Store
-
 import nbhelper
 from nbhelper import StoreError
 from nbhelper._model.json_text import dumps
+from nbhelper._store.creates import Create
+from nbhelper._store.filter import EVERYTHING
+from nbhelper._store.rows import Append, Rows, notes_of
+from nbhelper._store.store import Store
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, Snapshot, State, TaskError
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ from support.mill import DONE, FLOOR, Answer, Mill
 from support.raw_server import Asked, Conn
 
 import nbhelper as nbh
-from nbhelper._session.session import session as _session
+from nbhelper._session import session
 from nbhelper.types import Event, Mark, Miss, Outcome, Snapshot
 
 
@@ -28,7 +28,7 @@ def events_of(history: nbh.History) -> list[Event]:
 
     The store has all but the last mark of a handle that has left others watching.
     """
-    stored = [event for event in _session.store().events(history.uid) if event.seq <= history.seq]
+    stored = [event for event in session.store().events(history.uid) if event.seq <= history.seq]
     last = stored[-1].seq if stored else 0
     return [*stored, *(event for event in history.events if event.seq > last)]
 

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nbhelper._tables.frames.csv_file import read_csv, to_csv
-from nbhelper._tables.frames.frames import column, events_frame, outputs_frame, tasks_frame
-from nbhelper._tables.frames.summary import summary
 
 import nbhelper
 from nbhelper import BadInput, StoreError
 from nbhelper._model.seen import Outcome, State
+from nbhelper._tables.csv_file import read_csv, to_csv
+from nbhelper._tables.frames import column, events_frame, outputs_frame, tasks_frame
+from nbhelper._tables.summary import summary
 
 HOSTILE = [
     "", " ", "'", "''", "'\\", "'\\\"", "=1+1", "+1", "-1", "@x", " =1", "\t=1", "\n=1", "\u3000=1", "'=1", "\t",

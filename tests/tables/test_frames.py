@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 
 import pandas as pd
 import pytest
-from nbhelper._store.store.store import Store
-from nbhelper._store.store.summary_row import summary_row
-from nbhelper._tables.frames.frames import EVENTS, OUTPUTS, TASKS, events_frame, outputs_frame, tasks_frame, to_frame
 
 from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
 from nbhelper._model.task import Task
-from nbhelper._store.store import summary_row as _summary_row
+from nbhelper._store import summary_row as _summary_row
+from nbhelper._store.store import Store
+from nbhelper._store.summary_row import summary_row
+from nbhelper._tables.frames import EVENTS, OUTPUTS, TASKS, events_frame, outputs_frame, tasks_frame, to_frame
 
 COLUMNS = [
     "provider",

@@ -9,13 +9,13 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from nbhelper._tables.frames.frames import tasks_frame
-from nbhelper._tables.frames.plot import KINDS
 
 import nbhelper as nbh
 from nbhelper import BadInput
 from nbhelper._model.seen import Mark, MarkWord, Snapshot, State
-from nbhelper._session.session import session as _session
+from nbhelper._session import session
+from nbhelper._tables.frames import tasks_frame
+from nbhelper._tables.plot import KINDS
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -715,7 +715,7 @@ def test_matplotlib_is_loaded_by_drawing_alone():
 def test_without_data_it_is_the_whole_store(isolated):
     """`summary()` and `plot()` take every task that is kept, also of an earlier process."""
     nbh.set_store(isolated / "data")
-    store = _session.store()
+    store = session.store()
     for ident in ("a", "b"):
         history = store.open_task(nbh.Task("kie", ident), "https://kie.example").result()
         history = history.add(Snapshot(state=State.SUCCEEDED), NOON.to_pydatetime())

@@ -6,12 +6,12 @@ from datetime import UTC, date, datetime
 
 import pandas as pd
 import pytest
-from nbhelper._tables.frames.price_list import PRICES, known_prices
-from nbhelper._tables.frames.prices import Expected, Price, cost_of, costs, expected
 
 import nbhelper as nbh
 import nbhelper.testing
-from nbhelper._session.session import session as _session
+from nbhelper._session import session
+from nbhelper._tables.price_list import PRICES, known_prices
+from nbhelper._tables.prices import Expected, Price, cost_of, costs, expected
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 UNKNOWN = (None, None, "unknown")
@@ -197,9 +197,9 @@ def test_every_price_names_its_source_and_date():
 def test_a_price_that_is_set_fills_earlier_rows(isolated):
     """Cost is worked out when the table is made, also from a price that came later, and is read from the store."""
     task = nbh.Task("aigptimage", "1", params=PICTURE)
-    history = _session.store().open_task(task, "https://aigptimage.com").result()
+    history = session.store().open_task(task, "https://aigptimage.com").result()
     done = history.add(nbh.testing.read("aigptimage", {"code": 200, "data": {"taskId": "1", "state": "success"}}), NOW)
-    _session.store().append(done.uid, done.events, summary=done).result()
+    session.store().append(done.uid, done.events, summary=done).result()
     before = nbh.tasks().iloc[0]
     nbh.set_price("aigptimage", eur_per_credit=0.01, source="my plan", date="2026-11-21")
     after = nbh.tasks().iloc[0]
@@ -251,7 +251,7 @@ def test_prices_table(isolated):
 def test_prices_outlive_the_process(isolated):
     """What was set stands in the store of the folder; a row that cannot be understood is left out."""
     set_one = nbh.set_price("kie", usd_per_task=1.5, model="m", source="s", date="2026-01-01")
-    store = _session.store()
+    store = session.store()
     assert known_prices(store.prices())[-1] == set_one
     with sqlite3.connect(store.folder / "history.db") as db:
         db.execute("UPDATE prices SET body = replace(body, '1.5', '\"much\"')")

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from nbhelper._tables.frames.frames import tasks_frame
-from nbhelper._tables.frames.summary import summary, wilson
 
 from nbhelper import BadInput
+from nbhelper._tables.frames import tasks_frame
+from nbhelper._tables.summary import summary, wilson
 
 COLUMNS = [
     "n",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from nbhelper._tables.frames.csv_file import read_csv, to_csv
-from nbhelper._tables.frames.summary import summary
 from support.truth import batch, judge
+
+from nbhelper._tables.csv_file import read_csv, to_csv
+from nbhelper._tables.summary import summary
 
 
 @pytest.mark.slow

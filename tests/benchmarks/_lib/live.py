@@ -96,7 +96,7 @@ def ours() -> None:
     """Watch the tasks that come on stdin, with a store of its own."""
     import nbhelper as nbh
     from nbhelper._providers import get
-    from nbhelper._watching import engine as _engine
+    from nbhelper._watching import engine
 
     about = json.loads(sys.stdin.readline())
     name = about["provider"]
@@ -107,7 +107,7 @@ def ours() -> None:
         nbh.connect(name, api_key=about["key"], base_url=about["url"])
         if about["known"]:
             remember(name, about["root"], before(about["sample"]))
-        _engine.engine()
+        engine.engine()
         print("ready", flush=True)
         tasks = [nbh.Task(name, ident) for ident in json.loads(sys.stdin.readline())]
         nbh.watch(tasks, save=False, display=False, block=True, preview=False)
@@ -132,10 +132,10 @@ def before(sample: int) -> list[Job]:
 
 def remember(provider: str, origin: str, jobs: list[Job]) -> None:
     """Fill the store with such tasks, as if each had been watched closely."""
-    from nbhelper._session.session import session as _session
+    from nbhelper._session import session
     from nbhelper.types import Mark, MarkWord, Snapshot, State, Task
 
-    store, written = _session.store(), []
+    store, written = session.store(), []
     for n, job in enumerate(jobs):
         history = store.open_task(Task(provider, f"before-{n}"), origin).result()
         at = datetime.now(UTC) - timedelta(days=1)

@@ -21,7 +21,7 @@ from typing import Any
 
 import nbhelper as nbh
 from nbhelper._emulated import server
-from nbhelper._session.session import session as _session
+from nbhelper._session import session
 from nbhelper._submitting.create_limit import IN_FLIGHT
 
 ROOT = Path(__file__).parents[3]
@@ -87,8 +87,8 @@ def killed(shape: Shape) -> Iterator[Verdict]:
         ledger = world.ledger()
         nbh.set_store(f"{space}/data")
         frame = nbh.tasks(experiment="owls")
-        creates = _session.store().creates("owls")
-        _session.store().close()
+        creates = session.store().creates("owls")
+        session.store().close()
     made = frame[frame["task_id"].notna()]
     doubt = sum(row.state in {"sent", "in_doubt"} for row in creates)
     yield Verdict(

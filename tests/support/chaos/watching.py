@@ -37,17 +37,15 @@ def uncaught() -> Iterator[list[str]]:
 @contextmanager
 def scaled(factor: float) -> Iterator[None]:
     """Our own patience and pauses, so many times shorter; the providers' floors stay."""
-    from nbhelper._model import lost_sight as _lost_sight
-    from nbhelper._network import downloads as _save
-    from nbhelper._network import gate as _gate
-    from nbhelper._watching import pace as _pace
-    from nbhelper._watching import saving as _saving
+    from nbhelper._model import lost_sight
+    from nbhelper._network import downloads, gate
+    from nbhelper._watching import pace, saving
 
     seconds = [
-        (_pace, "LONGEST"), (_pace, "BACKOFF_CAP"), (_pace, "SLOW"), (_save, "_PAUSE"), (_saving, "_RESOLVE_PAUSE"),
-        (_gate, "_PROBE_CAP"),
+        (pace, "LONGEST"), (pace, "BACKOFF_CAP"), (pace, "SLOW"), (downloads, "_PAUSE"), (saving, "_RESOLVE_PAUSE"),
+        (gate, "_PROBE_CAP"),
     ]  # fmt: skip
-    spans = [(_lost_sight, "GRACE"), (_lost_sight, "PATIENCE")]
+    spans = [(lost_sight, "GRACE"), (lost_sight, "PATIENCE")]
     kept = [(module, name, getattr(module, name)) for module, name in (*seconds, *spans)]
     for module, name, value in kept:
         setattr(module, name, value / factor)
