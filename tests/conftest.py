@@ -14,6 +14,7 @@ import pytest
 from support.fault_table import pytest_addoption, pytest_configure  # noqa: F401  # pytest takes them as its hooks
 from support.mill import KEY, Mill, provider
 from support.waiting import end
+from support.wire import authority, library, names, serve, tls  # noqa: F401  # fixtures
 
 import nbhelper as nbh
 

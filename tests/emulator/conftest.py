@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from emulator_calls import Caller
+from support.emulator_calls import Caller
 
 from nbhelper._emulator import Server
 

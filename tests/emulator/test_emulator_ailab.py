@@ -6,7 +6,7 @@ import base64
 import re
 
 import pytest
-from emulator_calls import QUICK, SLOW, until, words
+from support.emulator_calls import QUICK, SLOW, until, words
 
 from nbhelper._emulator.ailab_endpoints import ENDPOINTS, SHAPES
 

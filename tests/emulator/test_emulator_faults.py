@@ -8,7 +8,7 @@ import time
 
 import httpx
 import pytest
-from emulator_calls import QUICK, Caller
+from support.emulator_calls import QUICK, Caller
 
 from nbhelper._emulator import KINDS, PROFILES, Fault, Server
 from nbhelper._model.errors import EmulatorError

@@ -6,8 +6,8 @@ import hashlib
 import io
 
 import pytest
-from emulator_calls import QUICK, Caller, until
 from PIL import Image
+from support.emulator_calls import QUICK, Caller, until
 
 from nbhelper._emulator import Server
 

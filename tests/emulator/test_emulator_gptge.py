@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from emulator_calls import QUICK, SLOW, until, words
+from support.emulator_calls import QUICK, SLOW, until, words
 
 HAILUO = {"model": "MiniMax-Hailuo-02"}
 

@@ -7,7 +7,7 @@ import hashlib
 import threading
 
 import pytest
-from emulator_calls import QUICK, Caller, until
+from support.emulator_calls import QUICK, Caller, until
 
 from nbhelper._emulator import ROOTS, Server
 from nbhelper._model.errors import EmulatorError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from emulator_calls import Caller
+from support.emulator_calls import Caller
 
 from nbhelper._emulator import Server
 

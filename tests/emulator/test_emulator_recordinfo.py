@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from emulator_calls import QUICK, SLOW, until, words
+from support.emulator_calls import QUICK, SLOW, until, words
 
 MODELS = {"aigptimage": "gpt-image-2-text-to-image", "kie": "google/nano-banana"}
 BOTH = pytest.mark.parametrize("name", MODELS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from emulator_calls import QUICK, SLOW, until, words
+from support.emulator_calls import QUICK, SLOW, until, words
 
 from nbhelper._emulator.tripo_v3 import CAPABILITIES
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from support.mill import KEY, Mill, provider
 from support.promises import Kept, promised
-from support.wire import authority, library, names, serve, tls  # noqa: F401  # fixtures
 
 import nbhelper as nbh
 from nbhelper._network.http import Http

@@ -4,7 +4,7 @@ import json
 from itertools import product
 
 import pytest
-from provider_samples import NAMES, changed, ended_rightly, places, representatives
+from support.provider_samples import NAMES, changed, ended_rightly, places, representatives
 
 from nbhelper._providers import get
 from nbhelper._providers.reader import read, read_batch, read_created

@@ -410,7 +410,7 @@ def test_f14_text_chunk(refused, thumb):
 
 FIRST = """
 import sys, threading
-from nbhelper import _preview
+from nbhelper._views import preview
 
 sys.setswitchinterval(1e-6)
 begin, made = threading.Barrier(32), []

@@ -20,8 +20,8 @@ import nbformat
 import pytest
 from kernels import variables
 from nbconvert import HTMLExporter
-from provider_samples import NAMES, changed, corpus, places
 from support.mill import WORKING, Mill, png, reset
+from support.provider_samples import NAMES, changed, corpus, places
 from support.quick import LOOKS, quick
 from support.raw_server import RawServer, always, reply
 

@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from front_end import ARGUMENTS, chromium
 from nbconvert import HTMLExporter
-from provider_samples import NAMES, changed, corpus, places
 from support.markup import PAYLOADS, Made
+from support.provider_samples import NAMES, changed, corpus, places
 from support.raw_server import RawServer, always, reply
 
 import nbhelper as nbh

@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 
 import pytest
-from provider_samples import NAMES, body_of, cases, corpus
+from support.provider_samples import NAMES, body_of, cases, corpus
 
 from nbhelper._providers import get, names
 from nbhelper._providers.reader import read as read_reply

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from provider_samples import NAMES, changed, corpus, ended_rightly, places
+from support.provider_samples import NAMES, changed, corpus, ended_rightly, places
 
 from nbhelper._providers import get
 from nbhelper._providers.reader import read, read_batch, read_created

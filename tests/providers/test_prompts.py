@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from provider_samples import representatives
+from support.provider_samples import representatives
 
 import nbhelper as nbh
 from nbhelper._store.store import Store

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from provider_samples import PAYLOADS
+from support.provider_samples import PAYLOADS
 
 from nbhelper.testing import read
 from nbhelper.types import Miss, Snapshot

@@ -99,7 +99,7 @@ def test_the_tables_say_what_is_missing(tmp_path, monkeypatch):
         nbh.tasks()
     nbh.tasks()
     nbh.outputs()
-    store = nbh._session.store()
+    store = nbh._session.session.store()
     watch = Watch([], [], single=False, saving=False, store=store)
 
     assert len(caught) == 1

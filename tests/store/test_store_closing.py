@@ -77,10 +77,10 @@ def test_an_idle_store_lets_go(tmp_path, monkeypatch):
 
 LEAVES = """
 import sys
-from nbhelper import _database
+from nbhelper._store import file
 from nbhelper._store.store import Store
 from nbhelper._model.task import Task
-_database.WAIT = 600.0
+file.WAIT = 600.0
 stores = [Store(folder) for folder in sys.argv[1:]]
 for store in stores:
     store.open_task(Task("kie", "late"), "https://api.example")

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from provider_samples import NAMES, ended_rightly
 from support.chaos.watching import uncaught
+from support.provider_samples import NAMES, ended_rightly
 from support.waiting import until
 
 import nbhelper as nbh

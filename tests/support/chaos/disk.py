@@ -29,7 +29,9 @@ _CHILD = """
 import ctypes, json, os, sys, traceback
 from pathlib import Path
 import nbhelper as nbh
-from nbhelper import _engine, _http, _task_watcher, _save, _store  # before the forks, so that each is quick
+from nbhelper._network import downloads, http
+from nbhelper._store import store
+from nbhelper._watching import engine, task_watcher  # before the forks, so that each is quick
 from nbhelper._providers import get
 from support.mill import provider
 import httpx, sqlite3, jmespath
@@ -37,7 +39,7 @@ import httpx, sqlite3, jmespath
 root, top, jobs = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 disk = ctypes.CDLL(None)
 nbh.register(provider(root))
-_save._PATIENCE, _save._LAG, _save._SPARE = 2.0, 0.5, 0
+downloads._PATIENCE, downloads._LAG, downloads._SPARE = 2.0, 0.5, 0
 
 
 def run(n, forever):
@@ -88,7 +90,7 @@ _AFTER = """
 import hashlib, json, os, sqlite3, sys
 from pathlib import Path
 import nbhelper as nbh
-from nbhelper import _session
+from nbhelper._session import session
 from support.mill import provider
 
 nbh.register(provider(sys.argv[1]))
@@ -101,7 +103,7 @@ for folder in sorted(Path(sys.argv[2]).iterdir()):
         again = nbh.resume(refs, block=False, display=False, timeout=20).result(30)
         told["outcomes"] = [str(h.outcome) for h in again]
         told["files"] = [sorted(hashlib.sha256(f.read_bytes()).hexdigest() for f in h.files) for h in again]
-        told["seqs"] = [[e.seq for e in _session.store().events(h.uid)] == list(range(1, h.seq + 1)) for h in again]
+        told["seqs"] = [[e.seq for e in session.store().events(h.uid)] == list(range(1, h.seq + 1)) for h in again]
     except Exception as error:
         told["fault"] = f"{type(error).__name__}: {error}"
     with sqlite3.connect(folder / "nbhelper-data" / "history.db") as db:

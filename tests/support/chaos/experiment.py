@@ -25,7 +25,7 @@ from nbhelper._session import session
 from nbhelper._submitting.create_limit import IN_FLIGHT
 
 ROOT = Path(__file__).parents[3]
-SCRIPT = ROOT / "tests" / "experiment" / "experiment_script.py"
+SCRIPT = ROOT / "tests" / "experiments" / "experiment_script.py"
 ALIVE = {"tripo": 10, "aigptimage": 5}
 """Tasks that may be alive at once with one key; aigptimage's by its tier "basic"."""
 WINDOW = ("kie", 20, 10.0)

@@ -26,14 +26,16 @@ _CHILD = """
 import os, re, resource, sys
 import httpx, httpx2, jmespath, sqlite3
 import nbhelper as nbh
-from nbhelper import _engine, _http, _task_watcher, _save, _store
+from nbhelper._network import downloads, http
+from nbhelper._store import store
+from nbhelper._watching import engine, task_watcher
 from nbhelper._views.preview import Previewer
 from nbhelper._providers import get
 from support.mill import provider
 
-_http.LOOK_DEADLINE = 6.0
-_save._PATIENCE = 2.0
-_save.LARGEST = 30_000_000
+http.LOOK_DEADLINE = 6.0
+downloads._PATIENCE = 2.0
+downloads.LARGEST = 30_000_000
 nbh.register(provider(sys.argv[1], max_reply=2_000_000))
 nbh.watch("mill:warm", display=False)
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024

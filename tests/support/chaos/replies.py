@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from provider_samples import NAMES, PAYLOADS, changed, corpus, ended_rightly, places
+from support.provider_samples import NAMES, PAYLOADS, changed, corpus, ended_rightly, places
 
 from nbhelper._providers import get
 from nbhelper._providers.provider import Provider

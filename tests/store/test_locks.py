@@ -1,0 +1,239 @@
+"""Locks between processes: who holds a name, and what frees it."""
+
+import os
+import shutil
+import sys
+
+import pytest
+from support.scripts import ROOT, run, starting
+
+from nbhelper._store import locks
+from nbhelper._store.locks import LockFile, lock_file
+
+pytestmark = pytest.mark.usefixtures("isolated")
+
+HEAD = """
+import os, sys, time
+from pathlib import Path
+from nbhelper._store.locks import lock_file
+
+file = lock_file(Path(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where the lock file is."""
+    return tmp_path
+
+
+@pytest.fixture
+def script(folder, tmp_path):
+    """Begin a process that has the folder's lock file."""
+    with starting(HEAD, str(folder), cwd=tmp_path) as begin:
+        yield begin
+
+
+def another_takes(folder, name="a"):
+    """Whether another process can lock a name now."""
+    done = run(HEAD + "print(file.take(sys.argv[2]))", str(folder), name, cwd=folder)
+    assert done.stderr == ""
+    return done.stdout == "True\n"
+
+
+@pytest.fixture
+def mine(folder):
+    """The lock file as this process has it, with one name taken."""
+    file = lock_file(folder)
+    assert file.take("a")
+    yield file
+    for name in ("a", "b"):
+        file.release(name)
+
+
+def test_one_process_has_a_name(folder, mine):
+    """Another process gets every name but this one; the process that has it may take it again."""
+    assert not another_takes(folder)
+    assert another_takes(folder, "b")
+    assert mine.take("a")
+    assert mine.holds("a")
+    assert not mine.holds("b")
+
+
+def test_a_released_name_is_free(folder, mine):
+    """Released, others get it, while what else is held stays; a second release does nothing."""
+    mine.take("b")
+    mine.release("a")
+    mine.release("a")
+
+    assert another_takes(folder)
+    assert not another_takes(folder, "b")
+
+
+def test_a_process_that_is_killed_frees_its_names(folder, script):
+    """The kernel unlocks: the next try succeeds."""
+    process = script("print(file.take('a'), flush=True); time.sleep(60)")
+    assert process.stdout.readline() == "True\n"
+    assert not lock_file(folder).take("a")
+    process.kill()
+    process.wait(30)
+
+    assert lock_file(folder).take("a")
+    lock_file(folder).release("a")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="POSIX record locks are freed by that")
+def test_closing_another_descriptor_frees_nothing(folder, mine):
+    """Somebody else's code may open and close the file in this very process, such as a copy of the folder."""
+    os.close(os.open(mine.path, os.O_RDWR))
+    mine.path.read_bytes()
+    shutil.copy(mine.path, folder / "copy")
+
+    assert not another_takes(folder)
+
+
+def test_without_description_locks_the_kernel_frees_too(folder, script, monkeypatch):
+    """POSIX record locks, which other systems than Linux have, and locks of descriptions exclude each other."""
+    process = script("""
+    import sys
+    sys.platform = "other"
+    print(file.take("a"), file.take("b"), flush=True)
+    file.release("b")
+    print("released", flush=True)
+    time.sleep(60)
+    """)
+    assert [process.stdout.readline() for _ in range(2)] == ["True True\n", "released\n"]
+
+    assert not lock_file(folder).take("a")
+    assert lock_file(folder).take("b")
+    process.kill()
+    process.wait(30)
+    monkeypatch.setattr(locks.sys, "platform", "other")
+    assert lock_file(folder).take("a")
+    assert not another_takes(folder)
+    lock_file(folder).release("a")
+    lock_file(folder).release("b")
+
+
+def test_the_file_is_open_only_while_a_name_is_held(folder):
+    """A process that used many stores keeps no descriptor of them."""
+    file = lock_file(folder)
+    assert file.take("a")
+    handle = file._handle
+    os.fstat(handle)
+    file.release("a")
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(handle)
+
+
+def test_every_path_to_a_folder_has_one_lock_file(folder):
+    """Two descriptors of one file would lock each other out."""
+    (folder / "link").symlink_to(folder)
+
+    assert lock_file(folder / "link") is lock_file(folder)
+    assert lock_file(folder / "x" / "..") is lock_file(folder)
+
+
+FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+
+
+@FORK
+def test_a_forked_child_holds_nothing(script):
+    """The child is kept out like any other process, and nothing that it does frees what its parent holds."""
+    process = script("""
+    file.take("a")
+    child = os.fork()
+    if child == 0:
+        print(file.holds("a"), file.take("a"), file.take("b"), flush=True)
+        file.release("a")
+        os._exit(0)
+    os.waitpid(child, 0)
+    if os.fork() == 0:
+        print(file.take("a"), file.take("b"), flush=True)
+        os._exit(0)
+    os.wait()
+    """)
+
+    assert process.communicate(timeout=30) == ("False False True\nFalse True\n", "")
+
+
+@FORK
+def test_a_child_that_lives_on_holds_no_name_of_its_parent(folder, script):
+    """The parent is killed, its child is not: the name is free."""
+    process = script("""
+    file.take("a")
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)
+        sys.stdin.read()
+        time.sleep(60)
+    time.sleep(60)
+    """)
+    child = int(process.stdout.readline())
+    try:
+        process.kill()
+        process.wait(30)
+
+        assert another_takes(folder)
+        os.kill(child, 0)
+    finally:
+        os.kill(child, 9)
+
+
+def test_a_folder_that_was_made_anew_is_locked_anew(tmp_path):
+    """The file was deleted under this process: with its next lock, those that it holds are in the new file."""
+    place = tmp_path / "store"
+    place.mkdir()
+    file = lock_file(place)
+    file.take("a")
+    shutil.rmtree(place)
+    place.mkdir()
+    file.take("b")
+
+    assert not another_takes(place)
+    assert not another_takes(place, "b")
+    file.release("a")
+    file.release("b")
+
+
+def test_what_cannot_be_opened_is_an_error(tmp_path):
+    """No folder, or a link where the file should be: nothing is made elsewhere."""
+    (tmp_path / locks.FILE).symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(FileNotFoundError):
+        lock_file(tmp_path / "missing").take("a")
+    with pytest.raises(OSError, match=r"."):
+        lock_file(tmp_path).take("a")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_without_locks_every_name_is_free(tmp_path):
+    """On Windows, where Python has no `fcntl`, the package can be used; one process per store is the user's part."""
+    code = """
+    import sys
+    from pathlib import Path
+    sys.modules["fcntl"] = None
+    import nbhelper as nbh
+    from nbhelper._store.locks import LockFile
+    print(nbh.Experiment.__name__, LockFile(Path("x")).take("a"), Path("x").exists())
+    """
+
+    done = run(code, cwd=tmp_path)
+
+    assert (done.stdout, done.stderr) == ("Experiment True False\n", "")
+
+
+def test_a_name_is_one_byte():
+    """Ten thousand names have offsets of their own, which a file offset can hold."""
+    offsets = {locks._offset(f"20261130T165736000000-{n}") for n in range(10_000)}
+
+    assert len(offsets) == 10_000
+    assert max(offsets) < 1 << 62
+
+
+def test_nothing_else_opens_the_file():
+    """Its name stands in one module, so that no other code closes a second descriptor of it."""
+    files = [path for path in (ROOT / "nbhelper").rglob("*.py") if locks.FILE in path.read_text()]
+
+    assert [path.name for path in files] == ["_locks.py"]
+    assert LockFile.__module__ == "nbhelper._store.locks"

@@ -1,0 +1,237 @@
+"""Files of submits: from a path, bytes, a picture or an array, ahead of the create where the API wants a token."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.experiments import picture
+from support.raw_server import reply
+from support.waiting import finished
+
+import nbhelper as nbh
+from nbhelper import _providers
+from nbhelper._submitting import uploads
+from nbhelper.types import Endpoint, FileUpload
+
+
+def opened(data):
+    return Image.open(io.BytesIO(data))
+
+
+GIVEN = {
+    "path": lambda path: path,
+    "bytes": lambda path: path.read_bytes(),
+    "Pillow picture": lambda path: opened(path.read_bytes()),
+    "array of colours": lambda path: np.asarray(opened(path.read_bytes())),
+    "array of greys": lambda path: np.zeros((8, 8), np.uint8),
+    "array of fractions": lambda path: np.full((8, 8, 3), 0.5),
+    "array with transparency": lambda path: np.zeros((8, 8, 4), np.uint8),
+    "array of truths": lambda path: np.eye(8, dtype=bool),
+    "one channel": lambda path: np.zeros((8, 8, 1), np.uint8),
+    "CMYK picture": lambda path: Image.new("CMYK", (8, 8)),
+    "picture of a palette": lambda path: Image.new("P", (8, 8)),
+}
+
+
+@pytest.mark.parametrize("give", GIVEN.values(), ids=GIVEN)
+def test_a_file_becomes_a_picture_with_a_name_of_ours(tmp_path, give):
+    """Whatever it was given as, it leaves as bytes of a known type and its own size."""
+    path = tmp_path / "my holiday.png"
+    path.write_bytes(picture())
+
+    (upload,), body = uploads.uploads_of({"image": give(path), "n": 1}, None, Endpoint(path="/x"))
+
+    assert (upload.name, upload.filename, upload.mime) == ("image", "image.png", "image/png")
+    assert opened(upload.content).size == (8, 8)
+    assert body == {"n": 1}
+
+
+def test_fractions_and_truths_are_full_strength():
+    """1.0 and True are white, 0 is black: nothing is lost in the dark."""
+    for array in (np.array([[0.0, 1.0]]), np.array([[False, True]]), np.array([[0, 255]])):
+        (upload,), _ = uploads.uploads_of({"image": array}, None, Endpoint(path="/x"))
+        grey = opened(upload.content).convert("L")
+
+        assert [grey.getpixel((x, 0)) for x in (0, 1)] == [0, 255]
+
+
+def torn():
+    """A PNG that ends in its middle."""
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(buffer, "PNG")
+    return buffer.getvalue()[:2000]
+
+
+WRONG = {
+    "five channels": (np.zeros((8, 8, 5)), r"shape \(8, 8, 5\)"),
+    "four dimensions": (np.zeros((1, 8, 8, 3)), r"shape \(1, 8, 8, 3\)"),
+    "nothing in it": (np.zeros((0, 8)), r"shape \(0, 8\)"),
+    "beyond one": (np.full((8, 8), 1.5), "not all between 0 and 1"),
+    "not a number": (np.full((8, 8), np.nan), "not all between 0 and 1"),
+    "beyond 255": (np.full((8, 8), 300), "not all between 0 and 255"),
+    "below zero": (np.full((8, 8), -1), "not all between 0 and 255"),
+    "words": (np.array([["a"], ["b"]]), "a picture is made of numbers"),
+    "a broken picture": (lambda: opened(torn()), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("value", "words"), WRONG.values(), ids=WRONG)
+def test_what_is_no_picture_is_refused(mill, value, words):
+    """One line with the parameter's name, before anything is sent."""
+    value = value() if callable(value) else value
+    with pytest.raises(nbh.BadInput, match=words) as caught:
+        nbh.submit("mill", {"image": value}, endpoint="form")
+
+    assert str(caught.value).startswith('The file for "image"')
+    assert "\n" not in str(caught.value)
+    assert mill.server.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(np.zeros(3), r"an array of shape \(3,\)"), (".", r"is a folder: \."), ("a.png", "does not exist: a.png")],
+    ids=["one dimension", "folder", "nothing there"],
+)
+def test_what_is_named_as_a_file_and_is_none(mill, value, words):
+    """The line says what was found."""
+    with pytest.raises(nbh.BadInput, match=words):
+        nbh.submit("mill", {}, endpoint="form", files={"image": value})
+
+    assert mill.server.connections == 0
+
+
+def test_a_picture_above_the_api_s_limit_is_refused(emulator):
+    """Size and pixels are those of the API's docs; the text says what to do."""
+    noise = Image.effect_noise((1900, 1900), 90)
+    for file, words in (
+        (picture(2000), "at most 1999 on a side. Shrink it"),
+        (noise, "at most 3.0 MB. Save it smaller"),
+    ):
+        with pytest.raises(nbh.BadInput, match=words):
+            nbh.submit("ailab", {"image": file, "hair_style": "BuzzCut"}, endpoint="hairstyle-pro")
+
+    assert emulator.ledger().requests == 0
+
+
+TRIPO = {
+    "v2, one picture": ("tripo", {"type": "image_to_model"}, None, "file", False),
+    "v2, several": ("tripo", {"type": "multiview_to_model"}, None, "files", True),
+    "v3, one picture": ("tripo-v3", {}, "image-to-model", "input", False),
+    "v3, several": ("tripo-v3", {}, "multiview-to-model", "inputs", True),
+}
+
+
+@pytest.mark.parametrize(("name", "request_", "endpoint", "field", "several"), TRIPO.values(), ids=TRIPO)
+def test_tripo_gets_the_picture_first_and_its_token_in_the_create(emulator, name, request_, endpoint, field, several):
+    """End to end: the upload, the create that names it, and a finished task whose row has digest and size."""
+    pictures = [picture(32), Image.new("RGB", (32, 32), "red")]
+
+    task = nbh.submit(name, {**request_, field: pictures if several else pictures[0]}, endpoint=endpoint)
+    history = nbh.watch(finished(emulator, task), display=False)[0]
+
+    assert history.succeeded
+    assert len(emulator.ledger().creates) == 1
+    params = nbh.tasks().iloc[0]
+    column = f"param_{field}[0].sha256" if several else f"param_{field}.sha256"
+    assert len(params[column]) == 64
+
+
+@pytest.fixture
+def handing(mill):
+    """The mill, with an upload of its own kind."""
+    from support.mill import provider
+
+    nbh.register(provider(
+        mill.root,
+        endpoints={"image": Endpoint(path="/jobs", files=("image", "images"))},
+        upload=FileUpload(path="/upload", answer="data.token", value={"kind": "{type}", "token": "{token}"}),
+    ))  # fmt: skip
+    return mill
+
+
+def test_the_create_holds_what_the_upload_gave(handing):
+    """The token and the type stand where the provider's data says, other parameters as they were."""
+    handing.creates[:] = [reply({"data": {"token": "t-1"}}), {"id": "a"}]
+
+    nbh.submit("mill", {"prompt": "owl", "image": picture()}, endpoint="image")
+
+    upload, create = handing.server.requests
+    assert (upload.path, create.path) == ("/upload", "/jobs")
+    assert picture() in upload.body
+    assert b'name="file"; filename="image.png"' in upload.body
+    assert create.json() == {"prompt": "owl", "image": {"kind": "png", "token": "t-1"}}
+
+
+FAILED = {
+    "refused": (reply({"message": "no such format"}, 400), "no such format", "400"),
+    "no token": (reply({"data": {}}), "names no task id|no token", ""),
+    "too many": (reply({"message": "slow"}, 429, {"retry-after": "7"}), "asks to wait 7 s", "429"),
+    "bad gateway": (reply("<html>502</html>", 502), "502", "502"),
+}
+
+
+@pytest.mark.parametrize(("answer", "words", "code"), FAILED.values(), ids=FAILED)
+def test_an_upload_that_fails_makes_nothing(handing, answer, words, code):
+    """No create is sent, so nothing is in doubt: the row failed, and says that it was the upload."""
+    handing.creates[:] = [answer]
+
+    with pytest.raises(nbh.SubmitFailed, match=words) as caught:
+        nbh.submit("mill", {"image": picture()}, endpoint="image")
+
+    assert "the upload of image.png did not work" in str(caught.value)
+    assert caught.value.code == code
+    assert [asked.path for asked in handing.server.requests] == ["/upload"]
+    assert nbh.tasks()["outcome"].tolist() == ["failed"]
+
+
+def test_a_file_where_none_is_taken_is_refused(handing):
+    """Which parameters take files stands in the text."""
+    with pytest.raises(nbh.BadInput, match=r'takes no file as "picture"\. It takes files as image, images'):
+        nbh.submit("mill", {"picture": picture()}, endpoint="image")
+
+    assert handing.server.connections == 0
+
+
+@pytest.mark.parametrize("name", [name for name in _providers.names() if _providers.get(name).upload])
+def test_only_endpoints_that_take_files_name_them(name):
+    """What is uploaded ahead is a parameter that the docs have."""
+    for endpoint in _providers.get(name).creates.values():
+        assert set(endpoint.files) <= set(endpoint.params)
+
+
+SLIPS = {
+    "kie": ("kie", {"modle": "x", "input": {}}, None, 'needs "model", not "modle"'),
+    "bald": ("ailab", {"imag": "x"}, "bald", 'needs "image", not "imag"'),
+    "tripo": ("tripo", {"type": "text_to_model", "promt": "owl"}, None, '"promt". Did you mean "prompt"'),
+    "hailuo": (
+        "gptge", {"model": "x", "prompt": "y", "duraton": 6}, "hailuo", '"duraton". Did you mean "duration"',
+    ),
+    "hairstyle": (
+        "ailab", {"image": picture(), "hair_style": "x", "colour": "red"}, "hairstyle-pro", 'Did you mean "color"',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "request_", "endpoint", "words"), SLIPS.values(), ids=SLIPS)
+def test_a_slip_in_a_parameter_s_name_is_told(emulator, name, request_, endpoint, words):
+    """An API may ignore it and bill all the same, so it is refused here; what is unlike any known name is sent."""
+    with pytest.raises(nbh.BadInput, match=words):
+        nbh.submit(name, request_, endpoint=endpoint)
+
+    assert emulator.ledger().requests == 0
+
+
+def test_a_file_s_name_as_text_is_refused(emulator):
+    """Where a form takes a file, its name alone would be sent, and billed; the text says how to pass the file."""
+    with pytest.raises(nbh.BadInput, match=r'takes a file as "image", not text\. Pass files=\{"image": "me\.jpg"\}'):
+        nbh.submit("ailab", {"image": "me.jpg"}, endpoint="bald")
+
+    assert emulator.ledger().requests == 0
+
+
+def test_a_parameter_that_we_do_not_know_is_sent(emulator):
+    """APIs learn new ones before we do."""
+    nbh.submit("tripo", {"type": "text_to_model", "prompt": "owl", "brand_new_thing": 3})
+
+    assert len(emulator.ledger().creates) == 1
