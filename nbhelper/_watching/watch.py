@@ -5,24 +5,19 @@ The handle only listens. Its timeout and `stop()` are its own: another handle on
 
 from __future__ import annotations
 
-import asyncio
-import io
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from .._model.errors import StoreError
 from .._model.history import History
-from .._model.seen import Event, Mark, MarkWord, Outcome, Seen, State
-from .._model.task import Task
+from .._model.seen import Mark, MarkWord, Outcome, State
 from .._model.text import clean
 from .._session.session import Connection
-from .._store.filter import Filter
 from .._store.folder import FILE
 from .engine import Engine
+from .observations import Observation, observations_after
 from .task_watcher import Identity, TaskWatcher, identity
 from .waiting import Completed, Waiting, checked_seconds
 
@@ -31,39 +26,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from .._store.store import Store
-    from .._tables.prices import Cost, Price
+    from .._tables.prices import Cost
     from .._views.gallery import Gallery
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """One event of one of the watched tasks.
-
-    Attributes:
-        history: The task's history up to and including it.
-        event: What was seen.
-    """
-
-    history: History
-    event: Event
-
-    @property
-    def task(self) -> Task:
-        """Which task."""
-        return self.history.task
-
-    @property
-    def at(self) -> datetime:
-        """When, UTC."""
-        return self.event.at
-
-    @property
-    def seen(self) -> Seen:
-        """What."""
-        return self.event.seen
-
-    def __repr__(self) -> str:
-        return f"<Observation {self.task} {self.event!r}>"
 
 
 @dataclass(slots=True)
@@ -231,18 +195,9 @@ class Watch(Waiting):
 
     def costs(self, histories: Sequence[History]) -> list[Cost]:
         """Amount, currency and source for each of some histories, by the prices known now, as `tasks()` has them."""
-        from .._store.summary_row import summary_row
-        from .._tables.price_list import PRICES, known_prices
-        from .._tables.prices import costs
+        from .._tables.history_costs import costs_of
 
-        told: dict[str, dict[str, Any]] = {}
-        prices: Sequence[Price] = PRICES
-        if self._store is not None:
-            with suppress(StoreError):  # what was set cannot be read; the published prices hold
-                prices = known_prices(self._store.prices())
-                stored = self._store.rows(Filter(uids=tuple(h.uid for h in histories)))
-                told = {row["uid"]: {name: row[name] for name in ("endpoint", "model")} for row in stored}
-        return costs([summary_row(h, **told.get(h.uid, {})) for h in histories], prices)
+        return costs_of(histories, self._store)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -254,19 +209,9 @@ class Watch(Waiting):
 
         No file stays open: Pillow decodes from memory, so there may be more pictures than files that may be open.
         """
-        from PIL import Image, UnidentifiedImageError
+        from .._views.pictures import load_pictures
 
-        opened: list[Image.Image] = []
-        for path in self.files:
-            if path.suffix not in {".png", ".jpg", ".webp", ".gif", ".avif"}:
-                continue
-            with suppress(FileNotFoundError):
-                content = io.BytesIO(path.read_bytes())
-                with suppress(UnidentifiedImageError):
-                    picture = Image.open(content, formats=("PNG", "JPEG", "WEBP", "GIF", "AVIF"))
-                    picture.filename = str(path)
-                    opened.append(picture)
-        return opened
+        return load_pictures(self.files)
 
     def __len__(self) -> int:
         return len(self._order)
@@ -335,34 +280,19 @@ class Watch(Waiting):
         return ((key, entry.history) for key, entry in self._entries.items() if entry.over)
 
     async def events(self) -> AsyncGenerator[Observation, None]:
-        """Each observation from the beginning of this watch on, until all is over.
-
-        None is left out: what came faster than it was asked for is read from the store.
-        """
-        told = {key: entry.begun for key, entry in self._entries.items()}
+        """Each observation from the beginning of this watch on, in order, until all is over."""
+        known = {key: entry.begun for key, entry in self._entries.items()}
         with self._waking() as changed:
             while True:
-                over = self.done
+                is_over = self.done
                 for key, entry in self._entries.items():
-                    history = entry.history
-                    if told[key].uid != history.uid:  # a planned create has become a task
-                        told[key] = History(history.task, origin=history.origin, uid=history.uid)
-                    for event in await self._events_after(told[key].seq, history):
-                        told[key] = told[key].add_event(event)
-                        yield Observation(told[key], event)
-                if over:
+                    async for observation in observations_after(known[key], entry.history, self._store):
+                        known[key] = observation.history
+                        yield observation
+                if is_over:
                     return
                 await changed.wait()
                 changed.clear()
-
-    async def _events_after(self, seq: int, history: History) -> list[Event]:
-        """The events with higher numbers; those that the history holds no longer are read from the store."""
-        events = [event for event in history.events if event.seq > seq]
-        if self._store is not None and events and events[0].seq > seq + 1:
-            with suppress(StoreError):
-                stored = await asyncio.to_thread(self._store.events, history.uid, seq)
-                events[:0] = [event for event in stored if event.seq < events[0].seq]
-        return events
 
     def stop(self, note: str = "stopped by hand") -> None:
         """Stop watching; the tasks go on and may be billed, and files already on their way are still saved."""
