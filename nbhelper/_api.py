@@ -201,7 +201,7 @@ def resume(
 
     chosen = choices((), timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block)
     book = session.store()
-    plan = _resume.everything(book, max_age) if tasks is None else _resume.chosen(book, tasks, provider)
+    plan = _resume.plan_all(book, max_age) if tasks is None else _resume.plan_chosen(book, tasks, provider)
     check_interval(interval, plan.connections)
     return opened(plan.tasks, plan.connections, chosen, single=plan.single, lines=plan.lines, again=True)
 

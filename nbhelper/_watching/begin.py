@@ -1,4 +1,4 @@
-"""How a watch begins: its options checked, its tasks in the store, its view chosen."""
+"""Beginning a watch: options are checked, tasks are put into the store, a view is chosen."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _warned: set[str] = set()
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The options of a watch, checked: nothing was made, nothing was shown.
+    """The checked options of a watch; checking them made and showed nothing.
 
     Attributes:
         blocking: Whether to wait.
@@ -51,7 +51,7 @@ class Choices:
     kind: str
 
     def places(self) -> tuple[Store, Path | None]:
-        """The store, and the folder for results, which is made: the last thing that can be refused."""
+        """The store, and the folder for results, which is made here: the last step that can be refused."""
         if isinstance(self.save, Path):
             _make(self.save)
         store = session.store()
@@ -71,7 +71,7 @@ def choices(
     """The options of a watch of tasks at these providers.
 
     Raises:
-        BadInput: One that cannot be.
+        BadInput: An option has a wrong type or value.
     """
     blocking = _blocking(block)
     limit = (
@@ -104,12 +104,12 @@ def opened(
     origin its id may be somebody else's task.
 
     Args:
-        found: What to watch; what appears twice is watched once and keeps both places.
+        found: The tasks; one that appears twice is watched once and keeps both places.
         connections: By provider.
         chosen: The options.
         single: Whether one task was given and not a list.
-        lines: What else there is to tell.
-        again: Whether to try once more what could not be saved, and to tell it where no card does.
+        lines: Further lines for the card.
+        again: Whether files that were given up are tried once more, and the lines printed where no card shows them.
 
     Raises:
         BadInput: A key was given as an id, a task has to be looked at elsewhere, or a folder cannot be made.
@@ -144,7 +144,7 @@ def opened(
 
 
 def begin(handle: Watch, chosen: Choices, store: Store, folder: Path | None) -> Watch:
-    """Show a handle and let it watch; waits for its end where that was chosen."""
+    """Show a handle and start it; waits for its end if `chosen.blocking`."""
     _show(handle, chosen.kind, blocking=chosen.blocking, side=chosen.side)
     if not handle.done:
         from .engine import engine
@@ -160,7 +160,7 @@ def begin(handle: Watch, chosen: Choices, store: Store, folder: Path | None) -> 
 
 
 def _say(handle: Watch, kind: str) -> None:
-    """Tell what a card would: printed beside the text view, a warning where nothing is shown."""
+    """Print the lines of a card beside the text view, or warn with them where nothing is shown."""
     lines = handle.notes if len(handle) else (handle.nothing, *handle.notes)
     if kind == "text":
         for line in lines:
@@ -191,7 +191,7 @@ def _blocking(block: object) -> bool:
 
 
 def _display(display: object) -> str:
-    """What will be shown: `widget`, `html`, `text` or nothing, by wish and by what there is."""
+    """The view: `widget`, `html`, `text` or "" for none, by option, environment variable and front end."""
     if display is False:
         return ""
     if not isinstance(display, str) or display not in {"auto", "widget", "html", "text"}:
@@ -274,10 +274,10 @@ def _make(folder: Path) -> None:
 def _ended_elsewhere(
     wanted: Sequence[tuple[Task, str]], connections: Mapping[str, Connection], *, saving: bool, again: bool
 ) -> dict[tuple[Task, str], History]:
-    """What the store has of the tasks whose origin is not that of their provider's connection.
+    """The stored histories of tasks at an origin that is not their provider's present one.
 
     Raises:
-        BadInput: One of them needs a look.
+        BadInput: One of them is not over, and would need a look.
     """
     from .watch import is_complete
 

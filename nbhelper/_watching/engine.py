@@ -42,16 +42,16 @@ _LAST_SAVES = 3.0
 
 
 class Sender(Protocol):
-    """Something in the loop that goes on submitting, and has to be told when to end."""
+    """A submission that runs in the engine's loop, such as an experiment's."""
 
     emulated: bool
 
     @property
     def left(self) -> int:
-        """How many tasks it has still to submit."""
+        """Number of tasks that are not submitted yet."""
 
     async def finish(self, note: str, patience: float) -> None:
-        """Submit nothing more; what is on its way may still arrive for so many seconds."""
+        """Submit nothing more; wait `patience` seconds for the answers of creates under way."""
 
 
 class Engine:
@@ -226,7 +226,7 @@ class Engine:
         return self._leases[store]
 
     def _past(self, store: Store, provider: str, origin: str) -> Past:
-        """What a store knew of an API when it was first asked, and what has ended since."""
+        """Durations of an API's tasks: read from the store at first use, kept up as tasks end."""
         key = (store.folder, provider, origin)
         with self._reading:
             if key not in self._pasts:
@@ -321,7 +321,7 @@ def engine() -> Engine:
 
 
 def _at_the_end(close: Callable[[], None]) -> None:
-    """Close before Python takes helper threads away, which it does long before `atexit`'s functions run.
+    """Run `close` before Python joins its worker threads, which it does long before `atexit` functions run.
 
     A download that finished in between would find no thread to finish its file, and be recorded as failed for ever.
     """

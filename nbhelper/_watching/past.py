@@ -1,4 +1,4 @@
-"""What one store knows of the tasks of one API: how long they took, model by model; kept up as tasks end."""
+"""Durations of one API's tasks by model, read from a store and kept up as tasks end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ENDS = {state.value for state in State if state.final}
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """What is known of one task's duration, of its parts, and whether it is over."""
+    """Durations of one task: in all, in the queue, running; each None if unknown."""
 
     total: Spell | None
     queue: Spell | None
@@ -37,11 +37,11 @@ class _Times:
 
 @dataclass(slots=True)
 class _Kind:
-    """The tasks of one model, by row. The curves are drawn anew when a twentieth more has ended."""
+    """The durations of one model's tasks by row. Curves are computed anew when 5 % more tasks have ended."""
 
     times: dict[str, _Times] = field(default_factory=dict)
     ended: int = 0
-    drawn: int = 0
+    computed: int = 0
     known: Durations = NOTHING_KNOWN
 
     def add(self, uid: str, times: _Times) -> None:
@@ -52,8 +52,8 @@ class _Kind:
             del self.times[next(iter(self.times))]
 
     def durations(self) -> Durations:
-        if self.ended > self.drawn * 1.05:
-            self.drawn = self.ended
+        if self.ended > self.computed * 1.05:
+            self.computed = self.ended
             curves = {
                 name: Curve.of(spell for t in self.times.values() if (spell := getattr(t, name)) is not None)
                 for name in ("total", "queue", "run")
@@ -72,27 +72,27 @@ class Past:
 
     @classmethod
     def read(cls, store: Store, provider: str, origin: str) -> Past:
-        """What a store tells of an API."""
+        """The newest tasks of an API in a store."""
         return cls(store.recent(provider, origin, MOST))
 
     def take(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Rows of the store, oldest first."""
+        """Add rows of the store, oldest first."""
         for row in rows:
             self._add(row["uid"], row.get("model"), _of_row(row))
 
     def name(self, models: Mapping[str, str]) -> None:
-        """Which models the tasks of some rows were created with, where no reply tells."""
+        """Set the models that rows were created with, for replies that name none."""
         self._models.update(models)
 
     def add(self, history: History) -> None:
-        """One more that has ended."""
+        """Add a history that has ended."""
         model = self._models.pop(history.uid, None)
         if history.state is not None and history.state.final:
-            self._add(history.uid, _told(history) or model, _of_history(history))
+            self._add(history.uid, _model_of(history) or model, _of_history(history))
 
     def of(self, history: History) -> Durations:
-        """How long tasks like this one took: of its model, or of all where too few of it have ended."""
-        kind = self._kinds.get(_told(history) or self._models.get(history.uid))
+        """Durations of the tasks of this one's model, or of all models where fewer than `_ENOUGH` of it have ended."""
+        kind = self._kinds.get(_model_of(history) or self._models.get(history.uid))
         if kind is None or kind.ended < _ENOUGH:
             kind = self._kinds[None]
         return kind.durations()
@@ -103,7 +103,7 @@ class Past:
             self._kinds.setdefault(model, _Kind()).add(uid, times)
 
 
-def _told(history: History) -> str | None:
+def _model_of(history: History) -> str | None:
     """The model that a reply or the request names."""
     latest = history.facts.latest
     if latest is not None and latest.model:
@@ -119,7 +119,7 @@ def _of_history(history: History) -> _Times:
 
 
 def _of_row(row: Mapping[str, Any]) -> _Times:
-    """A task that did not end lasted at least until the last good look: of the part it was in, too."""
+    """Durations of a row; a task that did not end lasted at least until its last good look (censored)."""
     total, queue, run = (_seconds(row.get(name)) for name in ("total_s", "queue_s", "run_s"))
     doubt = _seconds(row.get("uncertainty_s")) or 0.0
     if row.get("outcome") in _ENDS:

@@ -1,4 +1,4 @@
-"""From whatever a person passes to `watch()` to tasks: one line of error for each way of getting it wrong."""
+"""From the argument of `watch()` to task references, with one line of error for each wrong kind of argument."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ _EXAMPLE = 'Pass a task, text such as "tripo:1ec04ced-…", a create call\'s rep
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A task that was meant.
+    """A task and the origin that the argument named.
 
     Attributes:
-        task: Which.
-        origin: The scheme and host it was seen at, for a row of a table or a history; None for wherever its provider
-            is now.
+        task: The task.
+        origin: Scheme and host, given by a row of a table and by a history; None takes the provider's present origin.
     """
 
     task: Task
@@ -34,14 +33,14 @@ class Reference:
 
 
 def references_of(what: object, provider: object = None) -> tuple[list[Reference], bool]:
-    """The tasks that were meant, and whether it was one alone.
+    """The references in `what`, and whether `what` is a single one.
 
     Args:
         what: A Task, History, text, create reply (dict), or an iterable, Series or `tasks()` frame of these.
-        provider: For ids and replies that do not say whose they are.
+        provider: Name or `Provider` for ids and replies that name none.
 
     Raises:
-        BadInput: Anything else, nothing, or a reference that cannot be one.
+        BadInput: Another type, an empty list, or a text that is no reference.
     """
     spec = None if provider is None else get(provider)
     single = _single(what, spec)
@@ -50,16 +49,16 @@ def references_of(what: object, provider: object = None) -> tuple[list[Reference
     if _is_frame(what):
         return _from_frame(what, spec), False
     if not isinstance(what, Iterable) or isinstance(what, bytes | bytearray):
-        raise BadInput(f"watch() cannot take {_shown(what)}. {_EXAMPLE}")
-    found: list[Reference] = []
+        raise BadInput(f"watch() cannot take {_describe(what)}. {_EXAMPLE}")
+    references: list[Reference] = []
     for index, item in enumerate(what):
-        meant = _single(item, spec)
-        if meant is None:
-            raise BadInput(f"Item {index} of the list is {_shown(item)}. {_EXAMPLE}")
-        found.append(meant)
-    if not found:
+        reference = _single(item, spec)
+        if reference is None:
+            raise BadInput(f"Item {index} of the list is {_describe(item)}. {_EXAMPLE}")
+        references.append(reference)
+    if not references:
         raise BadInput(f"There is nothing to watch: the list is empty. {_EXAMPLE}")
-    return found, False
+    return references, False
 
 
 def _single(what: object, spec: Provider | None) -> Reference | None:
@@ -99,7 +98,7 @@ def _from_reply(reply: Mapping[str, Any], spec: Provider | None) -> Task:
     candidates = [spec] if spec is not None else [get(name) for name in names()]
     found: list[Task] = []
     for provider in candidates:
-        for endpoint in _unlike(provider):
+        for endpoint in _distinct_endpoints(provider):
             ident = read_created(provider, endpoint, HttpReply(200, {}, body))
             if isinstance(ident, str) and (spec is not None or _has_shape(provider.name, reply)):
                 found.append(Task(provider.name, ident, extra=endpoint.extra))
@@ -114,8 +113,8 @@ def _from_reply(reply: Mapping[str, Any], spec: Provider | None) -> Task:
     raise BadInput(f"That reply could be of {whose}. Say whose it is: watch(reply, provider=…).")
 
 
-def _unlike(provider: Provider) -> list[Any]:
-    """The endpoints whose replies are read differently."""
+def _distinct_endpoints(provider: Provider) -> list[Any]:
+    """One endpoint for each way in which a create's reply is read."""
     from .._providers.reply_parts import Endpoint
 
     seen: dict[tuple[Any, ...], Endpoint] = {}
@@ -125,7 +124,7 @@ def _unlike(provider: Provider) -> list[Any]:
 
 
 _SHAPES: Mapping[str, frozenset[str]] = {
-    # Keys that the reply must have at the top for its shape to be told from the others'.
+    # Keys at the top of a create's reply that identify the provider.
     "ailab": frozenset({"task_id", "error_detail"}),
     "gptge": frozenset({"task_id", "base_resp"}),
     "tripo": frozenset({"code", "data"}),
@@ -161,15 +160,19 @@ def _from_frame(frame: Any, spec: Provider | None) -> list[Reference]:
 
 
 def _extra_of(provider: Provider, row: Mapping[Any, Any]) -> Mapping[str, str]:
-    """What a row says besides the id: in columns of its own, else by the endpoint that made the task."""
-    told = {str(k).removeprefix("extra_"): v for k, v in row.items() if str(k).startswith("extra_")}
-    extra = {k: v for k, v in told.items() if isinstance(v, str)}
+    """The `extra` of a row: from its `extra_…` columns, else from the endpoint that made the task."""
+    columns = {str(k).removeprefix("extra_"): v for k, v in row.items() if str(k).startswith("extra_")}
+    extra = {k: v for k, v in columns.items() if isinstance(v, str)}
     made = provider.creates.get(str(row.get("endpoint")))
     return extra or (made.extra if made is not None else {})
 
 
 def _complete(task: Task) -> Task:
-    """The task, if its provider is known and has all it needs."""
+    """The task itself.
+
+    Raises:
+        BadInput: Its provider is unknown, or its look request needs an `extra` key that the task has not.
+    """
     provider = get(task.provider)
     template = f"{provider.look.path} {dict(provider.look.query)} {provider.look.json}"
     for needed in sorted(_placeholders(template) - {"id"} - set(task.extra)):
@@ -189,7 +192,7 @@ def _placeholders(template: str) -> set[str]:
     return set(re.findall(r"{(\w+)}", template))
 
 
-def _shown(what: object) -> str:
+def _describe(what: object) -> str:
     if what is None:
         return "None"
     if isinstance(what, str) and not what.strip():

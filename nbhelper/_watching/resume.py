@@ -27,13 +27,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is watched again.
+    """The tasks that `resume()` watches.
 
     Attributes:
         tasks: In the order of the store, or as given.
         connections: By provider.
         single: Whether one task alone was given.
-        lines: What is left as it is, and what to do about it.
+        lines: One line for each reason why tasks are left out, with what to do.
     """
 
     tasks: Sequence[Reference]
@@ -44,7 +44,7 @@ class Plan:
 
 @dataclass(slots=True)
 class _Left:
-    """What is not watched again, counted by the line that says why."""
+    """Counts of tasks that are left out, by provider and reason."""
 
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -52,11 +52,8 @@ class _Left:
         return tuple(f"{_tasks(n)} of {name} left pending: {why}" for (name, why), n in self.reasons.items())
 
 
-# Which of it can be watched from here
-
-
-def everything(book: Store, max_age: Any) -> Plan:
-    """All that is unfinished and not older than `max_age`."""
+def plan_all(book: Store, max_age: Any) -> Plan:
+    """Plan to watch every unfinished task that is not older than `max_age`."""
     since = instant(max_age, datetime.now(UTC), "max_age")
     rows = book.pending_rows(Filter(since=since))
     doubtful = [row for row in rows if row["pending"] == "in doubt"]
@@ -72,8 +69,8 @@ def everything(book: Store, max_age: Any) -> Plan:
     return Plan(plan.tasks, plan.connections, lines=lines)
 
 
-def chosen(book: Store, what: object, provider: object) -> Plan:
-    """What was given, as `watch()` takes it; nothing at all is no mistake here."""
+def plan_chosen(book: Store, what: object, provider: object) -> Plan:
+    """Plan to watch the tasks in `what`, which may be anything that `watch()` takes, or an empty list."""
     if type(what).__name__ == "DataFrame" and hasattr(what, "columns"):
         return _of_frame(book, what, provider)
     if isinstance(what, Iterable) and not isinstance(what, str | bytes | bytearray | Mapping | Task | History):
@@ -86,7 +83,7 @@ def chosen(book: Store, what: object, provider: object) -> Plan:
 
 
 def _of_frame(book: Store, frame: Any, provider: object) -> Plan:
-    """A frame of `pending()` or `tasks()`: the store knows more of each row than its columns say."""
+    """Plan to watch the rows of a frame of `pending()` or `tasks()`, with label and params as the store has them."""
     doubtful: list[Row] = []
     if "task_id" in frame.columns:
         missing = frame["task_id"].isna()
@@ -104,7 +101,7 @@ def _of_frame(book: Store, frame: Any, provider: object) -> Plan:
 
 
 def _stored(book: Store, frame: Any) -> dict[tuple[Any, Any, Any], Row]:
-    """Rows by provider, id and origin, which say what a task's API needs besides its id; none where two would fit."""
+    """The stored rows of a frame by (provider, id, origin); a key that fits two rows is left out."""
     if not {"provider", "task_id", "origin"} <= set(frame.columns):
         return {}
     idents = [ident for ident in frame["task_id"] if isinstance(ident, str)]
@@ -119,29 +116,29 @@ def _reference(row: Row) -> Reference:
 
 
 def _reachable(wanted: Sequence[Reference]) -> Plan:
-    """Those whose provider is known here, has a key, and is where it was; a line for each reason against others."""
+    """The references whose provider is registered, has a key and is at their origin; a line for each other reason."""
     left = _Left()
     connections: dict[str, Connection] = {}
-    trouble: dict[str, str] = {}
-    for name in dict.fromkeys(meant.task.provider for meant in wanted):
+    reasons: dict[str, str] = {}
+    for name in dict.fromkeys(reference.task.provider for reference in wanted):
         if name not in names():
-            trouble[name] = "it is not registered here; call nbhelper.register() first."
+            reasons[name] = "it is not registered here; call nbhelper.register() first."
             continue
         try:
             connections[name] = session.connection(name)
         except (MissingAPIKey, BadInput) as error:
-            trouble[name] = str(error)
+            reasons[name] = str(error)
     tasks = []
-    for meant in wanted:
-        name, origin = meant.task.provider, meant.origin
+    for reference in wanted:
+        name, origin = reference.task.provider, reference.origin
         here = connections.get(name)
         if here is None:
-            left.reasons[name, trouble[name]] += 1
+            left.reasons[name, reasons[name]] += 1
         elif origin is not None and origin != here.origin:
             hint = f'nbhelper.connect("{name}", base_url="{origin}/…") goes there.'
             left.reasons[name, f"made at {origin}, and {name} is {here.origin} now. {hint}"] += 1
         else:
-            tasks.append(meant)
+            tasks.append(reference)
     return Plan(tasks, connections, lines=left.lines())
 
 

@@ -1,8 +1,8 @@
-"""Waiting in a way that no interrupt can harm: for a future, and for whatever tells of its changes, such as a watch.
+"""Waits that an interrupt cannot leave in a broken state: for a future, and for the changes of a watch.
 
-`threading.Condition`, and `Event` and `Future.result` that are built on it, are written in Python: an interrupt that
-comes while the one before is being dealt with can leave their lock held for ever, and then whoever would announce the
-end waits for it too. A bare lock waits inside the interpreter: it is taken or it is not.
+`threading.Condition`, and `Event` and `Future.result`, which are built on it, are written in Python: a second interrupt
+while the first is handled can leave their lock held for ever, and then the thread that announces the end blocks on it.
+A bare lock waits inside the interpreter: it is taken or it is not.
 """
 
 from __future__ import annotations
@@ -27,28 +27,29 @@ _DRAWN = 0.2
 """Seconds of one wait for a watch: short, so that an interrupt is felt at once and a view is drawn."""
 
 
-class Bell:
-    """Rung by any thread, without ever waiting; heard by one."""
+class WakeUp:
+    """A wake-up flag: any thread sets it, one waits."""
 
     def __init__(self) -> None:
-        self._silence = threading.Lock()
-        self._silence.acquire()
+        self._unset = threading.Lock()
+        """Held while the flag is not set."""
+        self._unset.acquire()
 
-    def ring(self) -> None:
-        """Wake whoever waits, now or when it comes to wait."""
-        with suppress(RuntimeError):  # rung already, and not yet heard
-            self._silence.release()
+    def set(self) -> None:
+        """Wake the thread that waits, now or when it next waits; this never blocks."""
+        with suppress(RuntimeError):  # it is set already
+            self._unset.release()
 
     def wait(self, seconds: float) -> bool:
-        """Whether it rang within so many seconds."""
-        return self._silence.acquire(timeout=seconds)
+        """Wait until the flag is set, and unset it; whether it was set within so many seconds."""
+        return self._unset.acquire(timeout=seconds)
 
 
 def result_of(future: Future[T]) -> T:
-    """What a future comes to, waited for in the thread that interrupts reach."""
-    bell = Bell()
-    future.add_done_callback(lambda _: bell.ring())
-    while not bell.wait(_SLICE):
+    """The result of a future, waited for in a way that an interrupt cannot harm."""
+    flag = WakeUp()
+    future.add_done_callback(lambda _: flag.set())
+    while not flag.wait(_SLICE):
         pass
     return future.result()
 
@@ -70,7 +71,7 @@ def checked_seconds(value: object, name: str) -> float | None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let no further interrupt in for as long as a line takes to write."""
+    """Ignore SIGINT inside the block, if this is the main thread."""
     try:
         # A function, not SIG_IGN: of an interrupt that is on its way already, Python would complain to stderr then.
         before = signal.signal(signal.SIGINT, lambda *_: None)
@@ -84,7 +85,7 @@ def undisturbed() -> Iterator[None]:
 
 
 class Waiting(ABC):
-    """Something that is waited for: any number of callers are told of each change, and the one who waits draws."""
+    """Base of `Watch`: blocking and asynchronous waits for `done`, and call-backs after each change."""
 
     def __init__(self) -> None:
         # Not a condition: nobody waits here, so no interrupt can leave it held against the engine.
@@ -107,7 +108,7 @@ class Waiting(ABC):
         """The text of the `WatchTimeout`."""
 
     def _notify(self) -> None:
-        """Tell of a change; with the lock held."""
+        """Run the call-backs after a change; the caller holds the lock."""
         for call in tuple(self._calls):
             call()
 
@@ -117,35 +118,39 @@ class Waiting(ABC):
             self._calls.append(call)
 
     def off_change(self, call: Callable[[], None]) -> None:
-        """Take that back."""
+        """Remove a call-back."""
         with self._lock:
             self._calls.remove(call)
 
     def _wait(self, ready: Callable[[], bool], limit: float | None) -> None:
-        """Sleep until something holds; interrupted, say what goes on."""
+        """Sleep until `ready()`; on an interrupt print one line that says what goes on, and re-raise."""
         try:
             self._sleep(ready, limit)
         except KeyboardInterrupt:
             # An impatient second interrupt may come anywhere in here, and must not swallow what a person needs now: no
             # context manager, whose own code it could fall into.
-            said = False
-            while not said:
+            is_printed = False
+            while not is_printed:
                 try:
                     with undisturbed():
                         print(self._interrupted())  # noqa: T201  # the one line
-                        said = True
+                        is_printed = True
                 except KeyboardInterrupt:
                     pass
             raise
 
     def _sleep(self, ready: Callable[[], bool], limit: float | None) -> None:
-        """Sleep in short slices until something holds, drawing what the waiting place can draw."""
+        """Sleep in short slices until `ready()`, and draw the text view after each.
+
+        Raises:
+            WatchTimeout: `limit` seconds are over first.
+        """
         ends = None if limit is None else time.monotonic() + limit
-        with self._drawing() as draw, self._ringing() as bell:
+        with self._drawing() as draw, self._woken() as flag:
             while True:
                 left = _DRAWN if ends is None else min(_DRAWN, ends - time.monotonic())
                 if not ready() and left > 0:
-                    bell.wait(left)
+                    flag.wait(left)
                 over = ready()
                 draw()
                 if over:
@@ -157,14 +162,14 @@ class Waiting(ABC):
                         raise WatchTimeout(self._late(limit))
 
     @contextmanager
-    def _ringing(self) -> Iterator[Bell]:
-        """A bell that rings after each change."""
-        bell = Bell()
-        self.on_change(bell.ring)
+    def _woken(self) -> Iterator[WakeUp]:
+        """A wake-up flag that is set after each change."""
+        flag = WakeUp()
+        self.on_change(flag.set)
         try:
-            yield bell
+            yield flag
         finally:
-            self.off_change(bell.ring)
+            self.off_change(flag.set)
 
     @contextmanager
     def _drawing(self) -> Iterator[Callable[[], None]]:
@@ -191,12 +196,12 @@ class Waiting(ABC):
 
     @contextmanager
     def _waking(self) -> Iterator[asyncio.Event]:
-        """An event of whichever loop asks, set after each change."""
+        """An `asyncio.Event` of the running loop, set after each change."""
         loop = asyncio.get_running_loop()
         event = asyncio.Event()
 
         def wake() -> None:
-            with suppress(RuntimeError):  # whoever asked may have closed that loop meanwhile
+            with suppress(RuntimeError):  # that loop may be closed by now
                 loop.call_soon_threadsafe(event.set)
 
         self.on_change(wake)
@@ -210,9 +215,9 @@ class Completed:
     """Histories in the order of their ends; iterate with `for` or `async for`.
 
     Args:
-        waiting: Whose.
-        ended: Gives those that are over so far, each by a key.
-        n: How many there will be.
+        waiting: The watch that is waited for.
+        ended: Gives (key, history) of each task that is over so far.
+        n: The number of tasks.
     """
 
     def __init__(self, waiting: Waiting, ended: Callable[[], Iterator[tuple[Hashable, History]]], n: int) -> None:

@@ -1,6 +1,6 @@
-"""What `watch()` returns: a handle on one watcher per task, for waiting, iterating, tables and stopping.
+"""`Watch`, which `watch()` returns: a handle on one `TaskWatcher` per task, to wait, iterate, tabulate and stop.
 
-The handle only listens. Its timeout and `stop()` are its own: another handle on the same task goes on.
+A handle is a listener. Its timeout and `stop()` are its own: another handle on the same task goes on.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Watch(Waiting):
         self._entries: dict[Identity, _Entry] = {}
         self._order: list[Identity] = []
         self._places: dict[Identity, Identity] = {}
-        """Where a task stands that took a place which had waited for it."""
+        """The key in `_entries` of a task that was created after the watch began."""
         self._cancel_timeout: Callable[[], None] | None = None
         self._engine: Engine | None = None
         self._once = False
@@ -162,7 +162,7 @@ class Watch(Waiting):
 
     @property
     def nothing(self) -> str:
-        """What is told of a watch without tasks: where unfinished ones were looked for."""
+        """The line of a watch without tasks: in which folder unfinished ones were looked for."""
         if self._store is None:
             return "Nothing to resume."
         folder = clean(self._store.folder, 300)
@@ -276,7 +276,7 @@ class Watch(Waiting):
         return Completed(self, self._ended, len(self._entries))
 
     def _ended(self) -> Iterator[tuple[Identity, History]]:
-        """What is over so far."""
+        """Key and history of each task that is over so far."""
         return ((key, entry.history) for key, entry in self._entries.items() if entry.over)
 
     async def events(self) -> AsyncGenerator[Observation, None]:
@@ -300,7 +300,7 @@ class Watch(Waiting):
             self._part([k for k, entry in self._entries.items() if not entry.over and entry.history.created], note)
 
     def _part(self, keys: Sequence[Identity], note: str) -> None:
-        """Ask the engine to let go of some tasks, once."""
+        """Stop listening to some tasks, once."""
         going = [key for key in keys if not self._entries[key].parting]
         for key in going:
             self._entries[key].parting = True
@@ -309,7 +309,7 @@ class Watch(Waiting):
             self._engine.detach(tasks, self._listen, note).add_done_callback(lambda _: self._leave(going, note))
 
     def _leave(self, keys: Sequence[Identity], note: str) -> None:
-        """This handle is done with these; of tasks that others still watch it says that it stopped, they did not."""
+        """Mark tasks as stopped for this handle alone, when other handles go on watching them."""
         with self._lock:
             for key in keys:
                 entry = self._entries[key]
@@ -349,7 +349,7 @@ class Watch(Waiting):
         return (entry.history for entry in self._entries.values())
 
     def drawn_as(self, card: Any) -> None:
-        """What shows this watch in a notebook: something with `shown_here()` and `show()`."""
+        """Set the card of this watch in a notebook: an object with `shown_here()` and `show()`."""
         self._card = card
 
     def _ipython_display_(self) -> None:
@@ -384,7 +384,7 @@ def is_complete(history: History, *, saving: bool, again: bool = False) -> bool:
 
 
 def place_of(history: History) -> Identity:
-    """Where a history stands: by its task's identity, or by our own name while there is no task yet."""
+    """The key of a history in a watch: its task's identity, or its row while the task is not created yet."""
     return identity(history) if history.created else (history.task.provider, history.origin, history.uid, ())
 
 
