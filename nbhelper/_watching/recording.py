@@ -1,4 +1,4 @@
-"""One task's history on its way to the store: kept first, then told to whoever watches. Runs in the engine's loop."""
+"""Recording what is seen of one task: written to the store first, then told to the listeners, in the engine's loop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Recorder:
     Attributes:
         history: Everything seen so far.
         links: The newest live link of each output by name; a history read from the store has none.
-        note: Trouble of our own worth showing, such as a full disk.
+        note: An error of the store worth showing, such as a full disk.
     """
 
     __slots__ = ("_store", "_tell", "_turn", "_unwritten", "_writes", "history", "links", "note")

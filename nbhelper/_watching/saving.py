@@ -1,7 +1,7 @@
-"""The results of one task on their way to the disk: one asyncio task per output, each ends in one `Saved`.
+"""Saving the outputs of one task: one asyncio task per output, each of which records one `Saved`.
 
 A link that is missing is asked for by the API's second request (`Resolve`); a link that died is asked for by one more
-look at the task. Trouble in here is the output's own and never the task's.
+look at the task. An error in here is the output's own and never the task's.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Network:
 
 
 class Saves:
-    """The files of one task: what is on its way, and what is not saved yet.
+    """The saves of one task.
 
     Args:
         connection: The API that names the outputs.

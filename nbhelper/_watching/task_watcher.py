@@ -1,8 +1,8 @@
 """One task being watched: look, record, save, plan, until it is over. Runs inside the engine's loop.
 
-`TaskWatcher._watch` is the whole of it. Every wait is for one event, `_news`: a look was answered, a file was saved,
-somebody came or left. A fault in here ends in the outcome `lost`, never in silence. While another process looks at the
-task, this one follows what that process writes.
+`TaskWatcher._watch` is the whole of it. It waits for one `asyncio.Event`, `_news`, which is set when a look is
+answered, a file is saved, or a listener joins or leaves. An exception in here ends in the outcome `lost`. While another process
+holds the task's lease, this one reads what that process writes to the store.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class TaskWatcher:
     """Watches one task for any number of listeners.
 
     Attributes:
-        key: Which task this is.
+        key: The task's identity.
         connection: The API and the key.
-        timetable: When it is looked at next.
-        is_over: Whether nothing more will come.
+        timetable: The time of the next look.
+        is_over: Whether the history will not grow any more.
     """
 
     __slots__ = (
@@ -90,21 +90,21 @@ class TaskWatcher:
         self._saves = Saves(connection, network, self._recorder, key, refresh=self._newer_link, on_end=self._news.set)
         self._listeners: tuple[Listener, ...] = ()
         self._parting: tuple[Listener, ...] = ()
-        """Those who left and still hear how it ends."""
+        """Listeners that left and are told until the watch has stopped."""
         self._work: asyncio.Task[None] | None = None
         self._again = False
-        """Whether somebody came for whom the watch has to begin anew."""
+        """Whether a listener joined while the watch was stopping or given up, so that it begins anew."""
         self._stop_note: str | None = None
-        """Why looking is to stop."""
+        """The note of the `stopped` mark, from the request to stop until the mark is recorded."""
         self._stopped: asyncio.Future[None] | None = None
-        """Done when it has stopped, for whoever waits for that."""
+        """Done when the `stopped` mark is recorded."""
         self._is_following = False
-        """Whether another process looks at the task."""
+        """Whether another process holds the lease."""
         self._look: Look | None = None
         self._looked: asyncio.Future[None] | None = None
-        """Done when the next look is recorded, for whoever waits for that."""
+        """Done when the next look is recorded or given up."""
         self._wanted_polls = 0
-        """Looks are made until there were so many, also after the end: a save waits for a newer link."""
+        """Looks go on until `facts.polls` is so large, also after the outcome: a save waits for a newer link."""
 
     @property
     def history(self) -> History:
@@ -127,18 +127,18 @@ class TaskWatcher:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether another process looks at the task, and this one shows what that has written."""
+        """Whether another process looks at the task, and this one reads what it writes."""
         return self._is_following and not self.is_over
 
-    # Whoever watches
+    # Listeners
 
     def join(self, listener: Listener, folder: Path | None, interval: float | None) -> None:
-        """Let one more listen. A task that was given up meanwhile is looked at again.
+        """Add a listener. A task that was stopped or lost is looked at again.
 
         Args:
             listener: Called with this watcher after the history has grown.
-            folder: Where results go, unless somebody said so before.
-            interval: A wish for seconds between looks; the shortest counts.
+            folder: Where results go; the first one given counts.
+            interval: Wanted seconds between looks; the shortest counts.
         """
         self._saves.folder = self._saves.folder or folder
         if interval is not None:
@@ -151,10 +151,10 @@ class TaskWatcher:
             self._again = True
         else:
             listener(self)
-        self._news.set()  # whoever comes may want to look more often, or to have the results saved
+        self._news.set()  # the new listener may want looks more often, or the results saved
 
     async def leave(self, listener: Listener, note: str) -> None:
-        """Let one listen no more; with the last one, looking stops. What the server already named is still saved."""
+        """Remove a listener; with the last one, looking stops. Outputs that the server has named are still saved."""
         if listener not in self._listeners or self.is_over:
             return
         if _without(self._listeners, listener, *self._parting):
@@ -165,7 +165,7 @@ class TaskWatcher:
             await self._stop(note)
 
     async def end(self, note: str, patience: float) -> None:
-        """Stop for everybody, and give up what is not saved within `patience` seconds."""
+        """Stop for all listeners, and give up files that are not saved within `patience` seconds."""
         self._parting = self._listeners
         await self._stop(note)
         if self._work is not None:
@@ -176,7 +176,7 @@ class TaskWatcher:
             self._close()
 
     async def abandon(self) -> None:
-        """Drop everything at once: the process ends, and the store knows what is unfinished."""
+        """Cancel everything at once, because the process ends; the store knows what is unfinished."""
         self._drop_look()
         if self._work is not None:
             self._work.cancel()
@@ -198,13 +198,13 @@ class TaskWatcher:
         for listener in self._listeners:
             try:
                 listener(self)
-            except Exception:  # whoever listens cannot end the watch
+            except Exception:  # a listener's exception cannot end the watch
                 log.exception("telling of %s", self.history.task)
 
     # The watch
 
     async def _run(self) -> None:
-        """Watch until it is over; a fault of ours ends in an outcome, too."""
+        """Watch until it is over; an exception is recorded as the outcome `lost`."""
         try:
             await self._watch()
         except Exception as error:
@@ -213,7 +213,7 @@ class TaskWatcher:
             await self._record_fault(error)
         try:
             await self._finish_saves()
-        except Exception:  # a fault of ours must not leave anybody waiting
+        except Exception:  # an exception must not leave a listener waiting
             log.exception("saving the results of %s", self.history.task)
         if self._again and not self._is_final:
             self._work = asyncio.create_task(self._run(), name=f"watch {self.history.task}")
@@ -257,7 +257,7 @@ class TaskWatcher:
         return self.history.facts.polls < self._wanted_polls
 
     async def _begin(self) -> None:
-        """Take the lease, mark the beginning and take up what an earlier watch left; or follow another process."""
+        """Take the lease, record the mark and resume unfinished saves; or follow the process that has the lease."""
         self._listeners, self._parting = _without(self._listeners, *self._parting), ()
         self._again = False
         self._is_following = not self._leases.take(self.history.uid)
@@ -265,7 +265,7 @@ class TaskWatcher:
             return
         facts = self.history.facts
         if facts.watching is not None and self.history.outcome is None:
-            # Whoever watched it did not end in order: its last look may not be recorded.
+            # The process that watched it was killed: its last look may not be recorded.
             self.timetable.hold_back()
         word = MarkWord.RESUMED if facts.watching else MarkWord.WATCHING
         await self._recorder.record(Mark(word=word, note="" if self._saves.folder else UNSAVED))
@@ -273,7 +273,7 @@ class TaskWatcher:
             self._wanted_polls = self.history.facts.polls + 1
 
     async def _take_in(self, look: Look) -> None:
-        """Record what a look gave, and begin to save what it named."""
+        """Record the answer of a look, and begin to save the outputs it names."""
         self._look = None
         seen = look.answer.result()
         self.timetable.replied = time.monotonic()
@@ -282,10 +282,10 @@ class TaskWatcher:
         lost = verdict(self.history, datetime.now(UTC), confirm=self.connection.provider.confirm)
         if lost is not None and self.history.outcome is None:
             await self._recorder.record(lost)
-        self._let_go_on()
+        self._end_look()
 
-    def _let_go_on(self) -> None:
-        """Wake whoever waits for a look to be recorded: it is, or it was given up."""
+    def _end_look(self) -> None:
+        """Wake the saves that wait for a look: it is recorded, or was given up."""
         if self._looked is not None:
             self._looked.set_result(None)
             self._looked = None
@@ -306,7 +306,7 @@ class TaskWatcher:
 
     async def _record_stop(self, note: str) -> None:
         mark = Mark(word=MarkWord.STOPPED, note=note)
-        if self._is_following:  # whoever looks has not stopped: the store goes on without this mark
+        if self._is_following:  # the other process has not stopped, so the mark is not for the store
             self._recorder.history = self.history.add(mark, datetime.now(UTC))
         else:
             await self._recorder.record(mark)
@@ -320,7 +320,7 @@ class TaskWatcher:
             self._recorder.history = self.history.add(mark, datetime.now(UTC))
 
     def _close(self) -> None:
-        """Nothing more will come."""
+        """Release the lease and tell the listeners that the watch is over."""
         self._leases.release(self.history.uid)
         self.is_over = True
         if self._stopped is not None and not self._stopped.done():
@@ -330,7 +330,7 @@ class TaskWatcher:
         self._tell()
 
     async def _follow(self) -> None:
-        """Show what the process that looks has written, until all is over there, it is gone, or we stop."""
+        """Read what the other process writes, until the task is over, that process releases the lease, or we stop."""
         is_free = False
         while True:
             polls = self.history.facts.polls
@@ -350,7 +350,7 @@ class TaskWatcher:
             is_free = await self._hear_of_other()
 
     async def _hear_of_other(self) -> bool:
-        """Wait until another process wrote more, or somebody came or left here; whether nobody else looks."""
+        """Wait until the other process wrote more, or `_news` is set; whether this process has the lease now."""
         last = self.history.seq
         reading = asyncio.ensure_future(self._leases.follow(self.history.uid, last))
         woken = asyncio.ensure_future(self._news.wait())
@@ -389,7 +389,7 @@ class TaskWatcher:
                 self.timetable.hold_back()
             self._looks.give_up(self._look)
             self._look = None
-        self._let_go_on()
+        self._end_look()
 
     async def _newer_link(self, name: str, dead: str) -> str | None:
         """A newer link than one that died: one that came meanwhile, or what one more look gives."""
@@ -405,7 +405,7 @@ class TaskWatcher:
         return self._recorder.links.get(name)
 
     async def _finish_saves(self) -> None:
-        """Wait for what is on its way, and say of each output that then has no file that there is none."""
+        """Wait for the saves under way, and record a failed save for each output that then has no file."""
         if self._is_following:  # the process that looks saves them
             return
         while self._saves.is_busy:
