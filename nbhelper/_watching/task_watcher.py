@@ -1,8 +1,8 @@
 """One task being watched: look, record, save, plan, until it is over. Runs inside the engine's loop.
 
 `TaskWatcher._watch` is the whole of it. It waits for one `asyncio.Event`, `_news`, which is set when a look is
-answered, a file is saved, or a listener joins or leaves. An exception in here ends in the outcome `lost`. While another process
-holds the task's lease, this one reads what that process writes to the store.
+answered, a file is saved, or a listener joins or leaves. An exception in here ends in the outcome `lost`. While another
+process holds the task's lease, this one reads what that process writes to the store.
 """
 
 from __future__ import annotations
