@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support.fault_table import pytest_addoption, pytest_configure  # noqa: F401  # pytest takes them as its hooks
 from support.mill import KEY, Mill, provider
 from support.waiting import end
@@ -20,6 +21,9 @@ import nbhelper as nbh
 
 LONG = ("browser", "conformance", "kernel", "slow")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+settings.register_profile("any speed", deadline=None)  # 200 ms an example, which a busy machine exceeds by chance
+settings.load_profile("any speed")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # What a shell starts in the background ignores Ctrl-C, and so would the scripts and kernels that tests interrupt.

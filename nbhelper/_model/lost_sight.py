@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from .facts import Run
+from .facts import Facts, Run
 from .history import History
 from .seen import Mark, MarkWord, MissKind
 from .text import clean
+from .timing import begin
 
 GRACE = timedelta(seconds=60)
 """How long "not found" may only mean that the API has not noticed its own task yet (kie.ai's "recordInfo is null")."""
@@ -38,7 +39,7 @@ def verdict(history: History, now: datetime, *, confirm: frozenset[str] = frozen
             return _lost(f"{said}; ask its support about {clean(history.task.id, 80)}")
         if miss is not None and miss.kind in {MissKind.REFUSED, MissKind.BAD_REQUEST}:
             return _lost(f"the API refused two looks in a row: {miss}")
-        if miss is not None and miss.kind is MissKind.NOT_FOUND and same.previous_at - _begin(history) >= GRACE:
+        if miss is not None and miss.kind is MissKind.NOT_FOUND and same.previous_at - _begin(facts) >= GRACE:
             return _lost(f"the API does not know this id, or the task belongs to another key ({miss})")
     if miss is not None and miss.kind is MissKind.NO_CREDIT and _is_long(same, now):
         return _lost(f"10 minutes of no credit: {miss}")
@@ -53,15 +54,14 @@ def too_new(history: History) -> bool:
     facts = history.facts
     if facts.trouble is None or facts.trouble.kind is not MissKind.NOT_FOUND or facts.latest is not None:
         return False
-    return facts.last_look_at is not None and facts.last_look_at - _begin(history) < GRACE
+    return facts.last_look_at is not None and facts.last_look_at - _begin(facts) < GRACE
 
 
-def _begin(history: History) -> datetime:
+def _begin(facts: Facts) -> datetime:
     """Since when the API should know the task."""
-    facts = history.facts
-    known = facts.submitted_at or facts.submitting_at or facts.created or facts.first_look_at
-    assert known is not None  # a look has happened
-    return known
+    begun = begin(facts)
+    assert begun is not None  # a look has happened
+    return begun.at
 
 
 def _is_long(run: Run, now: datetime) -> bool:

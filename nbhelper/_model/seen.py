@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from functools import partial
-from types import MappingProxyType
-from typing import Any
+from functools import cache, partial
+from types import MappingProxyType, UnionType
+from typing import Any, get_type_hints
 
 from .json_text import loads
 from .text import clean, without_query
@@ -23,6 +23,14 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 def nothing() -> Mapping[str, Any]:
     """The empty mapping, shared: a default that nobody can change."""
     return NOTHING
+
+
+@cache
+def field_types(cls: type[Any]) -> Mapping[str, Any]:
+    """The type of each field of a dataclass: `float` also where it is `float | None`."""
+    found = get_type_hints(cls)
+    unions = {name: hint.__args__[0] for name, hint in found.items() if isinstance(hint, UnionType)}
+    return {**found, **unions}
 
 
 class _Word(StrEnum):
@@ -143,6 +151,9 @@ class Output:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """What one good reply said of a task. Whatever the reply did not say is None, never zero.
+
+    A field that is added here is read from replies (at the path that a `Provider` names by the same name), stored and
+    read back by its type: text, a number, or a time.
 
     Attributes:
         state: The task's state in our words.

@@ -1,10 +1,10 @@
-"""How long a task took: which clock says so, and how far the number may be off."""
+"""When a task began and how long it took: which clock says so, and how far the number may be off."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
 
 from .facts import Facts
 from .history import History
@@ -40,7 +40,8 @@ class Timing:
         saved_at: The last file saved so far; our clock.
         queue_s: From the start of `total_s` to `started_at`.
         run_s: From `started_at` to `finished_at`.
-        total_s: From `created_at`, else `submitted_at`, to `finished_at`.
+        total_s: From `created_at`, else `submitted_at`, to `finished_at`; from `submitted_at` to an observed finish
+            where nothing tells how the server's clock differs from ours.
         delivered_s: From `submitted_at` to `saved_at`.
         time_source: Whose clock `total_s` was read from; of the finish alone where the start is unknown.
         uncertainty_s: How far `total_s` may be off (the finish, where the start is unknown).
@@ -63,19 +64,51 @@ class Timing:
     lag_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Point:
-    """A time, whose clock it stands on, and the seconds it may be off for not having been seen."""
+    """A time, whose clock it was read from, and the seconds it may be off for not having been seen."""
 
     at: datetime
-    server: bool
+    server: bool = False
     doubt: float = 0.0
+
+
+class Begin(NamedTuple):
+    """When a task began to exist.
+
+    Attributes:
+        at: By our clock, UTC; the first look where nobody knows the begin.
+        known: Whether the server told it, or we created the task.
+        doubt: How many seconds `at` may be off; None where nothing bounds it.
+    """
+
+    at: datetime
+    known: bool
+    doubt: float | None = None
+
+
+def begin(facts: Facts) -> Begin | None:
+    """When the task began: the one answer for pace, card, table and the filter of rows; None before any event.
+
+    It is the server's creation where the `Date` headers tell how its clock differs from ours, else our own submission,
+    else the server's creation as if the clocks were equal, else the first look.
+    """
+    start = _start(facts, server=False)
+    if start is None:
+        return Begin(facts.first_look_at, known=False) if facts.first_look_at is not None else None
+    if not start.server:
+        return Begin(start.at, known=True, doubt=start.doubt)
+    if facts.skew_s is None:
+        return Begin(start.at, known=True)
+    doubt = None if facts.resolution_s is None else facts.resolution_s + _DATE_DOUBT
+    return Begin(start.at - timedelta(seconds=facts.skew_s), known=True, doubt=doubt)
 
 
 def timing(history: History) -> Timing:
     """Every time and duration that the history supports.
 
-    * The start is the server's creation, else the submission. The finish is the server's, else the middle between the
+    * The start is the server's creation, else the submission; where the finish is our observation, the start is that of
+      `begin`. The finish is the server's, else the middle between the
       final look and the last thing that showed the task unfinished: the good look before it, or our own submission. A
       task that was already over at its first look has no observed finish.
     * Each column keeps the reading of its own clock. Only a duration between two clocks is corrected, by the skew that
@@ -89,10 +122,12 @@ def timing(history: History) -> Timing:
     * A duration below zero is missing. So is a lag, unless the clocks' doubt explains it: then the lag is 0.
     """
     facts = history.facts
-    start, started, finish = _start(facts), _started(facts), _finish(facts)
+    started, finish = _started(facts), _finish(facts)
+    start = _start(facts, server=finish is not None and finish.server)
+    queued = _start(facts, server=started is not None and started.server)
     source, doubt = _source(facts, start, finish)
     submitted = facts.submitted_at or facts.submitting_at
-    saved = _Point(facts.saved_at, server=False) if facts.saved_at else None
+    saved = _Point(at=facts.saved_at) if facts.saved_at else None
     return Timing(
         submitted_at=submitted,
         created_at=facts.created,
@@ -101,29 +136,31 @@ def timing(history: History) -> Timing:
         finished_at=finish.at if finish else None,
         finished_seen_at=facts.final_at,
         saved_at=facts.saved_at,
-        queue_s=_seconds(facts, start, started),
+        queue_s=_seconds(facts, queued, started),
         run_s=_seconds(facts, started, finish),
         total_s=_seconds(facts, start, finish),
-        delivered_s=_seconds(facts, _Point(submitted, server=False), saved) if submitted else None,
+        delivered_s=_seconds(facts, _Point(at=submitted), saved) if submitted else None,
         time_source=source,
         uncertainty_s=doubt,
         lag_s=_lag(facts),
     )
 
 
-def _start(facts: Facts) -> _Point | None:
-    if facts.created is not None:
-        return _Point(facts.created, server=True)
-    if facts.submitted_at is None:
-        return _Point(facts.submitting_at, server=False) if facts.submitting_at else None
+def _start(facts: Facts, *, server: bool) -> _Point | None:
+    """The known begin, for a duration that ends on the server's clock, or on ours."""
+    ours = facts.submitted_at or facts.submitting_at
+    if facts.created is not None and (server or facts.skew_s is not None or ours is None):
+        return _Point(at=facts.created, server=True)
+    if ours is None:
+        return None
     # The task began somewhere between sending the create and reading its answer.
-    sent = facts.submitting_at or facts.submitted_at
-    return _Point(facts.submitted_at, server=False, doubt=max(0.0, (facts.submitted_at - sent).total_seconds()))
+    sent = facts.submitting_at or ours
+    return _Point(at=ours, doubt=max(0.0, (ours - sent).total_seconds()))
 
 
 def _started(facts: Facts) -> _Point | None:
     if facts.started is not None:
-        return _Point(facts.started, server=True)
+        return _Point(at=facts.started, server=True)
     if not facts.queued_seen or facts.running_at is None or facts.before_running_at is None:
         return None
     return _middle(facts.before_running_at, facts.running_at)
@@ -133,7 +170,7 @@ def _finish(facts: Facts) -> _Point | None:
     if facts.final_at is None:
         return None
     if facts.finished is not None:
-        return _Point(facts.finished, server=True)
+        return _Point(at=facts.finished, server=True)
     unfinished = facts.before_final_at or facts.submitted_at or facts.submitting_at
     return _middle(unfinished, facts.final_at) if unfinished else None
 
@@ -142,16 +179,16 @@ def _middle(before: datetime, after: datetime) -> _Point | None:
     width = after - before
     if width.total_seconds() < 0:  # our own clock was set back in between
         return None
-    return _Point(before + width / 2, server=False, doubt=width.total_seconds() / 2)
+    return _Point(at=before + width / 2, doubt=width.total_seconds() / 2)
 
 
-def _seconds(facts: Facts, begin: _Point | None, end: _Point | None) -> float | None:
-    if begin is None or end is None:
+def _seconds(facts: Facts, start: _Point | None, end: _Point | None) -> float | None:
+    if start is None or end is None:
         return None
-    seconds = (end.at - begin.at).total_seconds()
-    if begin.server != end.server:
+    seconds = (end.at - start.at).total_seconds()
+    if start.server != end.server:
         skew = facts.skew_s or 0.0
-        seconds += skew if begin.server else -skew
+        seconds += skew if start.server else -skew
     return round(seconds, 6) if seconds >= 0 else None
 
 

@@ -12,17 +12,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from .._model.errors import BadInput
-from .._model.seen import State
+from .._model.seen import Snapshot, State, field_types
 from .._model.text import clean
 from .paths import Finder, finder
 from .reply_parts import Batch, Endpoint, ErrorRule, FileUpload, Outputs, Resolve
 from .requests import HttpRequest
 
+_MADE = {"state", "word", "outputs", "error", "resolution_s", "replied_at", "trace", "params", "reply"}
+"""The fields of a `Snapshot` that the reader makes from more than the value at one path."""
+SCALARS: Mapping[str, Any] = {name: kind for name, kind in field_types(Snapshot).items() if name not in _MADE}
+"""The fields of a `Snapshot` that are one value at one path, which a provider names by the same name; their types."""
+
+_Class = TypeVar("_Class", bound=type)
+
+
+def _with_paths(cls: _Class) -> _Class:
+    """Add a path for each field of `SCALARS` without one of its own; empty unless a provider names it."""
+    for name in SCALARS.keys() - cls.__annotations__.keys():
+        cls.__annotations__[name] = "str"
+        setattr(cls, name, "")
+    return cls
+
 
 @dataclass(frozen=True, kw_only=True)
+@_with_paths
 class Provider:
     """An API as data: one of your own takes a cell.
 
@@ -231,6 +247,7 @@ class Provider:
             state=tuple(map(finder, self.state)),
             code=tuple(map(finder, self.code)),
             outputs=tuple((spec, finder(spec.path)) for spec in self.results),
+            scalars=tuple((name, kind, finder(getattr(self, name))) for name, kind in SCALARS.items()),
             **{name: finder(getattr(self, name)) for name in _ASKED},
         )
 
@@ -267,9 +284,8 @@ class Provider:
 
 
 PATHS = (
-    "reply_id", "progress", "queue_position", "seconds_left", "credits", "created_at", "started_at", "finished_at",
-    "model", "params", "width", "height", "error_code", "error_message", "body_status", "message", "retry_after",
-    "create_id", "request_model",
+    *SCALARS, "reply_id", "params", "width", "height", "error_code", "error_message", "body_status", "message",
+    "retry_after", "create_id", "request_model",
 )  # fmt: skip
 """The fields of a Provider that are one JMESPath each."""
 
@@ -281,15 +297,8 @@ class Finders:
     state: tuple[Finder, ...]
     code: tuple[Finder, ...]
     outputs: tuple[tuple[Outputs, Finder], ...]
+    scalars: tuple[tuple[str, Any, Finder], ...]
     reply_id: Finder
-    progress: Finder
-    queue_position: Finder
-    seconds_left: Finder
-    credits: Finder
-    created_at: Finder
-    started_at: Finder
-    finished_at: Finder
-    model: Finder
     params: Finder
     width: Finder
     height: Finder

@@ -6,8 +6,9 @@ only then, what does the state word say of the *task*. Nothing on the way may tu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from sys import intern
 from typing import Any
 
@@ -226,11 +227,14 @@ class _Reading:
             words = " and ".join(f'"{clean(w, 30)}"' for w in (*said.values(), *filter(None, [odd])))
             return self.miss(f"the reply contradicts itself: {words}")
 
-        created, resolution_a = as_time(provider, at.created_at(body))
-        started, resolution_b = as_time(provider, at.started_at(body))
-        finished, resolution_c = as_time(provider, at.finished_at(body))
+        scalars, resolution = self._scalars(body)
+        created, finished = scalars["created_at"], scalars["finished_at"]
         if not final or (finished and created and finished < created):
-            finished = None
+            scalars["finished_at"] = None
+        if final:
+            scalars["queue_position"] = scalars["seconds_left"] = None
+        if state not in _HAS_PROGRESS:
+            scalars["progress"] = None
         size = as_count(at.width(body)), as_count(at.height(body))
         error = None
         if final and state is not State.SUCCEEDED:
@@ -241,23 +245,39 @@ class _Reading:
             if code or message:
                 error = TaskError(showable(code, secrets, 80) if code else None, showable(message or "", secrets))
         params = at.params(kept)
-        has_progress = state is State.RUNNING or state is State.SUCCEEDED
         return Snapshot(
             state=state,
             word=intern(self._showable(word, 80)),  # each look repeats it, and so the model
-            progress=as_progress(provider, at.progress(body)) if has_progress else None,
-            queue_position=as_count(at.queue_position(body)) if not final else None,
-            seconds_left=as_positive(at.seconds_left(body)) if not final else None,
-            credits=as_positive(at.credits(body)),
             outputs=outputs_of(provider, body, size, secrets),
             error=error,
-            created_at=created,
-            started_at=started,
-            finished_at=finished,
-            resolution_s=max(filter(None, (resolution_a, resolution_b, resolution_c)), default=None),
+            resolution_s=resolution,
             replied_at=self.replied_at,
-            model=intern(self._showable(as_text(at.model(body)) or "", 120)) or None,
             trace=self._trace(body),
             params=params if isinstance(params, dict) and params else NOTHING,
             reply=text,
+            **scalars,
         )
+
+    def _scalars(self, body: Any) -> tuple[dict[str, Any], float | None]:
+        """The values at the paths of `SCALARS`, each read by its type, and how fine the times among them are."""
+        provider = self.provider
+        scalars: dict[str, Any] = {}
+        resolution = None
+        for name, kind, search in provider.finders.scalars:
+            value = search(body)
+            if value is None:
+                scalars[name] = None
+            elif kind is str:
+                scalars[name] = intern(self._showable(as_text(value) or "", 120)) or None
+            elif kind is datetime:
+                scalars[name], fine = as_time(provider, value)
+                resolution = max(filter(None, (resolution, fine)), default=None)
+            elif name == "progress":
+                scalars[name] = as_progress(provider, value)
+            else:
+                scalars[name] = _NUMBERS[kind](value)
+        return scalars, resolution
+
+
+_HAS_PROGRESS = (State.RUNNING, State.SUCCEEDED)
+_NUMBERS: Mapping[Any, Callable[[Any], Any]] = {int: as_count, float: as_positive}

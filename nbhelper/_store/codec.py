@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .._model.json_text import dumps
-from .._model.seen import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Seen, Snapshot, State, TaskError
+from .._model.seen import Mark, Miss, Output, Saved, Seen, Snapshot, State, TaskError, field_types
 from .._model.task import digest
 from .._model.text import harmless, redact, storable
 from .._model.times import iso, iso_cached, moment
@@ -98,10 +98,9 @@ def encode(seen: Seen, folder: Path) -> Written:
 
 def decode(body: Any, folder: Path) -> Seen | None:
     """The observation that `encode` wrote; None when this version cannot understand it."""
-    if not isinstance(body, dict) or body.get("seen") not in _SHAPE:
+    if not isinstance(body, dict) or body.get("seen") not in _RECORDS:
         return None
-    cls, readers = _SHAPE[body["seen"]]
-    seen: Seen | None = _read(cls, readers, body)
+    seen: Seen | None = _read(_RECORDS[body["seen"]], body)
     if isinstance(seen, Saved) and seen.file:
         seen = replace(seen, file=real_path(seen.file, folder))
     return seen
@@ -132,6 +131,8 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 _SCALARS = (str, int, float)
+_RECORDS: dict[Any, type[Any]] = {"snapshot": Snapshot, "miss": Miss, "saved": Saved, "mark": Mark}
+_KIND = {cls: kind for kind, cls in _RECORDS.items()}
 
 
 @functools.cache
@@ -146,8 +147,8 @@ def _layout(cls: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]
 _Reader = Callable[[Any], Any]
 
 
-def _read(cls: Any, readers: Mapping[str, _Reader], body: Mapping[str, Any]) -> Any:
-    values = {name: read(body[name]) for name, read in readers.items() if name in body}
+def _read(cls: Any, body: Mapping[str, Any]) -> Any:
+    values = {name: read(body[name]) for name, read in _readers(cls).items() if name in body}
     try:
         return cls(**{name: value for name, value in values.items() if value is not None})
     except TypeError:  # what the record cannot do without is missing or was not understood
@@ -198,45 +199,28 @@ def _params(value: Any) -> Mapping[str, Any] | None:
 def _outputs(value: Any) -> tuple[Output, ...] | None:
     if not isinstance(value, list):
         return None
-    found = (_read(Output, _OUTPUT, item) for item in value if isinstance(item, dict))
+    found = (_read(Output, item) for item in value if isinstance(item, dict))
     return tuple(output for output in found if output is not None)
 
 
-_SIZE: dict[str, _Reader] = {"kind": _text, "width": _integer, "height": _integer}
-_OUTPUT: dict[str, _Reader] = {"name": _text, "url": _text, "ref": _text, "lifetime": _number, **_SIZE}
-_SHAPE: dict[str, tuple[type[Any], dict[str, _Reader]]] = {
-    "snapshot": (
-        Snapshot,
-        {
-            **dict.fromkeys(("word", "model", "trace", "reply"), _text),
-            **dict.fromkeys(("progress", "seconds_left", "credits", "resolution_s"), _number),
-            **dict.fromkeys(("created_at", "started_at", "finished_at", "replied_at"), moment),
-            "state": _state,
-            "queue_position": _integer,
-            "outputs": _outputs,
-            "error": _error,
-            "params": _params,
-        },
-    ),
-    "miss": (
-        Miss,
-        {
-            **dict.fromkeys(("code", "message", "excerpt", "trace"), _text),
-            "kind": _member(MissKind),
-            "status": _integer,
-            "retry_after": _number,
-            "replied_at": moment,
-        },
-    ),
-    "saved": (
-        Saved,
-        {
-            **dict.fromkeys(("name", "file", "sha256", "message"), _text),
-            **_SIZE,
-            "state": _member(SaveState),
-            "n_bytes": _integer,
-        },
-    ),
-    "mark": (Mark, {"word": _member(MarkWord), "note": _text, "code": _text}),
+_BY_TYPE: dict[Any, _Reader] = {
+    str: _text,
+    int: _integer,
+    float: _number,
+    datetime: moment,
+    State: _state,
+    TaskError: _error,
+    tuple[Output, ...]: _outputs,
+    Mapping[str, Any]: _params,
 }
-_KIND: dict[type[Any], str] = {cls: kind for kind, (cls, _) in _SHAPE.items()}
+
+
+@functools.cache
+def _readers(cls: Any) -> dict[str, _Reader]:
+    """What reads each field of a record back, by the field's type; bytes are not kept."""
+    return {name: _reader(kind) for name, kind in field_types(cls).items() if kind is not bytes}
+
+
+def _reader(kind: Any) -> _Reader:
+    read = _BY_TYPE.get(kind)
+    return _member(kind) if read is None else read

@@ -21,7 +21,7 @@ class Filter:
     """Everything that is named must hold; None is no condition.
 
     Attributes:
-        since: The task was submitted, or first seen, no earlier; as `iso` writes it.
+        since: The task began (`_model.timing.begin`) no earlier; as `iso` writes it.
         until: The same, no later.
         provider: One of these.
         experiment: The same.

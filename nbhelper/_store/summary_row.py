@@ -13,7 +13,7 @@ from .._model.seen import NOTHING, SaveState
 from .._model.task import NO_ID, Task
 from .._model.text import storable
 from .._model.times import iso
-from .._model.timing import TIMES, timing
+from .._model.timing import TIMES, begin, timing
 from .codec import kept_path, plain
 
 Row = dict[str, Any]
@@ -43,7 +43,7 @@ def summary_row(
         experiment: The experiment's name.
         repeat: Which repetition of a cell it is.
     """
-    facts, times = history.facts, timing(history)
+    facts, times, begun = history.facts, timing(history), begin(history.facts)
     params = task.params if task and task.params else plain(history.task.params or facts.params)
     task = task or history.task
     asked = params.get("model")
@@ -56,7 +56,7 @@ def summary_row(
     root = Path() if folder is None else folder
     return {
         "uid": history.uid,
-        "begun": iso(times.submitted_at or times.first_seen_at or _time_of(history.uid)),
+        "begun": iso(begun.at if begun else _time_of(history.uid)),
         "provider": task.provider,
         "task_id": None if task.id == NO_ID else task.id,
         "label": task.label,

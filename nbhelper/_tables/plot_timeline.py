@@ -142,7 +142,10 @@ def _bars(frame: pd.DataFrame, groups: Sequence[Group], pen: Pen) -> tuple[list[
             found["created_at"] -= skews[row]
         if lags[row] is not None:
             found["finished_at"] -= skews[row]
-        start = next((found[n] for n in ("created_at", "submitted_at", "first_seen_at") if n in found), None)
+        begins = ["created_at", "submitted_at", "first_seen_at"]
+        if told["time_source"] == "observed":  # then `total_s` is from the submission
+            begins.remove("created_at")
+        start = next((found[n] for n in begins if n in found), None)
         if start is None:
             continue
         total, queue, doubt = (numbers[name][row] for name in ("total_s", "queue_s", "uncertainty_s"))

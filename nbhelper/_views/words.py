@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from .._model.history import History
 from .._model.lost_sight import too_new
 from .._model.seen import MissKind, Outcome, Saved, SaveState, State
 from .._model.text import clean, seconds, size
-from .._model.timing import timing
+from .._model.timing import begin, timing
 
 GLYPHS: Mapping[str, str] = {
     State.QUEUED: "○",
@@ -140,26 +140,18 @@ def _rank(history: History) -> int:
 # Times
 
 
-def began_at(history: History) -> datetime | None:
-    """When the task began, else when it was first looked at; on our clock."""
-    facts = history.facts
-    if facts.created is not None:
-        return facts.created - timedelta(seconds=facts.skew_s or 0.0)
-    return facts.submitted_at or facts.submitting_at or facts.first_look_at
-
-
 def elapsed(history: History, now: datetime) -> float | None:
     """Seconds since the task began, up to the last look where we stopped; once its end is seen, what the tables say."""
     facts = history.facts
     if facts.final_at is not None:
         return timing(history).total_s
-    begin, end = began_at(history), facts.last_look_at if history.outcome else now
-    return max(0.0, (end - begin).total_seconds()) if begin and end else None
+    begun, end = begin(facts), facts.last_look_at if history.outcome else now
+    return max(0.0, (end - begun.at).total_seconds()) if begun and end else None
 
 
 def elapsed_together(histories: Sequence[History], now: datetime) -> float | None:
     """Seconds from the first beginning of several tasks to now, or to their last end once none is under way."""
-    begins = [begin for h in histories if (begin := began_at(h)) is not None]
+    begins = [begun.at for h in histories if (begun := begin(h.facts)) is not None]
     if not begins:
         return None
     ends = [h.facts.final_at or h.facts.last_look_at or now for h in histories]
@@ -169,8 +161,8 @@ def elapsed_together(histories: Sequence[History], now: datetime) -> float | Non
 
 def is_start_known(history: History) -> bool:
     """Whether anybody knows when the task began: the server says it, or we created it."""
-    facts = history.facts
-    return (facts.created or facts.submitted_at or facts.submitting_at) is not None
+    begun = begin(history.facts)
+    return begun is not None and begun.known
 
 
 def describe_watched_time(history: History, now: datetime) -> str:

@@ -29,6 +29,7 @@ from datetime import datetime, timedelta
 from .._model.facts import SLOPE, Facts
 from .._model.history import History
 from .._model.seen import Miss, MissKind, State
+from .._model.timing import begin
 from .durations import NOTHING_KNOWN, Curve, Durations, schedule
 
 LONGEST = 60.0
@@ -172,11 +173,9 @@ def _lindy(age: float, price: float) -> float:
 
 
 def _begun(facts: Facts, now: datetime) -> datetime:
-    """When the task began to exist, by our clock."""
-    begun = facts.submitted_at or facts.submitting_at or facts.first_look_at or now
-    if facts.created is not None and facts.skew_s is not None:
-        begun = facts.created - timedelta(seconds=facts.skew_s)
-    return min(begun, now)
+    """When the task began, and never later than now."""
+    begun = begin(facts)
+    return min(begun.at, now) if begun else now
 
 
 def _started(facts: Facts, begun: datetime, now: datetime, known: Durations) -> tuple[datetime, float]:

@@ -124,11 +124,7 @@ def _of_row(row: Mapping[str, Any]) -> _Times:
     doubt = _seconds(row.get("uncertainty_s")) or 0.0
     if row.get("outcome") in _ENDS:
         return _Times(*(Spell(s, doubt) if s is not None else None for s in (total, queue, run)))
-    begun, started = (
-        (moment(row.get("submitted_at")) or moment(row.get("first_seen_at"))),
-        moment(row.get("started_at")),
-    )
-    seen = moment(row.get("last_good_at"))
+    begun, started, seen = (moment(row.get(name)) for name in ("begun", "started_at", "last_good_at"))
     if begun is None or seen is None:
         return _Times(None, None, None)
     total = (seen - begun).total_seconds()

@@ -145,6 +145,20 @@ CASES = {
             "time_source": "mixed",
         },
     ),
+    "submitted here, no Date header, the end observed": (
+        [*SUBMITTED, (5, look("running", created_at=500, resolution_s=1)), (9, look("succeeded"))],
+        {
+            "submitted_at": t(1), "created_at": t(500), "first_seen_at": t(5), "finished_at": t(7),
+            "finished_seen_at": t(9), "total_s": 6, "time_source": "observed", "uncertainty_s": 2 + 1,
+        },
+    ),
+    "submitted here, no Date header, the end the server's": (
+        [*SUBMITTED, (40, look("succeeded", **SERVER))],
+        {
+            "submitted_at": t(1), "created_at": t(2), "first_seen_at": t(40), "finished_at": t(32),
+            "finished_seen_at": t(40), "total_s": 30, "time_source": "server", "uncertainty_s": 0.001, "lag_s": 8,
+        },
+    ),
     "lag below zero within the clocks' doubt": (
         [(40, look("succeeded", created_at=2, finished_at=41, resolution_s=1, replied_at=skewed(0, 40)))],
         {

@@ -1,0 +1,1 @@
+from support.histories import at, history  # noqa: F401  # fixtures
