@@ -32,8 +32,8 @@ from . import creates as _creates
 from . import listing, pending
 from .file import Database
 from .filter import EVERYTHING, Filter
-from .rows import Append, Rows, notes_of, uid_of, uids_of, utc_now
-from .schema import lasting_salt, put, read_salt
+from .rows import Rows, notes_of, uid_of, uids_of, utc_now
+from .schema import lasting_salt, read_salt
 from .summary_row import Row
 from .writer import Writer
 
@@ -142,7 +142,8 @@ class Store:
         Returns:
             Whether the rows have the numbers of `events`; if not, another process has written too: load it again.
         """
-        return self._writer.put(Append(self._rows, uid, events, links or {}, summary), patient=True)
+        kept = links or {}
+        return self._writer.put(lambda db: self._rows.append(db, uid, events, kept, summary), patient=True)
 
     # Creates
 
@@ -193,8 +194,13 @@ class Store:
 
     def set_price(self, name: str, price: Mapping[str, Any]) -> Future[None]:
         """Keep a price as plain JSON; it takes the place of one of the same name, which says what it is for."""
+        sql = "INSERT OR REPLACE INTO prices (name, at, body) VALUES (?, ?, ?)"
         row = storable(name), iso(self._rows.clock()), storable(dumps(price))
-        return self._writer.put(lambda db: put(db, "prices", ("name", "at", "body"), row))
+
+        def put(db: sqlite3.Connection) -> None:
+            db.execute(sql, row)
+
+        return self._writer.put(put)
 
     # Reading
 

@@ -311,9 +311,9 @@ def test_rows_of_a_stranger_are_read_with_care(tmp_path):
     store = Store(tmp_path / FOLDER)
 
     def plant(db):
-        schema.put(db, "tasks", rows.TASK, ["u1", "no such\x00", "o", "i", "[]", None, "{}", *[None] * 6])
-        schema.put(db, "tasks", rows.TASK, ["u2", "kie", "o", "i2", "{}", None, "{}", *[None] * 6])
-        schema.put(db, "events", rows.EVENT, ("u2", 1, "yesterday", "mark", "[" * 5000, None))
+        db.execute(rows.PUT_TASK, ["u1", "no such\x00", "o", "i", "[]", None, "{}", *[None] * 6])
+        db.execute(rows.PUT_TASK, ["u2", "kie", "o", "i2", "{}", None, "{}", *[None] * 6])
+        db.execute(rows.PUT_EVENT, ("u2", 1, "yesterday", "mark", "[" * 5000, None))
 
     store._writer.put(plant).result()
 

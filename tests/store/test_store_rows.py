@@ -276,6 +276,19 @@ def test_a_file_that_was_deleted_is_made_again(store):
     assert store.rows()[0]["outcome"] == "succeeded"
 
 
+def test_a_new_file_that_was_read_is_the_one_written_to(store):
+    """The file was deleted under this process, and another one was made and has been read: writes go to that one."""
+    opened(store, "t1")
+    (store.folder / "history.db").unlink()
+    other = Store(store.folder)
+    opened(other, "t2")
+    assert [row["task_id"] for row in store.rows()] == ["t2"]
+    opened(store, "t3")
+
+    assert [row["task_id"] for row in other.rows()] == ["t2", "t3"]
+    other.close()
+
+
 def test_a_file_that_was_deleted_late_is_made_again(store):
     """After many looks a new file holds the newest 8 observations under their numbers, and the summary of all."""
     looks = [Snapshot(state=State.RUNNING, reply=dumps({"n": n})) for n in range(20)]
