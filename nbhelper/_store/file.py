@@ -17,7 +17,8 @@ from pathlib import Path
 
 from .._model.errors import StoreError
 from .._model.text import clean
-from .folder import FILE, alone, make_file, make_folder
+from .folder import FILE, make_file, make_folder
+from .locks import alone
 from .salvage import salvage
 from .schema import (
     APPLICATION,

@@ -29,7 +29,7 @@ from .._model.task import NO_ID, Task
 from .._model.text import storable
 from .._model.times import iso
 from . import creates as _creates
-from . import listing, pending
+from . import listing
 from .file import Database
 from .filter import EVERYTHING, Filter
 from .rows import Rows, notes_of, uid_of, uids_of, utc_now
@@ -268,17 +268,17 @@ class Store:
     def pending_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
         """The rows of `rows(wanted)` that are unfinished or in doubt, each with its reason as `pending`."""
         with self._database.reading() as db:
-            return pending.pending(self._rows, db, wanted) if db else []
+            return listing.pending(self._rows, db, wanted) if db else []
 
     def rows_with_ids(self, idents: Iterable[str]) -> list[Row]:
         """The rows, as `rows` gives them, of all tasks with one of these ids."""
         with self._database.reading() as db:
-            return pending.with_ids(db, idents) if db else []
+            return listing.with_ids(db, idents) if db else []
 
     def fingerprints(self, uids: Iterable[str]) -> list[tuple[str, str | None]]:
         """For each of these rows its provider and the fingerprint of the key that it was watched with first."""
         with self._database.reading() as db:
-            return pending.fingerprints(db, uids) if db else []
+            return listing.fingerprints(db, uids) if db else []
 
     def recent(self, provider: str, origin: str, most: int) -> list[Row]:
         """The newest rows of one API, oldest first, as `rows` gives them, and `last_good_at`: when it last answered."""
@@ -345,8 +345,9 @@ def _each(act: Callable[[Store], None]) -> Callable[[], None]:
     return do
 
 
-os.register_at_fork(
-    before=_each(Store._before_fork),  # noqa: SLF001
-    after_in_parent=_each(Store._after_fork),  # noqa: SLF001
-    after_in_child=_each(Store._in_child),  # noqa: SLF001
-)
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(
+        before=_each(Store._before_fork),  # noqa: SLF001
+        after_in_parent=_each(Store._after_fork),  # noqa: SLF001
+        after_in_child=_each(Store._in_child),  # noqa: SLF001
+    )
