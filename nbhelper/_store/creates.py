@@ -19,10 +19,11 @@ from .._model.seen import Mark, MarkWord, Outcome
 from .._model.task import Task
 from .._model.text import clean, storable
 from .._model.times import iso, moment
-from .rows import TASK, Rows, notes_of, uid_of
-from .schema import put
+from .rows import PUT_TASK, TASK, Rows, notes_of, uid_of
+from .schema import insert
 
 INTENT = ("uid", "at", "state", "request_digest", "body_digest", "request_id", "code", "note")
+_PUT_INTENT = insert("intents", INTENT)
 
 State = Literal["begun", "sent", "created", "refused", "in_doubt"]
 
@@ -71,8 +72,8 @@ def begin(
         at: When, if not now.
     """
     uid = rows.new_uid()
-    put(db, "tasks", TASK, (uid, *task))
-    put(db, "intents", INTENT, (uid, iso(at or rows.clock()), "begun", *digests, None, None))
+    db.execute(PUT_TASK, (uid, *task))
+    db.execute(_PUT_INTENT, (uid, iso(at or rows.clock()), "begun", *digests, None, None))
     rows.mark(db, uid, Mark(word=MarkWord.SUBMITTING), at)
     return uid
 
@@ -80,7 +81,7 @@ def begin(
 def turn(rows: Rows, db: sqlite3.Connection, uid: str, state: State, code: str = "", note: str = "") -> None:
     """The create's new state."""
     row = {**_intent(rows, db, uid), "state": state, "code": code or None, "note": note or None}
-    put(db, "intents", INTENT, [row[name] for name in INTENT])
+    db.execute(_PUT_INTENT, [row[name] for name in INTENT])
 
 
 def created(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at: datetime | None) -> History:
@@ -91,7 +92,7 @@ def created(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at: dateti
     rows.mark(db, uid, Mark(word=MarkWord.SUBMITTED), at)
     if there is None or there == uid:
         row = row._replace(id=task.id, extra=dumps(dict(task.extra)))
-        put(db, "tasks", TASK, row[: len(TASK)])
+        db.execute(PUT_TASK, row[: len(TASK)])
         there = uid
     else:
         _join(rows, db, uid, there)
@@ -176,4 +177,4 @@ def _join(rows: Rows, db: sqlite3.Connection, uid: str, there: str) -> None:
     row = {**_intent(rows, db, uid), "uid": there}
     for table in ("tasks", "summaries", "events", "replies", "links", "intents"):
         db.execute(f"DELETE FROM {table} WHERE uid = ?", (uid,))  # noqa: S608
-    put(db, "intents", INTENT, [row[name] for name in INTENT])
+    db.execute(_PUT_INTENT, [row[name] for name in INTENT])

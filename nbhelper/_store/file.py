@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import operator
 import random
 import sqlite3
 import threading
@@ -16,7 +17,8 @@ from pathlib import Path
 
 from .._model.errors import StoreError
 from .._model.text import clean
-from .folder import FILE, alone, make_file, make_folder
+from .folder import FILE, make_file, make_folder
+from .locks import alone
 from .salvage import salvage
 from .schema import (
     APPLICATION,
@@ -33,6 +35,9 @@ WAIT = 30.0
 """Seconds that a writer waits for another process."""
 SMALL = 32_000_000
 """Bytes up to which a file is read through when it is opened."""
+Identity = tuple[int, int]
+_decode_leniently = operator.methodcaller("decode", "utf-8", "replace")
+"""How texts are read: one damaged text must not hide all others."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,8 @@ class Database:
         self._active = 0
         self._shut = False
         self._idle: list[sqlite3.Connection] = []
-        self._known: tuple[int, int] | None = None
+        self._known: Identity | None = None
+        """The file that was examined last."""
         self._thorough = False
         self.deadline = math.inf
         """When waiting for another process ends, by `time.monotonic`: a process that is leaving waits less."""
@@ -106,7 +112,8 @@ class Database:
     def active(self) -> Iterator[None]:
         """While the file may be locked by this process, which must not fork just then."""
         with self._activity:
-            self._activity.wait_for(lambda: not self._shut)
+            while self._shut:
+                self._activity.wait()
             self._active += 1
         try:
             yield
@@ -130,12 +137,12 @@ class Database:
             self._shut = False
             self._activity.notify_all()
 
-    def ready(self, *, create: bool) -> bool:
-        """Whether there is a history to use. It is examined once, and again when the file was replaced meanwhile."""
+    def examined(self, *, create: bool) -> Identity | None:
+        """The history's identity, None where there is none. A file is examined once, and one that takes its place."""
         with self._lock:
-            found = self._identity()
+            found = self.identity()
             if found is not None and found == self._known:
-                return True
+                return found
             self.close()
             self._known = None
             if create:
@@ -143,22 +150,13 @@ class Database:
             elif self.folder.exists() and not self.folder.is_dir():
                 raise StoreError(f"{self.folder} is a file, not a folder. Name another one with nbhelper.set_store().")
             elif found is None or (self.path.is_file() and self.path.stat().st_size == 0):
-                return False
+                return None
             self._examine()
-            self._known = self._identity()
-            return True
+            self._known = self.identity()
+            return self._known
 
-    @property
-    def current(self) -> bool:
-        """Whether the file that was examined still is the one under its name."""
-        return self._known is not None and self._identity() == self._known
-
-    @property
-    def known(self) -> tuple[int, int] | None:
-        """Which file was examined last."""
-        return self._known
-
-    def _identity(self) -> tuple[int, int] | None:
+    def identity(self) -> Identity | None:
+        """Device and inode of the file under this name; None where there is none."""
         try:
             info = self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -277,7 +275,7 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         address = f"{self.path.as_uri()}?mode=rw"  # never makes a file
         db = sqlite3.connect(address, uri=True, timeout=WAIT, isolation_level=None, check_same_thread=False)
-        db.text_factory = lambda text: text.decode("utf-8", "replace")  # one damaged text must not hide all others
+        db.text_factory = _decode_leniently
         db.execute("PRAGMA cell_size_check = ON")
         return db
 
@@ -299,7 +297,7 @@ class Database:
         """A connection for one piece of reading; None when there is no history yet."""
         try:
             with self.active():
-                if not self.ready(create=False):
+                if self.examined(create=False) is None:
                     yield None
                     return
                 with self._lock:

@@ -1,11 +1,9 @@
-"""The folder of a store: where it is, made for its owner alone, and one process at a time where files are renamed."""
+"""The folder of a store: where it is, and made for its owner alone."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from .._model.errors import StoreError
@@ -34,9 +32,14 @@ def locate() -> Path:
     for place in (here, *here.parents):
         folder = place / FOLDER
         with contextlib.suppress(OSError):
-            if folder.is_dir() and (place == here or folder.stat().st_uid == os.getuid()):
+            if folder.is_dir() and (place == here or _is_own(folder)):
                 return folder
     return here / FOLDER
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is this user's. Windows does not tell: there every one counts."""
+    return not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
 
 
 def make_folder(path: Path) -> None:
@@ -69,7 +72,8 @@ def make_file(path: Path) -> None:
     with contextlib.suppress(FileExistsError):
         made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.fchmod(made, 0o600)
+            if hasattr(os, "fchmod"):  # not on Windows, which has no such modes
+                os.fchmod(made, 0o600)
         finally:
             os.close(made)
 
@@ -84,28 +88,3 @@ def _ignore(path: Path) -> None:
         with new.open("r+b") as file:
             file.write(b"*\n")
         new.replace(path)
-
-
-@contextlib.contextmanager
-def alone(path: Path, wait: float) -> Iterator[None]:
-    """Hold the lock of this history's folder, in which files are renamed.
-
-    Raises:
-        StoreError: Another process has held it for `wait` seconds.
-    """
-    import fcntl
-
-    lock = os.open(path.parent / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        give_up = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > give_up:
-                    raise StoreError(f"Another process is repairing {path}. Try again later.") from None
-                time.sleep(0.05)
-        yield
-    finally:
-        os.close(lock)

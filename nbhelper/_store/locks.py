@@ -1,7 +1,8 @@
-"""Exclusive locks by name: byte locks of the kernel on one empty file in the store's folder.
+"""Locks between processes: `LockFile` locks names, `alone` a folder while files in it are renamed.
 
-The kernel frees them when their process ends, however that happens; a process that is only stopped keeps them. A name
-is the byte whose offset is 62 bits of its SHA-256: a lock may lie beyond the end of the file, so nothing is written.
+A name is locked by a byte lock of the kernel on one empty file in the store's folder. The kernel frees them when their
+process ends, however that happens; a process that is only stopped keeps them. The byte's offset is 62 bits of the
+name's SHA-256: a lock may lie beyond the end of the file, so nothing is written.
 
 A process has the file open once, and closes it when it holds none of its locks. Linux has open file description locks,
 which end with that descriptor alone. POSIX record locks, which other systems have, are all freed when the process
@@ -11,13 +12,18 @@ two processes must not use one store at a time.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+
+from .._model.errors import StoreError
 
 try:
     import fcntl
@@ -105,6 +111,29 @@ def lock_file(folder: Path) -> LockFile:
     path = Path(os.path.realpath(folder), FILE)
     with _one_at_a_time:
         return _files.setdefault(path, LockFile(path))
+
+
+@contextlib.contextmanager
+def alone(path: Path, wait: float) -> Iterator[None]:
+    """Lock the folder of this history, in which files are about to be renamed; on Windows nothing is locked.
+
+    Raises:
+        StoreError: Another process has had it locked for `wait` seconds.
+    """
+    handle = os.open(path.parent / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        give_up = time.monotonic() + wait
+        while fcntl is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    raise StoreError(f"Another process is repairing {path}. Try again later.") from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _offset(name: str) -> int:

@@ -6,7 +6,6 @@ import functools
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -20,8 +19,8 @@ from .._model.task import NO_ID, Task
 from .._model.text import clean, storable
 from .._model.times import iso, moment
 from .codec import decode, encode, plain
-from .schema import put
-from .summary_row import COLUMNS, as_values, summary_row
+from .schema import insert
+from .summary_row import COLUMNS, summary_row
 
 
 class TaskRow(NamedTuple):
@@ -47,29 +46,11 @@ TASK = TaskRow._fields[:-1]
 _NOTES = TASK[5:]
 """What a later call may fill in where the first one said nothing."""
 EVENT = ("uid", "seq", "at", "kind", "body", "reply")
-LINK = ("uid", "name", "url")
-
-
-@dataclass(slots=True, eq=False)
-class Append:
-    """Observations that are to be kept: a piece of work for the thread that writes.
-
-    Attributes:
-        rows: Where.
-        uid: Whose.
-        events: What is new.
-        links: Live links of outputs by name.
-        history: With `events`.
-    """
-
-    rows: Rows
-    uid: str
-    events: Sequence[Event]
-    links: Mapping[str, str]
-    history: History
-
-    def __call__(self, db: sqlite3.Connection) -> bool:
-        return self.rows.append(db, self)
+PUT_TASK = insert("tasks", TASK)
+PUT_EVENT = insert("events", EVENT)
+_PUT_LINK = insert("links", ("uid", "name", "url"))
+_PUT_REPLY = "INSERT OR IGNORE INTO replies (uid, digest, body) VALUES (?, ?, ?)"
+_PUT_SUMMARY = insert("summaries", COLUMNS)
 
 
 def utc_now() -> datetime:
@@ -111,7 +92,7 @@ class Rows:
         uid = uid_of(db, task, origin)
         if uid is None or self.task(db, uid) is None:
             uid = uid or self.new_uid()
-            put(db, "tasks", TASK, (uid, task.provider, origin, task.id, dumps(dict(task.extra)), *known))
+            db.execute(PUT_TASK, (uid, task.provider, origin, task.id, dumps(dict(task.extra)), *known))
         else:
             self.fill_in(db, uid, known)
         row = self.must(db, uid)
@@ -119,21 +100,32 @@ class Rows:
         self.sum_up(db, row, history)
         return history
 
-    def append(self, db: sqlite3.Connection, new: Append) -> bool:
-        """Keep observations, and the live links that came with them; whether the rows have these events' numbers."""
-        uid, events, summary = new.uid, new.events, new.history
+    def append(
+        self, db: sqlite3.Connection, uid: str, events: Sequence[Event], links: Mapping[str, str], history: History
+    ) -> bool:
+        """Keep observations of a task, and live links of its outputs by name.
+
+        Args:
+            db: The connection.
+            uid: The task's row.
+            events: What is new.
+            links: Live links that came with it.
+            history: The history including `events`.
+
+        Returns:
+            Whether the rows have the numbers of `events`.
+        """
         row = self.task(db, uid)
         if row is None:
             # The file was deleted or moved aside under a running watch: what is still known goes into the new one.
-            task, events = summary.task, summary.events
-            own = (uid, task.provider, summary.origin, task.id, dumps(dict(task.extra)))
-            put(db, "tasks", TASK, (*own, *notes_of(task)))
+            task, events = history.task, history.events
+            own = (uid, task.provider, history.origin, task.id, dumps(dict(task.extra)))
+            db.execute(PUT_TASK, (*own, *notes_of(task)))
             row = self.must(db, uid)
-        for name, url in new.links.items():
-            put(db, "links", LINK, (uid, storable(name), storable(url)))
-        last = self.put_events(db, uid, events)
-        together = bool(summary.events) and last == summary.events[-1].seq
-        self.sum_up(db, row, summary if together else self.load(db, row))
+        for name, url in links.items():
+            db.execute(_PUT_LINK, (uid, storable(name), storable(url)))
+        together = self.put_events(db, uid, events) == history.seq > 0
+        self.sum_up(db, row, history if together else self.load(db, row))
         return together
 
     def history(self, db: sqlite3.Connection, uid: str) -> History | None:
@@ -180,25 +172,17 @@ class Rows:
         found = db.execute(_LAST, (uid,)).fetchone()
         last: int = found[0] if found else 0
         for event in events:
-            written, raw = self._written(uid, event)
-            if raw is not None:
-                db.execute(_REPLY, raw)
-            at, _, body, reply = written
-            if event.seq <= last and db.execute(_SAME, (uid, at, body, reply)).fetchone():
+            at, written, reply = iso(event.at), encode(event.seen, self.folder), None
+            if written.raw is not None:
+                reply = sha256(written.raw.encode()).hexdigest()[:16]
+                db.execute(_PUT_REPLY, (uid, reply, written.raw))
+            if event.seq <= last and db.execute(_SAME, (uid, at, written.body, reply)).fetchone():
                 continue
             last = max(last + 1, event.seq)
-            put(db, "events", EVENT, (uid, last, *written))
+            db.execute(PUT_EVENT, (uid, last, at, written.kind, written.body, reply))
             if isinstance(event.seen, Saved):
                 db.execute("DELETE FROM links WHERE uid = ? AND name = ?", (uid, storable(event.seen.name)))
         return last
-
-    def _written(self, uid: str, event: Event) -> tuple[tuple[Any, ...], tuple[str, str, str] | None]:
-        """An event's time, kind, body and the digest of its reply as they are kept, and the row of that reply."""
-        written, reply = encode(event.seen, self.folder), None
-        if written.raw is not None:
-            reply = sha256(written.raw.encode()).hexdigest()[:16]
-        row = (iso(event.at), written.kind, written.body, reply)
-        return row, None if written.raw is None or reply is None else (uid, written.raw, reply)
 
     def mark(self, db: sqlite3.Connection, uid: str, mark: Mark, at: datetime | None) -> None:
         """Add a mark of ours to a history."""
@@ -218,16 +202,19 @@ class Rows:
             experiment=row.experiment,
             repeat=row.repeat,
         )
-        # What was asked may be long: its text is taken as it stands in the task's own row.
-        texts = {"extra": row.extra} | ({"params": row.params} if row.params != "{}" else {})
-        put(db, "summaries", COLUMNS, as_values(summary, texts))
+        # The request's parameters may be long: their text is taken as it stands in the task's own row.
+        params = row.params if row.params != "{}" else dumps(summary["params"])
+        texts = {"files": dumps(summary["files"]), "params": params, "extra": row.extra}
+        # A state and an outcome are an enumeration's words, with which SQLite is slow: plain text.
+        values = [str(v) if isinstance(v, str) else v for v in {**summary, **texts}.values()]
+        db.execute(_PUT_SUMMARY, values)
 
     def fill_in(self, db: sqlite3.Connection, uid: str, known: Sequence[Any]) -> None:
         row = self.must(db, uid)
         said = zip(_NOTES, known, strict=True)
         new = {n: v for n, v in said if v not in {None, "{}"} and getattr(row, n) in {None, "{}"}}
         if new:
-            put(db, "tasks", TASK, row._replace(**new)[: len(TASK)])
+            db.execute(PUT_TASK, row._replace(**new)[: len(TASK)])
 
     def new_uid(self) -> str:
         """Sorts by time, also within one process whose clock is set back; unique across processes by chance."""
@@ -236,7 +223,6 @@ class Rows:
         return f"{self._last_uid:014x}-{secrets.token_hex(5)}"
 
 
-_REPLY = "INSERT OR IGNORE INTO replies (uid, body, digest) VALUES (?, ?, ?)"
 _SAME = "SELECT 1 FROM events WHERE uid = ? AND at = ? AND body = ? AND reply IS ?"
 _LAST = "SELECT seq FROM events WHERE uid = ? AND typeof(seq) = 'integer' ORDER BY seq DESC LIMIT 1"
 _ONE_TASK = f"SELECT {', '.join(TASK)} FROM tasks WHERE uid = ?"  # noqa: S608

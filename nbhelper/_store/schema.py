@@ -111,13 +111,8 @@ def _run(db: sqlite3.Connection, script: str) -> None:
 # Rows
 
 
-def put(db: sqlite3.Connection, table: str, columns: Sequence[str], values: Sequence[Any]) -> None:
-    """Insert or replace one row. Table and columns are this library's own words, never data."""
-    db.execute(_insert(table, tuple(columns)), values)
-
-
-@functools.cache
-def _insert(table: str, columns: tuple[str, ...]) -> str:
+def insert(table: str, columns: Sequence[str]) -> str:
+    """The statement that inserts or replaces one row. Table and columns are this library's own words, never data."""
     marks = ", ".join("?" * len(columns))
     return f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
 
@@ -136,5 +131,5 @@ def lasting_salt(db: sqlite3.Connection) -> bytes:
     salt = read_salt(db)
     if salt is None:
         salt = secrets.token_bytes(32)
-        put(db, "meta", ("name", "value"), ("salt", salt.hex()))
+        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('salt', ?)", (salt.hex(),))
     return salt

@@ -29,11 +29,11 @@ from .._model.task import NO_ID, Task
 from .._model.text import storable
 from .._model.times import iso
 from . import creates as _creates
-from . import listing, pending
+from . import listing
 from .file import Database
 from .filter import EVERYTHING, Filter
-from .rows import Append, Rows, notes_of, uid_of, uids_of, utc_now
-from .schema import lasting_salt, put, read_salt
+from .rows import Rows, notes_of, uid_of, uids_of, utc_now
+from .schema import lasting_salt, read_salt
 from .summary_row import Row
 from .writer import Writer
 
@@ -142,7 +142,8 @@ class Store:
         Returns:
             Whether the rows have the numbers of `events`; if not, another process has written too: load it again.
         """
-        return self._writer.put(Append(self._rows, uid, events, links or {}, summary), patient=True)
+        kept = links or {}
+        return self._writer.put(lambda db: self._rows.append(db, uid, events, kept, summary), patient=True)
 
     # Creates
 
@@ -193,8 +194,13 @@ class Store:
 
     def set_price(self, name: str, price: Mapping[str, Any]) -> Future[None]:
         """Keep a price as plain JSON; it takes the place of one of the same name, which says what it is for."""
+        sql = "INSERT OR REPLACE INTO prices (name, at, body) VALUES (?, ?, ?)"
         row = storable(name), iso(self._rows.clock()), storable(dumps(price))
-        return self._writer.put(lambda db: put(db, "prices", ("name", "at", "body"), row))
+
+        def put(db: sqlite3.Connection) -> None:
+            db.execute(sql, row)
+
+        return self._writer.put(put)
 
     # Reading
 
@@ -262,17 +268,17 @@ class Store:
     def pending_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
         """The rows of `rows(wanted)` that are unfinished or in doubt, each with its reason as `pending`."""
         with self._database.reading() as db:
-            return pending.pending(self._rows, db, wanted) if db else []
+            return listing.pending(self._rows, db, wanted) if db else []
 
     def rows_with_ids(self, idents: Iterable[str]) -> list[Row]:
         """The rows, as `rows` gives them, of all tasks with one of these ids."""
         with self._database.reading() as db:
-            return pending.with_ids(db, idents) if db else []
+            return listing.with_ids(db, idents) if db else []
 
     def fingerprints(self, uids: Iterable[str]) -> list[tuple[str, str | None]]:
         """For each of these rows its provider and the fingerprint of the key that it was watched with first."""
         with self._database.reading() as db:
-            return pending.fingerprints(db, uids) if db else []
+            return listing.fingerprints(db, uids) if db else []
 
     def recent(self, provider: str, origin: str, most: int) -> list[Row]:
         """The newest rows of one API, oldest first, as `rows` gives them, and `last_good_at`: when it last answered."""
@@ -339,8 +345,9 @@ def _each(act: Callable[[Store], None]) -> Callable[[], None]:
     return do
 
 
-os.register_at_fork(
-    before=_each(Store._before_fork),  # noqa: SLF001
-    after_in_parent=_each(Store._after_fork),  # noqa: SLF001
-    after_in_child=_each(Store._in_child),  # noqa: SLF001
-)
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(
+        before=_each(Store._before_fork),  # noqa: SLF001
+        after_in_parent=_each(Store._after_fork),  # noqa: SLF001
+        after_in_child=_each(Store._in_child),  # noqa: SLF001
+    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from .._model.history import History
-from .._model.json_text import dumps, loads
-from .._model.seen import NOTHING, SaveState
+from .._model.json_text import loads
+from .._model.seen import SaveState, State
 from .._model.task import NO_ID, Task
 from .._model.text import storable
 from .._model.times import iso
@@ -31,8 +31,8 @@ def summary_row(
 ) -> dict[str, Any]:
     """Every column of `tasks()` that follows from the history, as JSON; whatever is unknown is None.
 
-    A value that is added here is a column of the table `summaries`. To show it, name it in `_tables.TASKS`; raise
-    `_schema.VERSION`.
+    A value that is added here is a column of the table `summaries`: raise `VERSION` in `schema.py`. To show it, name it
+    in `TASKS` in `_tables/frames.py`.
 
     Args:
         history: What was seen.
@@ -46,13 +46,11 @@ def summary_row(
     facts, times, begun = history.facts, timing(history), begin(history.facts)
     params = task.params if task and task.params else plain(history.task.params or facts.params)
     task = task or history.task
-    asked = params.get("model")
-    final = facts.latest is not None and facts.latest.state.final
-    error = facts.latest.error if facts.latest and final and not history.succeeded else None
-    code = error.code if error else facts.ended.code if facts.ended and not final else None
+    named = model or params.get("model")
+    code, message = _reason(history)
+    seen_at = {name: iso(at) if (at := getattr(times, name)) else None for name in TIMES}
     saved = [s for s in facts.saves.values() if s.state is SaveState.SAVED]
-    sizes = {s.file or s.name: s.n_bytes for s in saved}
-    known = [n for n in sizes.values() if n is not None]
+    sizes = {s.file or s.name: s.n_bytes for s in saved}  # equal bytes are one file
     root = Path() if folder is None else folder
     return {
         "uid": history.uid,
@@ -62,31 +60,58 @@ def summary_row(
         "label": task.label,
         "experiment": experiment,
         "repeat": repeat,
-        "model": facts.model or model or (asked if isinstance(asked, str) else None),
+        "model": _storable(facts.model or (named if isinstance(named, str) else None)),
         "endpoint": endpoint,
         "origin": history.origin or None,
         "state": history.state,
         "outcome": history.outcome,
-        "error_code": code,
-        "error_message": (error.message or None) if error else history.error,
-        **{name: iso(at) if (at := getattr(times, name)) else None for name in TIMES},
-        **{
-            name: getattr(times, name)
-            for name in (
-                "queue_s", "run_s", "total_s", "delivered_s", "time_source", "uncertainty_s", "lag_s",
-            )
-        },
+        "error_code": _storable(code),
+        "error_message": _storable(message),
+        **seen_at,
+        "queue_s": times.queue_s,
+        "run_s": times.run_s,
+        "total_s": times.total_s,
+        "delivered_s": times.delivered_s,
+        "time_source": times.time_source,
+        "uncertainty_s": times.uncertainty_s,
+        "lag_s": times.lag_s,
         "polls": facts.polls,
         "misses": facts.misses,
         "rate_limited": facts.rate_limited,
-        "credits": facts.credits,
+        "credits": _number(facts.credits),
         "n_outputs": len(facts.outputs) if facts.latest else None,
         "n_saved": len(saved),
-        "n_bytes": sum(known) if len(known) == len(sizes) else None,
-        "files": [kept_path(file, root) for file in history.files],
+        "n_bytes": _total(sizes.values()),
+        "files": [kept_path(file, root) for file in dict.fromkeys(s.file for s in saved) if file],
         "params": dict(params),
         "extra": dict(task.extra),
-    }  # fmt: skip
+    }
+
+
+def _reason(history: History) -> tuple[str | None, str | None]:
+    """The code and the words of the server's error, or of our own mark where there is no final word."""
+    latest, ended = history.facts.latest, history.facts.ended
+    if latest is not None and latest.state.final:
+        error = None if latest.state is State.SUCCEEDED else latest.error
+        return (error.code, error.message or None) if error else (None, None)
+    return (ended.code, ended.note or None) if ended else (None, None)
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else storable(text)
+
+
+def _number(value: float | None) -> float | None:
+    """A number that SQLite can hold: a server may state any."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value) if abs(value) < 10**300 else None
+    return value
+
+
+def _total(sizes: Collection[int | None]) -> int | None:
+    """The sum of all sizes; None where one is unknown."""
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
 
 
 def _time_of(uid: str) -> datetime:
@@ -101,25 +126,6 @@ _EMPTY = summary_row(History(Task("nobody", "nothing")))
 COLUMNS = tuple(_EMPTY)
 """The columns of `summaries`: `uid`, `begun` (what `since` and `until` go by), and the values of a history."""
 _AS_JSON = {name: type(value) for name, value in _EMPTY.items() if isinstance(value, list | dict)}
-
-
-def as_values(row: Mapping[str, Any], texts: Mapping[str, str] = NOTHING) -> list[Any]:
-    """The values of `COLUMNS` for a row of `summary_row`.
-
-    Args:
-        row: The row.
-        texts: JSON columns whose text is at hand.
-    """
-    found = {**row, **{name: texts.get(name) or dumps(row[name]) for name in _AS_JSON}}
-    return [v if v is None or type(v) is float else _bound(v) for v in map(found.get, COLUMNS)]
-
-
-def _bound(value: Any) -> Any:
-    if isinstance(value, str):
-        return storable(str(value))  # a plain str: SQLite is slow with the words of an enumeration
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:  # a server may state any number
-        return float(value) if abs(value) < 10**300 else None
-    return value
 
 
 def from_values(values: Sequence[Any]) -> Row | None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from .._model.errors import StoreError
 from .._model.text import clean
-from .file import LEAKED, WAIT, Database, explain, is_damage, nap
+from .file import LEAKED, WAIT, Database, Identity, explain, is_damage, nap
 from .schema import VERSION
 
 TICK = 0.02
@@ -40,6 +40,8 @@ class Writer:
         """Begin anew: in a child process neither the thread nor its unfinished work exists."""
         LEAKED.extend(filter(None, [getattr(self, "_db", None)]))
         self._db: sqlite3.Connection | None = None
+        self._identity: Identity | None = None
+        """The file that `_db` was opened on."""
         self._queue: deque[tuple[Work[Any], Future[Any]]] = deque()
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -100,8 +102,10 @@ class Writer:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._queue or self._stopping, IDLE)
-                self._wake.wait_for(lambda: self._hurry or self._stopping, self._next - time.monotonic())
+                if not (self._queue or self._stopping):
+                    self._wake.wait(IDLE)
+                if not (self._hurry or self._stopping):
+                    self._wake.wait(max(0.0, self._next - time.monotonic()))
                 batch = list(self._queue)
                 self._queue.clear()
                 self._hurry = False
@@ -172,7 +176,7 @@ class Writer:
         while True:
             db = self._connection()
             crowded = self._database.begin(db)
-            if self._database.current:
+            if self._database.identity() == self._identity:
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version != VERSION:
                     self._database.taken_over = version
@@ -181,13 +185,13 @@ class Writer:
             self._drop()  # while this one waited, another process put a new file in its place
 
     def _connection(self) -> sqlite3.Connection:
-        known = self._database.known
-        self._database.ready(create=True)
+        found = self._database.examined(create=True)
         if self._database.taken_over is not None:
             raise self._database.outdated()
-        if self._db is None or known != self._database.known:
+        if self._db is None or found != self._identity:
             self._drop()
             self._db = self._database.connect(write=True)
+            self._identity = found
         return self._db
 
     def _drop(self) -> None:

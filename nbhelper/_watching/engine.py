@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 from .._model.errors import StoreError
 from .._model.history import History
@@ -62,7 +63,7 @@ class Engine:
         self.watchers: dict[Identity, TaskWatcher] = {}
         self.senders: set[Sender] = set()
         self._gates: dict[tuple[str, int], Gate] = {}
-        self._leases: dict[Store, Leases] = {}
+        self._leases: WeakValueDictionary[Store, Leases] = WeakValueDictionary()  # the watchers have them
         self._looks: dict[tuple[str, str, int], Looks] = {}
         self._pasts: dict[tuple[Path, str, str], Past] = {}
         self._reading = threading.Lock()
@@ -221,9 +222,7 @@ class Engine:
 
     def leases(self, store: Store) -> Leases:
         """The leases of one store."""
-        if store not in self._leases:
-            self._leases[store] = Leases(store)
-        return self._leases[store]
+        return self._leases.setdefault(store, Leases(store))
 
     def _past(self, store: Store, provider: str, origin: str) -> Past:
         """Durations of an API's tasks: read from the store at first use, kept up as tasks end."""

@@ -8,7 +8,7 @@ import pytest
 from support.scripts import ROOT, run, starting
 
 from nbhelper._store import locks
-from nbhelper._store.locks import LockFile, lock_file
+from nbhelper._store.locks import lock_file
 
 pytestmark = pytest.mark.usefixtures("isolated")
 
@@ -207,20 +207,33 @@ def test_what_cannot_be_opened_is_an_error(tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_without_locks_every_name_is_free(tmp_path):
-    """On Windows, where Python has no `fcntl`, the package can be used; one process per store is the user's part."""
+def test_without_what_windows_lacks_the_store_works(tmp_path):
+    """No `fcntl`, no fork, no user id: histories are kept and repaired; one process a store is the user's part."""
     code = """
-    import sys
+    import os, sys
     from pathlib import Path
     sys.modules["fcntl"] = None
+    del os.fork, os.register_at_fork, os.getuid, os.fchmod
     import nbhelper as nbh
-    from nbhelper._store.locks import LockFile
-    print(nbh.Experiment.__name__, LockFile(Path("x")).take("a"), Path("x").exists())
+    from nbhelper._store.folder import locate
+    from nbhelper._store.locks import lock_file
+    from nbhelper._store.store import Store
+    folder = Path(sys.argv[1])
+    folder.mkdir()
+    (folder / "history.db").write_bytes(b"no history" * 100)
+    store = Store(folder)
+    store.open_task(nbh.Task("kie", "t"), "https://api.example").result()
+    print(nbh.Experiment.__name__, [row["task_id"] for row in store.rows()], len(store.notes))
+    file = lock_file(folder)
+    print(file.take("a"), file.path.exists())
+    (folder / "below").mkdir()
+    os.chdir(folder / "below")
+    print(locate() == folder)
     """
 
-    done = run(code, cwd=tmp_path)
+    done = run(code, str(tmp_path / "nbhelper-data"), cwd=tmp_path)
 
-    assert (done.stdout, done.stderr) == ("Experiment True False\n", "")
+    assert (done.stdout, done.stderr) == ("Experiment ['t'] 1\nTrue False\nTrue\n", "")
 
 
 def test_a_name_is_one_byte():
@@ -235,5 +248,4 @@ def test_nothing_else_opens_the_file():
     """Its name stands in one module, so that no other code closes a second descriptor of it."""
     files = [path for path in (ROOT / "nbhelper").rglob("*.py") if locks.FILE in path.read_text()]
 
-    assert [path.name for path in files] == ["_locks.py"]
-    assert LockFile.__module__ == "nbhelper._store.locks"
+    assert [path.relative_to(ROOT / "nbhelper").as_posix() for path in files] == ["_store/locks.py"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import threading
+import weakref
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from nbhelper._store.folder import FOLDER
 from nbhelper._store.store import Store
 
 ORIGIN = "https://api.example"
+OWL = {"model": "google/nano-banana", "input": {"prompt": "owl"}}
 linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files by /proc")
 
 
@@ -60,6 +63,19 @@ def test_closed_emulators_leave_nothing_open(tmp_path, monkeypatch):
 
     assert until(lambda: used()[0] <= threads and used()[1] <= files)
     assert set(session._state.stores) == before
+
+
+def test_the_store_of_a_closed_emulator_is_let_go():
+    """Once its watches are over and it is closed, nothing keeps its store: not the leases of what was watched in it."""
+    with nbh.Emulator(speed=100):
+        nbh.watch(nbh.submit("kie", OWL), display=False, block=False).stop()
+        kept = weakref.ref(session.store())
+
+    def is_gone():
+        gc.collect()
+        return kept() is None
+
+    assert until(is_gone)
 
 
 @linux

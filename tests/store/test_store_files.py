@@ -1,3 +1,5 @@
+"""The folder and the file of a store: where it is, who may read it, what is moved aside, disks and locks."""
+
 from __future__ import annotations
 
 import os
@@ -7,39 +9,25 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from support.stored import NOON, kept, opened
 
 from nbhelper import StoreError
 from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Snapshot, State
-from nbhelper._model.task import Task
 from nbhelper._store import file, rows, schema
 from nbhelper._store.folder import FOLDER, locate
 from nbhelper._store.store import Store
-
-ORIGIN = "https://api.example"
-
-
-def opened(store, ident="t1"):
-    return store.open_task(Task("kie", ident), ORIGIN).result()
 
 
 def filled(folder, events=3):
     """A closed store with one task and some observations; its row's name."""
     store = Store(folder)
-    history, added = opened(store), []
-    for number in range(events):
-        history = history.add(Snapshot(state=State.RUNNING, word=f"word-{number}"), history_time(number))
-        added.append(history.events[-1])
-    store.append(history.uid, added, summary=history).result()
+    looks = [Snapshot(state=State.RUNNING, word=f"word-{number}") for number in range(events)]
+    history = kept(store, opened(store), *looks)
     store.close()
     return history.uid
-
-
-def history_time(seconds):
-    return datetime(2026, 11, 21, tzinfo=UTC) + timedelta(seconds=seconds)
 
 
 def mode(path):
@@ -311,9 +299,9 @@ def test_rows_of_a_stranger_are_read_with_care(tmp_path):
     store = Store(tmp_path / FOLDER)
 
     def plant(db):
-        schema.put(db, "tasks", rows.TASK, ["u1", "no such\x00", "o", "i", "[]", None, "{}", *[None] * 6])
-        schema.put(db, "tasks", rows.TASK, ["u2", "kie", "o", "i2", "{}", None, "{}", *[None] * 6])
-        schema.put(db, "events", rows.EVENT, ("u2", 1, "yesterday", "mark", "[" * 5000, None))
+        db.execute(rows.PUT_TASK, ["u1", "no such\x00", "o", "i", "[]", None, "{}", *[None] * 6])
+        db.execute(rows.PUT_TASK, ["u2", "kie", "o", "i2", "{}", None, "{}", *[None] * 6])
+        db.execute(rows.PUT_EVENT, ("u2", 1, "yesterday", "mark", "[" * 5000, None))
 
     store._writer.put(plant).result()
 
@@ -336,7 +324,7 @@ def test_a_full_disk(tmp_path):
         db.execute(f"PRAGMA max_page_count = {pages + 2}")
 
     store._writer.put(fill).result()
-    large = history.add(Miss(kind=MissKind.GARBLED, message="x" * 400, excerpt="y" * 500_000), history_time(0))
+    large = history.add(Miss(kind=MissKind.GARBLED, message="x" * 400, excerpt="y" * 500_000), NOON)
     with pytest.raises(StoreError, match=r"the disk is full\. Free some space"):
         store.append(history.uid, large.events, summary=large).result()
     assert store.load(history.uid).events == ()
@@ -350,8 +338,8 @@ def test_a_full_disk_lets_small_writes_through(tmp_path):
     """One write that is too large for the disk does not keep the small ones of its transaction out."""
     store = Store(tmp_path / FOLDER)
     history = opened(store)
-    small = history.add(Mark(word=MarkWord.WATCHING), history_time(0))
-    large = small.add(Miss(kind=MissKind.GARBLED, excerpt="y" * 500_000), history_time(1))
+    small = history.add(Mark(word=MarkWord.WATCHING), NOON)
+    large = small.add(Miss(kind=MissKind.GARBLED, excerpt="y" * 500_000), NOON)
     connect = store._database.connect
 
     def little_room(*, write):

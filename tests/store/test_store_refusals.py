@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.stored import ORIGIN, opened
 from support.waiting import until
 
 import nbhelper as nbh
@@ -20,7 +21,6 @@ from nbhelper._store import file
 from nbhelper._store.folder import FOLDER
 from nbhelper._store.store import Store
 
-ORIGIN = "https://api.example"
 AS_ANOTHER = """
 import fcntl, os, sys
 from nbhelper import StoreError
@@ -42,10 +42,6 @@ def finished(child, timeout=60):
     out, err = child.communicate(timeout=timeout)
     assert (child.returncode, err) == (0, "")
     return out
-
-
-def opened(store, ident="t1"):
-    return store.open_task(Task("kie", ident), ORIGIN).result()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from nbhelper import StoreError
 from nbhelper._model.json_text import dumps
 from nbhelper._store.creates import Create
 from nbhelper._store.filter import EVERYTHING
-from nbhelper._store.rows import Append, Rows, notes_of
+from nbhelper._store.rows import Rows, notes_of
 from nbhelper._store.store import Store
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, Snapshot, State, TaskError
 
@@ -147,7 +147,7 @@ def _cut_off(path: Path) -> tuple[bytes, bytes]:
             history = rows.open(db, task, ORIGIN, notes_of(task))
             miss = Miss(kind=MissKind.GARBLED, message="no JSON", excerpt="y" * 400 * number)
             history = history.add(miss, NOON + timedelta(minutes=1))
-            Append(rows, history.uid, history.events[-1:], {}, history)(db)
+            rows.append(db, history.uid, history.events[-1:], {}, history)
         torn, journal = path.read_bytes(), path.with_name("history.db-journal").read_bytes()
         db.execute("COMMIT")
     return torn, journal
