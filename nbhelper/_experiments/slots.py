@@ -13,7 +13,7 @@ from .._providers import get
 from .._session import session
 from .._store.creates import Create as Row
 from .._submitting.draft import Draft, draft
-from .._submitting.send import Create
+from .._submitting.send import PreparedCreate
 from .._tables.price_list import PRICES, known_prices
 from .budget import Estimate, Limits
 from .budget import estimate as price_of
@@ -146,11 +146,11 @@ def check(cell: Cell) -> Checked:
     return Checked(cell, made.provider.name, made.name, made.endpoint.path, made.model, params, made.digest, Estimate())
 
 
-def preparing(checked: Checked, where: Connection) -> Callable[[], Create]:
+def preparing(checked: Checked, where: Connection) -> Callable[[], PreparedCreate]:
     """A function that checks the request once more, reading its files, and gives the create to send."""
 
-    def prepare() -> Create:
-        return Create(replace(_draft(checked.cell), params=checked.params), where)
+    def prepare() -> PreparedCreate:
+        return PreparedCreate(replace(_draft(checked.cell), params=checked.params), where)
 
     return prepare
 

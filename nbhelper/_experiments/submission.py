@@ -21,7 +21,7 @@ from .._model.seen import Mark, MarkWord
 from .._model.text import clean
 from .._session.session import Connection
 from .._submitting import send
-from .._submitting.create_limit import Door
+from .._submitting.create_limit import CreateLimit
 from .._watching.engine import Engine
 from .._watching.task_watcher import Identity
 
@@ -51,7 +51,7 @@ class Errand:
     place: Place
     key: Identity
     position: int
-    prepare: Callable[[], send.Create]
+    prepare: Callable[[], send.PreparedCreate]
     connection: Connection
     uid: str | None = None
     request_id: str | None = None
@@ -107,7 +107,7 @@ class Submission:
         self._concurrency = concurrency
         self._notes = dict(notes)
         self._done = done
-        self._doors: dict[tuple[str, str, int], Door[Errand]] = {}
+        self._doors: dict[tuple[str, str, int], CreateLimit[Errand]] = {}
         now = time.monotonic()
         for errand in errands:
             where, name = errand.connection, errand.connection.provider.name
@@ -115,7 +115,7 @@ class Submission:
             if key not in self._doors:
                 # What another process sent a moment ago counts too.
                 earlier = deque(now - seconds_ago for seconds_ago in sorted((recent or {}).get(name, ()), reverse=True))
-                self._doors[key] = Door(name, where.provider.create_limit, begun=earlier)
+                self._doors[key] = CreateLimit(name, where.provider.create_limit, begun=earlier)
             self._doors[key].waiting.append(errand)
         self.emulated = any(errand.connection.emulated for errand in errands)
         self.ended = asyncio.Event()
@@ -225,7 +225,7 @@ class Submission:
         self._flying.pop(task, None)
         self._changed.set()
 
-    async def _send(self, door: Door[Errand], errand: Errand) -> None:
+    async def _send(self, door: CreateLimit[Errand], errand: Errand) -> None:
         answer: send.Answer | None = None
         try:
             create = await asyncio.to_thread(errand.prepare)
@@ -238,7 +238,7 @@ class Submission:
             answer = await send.ask(
                 self._engine, self._store, create, errand.uid, label, errand.request_id, errand.leaving
             )
-            if door.judge(answer.miss, time.monotonic(), doubt=answer.doubt, sent=answer.sent):
+            if door.judge(answer.miss, time.monotonic(), is_in_doubt=answer.is_in_doubt, is_sent=answer.is_sent):
                 await asyncio.wrap_future(self._store.intent_postponed(errand.uid))
                 errand.left = False
                 door.waiting.appendleft(errand)
@@ -273,13 +273,13 @@ class Submission:
             history = replace(self._watch.history_at(errand.key), task=answer.task, uid=errand.uid or "")
             self._watch.take(errand.key, history.add(Mark(word=MarkWord.SUBMITTED), datetime.now(UTC)))
         else:
-            word = MarkWord.LOST if answer.doubt else MarkWord.REFUSED
+            word = MarkWord.LOST if answer.is_in_doubt else MarkWord.REFUSED
             self._local(errand, Mark(word=word, note=clean(answer.miss)))
 
     def _local(self, errand: Errand, mark: Mark) -> None:
         self._watch.take(errand.key, self._watch.history_at(errand.key).add(mark, datetime.now(UTC)))
 
-    def _give_up(self, only: Door[Errand] | None = None) -> None:
+    def _give_up(self, only: CreateLimit[Errand] | None = None) -> None:
         """What is not sent stays unsent, and says why."""
         for door in self._doors.values() if only is None else (only,):
             why = door.closed or self._halted or "stopped"

@@ -70,7 +70,7 @@ async def _look_up(host: str, port: int) -> list[str]:
     except UnicodeError:
         raise Forbidden(f"the link's host can be no name: {clean(host, 80)}") from None
     except OSError:  # a TimeoutError is one
-        raise Unreached(f"the name {clean(host, 80)} cannot be resolved", sent=False) from None
+        raise Unreached(f"the name {clean(host, 80)} cannot be resolved", is_sent=False) from None
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 

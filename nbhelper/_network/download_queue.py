@@ -1,4 +1,4 @@
-"""Whose turn it is to download: few at a time, the most urgent first, and of a host that is down only a probe."""
+"""The queue of downloads: few run at a time, the link that expires first is next, a host that is down gets probes."""
 
 from __future__ import annotations
 
@@ -14,120 +14,129 @@ from contextlib import asynccontextmanager
 from .gate import Outage
 
 AT_ONCE = 32
-"""Downloads under way. More at a time are asked for sooner: that is when a link has to be alive."""
+"""Downloads at a time: more of them would each be slower, and the last bytes of all come later."""
 
 
-class Trouble(Exception):
-    """One attempt gave no file.
+class DownloadError(Exception):
+    """One attempt to download a file failed.
 
     Attributes:
-        dead: The link will not come back.
-        hopeless: No link for this file can be better.
-        missing: The server has no such file, or not yet.
-        empty: The file is there, without a byte in it, or not yet.
-        fault: There was no server, or a broken one: what is true of this file is true of others there.
-        wait: Seconds that the server asked everybody to wait.
+        is_expired: The link will not work again.
+        is_hopeless: No other link to this file would work either.
+        is_missing: The host has no such file, or not yet.
+        is_empty: The file has no bytes, or not yet.
+        is_fault: The host did not answer, or with a fault of its own: an attempt at its other files would fail too.
+        retry_after: Seconds for which the host asked for no requests.
     """
 
     def __init__(
         self,
         message: str,
         *,
-        dead: bool = False,
-        hopeless: bool = False,
-        missing: bool = False,
-        empty: bool = False,
-        fault: bool = False,
-        wait: float | None = None,
+        is_expired: bool = False,
+        is_hopeless: bool = False,
+        is_missing: bool = False,
+        is_empty: bool = False,
+        is_fault: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.fault = fault
-        self.wait = wait
-        self.dead = dead
-        self.hopeless = hopeless
-        self.missing = missing
-        self.empty = empty
+        self.is_expired = is_expired
+        self.is_hopeless = is_hopeless
+        self.is_missing = is_missing
+        self.is_empty = is_empty
+        self.is_fault = is_fault
+        self.retry_after = retry_after
 
 
 class _Host:
+    """The downloads from one host.
+
+    Attributes:
+        outage: Whether the host is down.
+        users: How many downloads run or wait.
+        queue: A heap of those that wait: earlier faults, when the link expires, order of arrival, when to give up
+            waiting for a host that is down, and the future that is set when it is their turn.
+    """
+
     def __init__(self, outage: Outage) -> None:
         self.outage = outage
         self.users = 0
-        # Who waits: faults met, when the link dies, order, how long to wait, and what is done when it is their turn.
         self.queue: list[tuple[int, float, int, float, asyncio.Future[bool]]] = []
 
-    def tidy(self, now: float) -> None:
-        """Drop who was cancelled, and who has waited long enough for a host that is down."""
-        if self.outage.down:
+    def drop_done(self, now: float) -> None:
+        """Fail those that have waited long enough for a host that is down; drop those that failed or were cancelled."""
+        if self.outage.is_down:
             for *_, until, ready in self.queue:
                 if until < now and not ready.done():
-                    ready.set_exception(Trouble("the file's host does not answer", fault=True))
+                    ready.set_exception(DownloadError("the file's host does not answer", is_fault=True))
         while self.queue and self.queue[0][-1].done():
             heapq.heappop(self.queue)
 
 
-class Turns:
-    """At most `AT_ONCE` downloads; of those whose host answers, the most urgent is next.
+class DownloadQueue:
+    """At most `AT_ONCE` downloads run; of those whose host may be asked, the most urgent is next.
 
-    A host that is down is asked by one of them at a time, ever less often, as an API is by its gate; they all go on
-    when it answers. Meanwhile the others have the turns.
+    Of a host that is down, one download at a time is let through, ever less often, as a gate does it for an API; all
+    others wait, and the hosts that answer have their places. When it answers, all go on.
     """
 
-    def __init__(self, slots: int = AT_ONCE) -> None:
-        self._free = slots
+    def __init__(self, at_once: int = AT_ONCE) -> None:
+        self._free = at_once
         self._outages: defaultdict[str, Outage] = defaultdict(Outage)
         self._hosts: dict[str, _Host] = {}
         self._count = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
 
-    def down(self, origin: str) -> bool:
-        """Whether nobody has reached it lately."""
-        return origin in self._outages and self._outages[origin].down
+    def is_down(self, origin: str) -> bool:
+        """Whether the latest downloads from a host all met a fault."""
+        return origin in self._outages and self._outages[origin].is_down
 
     @asynccontextmanager
     async def turn(
-        self, deadline: float, origin: str = "", *, faults: int = 0, until: float = math.inf
+        self, expires: float, origin: str = "", *, faults: int = 0, until: float = math.inf
     ) -> AsyncIterator[None]:
-        """Hold a turn, and learn from how it ends.
+        """Wait for a turn and hold it; how the block ends tells whether the host is down.
 
         Args:
-            deadline: When the link dies, on any clock that all callers share.
-            origin: Who is asked.
-            faults: How often this file has met no server: in an outage it is another's turn to try.
+            expires: When the link expires, on any clock that all callers share.
+            origin: The file's host.
+            faults: How many attempts at this file met a fault: in an outage, the file with the fewest is the probe.
             until: Monotonic time until which to wait for a host that is down.
 
         Raises:
-            Trouble: It was down until then.
+            DownloadError: It was down until then.
         """
         host = self._hosts.get(origin)
         if host is None:
             host = self._hosts[origin] = _Host(self._outages[origin])
-            host.outage.tell(self._pump)
+            host.outage.add_listener(self._pump)
         host.users += 1
         try:
-            probe = await self._wait(host, deadline, faults, until)
+            is_probe = await self._wait(host, expires, faults, until)
             try:
                 yield
-            except Trouble as trouble:
-                if trouble.wait:
-                    host.outage.wish(trouble.wait)
-                (host.outage.fault if trouble.fault else host.outage.answered)()
+            except DownloadError as error:
+                if error.retry_after:
+                    host.outage.hold(error.retry_after)
+                (host.outage.fault if error.is_fault else host.outage.answered)()
                 raise
             else:
                 host.outage.answered()
             finally:
-                self._give_back(host, probe)
+                self._give_back(host, is_probe)
         finally:
             host.users -= 1
             if not host.users:
-                host.outage.forget(self._pump)
+                host.outage.remove_listener(self._pump)
                 del self._hosts[origin]
 
-    async def _wait(self, host: _Host, deadline: float, faults: int, until: float) -> bool:
+    async def _wait(self, host: _Host, expires: float, faults: int, until: float) -> bool:
+        """Wait for a turn; whether it is a probe."""
         ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        rank = faults if host.outage.down else 0
-        heapq.heappush(host.queue, (rank, deadline, next(self._count), until, ready))
+        rank = faults if host.outage.is_down else 0
+        heapq.heappush(host.queue, (rank, expires, next(self._count), until, ready))
         self._pump()
         try:
             return await ready
@@ -136,21 +145,21 @@ class Turns:
                 self._give_back(host, ready.result())
             raise
 
-    def _give_back(self, host: _Host, probe: bool) -> None:  # noqa: FBT001
+    def _give_back(self, host: _Host, is_probe: bool) -> None:  # noqa: FBT001
         self._free += 1
-        host.outage.end(probe)
+        host.outage.end(is_probe)
         self._pump()
 
     def _pump(self) -> None:
-        """Give turns to whoever may have one; come again when the next may."""
+        """Give free turns to downloads that may run; set a timer for the next one that may."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         now = time.monotonic()
         for host in self._hosts.values():
-            host.tidy(now)
+            host.drop_done(now)
         while self._free > 0:
-            able = [host for host in self._hosts.values() if host.queue and host.outage.free]
+            able = [host for host in self._hosts.values() if host.queue and host.outage.has_room]
             if not able:
                 return
             wait = min(host.outage.until for host in able) - now
@@ -159,6 +168,6 @@ class Turns:
                 return
             host = min((h for h in able if h.outage.until <= now), key=lambda h: h.queue[0][:3])
             ready = heapq.heappop(host.queue)[-1]
-            host.tidy(now)
+            host.drop_done(now)
             self._free -= 1
             ready.set_result(host.outage.begin())

@@ -7,12 +7,13 @@ class Unreached(Exception):  # never leaves the engine
     """There was no whole reply.
 
     Attributes:
-        sent: Whether bytes of the request may have reached the server.
+        is_sent: Whether bytes of the request itself, never those of a proxy's CONNECT, may have reached the server:
+            a create that was sent is in doubt, one that was not is known not to have been made.
     """
 
-    def __init__(self, message: str, *, sent: bool) -> None:
+    def __init__(self, message: str, *, is_sent: bool) -> None:
         super().__init__(message)
-        self.sent = sent
+        self.is_sent = is_sent
 
 
 class Forbidden(Exception):  # never leaves the engine

@@ -182,9 +182,9 @@ class Http:
                     if target is None:
                         return reply
                     url, options = target, {"headers": options["headers"]}
-                raise Unreached("more than 3 redirects", sent=True)
+                raise Unreached("more than 3 redirects", is_sent=True)
         except TimeoutError:
-            raise Unreached(f"no whole reply within {deadline:g} s", sent=trace.is_sent) from None
+            raise Unreached(f"no whole reply within {deadline:g} s", is_sent=trace.is_sent) from None
 
     # Files
 
@@ -213,7 +213,7 @@ class Http:
                 url = urljoin(url, location)
             except ValueError:
                 raise Forbidden("the link redirects to an unreadable address") from None
-        raise Unreached("more than 3 redirects", sent=True)
+        raise Unreached("more than 3 redirects", is_sent=True)
 
     @asynccontextmanager
     async def _open_file(
@@ -223,11 +223,11 @@ class Http:
         try:
             response = await self._request_file(url, addresses, headers, trace)
         except TimeoutError:
-            raise Unreached(f"no reply within {LOOK_DEADLINE:g} s", sent=True) from None
+            raise Unreached(f"no reply within {LOOK_DEADLINE:g} s", is_sent=True) from None
         except Exception as error:  # noqa: BLE001  # InvalidURL, UnicodeError and more stand outside HTTPError
             if trace.status in REDIRECTS:
                 raise Forbidden("the link redirects to an unreadable address") from None
-            raise Unreached(error_text(error, url), sent=True) from None
+            raise Unreached(error_text(error, url), is_sent=True) from None
         # Beyond here a fault is the receiver's own, such as a full disk, and is not taken for the network's.
         try:
             yield HttpReply(response.status_code, dict(response.headers)), stream_body(response, url)
@@ -303,7 +303,7 @@ async def _send_once(
             raise Forbidden("the API redirects to an unreadable address") from None
         is_stale = is_disconnect(error) and not trace.is_fresh and not trace.status
         kind = _StaleConnection if is_stale else Unreached
-        raise kind(error_text(error, url), sent=trace.is_sent) from None
+        raise kind(error_text(error, url), is_sent=trace.is_sent) from None
 
 
 def _redirect_target(reply: HttpReply, url: str, connection: Connection) -> str | None:

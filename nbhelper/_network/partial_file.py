@@ -1,8 +1,8 @@
-"""A file on its way: what came of it, and enough beside it that another process goes on where this one was killed.
+"""The partial file of a download, which another process can resume after this one was killed.
 
-Beside `x.part` stands `x.part.json`: the server's strong ETag, whose file it is, and the digest of its first bytes.
-Only bytes that have this digest are gone on from, whatever a killed process or a lost page left behind them. A lock
-that ends with its process keeps two writers from sharing a part.
+Beside `x.part` there is `x.part.json` with the server's strong ETag, a digest of the address, and how many bytes there
+were with which SHA-256. Only bytes with this digest are kept, whatever a killed process or a lost disk page left behind
+them. `flock`, which the kernel frees when a process dies, keeps two processes from writing to one partial file.
 """
 
 from __future__ import annotations
@@ -22,80 +22,81 @@ from .file_types import HEAD
 
 try:
     import fcntl
-except ImportError:  # Windows, where parts are begun anew
+except ImportError:  # Windows, where no partial file is resumed
     fcntl = None  # type: ignore[assignment]
 
-NOTE_EVERY = 0.25
-"""Seconds between two notes of how far it is."""
+PROGRESS_EVERY = 0.25
+"""Seconds between two writes of `x.part.json`."""
 _OLD = 7 * 86400.0
-"""Seconds after which what a killed process left behind is swept."""
+"""Seconds after which a partial file that nobody resumed is removed."""
 _PIECE = 1 << 20
+"""Bytes that are read at a time."""
 _BINARY = getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
-class Part:
-    """One output's bytes until they are whole.
+class PartialFile:
+    """The bytes of one output until they are whole.
 
     Attributes:
         path: The file.
-        size: Bytes so far.
+        size: How many bytes it has.
         head: The first of them.
-        etag: Of the server that they come from, when it is strong; without one nothing can be gone on with.
+        etag: The ETag of the reply that they come from, if it is strong; without one they cannot be resumed.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        """Take up the part of one output that nobody else writes, or begin one.
+        """Open the partial file of an output, or a new one where another process writes to that.
 
         Args:
-            folder: Where.
-            name: The output's; no two outputs share a part, however alike their names.
+            folder: The task's.
+            name: The output's; no two outputs share a partial file, however alike their names.
         """
         stem = f"{slug(name)}-{_short(name)}"
-        _sweep(folder)
+        _remove_old(folder)
         self.etag = ""
         self._source = ""
-        self._noted = 0.0
-        self._busy = threading.Lock()  # another thread may still write when its download is cancelled
-        self._closed = False
+        self._saved_at = 0.0
+        self._writing = threading.Lock()  # another thread may still write when its download is cancelled
+        self._is_closed = False
         self._handle, self.path = _open(folder, stem)
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self.size, self.head, self._digest = 0, b"", hashlib.sha256()
 
     @property
-    def _beside(self) -> Path:
+    def _progress_path(self) -> Path:
         return self.path.with_suffix(".part.json")
 
-    # Going on
+    # Resuming
 
-    def go_on(self, address: str) -> None:
-        """Make the most of what an earlier process left, if it came from this address; else begin anew.
+    def resume(self, address: str) -> None:
+        """Keep the bytes that an earlier process downloaded from this address; without any, empty the file.
 
         Args:
             address: The link without its query: signatures change, the file stays.
         """
         self._source = _short(address)
-        note = self._note()
-        if note is None or not self._take(note["n"], note["sha256"]):
+        progress = self._read_progress()
+        if progress is None or not self._keep_bytes(progress["n"], progress["sha256"]):
             self.restart()
         else:
-            self.etag = note["etag"]
+            self.etag = progress["etag"]
 
-    def _note(self) -> dict[str, Any] | None:
-        """What stands beside the part, when it is about this address."""
+    def _read_progress(self) -> dict[str, Any] | None:
+        """The content of `x.part.json`, if it is about this address and has a strong ETag."""
         try:
-            note = json.loads(self._beside.read_bytes())
+            progress = json.loads(self._progress_path.read_bytes())
         except (OSError, ValueError, RecursionError):
             return None
         kinds = {"etag": str, "source": str, "n": int, "sha256": str}
-        fits = isinstance(note, dict) and all(type(note.get(key)) is kind for key, kind in kinds.items())
-        return note if fits and note["source"] == self._source and is_strong(note["etag"]) else None
+        fits = isinstance(progress, dict) and all(type(progress.get(key)) is kind for key, kind in kinds.items())
+        return progress if fits and progress["source"] == self._source and is_strong(progress["etag"]) else None
 
-    def _take(self, n_bytes: int, sha256: str) -> bool:
-        """Go on after the first bytes, if they are what the note says."""
-        self._begin()
+    def _keep_bytes(self, n_bytes: int, sha256: str) -> bool:
+        """Truncate the file to its first `n_bytes` bytes, if they have this digest; whether they have."""
+        self._reset()
         os.lseek(self._handle, 0, os.SEEK_SET)
         while self.size < n_bytes and (data := os.read(self._handle, min(_PIECE, n_bytes - self.size))):
             self._count(data)
@@ -105,33 +106,33 @@ class Part:
         os.lseek(self._handle, n_bytes, os.SEEK_SET)
         return True
 
-    def note(self) -> None:
-        """Say beside the part how far it is; without a strong ETag there is nothing to say."""
-        self._noted = time.monotonic()
+    def save_progress(self) -> None:
+        """Write `x.part.json`, unless there is no strong ETag: then the file cannot be resumed."""
+        self._saved_at = time.monotonic()
         if not self.etag or not self.size:
             return
         text = json.dumps({
             "etag": self.etag, "source": self._source, "n": self.size, "sha256": self._digest.hexdigest(),
         })  # fmt: skip
         new = self.path.with_suffix(f".part.{secrets.token_hex(4)}")
-        with contextlib.suppress(OSError):  # then it begins anew after a crash
+        with contextlib.suppress(OSError):  # without it, the next process downloads the whole file
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o600), "w") as file:
                 file.write(text)
-            new.replace(self._beside)
+            new.replace(self._progress_path)
 
     # Writing
 
     def write(self, data: bytes) -> None:
-        """Add bytes."""
-        with self._busy:
-            if self._closed:  # whoever asked for it was cancelled before it began
+        """Append bytes; nothing happens once the file is closed."""
+        with self._writing:
+            if self._is_closed:  # the download was cancelled before this thread began
                 return
             view = memoryview(data)
             while view:
                 view = view[os.write(self._handle, view) :]
             self._count(data)
-            if time.monotonic() - self._noted >= NOTE_EVERY:
-                self.note()
+            if time.monotonic() - self._saved_at >= PROGRESS_EVERY:
+                self.save_progress()
 
     def _count(self, data: bytes) -> None:
         if len(self.head) < HEAD:
@@ -140,34 +141,34 @@ class Part:
         self.size += len(data)
 
     def restart(self) -> None:
-        """Throw away what came: the server does not go on where it stopped."""
+        """Empty the file, to download it from its first byte."""
         with contextlib.suppress(OSError):
-            self._beside.unlink(missing_ok=True)
+            self._progress_path.unlink(missing_ok=True)
         os.ftruncate(self._handle, 0)
         os.lseek(self._handle, 0, os.SEEK_SET)
         self.etag = ""
-        self._begin()
+        self._reset()
 
     def sync(self) -> str:
-        """Bring it to the disk; its digest."""
+        """Flush the file to the disk; its SHA-256."""
         os.fsync(self._handle)
         return self._digest.hexdigest()
 
     def close(self, *, keep: bool = False) -> None:
-        """Let go of it; what did not become a whole file is removed, unless another process is to go on with it."""
-        with self._busy:
-            self._closed = True
+        """Close the file, and remove it unless it was renamed; `keep` leaves one that can be resumed."""
+        with self._writing:
+            self._is_closed = True
             with contextlib.suppress(OSError):
                 if keep and self.etag and self.size:
-                    self.note()
+                    self.save_progress()
                 else:
-                    self._beside.unlink(missing_ok=True)
+                    self._progress_path.unlink(missing_ok=True)
                     self.path.unlink(missing_ok=True)
             os.close(self._handle)
 
 
 def is_strong(etag: str) -> bool:
-    """Whether an ETag promises the same bytes."""
+    """Whether an ETag is strong: equal ones promise equal bytes (RFC 9110)."""
     return etag.startswith('"')
 
 
@@ -176,7 +177,7 @@ def _short(text: str) -> str:
 
 
 def _open(folder: Path, stem: str) -> tuple[int, Path]:
-    """A part that nobody else writes: the output's own, or a new one where another process holds that."""
+    """Open and lock `stem.part`, or create another file where another process holds its lock."""
     own = folder / f"{stem}.part"
     if fcntl is not None:
         for _ in range(3):
@@ -190,6 +191,7 @@ def _open(folder: Path, stem: str) -> tuple[int, Path]:
 
 
 def _lock(handle: int) -> bool:
+    """Lock an open file without waiting; whether that worked."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:  # held, or a file system without locks
@@ -198,19 +200,19 @@ def _lock(handle: int) -> bool:
 
 
 def _is_at(handle: int, path: Path) -> bool:
-    """Whether an open file still has its name, and no other: it may just have become a whole file, or be one's twin."""
+    """Whether an open file is still at its path, and only there: another process may just have renamed it."""
     mine, there = os.fstat(handle), path.stat(follow_symlinks=False)
     if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
         return False
-    if mine.st_nlink > 1:  # killed between naming the whole file and dropping the part
+    if mine.st_nlink > 1:  # a process was killed between linking the whole file and removing its partial name
         path.unlink()
         return False
     return True
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed have left, long after anybody would go on with it."""
-    for left in (*folder.glob("*.part"), *folder.glob("*.part.*")):
+def _remove_old(folder: Path) -> None:
+    """Remove the partial files that have not changed for `_OLD` seconds."""
+    for path in (*folder.glob("*.part"), *folder.glob("*.part.*")):
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > _OLD:
-                left.unlink()
+            if time.time() - path.stat().st_mtime > _OLD:
+                path.unlink()

@@ -60,7 +60,7 @@ async def stream_body(response: httpx.Response, url: str) -> AsyncIterator[bytes
         try:
             piece = await anext(pieces, None)
         except Exception as error:  # noqa: BLE001  # errors outside httpx.HTTPError too
-            raise Unreached(error_text(error, url), sent=True) from None
+            raise Unreached(error_text(error, url), is_sent=True) from None
         if piece is None:
             return
         yield piece
@@ -72,7 +72,7 @@ async def read_body(response: httpx.Response, headers: Mapping[str, str], cap: i
     Raises:
         Unreached: The body is larger, or its encoding is unknown or broken.
     """
-    too_large = Unreached(f"the reply is larger than {cap:,} bytes", sent=True)
+    too_large = Unreached(f"the reply is larger than {cap:,} bytes", is_sent=True)
     length = headers.get("content-length", "")
     if length.isdigit() and (len(length) > 12 or int(length) > cap):
         raise too_large
@@ -82,7 +82,7 @@ async def read_body(response: httpx.Response, headers: Mapping[str, str], cap: i
     elif coding in {"gzip", "x-gzip", "deflate"}:
         decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
     else:
-        raise Unreached(f"the reply comes in an encoding that was not asked for ({clean(coding, 40)})", sent=True)
+        raise Unreached(f"the reply comes in an encoding that was not asked for ({clean(coding, 40)})", is_sent=True)
     parts: list[bytes] = []
     size = 0
     async for piece in response.aiter_raw():
@@ -92,11 +92,11 @@ async def read_body(response: httpx.Response, headers: Mapping[str, str], cap: i
             try:
                 data = decoder.decompress(piece, cap - size + 1)
             except zlib.error:
-                raise Unreached("the reply's encoding is broken", sent=True) from None
+                raise Unreached("the reply's encoding is broken", is_sent=True) from None
         parts.append(data)
         size += len(data)
         if size > cap:
             raise too_large
     if decoder is not None and not decoder.eof:
-        raise Unreached("the reply's encoding breaks off", sent=True)
+        raise Unreached("the reply's encoding breaks off", is_sent=True)
     return b"".join(parts)

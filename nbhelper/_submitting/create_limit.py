@@ -1,7 +1,7 @@
-"""When a create may leave: the way to one API with one key. Pure: the clock comes in as seconds.
+"""Rate limit and back-off for creates with one key. Pure: the clock comes in as seconds.
 
-It keeps the API's create limit, waits when the server says so, lets one try before the others follow, and closes when
-going on would only do harm.
+It keeps the API's create limit and the pauses that the server asks for, lets one create try after a pause before the
+others follow, and gives up where more creates would only be refused too.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from .._model.text import seconds
 T = TypeVar("T")
 
 IN_FLIGHT = 4
-"""Creates that fly at once to one API."""
+"""Creates that are in flight at a time, to one API."""
 _FIRST_WAIT = 2.0
 _LONGEST_WAIT = 60.0
-"""Seconds between two creates at an API that asks to wait and does not say how long: twice as many each time."""
-_MOST_ASKED = 600.0
+"""Seconds without creates after a refusal that names no time: twice as many each time, up to these."""
+_MAX_RETRY_AFTER = 600.0
 """Seconds of a Retry-After that are believed."""
-_TOO_OFTEN = 3
-"""Creates in a row that the key, the credit or the connection spoiled: the rest would fare no better."""
-_UNREACHED = 6
-"""Times in a row that an API cannot be reached, nothing sent, before it is given up."""
+_MAX_SPOILED = 3
+"""Creates in a row that the key, the credit or the connection spoiled, after which nothing more is sent."""
+_MAX_UNREACHED = 6
+"""Attempts in a row to reach an API, nothing sent, after which nothing more is sent."""
 _SPOILED = {
     MissKind.REFUSED: "refused the key",
     MissKind.NO_CREDIT: "said that there is no credit",
@@ -33,27 +33,38 @@ _SPOILED = {
 
 
 @dataclass(slots=True)
-class Door(Generic[T]):
-    """The way of creates to one API with one key."""
+class CreateLimit(Generic[T]):
+    """Rate limit and back-off for creates with one key.
+
+    Attributes:
+        name: The provider's, for texts.
+        limit: The API's limit: how many creates in how many seconds.
+        waiting: The creates that are to be sent, in their order.
+        closed: Why nothing more is sent; empty while creates are.
+        flying: How many creates are in flight.
+        not_before: When the pause that the server asked for is over.
+        is_trying: Whether the latest reply asked for a pause: one create tries before the others follow.
+        backoff: Seconds of the next pause, where a refusal names none.
+        spoiled: How many creates in a row the key, the credit or the connection spoiled.
+        unreached: How many attempts in a row did not reach the API.
+        begun: When the latest creates were sent, as many as `limit` looks back to.
+    """
 
     name: str
     limit: tuple[int, float] | None
     waiting: deque[T] = field(default_factory=deque)
     closed: str = ""
-    """Why nothing more is sent here."""
     flying: int = 0
     not_before: float = 0.0
-    careful: bool = False
-    """The last answer was "wait": one create tries before the others follow."""
+    is_trying: bool = False
     backoff: float = field(default_factory=lambda: _FIRST_WAIT)
     spoiled: int = 0
     unreached: int = 0
     begun: deque[float] = field(default_factory=deque)
-    """When the latest creates left, as many as the limit looks back to."""
 
     def pause(self, now: float) -> float | None:
-        """Seconds until a create may leave; None while others have to come back first."""
-        if self.flying >= (1 if self.careful else IN_FLIGHT):
+        """Seconds until a create may be sent; None while replies have to come first."""
+        if self.flying >= (1 if self.is_trying else IN_FLIGHT):
             return None
         wait = self.not_before - now
         if self.limit is not None:
@@ -65,56 +76,59 @@ class Door(Generic[T]):
         return max(0.0, wait)
 
     def leave(self, now: float) -> T:
-        """The next create goes."""
+        """Take the next create, which is sent now."""
         self.flying += 1
         self.begun.append(now)
         return self.waiting.popleft()
 
-    def judge(self, miss: Miss | None, now: float, *, doubt: bool = False, sent: bool = True) -> bool:
-        """Learn from an answer; whether the same create is to be sent once more, later.
+    def judge(self, miss: Miss | None, now: float, *, is_in_doubt: bool = False, is_sent: bool = True) -> bool:
+        """Take a create's reply into account.
 
         Args:
             miss: Why nothing was made; None when it was.
             now: Seconds.
-            doubt: Whether it may have been made all the same.
-            sent: Whether anything left this machine.
+            is_in_doubt: Whether it may have been made all the same.
+            is_sent: Whether bytes of the request left this machine.
+
+        Returns:
+            Whether to send the same create once more, later.
         """
         if miss is None:
             self.spoiled = self.unreached = 0
-            if now >= self.not_before:  # else it flew along with one that was told to wait
-                self.careful, self.backoff = False, _FIRST_WAIT
+            if now >= self.not_before:  # else it was in flight together with one that was refused
+                self.is_trying, self.backoff = False, _FIRST_WAIT
             return False
         if miss.kind is MissKind.RATE_LIMITED:
             self.hold(now, miss.retry_after)
             return True
-        if not sent and miss.kind is MissKind.NETWORK:
+        if not is_sent and miss.kind is MissKind.NETWORK:
             self.unreached += 1
-            if self.unreached < _UNREACHED:
+            if self.unreached < _MAX_UNREACHED:
                 self.hold(now, None)
                 return True
             self.closed = f"{self.name} cannot be reached"
             return False
         self.unreached = 0
-        if not doubt and miss.kind not in _SPOILED:
+        if not is_in_doubt and miss.kind not in _SPOILED:
             self.spoiled = 0
             return False
         self.spoiled += 1
-        if self.spoiled >= _TOO_OFTEN:
-            what = "gave no clear answer" if doubt else _SPOILED[miss.kind]
-            self.closed = f"{self.name} {what} {_TOO_OFTEN} times in a row"
+        if self.spoiled >= _MAX_SPOILED:
+            what = "gave no clear answer" if is_in_doubt else _SPOILED[miss.kind]
+            self.closed = f"{self.name} {what} {_MAX_SPOILED} times in a row"
         return False
 
-    def hold(self, now: float, asked: float | None) -> None:
-        """Let nothing through for a while; several that flew together and were all told to wait count once."""
-        if asked:
-            self.not_before = max(self.not_before, now + min(asked, _MOST_ASKED))
+    def hold(self, now: float, retry_after: float | None) -> None:
+        """Send nothing for a while; several creates in flight that were all refused lengthen the back-off once."""
+        if retry_after:
+            self.not_before = max(self.not_before, now + min(retry_after, _MAX_RETRY_AFTER))
         elif now >= self.not_before:
             self.not_before = now + self.backoff
             self.backoff = min(_LONGEST_WAIT, self.backoff * 2)
-        self.careful = True
+        self.is_trying = True
 
     def note(self, now: float) -> str:
-        """What a person should know of it."""
+        """What the card shows of a pause; empty where there is none, or hardly any."""
         if not self.waiting or self.closed or self.not_before <= now + 1:
             return ""
         n = len(self.waiting)

@@ -1,4 +1,9 @@
-"""Creating tasks: the intent is in the store before the request leaves, and nothing is ever sent twice by itself."""
+"""Send a create: its intent is in the store before the request, and nothing is sent twice without being told to.
+
+*Sent* means that bytes of the request itself may have reached the API; a proxy's CONNECT is none of them. A create that
+was sent and got no clear answer is in doubt (`SubmitUnknown`); one that was refused or not sent is known not to have
+been made (`SubmitFailed`). `Unreached.is_sent` says which it was, where there is no reply.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +25,8 @@ from .._providers.reader import read_created
 from .._providers.reply_parts import Endpoint
 from .._providers.requests import HttpReply, HttpRequest
 from .._providers.templates import fill
-from .._session.session import Connection, connection, fingerprint, store
+from .._session import session
+from .._session.session import Connection
 from .._watching.engine import Engine, engine
 from .._watching.waiting import result_of
 from .draft import Draft, draft
@@ -30,12 +36,12 @@ if TYPE_CHECKING:
     from .._store.store import Store
 
 _AGAIN = 1.0
-"""Seconds after which a lost answer is asked for again, where that is safe; then twice as many."""
+"""Seconds until the second attempt, where a request id makes it safe; twice as many until the third."""
 
 
 @dataclass(frozen=True, slots=True)
-class Create:
-    """A draft and where it goes: ready, not sent."""
+class PreparedCreate:
+    """A checked create, with the address and the key that it is sent with; not sent yet."""
 
     draft: Draft
     connection: Connection
@@ -46,16 +52,16 @@ class Answer:
     """What came of sending a create.
 
     Attributes:
-        task: What was made.
-        miss: Why nothing was, as far as we know.
-        doubt: Whether it may have been made all the same.
-        sent: Whether anything left this machine.
+        task: The task that was made.
+        miss: Why there is none, as far as is known.
+        is_in_doubt: Whether one may have been made all the same.
+        is_sent: Whether bytes of the create may have reached the API.
     """
 
     task: Task | None = None
     miss: Miss | None = None
-    doubt: bool = False
-    sent: bool = True
+    is_in_doubt: bool = False
+    is_sent: bool = True
 
 
 def prepare(
@@ -65,18 +71,18 @@ def prepare(
     endpoint: object = None,
     files: object = None,
     params: object = None,
-) -> Create:
+) -> PreparedCreate:
     """Check a create without sending anything.
 
     Raises:
         BadInput: What is wrong, in one line.
         MissingAPIKey: There is no key to send it with.
     """
-    made = draft(provider_name, request, endpoint=endpoint, files=files, params=params)
-    return Create(made, connection(made.provider.name))
+    checked = draft(provider_name, request, endpoint=endpoint, files=files, params=params)
+    return PreparedCreate(checked, session.connection(checked.provider.name))
 
 
-def send(create: Create, *, label: str | None = None, reuse: bool = False) -> Task:
+def send(create: PreparedCreate, *, label: str | None = None, reuse: bool = False) -> Task:
     """Send one create, once.
 
     Args:
@@ -88,45 +94,45 @@ def send(create: Create, *, label: str | None = None, reuse: bool = False) -> Ta
         SubmitFailed: The API refused, or nothing was sent.
         SubmitUnknown: It was sent and the answer is lost.
     """
-    book = store()
+    store = session.store()
     if reuse:
         origin = create.connection.origin
-        earlier = book.find_submitted(create.draft.provider.name, origin, create.draft.digest)
+        earlier = store.find_submitted(create.draft.provider.name, origin, create.draft.digest)
         if earlier is not None:
             return earlier.task
     request_id = new_request_id(create)
-    uid = result_of(book.begin_intent(**intent(create, book, label, request_id)))
+    uid = result_of(store.begin_intent(**intent(create, store, label, request_id)))
     running = engine()
-    # A create that is under way is not torn off by an interrupt: its answer is what tells whether it was billed.
-    return result_of(running.run(_send(running, book, create, uid, label, request_id)))
+    # An interrupt does not cancel a create that is in flight: only its reply tells whether it was billed.
+    return result_of(running.run(_send(running, store, create, uid, label, request_id)))
 
 
-def new_request_id(create: Create) -> str | None:
-    """What makes a create safe to ask again, where the API has such a thing."""
+def new_request_id(create: PreparedCreate) -> str | None:
+    """A new id that makes the create safe to repeat, where the API takes one."""
     return str(uuid.uuid4()) if create.draft.endpoint.request_id else None
 
 
-def intent(create: Create, book: Store, label: str | None, request_id: str | None) -> dict[str, Any]:
+def intent(create: PreparedCreate, store: Store, label: str | None, request_id: str | None) -> dict[str, Any]:
     """What `Store.begin_intent` keeps of a create."""
-    made = create.draft
+    checked = create.draft
     return {
-        "provider": made.provider.name,
+        "provider": checked.provider.name,
         "origin": create.connection.origin,
-        "endpoint": made.name,
-        "request_digest": made.digest,
-        "params": made.params,
+        "endpoint": checked.name,
+        "request_digest": checked.digest,
+        "params": checked.params,
         "label": label,
         "request_id": request_id,
-        "fingerprint": fingerprint(create.connection, book),
-        "model": made.model,
+        "fingerprint": session.fingerprint(create.connection, store),
+        "model": checked.model,
     }
 
 
 async def _send(
-    running: Engine, book: Store, create: Create, uid: str, label: str | None, request_id: str | None
+    running: Engine, store: Store, create: PreparedCreate, uid: str, label: str | None, request_id: str | None
 ) -> Task:
-    answer = await ask(running, book, create, uid, label, request_id)
-    await keep(book, uid, answer)
+    answer = await ask(running, store, create, uid, label, request_id)
+    await keep(store, uid, answer)
     if answer.task is None:
         raise error_of(create.draft.provider, answer)
     return answer.task
@@ -134,89 +140,101 @@ async def _send(
 
 async def ask(
     running: Engine,
-    book: Store,
-    create: Create,
+    store: Store,
+    create: PreparedCreate,
     uid: str,
     label: str | None,
     request_id: str | None,
-    leaving: Callable[[], None] = lambda: None,
+    on_leave: Callable[[], None] = lambda: None,
 ) -> Answer:
-    """Send one create whose intent is in the store; what came of it is not recorded yet.
+    """Send one create whose intent is in the store; its result is not recorded yet.
 
-    Up to the call of `leaving` nothing of the create has left, however long its turn is waited for.
+    Args:
+        running: The engine, whose gate and clients are used.
+        store: Where the intent is.
+        create: What is sent.
+        uid: The row of its intent.
+        label: Of the task.
+        request_id: Makes it safe to repeat: a lost reply is requested up to twice more.
+        on_leave: Called right before the request: until then nothing was sent, however long the gate's turn is waited
+            for.
     """
-    where, provider, spec = create.connection, create.draft.provider, create.draft.endpoint
-    multipart = spec.encoding == "multipart"
+    connection, provider, spec = create.connection, create.draft.provider, create.draft.endpoint
+    is_multipart = spec.encoding == "multipart"
     body = dict(create.draft.body)
-    if create.draft.files and not multipart:
-        refused = await _hand_over(running, create, body)
-        if refused is not None:
-            return refused
-    request = HttpRequest("POST", spec.path, json=None if multipart else body)
-    data = {k: _form(v) for k, v in body.items()} if multipart else None
+    if create.draft.files and not is_multipart:
+        failure = await _upload_files(running, create, body)
+        if failure is not None:
+            return failure
+    request = HttpRequest("POST", spec.path, json=None if is_multipart else body)
+    data = {k: _form_text(v) for k, v in body.items()} if is_multipart else None
     headers = {spec.request_id: request_id} if spec.request_id and request_id else {}
-    # With a request id the API makes one task however often it is asked, so a lost answer may be asked for again.
-    tries = 3 if headers else 1
+    # With a request id the API makes one task, however often the create is sent.
+    attempts = 3 if headers else 1
     answer: Task | Miss = Miss(kind=MissKind.NETWORK)
-    sent = False
-    for attempt in range(tries):
-        async with running.gate(where).passing():
-            # From here on a process that dies leaves a create in doubt.
-            leaving()
-            await asyncio.wrap_future(book.intent_sent(uid))
-            reply, miss, left = await _post(
-                running, where, request, data=data, files=create.draft.files if multipart else (), headers=headers
-            )
-        sent = sent or left
+    is_sent = False
+    for attempt in range(attempts):
+        async with running.gate(connection).passing():
+            # A process that dies from here on leaves a create in doubt.
+            on_leave()
+            await asyncio.wrap_future(store.intent_sent(uid))
+            files = create.draft.files if is_multipart else ()
+            reply, miss, was_sent = await _post(running, connection, request, data=data, files=files, headers=headers)
+        is_sent = is_sent or was_sent
         if reply is not None:
-            # Neither the key nor a reply that may echo it stays in a variable, for tracebacks that show variables.
-            answer = _created(provider, spec, reply, (where.key.reveal(),), label, create.draft.params)
+            # Neither the key nor a reply that may echo it stays in a variable: some tracebacks show variables.
+            answer = _read_task(provider, spec, reply, (connection.key.reveal(),), label, create.draft.params)
             reply = None
         else:
             answer = miss
         if not isinstance(answer, Miss) or answer.kind not in _DOUBTFUL:
             break
-        if attempt + 1 < tries:
+        if attempt + 1 < attempts:
             await asyncio.sleep(_AGAIN * 2**attempt)
     if isinstance(answer, Task):
         return Answer(task=answer)
-    return Answer(miss=answer, doubt=sent and answer.kind in _DOUBTFUL, sent=sent)
+    return Answer(miss=answer, is_in_doubt=is_sent and answer.kind in _DOUBTFUL, is_sent=is_sent)
 
 
 async def _post(
-    running: Engine, where: Connection, request: HttpRequest, **options: Any
+    running: Engine, connection: Connection, request: HttpRequest, **options: Any
 ) -> tuple[HttpReply | None, Miss, bool]:
-    """The reply, or why there is none; and whether anything was sent."""
-    none = Miss(kind=MissKind.NETWORK)
+    """The reply, or why there is none; and whether bytes of the request may have reached the API."""
+    no_miss = Miss(kind=MissKind.NETWORK)
     try:
-        return await running.http().api(where, request, deadline=CREATE_DEADLINE, **options), none, True
+        return await running.http().api(connection, request, deadline=CREATE_DEADLINE, **options), no_miss, True
     except Unreached as error:
-        return None, Miss(kind=MissKind.NETWORK, message=clean(error)), error.sent
+        return None, Miss(kind=MissKind.NETWORK, message=clean(error)), error.is_sent
     except Forbidden as error:
         return None, Miss(kind=MissKind.REFUSED, message=clean(error)), True
 
 
-async def _hand_over(running: Engine, create: Create, body: dict[str, Any]) -> Answer | None:
-    """Send the files ahead and put what came back into the body; an upload makes no task, whatever becomes of it."""
-    where, provider = create.connection, create.draft.provider
-    how = provider.upload
-    assert how is not None  # `draft` has refused files otherwise
-    request = HttpRequest("POST", how.path)
+async def _upload_files(running: Engine, create: PreparedCreate, body: dict[str, Any]) -> Answer | None:
+    """Upload the files before the create and put the tokens of the replies into its body.
+
+    Returns:
+        Why an upload failed: no create is sent then, so none is in doubt. None when all files are uploaded.
+    """
+    connection, provider = create.connection, create.draft.provider
+    spec = provider.upload
+    assert spec is not None  # `draft` has refused files otherwise
+    request = HttpRequest("POST", spec.path)
     for upload in create.draft.files:
-        async with running.gate(where).passing():
-            part = (replace(upload, name=how.field),)
-            reply, miss, _ = await _post(running, where, request, data={}, files=part, headers={})
+        async with running.gate(connection).passing():
+            part = (replace(upload, name=spec.field),)
+            reply, miss, _ = await _post(running, connection, request, data={}, files=part, headers={})
         token: str | Miss = miss
         if reply is not None:
-            token = read_created(provider, Endpoint(path=how.path, id=how.answer), reply, (where.key.reveal(),))
+            endpoint = Endpoint(path=spec.path, id=spec.answer)
+            token = read_created(provider, endpoint, reply, (connection.key.reveal(),))
             reply = None
         if isinstance(token, Miss):
             what = f"the upload of {upload.filename} did not work: {str(token).rstrip('.')}"
-            return Answer(miss=replace(token, message=clean(what)), sent=token.kind is not MissKind.NETWORK)
+            return Answer(miss=replace(token, message=clean(what)), is_sent=token.kind is not MissKind.NETWORK)
         kind = upload.filename.rpartition(".")[2]
-        value = fill(HttpRequest("POST", "/", json=how.value), {"token": token, "type": kind}).json
-        several = sum(u.name == upload.name for u in create.draft.files) > 1 or upload.name in _PLURAL
-        body[upload.name] = [*body.get(upload.name, ()), value] if several else value
+        value = fill(HttpRequest("POST", "/", json=spec.value), {"token": token, "type": kind}).json
+        is_list = sum(u.name == upload.name for u in create.draft.files) > 1 or upload.name in _PLURAL
+        body[upload.name] = [*body.get(upload.name, ()), value] if is_list else value
     return None
 
 
@@ -224,56 +242,58 @@ _PLURAL = frozenset({"files", "inputs"})
 """Parameters that are lists even with one file in them."""
 
 
-async def keep(book: Store, uid: str, answer: Answer) -> History | None:
-    """Record what came of a create; the history of the task that was made.
+async def keep(store: Store, uid: str, answer: Answer) -> History | None:
+    """Record the result of a create; the history of the task, if one was made.
 
     Raises:
-        StoreError: It cannot be recorded; the text names a task that was made.
+        StoreError: It cannot be recorded; the text names the task that was made.
     """
     if answer.task is not None:
         try:
-            return await asyncio.wrap_future(book.intent_created(uid, answer.task))
+            return await asyncio.wrap_future(store.intent_created(uid, answer.task))
         except StoreError as error:
             raise StoreError(f'"{answer.task}" was created and may be billed, but not recorded: {error}') from None
     assert answer.miss is not None
-    if answer.doubt:
-        await asyncio.wrap_future(book.intent_in_doubt(uid, str(answer.miss).rstrip(".")))
+    if answer.is_in_doubt:
+        await asyncio.wrap_future(store.intent_in_doubt(uid, str(answer.miss).rstrip(".")))
     else:
-        await asyncio.wrap_future(book.intent_refused(uid, code_of(answer), answer.miss.message))
+        await asyncio.wrap_future(store.intent_refused(uid, code_of(answer), answer.miss.message))
     return None
 
 
 def code_of(answer: Answer) -> str:
-    """The API's own code, else the HTTP status; `network` where nothing was sent."""
+    """The code of a create that made no task: the API's own, else the HTTP status; `network` if it was not sent."""
     miss = answer.miss
     assert miss is not None
-    return miss.code or (str(miss.status) if miss.status and miss.status != 200 else "" if answer.sent else "network")
+    if miss.code or not answer.is_sent:
+        return miss.code or "network"
+    return str(miss.status) if miss.status and miss.status != 200 else ""
 
 
 def error_of(provider: Provider, answer: Answer) -> NbhelperError:
-    """Why there is no task, for a person."""
+    """The exception of a create that made no task, or perhaps one."""
     miss = answer.miss
     assert miss is not None
-    said = str(miss).rstrip(".")
-    if answer.doubt:
+    reason = str(miss).rstrip(".")
+    if answer.is_in_doubt:
         return SubmitUnknown(
-            f"{provider.name} was asked to create a task and no clear answer came ({said}). It may have been made and "
-            f"billed: check your account at the provider before sending it again. It is kept as in doubt.",
+            f"{provider.name} was asked to create a task and no clear answer came ({reason}). It may have been made "
+            f"and billed: check your account at the provider before sending it again. It is kept as in doubt.",
         )
-    if not answer.sent:
+    if not answer.is_sent:
         words = miss.message
         return SubmitFailed(f"Nothing was sent to {provider.name}: {words.rstrip('.')}.", code="network", words=words)
     hint = _HINTS.get(miss.kind, "")
     wait = f" It asks to wait {miss.retry_after:g} s." if miss.retry_after else ""
     return SubmitFailed(
-        f"{provider.name} refused the create: {said}.{hint}{wait}",
+        f"{provider.name} refused the create: {reason}.{hint}{wait}",
         code=code_of(answer),
         words=miss.message,
         retry_after=miss.retry_after,
     )
 
 
-def _created(
+def _read_task(
     provider: Provider,
     spec: Endpoint,
     reply: HttpReply,
@@ -281,6 +301,7 @@ def _created(
     label: str | None,
     params: Mapping[str, Any],
 ) -> Task | Miss:
+    """The task whose id a reply names, or why it names none."""
     ident = read_created(provider, spec, reply, secrets)
     if isinstance(ident, Miss):
         return ident
@@ -291,7 +312,7 @@ def _created(
 
 
 _DOUBTFUL = frozenset({MissKind.NETWORK, MissKind.SERVER, MissKind.GARBLED})
-"""Answers that do not say whether a task was made."""
+"""Kinds of misses that do not say whether a task was made."""
 _HINTS = {
     MissKind.NO_CREDIT: " Add credit at the provider, then submit again.",
     MissKind.REFUSED: " Check the key: nbhelper.providers() shows where it was found.",
@@ -299,8 +320,8 @@ _HINTS = {
 }
 
 
-def _form(value: Any) -> str:
-    """A form field as these APIs write it."""
+def _form_text(value: Any) -> str:
+    """The text of a form's field: JSON, except that text stays as it is."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

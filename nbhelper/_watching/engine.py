@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 
 from .._model.errors import StoreError
 from .._model.history import History
-from .._network.download_queue import Turns
+from .._network.download_queue import DownloadQueue
 from .._network.gate import Gate
 from .._network.http import Http
 from .._session.session import Connection
@@ -70,7 +70,7 @@ class Engine:
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop
         self._http: Http
-        self._turns: Turns
+        self._download_queue: DownloadQueue
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name="nbhelper", daemon=True)
         contextvars.Context().run(self._thread.start)
@@ -89,7 +89,7 @@ class Engine:
             # Its own threads for files and names: few of them, and known to be there before `_at_the_end` is asked.
             self._loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="nbhelper"))
             self._http = Http()
-            self._turns = Turns()
+            self._download_queue = DownloadQueue()
         except BaseException as error:  # noqa: BLE001  # told to whoever asked for the engine
             self._fault = error
             self._loop.close()
@@ -259,7 +259,7 @@ class Engine:
                 history if before is None else before.history,
                 connection,
                 key=key,
-                network=Network(self._http, self.gate(connection), self._turns),
+                network=Network(self._http, self.gate(connection), self._download_queue),
                 looks=self.looks(connection),
                 past=past,
                 store=store,

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from .._model.seen import Miss, MissKind, Output, Saved, SaveState, Snapshot
 from .._model.text import clean
-from .._network.download_queue import Turns
-from .._network.downloads import Place, save_bytes, save_link
+from .._network.download_queue import DownloadQueue
+from .._network.downloads import TaskFolder, save_bytes, save_link
 from .._network.faults import Forbidden, Unreached
 from .._network.gate import Gate
 from .._network.http import Http
@@ -42,12 +42,12 @@ class Network:
     Attributes:
         http: The clients.
         gate: Of the API's key, for second requests.
-        turns: Shared by all downloads.
+        download_queue: Shared by all downloads.
     """
 
     http: Http
     gate: Gate
-    turns: Turns
+    download_queue: DownloadQueue
 
 
 class Saves:
@@ -98,10 +98,10 @@ class Saves:
         return [o for o in history.outputs if o.name not in history.saves] if self.folder is not None else []
 
     @property
-    def _place(self) -> Place:
+    def _task_folder(self) -> TaskFolder:
         assert self.folder is not None
         task = self._recorder.history.task
-        return Place.of(self.folder, task.provider, task.label or task.id, repr(self._key))
+        return TaskFolder.of(self.folder, task.provider, task.label or task.id, repr(self._key))
 
     def start(self) -> None:
         """Begin to save the outputs that have a link or a reference and are not on their way yet."""
@@ -123,7 +123,7 @@ class Saves:
         inline = [o for o in seen.outputs if o.data is not None and o.name not in known]
         if not inline:
             return (seen,)
-        saves = [await asyncio.to_thread(save_bytes, self._place, output) for output in inline]
+        saves = [await asyncio.to_thread(save_bytes, self._task_folder, output) for output in inline]
         # What could not be written stays in memory, the only place where it still is.
         kept = {s.name for s in saves if s.state is not SaveState.SAVED}
         outputs = tuple(o if o.name in kept else replace(o, data=None) for o in seen.outputs)
@@ -165,7 +165,7 @@ class Saves:
         resolve = self._connection.provider.resolve
         lifetime = output.lifetime or (resolve.lifetime if output.ref and resolve else None)
 
-        async def fresh() -> str | None:
+        async def refresh() -> str | None:
             if not output.ref:
                 return await self._refresh(output.name, link)
             newer = await self._resolve(output)
@@ -173,11 +173,11 @@ class Saves:
 
         return await save_link(
             self._network.http,
-            self._network.turns,
-            self._place,
+            self._network.download_queue,
+            self._task_folder,
             replace(output, url=link, lifetime=lifetime),
             connection=self._connection,
-            fresh=fresh,
+            refresh=refresh,
         )
 
     async def _resolve(self, output: Output) -> str | Miss:

@@ -528,7 +528,7 @@ def hour_of_outage(faults):
             clock[0] = max(clock[0], gate.outage.until, gate._next)
             async with gate.passing():
                 at.append(clock[0])
-                gate.fault()
+                gate.outage.fault()
         return at
 
     return clock, main

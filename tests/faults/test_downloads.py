@@ -16,8 +16,8 @@ from support.watched import ended, sound
 import nbhelper as nbh
 from nbhelper._model.text import slug
 from nbhelper._network import downloads
-from nbhelper._network.download_queue import AT_ONCE, Turns
-from nbhelper._network.downloads import Place, save_bytes
+from nbhelper._network.download_queue import AT_ONCE, DownloadQueue
+from nbhelper._network.downloads import TaskFolder, save_bytes
 from nbhelper.types import Output, SaveState
 
 
@@ -304,9 +304,9 @@ NAMES = st.text(st.characters(codec=None), max_size=120) | st.sampled_from(
 @example(name="..", label="..", provider="..")
 def test_f23_any_name(tmp_path, name, label, provider):
     """No output name, label or provider leads out of the folder, into a hidden file or to a reserved name."""
-    place = Place.of(tmp_path, provider, label, "identity")
+    folder = TaskFolder.of(tmp_path, provider, label, "identity")
 
-    found = save_bytes(place, Output(name=name, data=b"some bytes"))
+    found = save_bytes(folder, Output(name=name, data=b"some bytes"))
 
     path = Path(found.file)
     inside = path.relative_to(tmp_path)
@@ -343,10 +343,10 @@ def test_f23_like_names(mill):
 
 def test_f24_other_content(tmp_path):
     """A file of that name with other bytes stays, and ours gets a number."""
-    place = Place.of(tmp_path, "mill", "x", "1")
-    first = save_bytes(place, Output(name="a", data=b"mine, edited by hand"))
+    folder = TaskFolder.of(tmp_path, "mill", "x", "1")
+    first = save_bytes(folder, Output(name="a", data=b"mine, edited by hand"))
 
-    second = save_bytes(place, Output(name="a", data=b"new"))
+    second = save_bytes(folder, Output(name="a", data=b"new"))
 
     assert Path(first.file).read_bytes() == b"mine, edited by hand"
     assert Path(second.file).name == "a-2.bin"
@@ -354,13 +354,13 @@ def test_f24_other_content(tmp_path):
 
 def test_f24_link_in_the_way(tmp_path):
     """A symbolic link with the file's name is left alone, and so is what it points to."""
-    place = Place.of(tmp_path, "mill", "x", "1")
-    place.make()
+    folder = TaskFolder.of(tmp_path, "mill", "x", "1")
+    folder.make()
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    (place.folder / "a.bin").symlink_to(victim)
+    (folder.path / "a.bin").symlink_to(victim)
 
-    found = save_bytes(place, Output(name="a", data=b"new"))
+    found = save_bytes(folder, Output(name="a", data=b"new"))
 
     assert victim.read_text() == "precious"
     assert Path(found.file).name == "a-2.bin"
@@ -371,12 +371,12 @@ def test_f24_folder_is_a_link(tmp_path, depth):
     """Results are not written through a link that somebody put where a folder should be."""
     outside = tmp_path / "outside"
     outside.mkdir()
-    place = Place.of(tmp_path / "root", "mill", "x", "1")
-    link = place.folder if depth == "task" else place.folder.parent
+    folder = TaskFolder.of(tmp_path / "root", "mill", "x", "1")
+    link = folder.path if depth == "task" else folder.path.parent
     link.parent.mkdir(parents=True)
     link.symlink_to(outside)
 
-    found = save_bytes(place, Output(name="a", data=b"new"))
+    found = save_bytes(folder, Output(name="a", data=b"new"))
 
     assert found.state is SaveState.FAILED
     assert "is a link" in found.message or "write" in found.message
@@ -424,10 +424,10 @@ def test_f30_no_room(mill, monkeypatch, hasty):
 
 def test_f31_equal_bytes(tmp_path):
     """The same result saved again is the file that is there."""
-    place = Place.of(tmp_path, "mill", "x", "1")
+    folder = TaskFolder.of(tmp_path, "mill", "x", "1")
     output = Output(name="a", data=b"same")
 
-    assert save_bytes(place, output).file == save_bytes(place, output).file
+    assert save_bytes(folder, output).file == save_bytes(folder, output).file
 
 
 def test_f31_equal_outputs_are_both_recorded(mill, tmp_path):
@@ -448,15 +448,15 @@ def test_f33_shortest_lived_first():
     order = []
 
     async def main():
-        turns = Turns(1)
+        queue = DownloadQueue(1)
         blocked = asyncio.Event()
 
         async def first():
-            async with turns.turn(0):
+            async with queue.turn(0):
                 await blocked.wait()
 
         async def other(name, deadline):
-            async with turns.turn(deadline):
+            async with queue.turn(deadline):
                 order.append(name)
 
         tasks = [asyncio.create_task(first())]

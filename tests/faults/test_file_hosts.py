@@ -11,7 +11,7 @@ from support.watched import sound, watch
 
 import nbhelper as nbh
 from nbhelper._network import downloads, gate, http
-from nbhelper._network.download_queue import AT_ONCE, Trouble, Turns
+from nbhelper._network.download_queue import AT_ONCE, DownloadError, DownloadQueue
 
 DATA = png(20_000)
 CAP = 0.25
@@ -134,25 +134,25 @@ def test_f02_a_broken_store_does_not_slow_down_its_api(mill, monkeypatch):
     assert all(h.files for h in handle.result(60))
 
 
-# Turns
+# The queue
 
 
 def test_in_an_outage_each_has_its_turn():
     """A file that fails whatever its host does never keeps the others from finding that the host is well."""
 
     async def main():
-        turns, tried = Turns(), []
+        queue, tried = DownloadQueue(), []
 
         async def fetch(name, deadline):
             faults = 0
             while True:
                 try:
-                    async with turns.turn(deadline, "https://cdn.example", faults=faults):
+                    async with queue.turn(deadline, "https://cdn.example", faults=faults):
                         tried.append(name)
                         if name == "broken" or len(tried) < 8:
-                            raise Trouble("HTTP 500", fault=True)
+                            raise DownloadError("HTTP 500", is_fault=True)
                         return
-                except Trouble:
+                except DownloadError:
                     faults += 1
 
         broken = asyncio.create_task(fetch("broken", 0))
@@ -167,17 +167,17 @@ def test_who_waited_long_for_a_host_gives_up():
     """A host that stays down keeps nobody for longer than its patience, and nobody before."""
 
     async def main():
-        turns = Turns()
+        queue = DownloadQueue()
         for _ in range(5):
-            turns._outages["https://cdn.example"].fault()
+            queue._outages["https://cdn.example"].fault()
         begun = time.monotonic()
 
         async def wait(seconds):
             try:
-                async with turns.turn(0, "https://cdn.example", until=begun + seconds):
-                    raise Trouble("refused", fault=True)
-            except Trouble as trouble:
-                return trouble.message, time.monotonic() - begun
+                async with queue.turn(0, "https://cdn.example", until=begun + seconds):
+                    raise DownloadError("refused", is_fault=True)
+            except DownloadError as error:
+                return error.message, time.monotonic() - begun
 
         return await asyncio.gather(*(wait(seconds) for seconds in (60, 0.5, 0.5)))
 

@@ -96,7 +96,7 @@ def test_a_create_is_not_sent_again(serve):
     found = ask(connection(server), CREATE)
 
     assert isinstance(found, Unreached)
-    assert found.sent
+    assert found.is_sent
     assert len(server.requests) == 1
 
 
@@ -109,7 +109,7 @@ def test_an_upload_that_is_not_taken_is_given_up(serve):
     found = ask(connection(serve(deaf)), CREATE, files=(Upload("file", "a.bin", LARGE),), deadline=0.5)
 
     assert str(found) == "no whole reply within 0.5 s"
-    assert found.sent
+    assert found.is_sent
 
 
 def test_an_upload_that_breaks_off_says_so(serve):
@@ -122,7 +122,7 @@ def test_an_upload_that_breaks_off_says_so(serve):
     found = ask(connection(serve(leave)), CREATE, files=(Upload("file", "a.bin", LARGE),), deadline=30)
 
     assert str(found) == "the connection broke off (127.0.0.1)"
-    assert found.sent
+    assert found.is_sent
 
 
 def test_nothing_listens(serve):
@@ -135,7 +135,7 @@ def test_nothing_listens(serve):
 
     assert isinstance(found, Unreached)
     assert str(found) == "cannot reach 127.0.0.1"
-    assert not found.sent
+    assert not found.is_sent
 
 
 def test_http_inside_the_own_network_uses_no_proxy_either(serve, monkeypatch):
@@ -174,7 +174,7 @@ def test_what_only_a_proxy_has_seen_is_not_sent(serve, monkeypatch, request_, an
     found = ask(session.connection("mill"), request_, deadline=10)
 
     assert isinstance(found, Unreached)
-    assert not found.sent
+    assert not found.is_sent
     assert str(found) == words
 
 
@@ -329,7 +329,7 @@ def test_a_second_reply_in_one_piece_is_not_used(serve, request, safe):
 
     assert first.body == b"first"
     assert isinstance(second, Unreached)
-    assert second.sent
+    assert second.is_sent
     assert (third.status, third.body) == (200, b"third")
     assert connections(server) == [0, 0, 1]
 

@@ -16,7 +16,7 @@ from support.waiting import until
 
 import nbhelper as nbh
 from nbhelper._network import downloads, partial_file
-from nbhelper._network.download_queue import Turns
+from nbhelper._network.download_queue import DownloadQueue
 from nbhelper._network.file_types import pixels, sniff
 from nbhelper.types import SaveState
 
@@ -125,7 +125,7 @@ def test_bytes_in_a_reply_are_on_disk_before_their_row(mill, monkeypatch):
     assert sha256(history.files[0].read_bytes()) == sha256(data)
 
 
-# Turns
+# The queue
 
 
 @given(st.lists(st.sampled_from(["come", "go", "give up"]), max_size=60), st.integers(1, 3))
@@ -134,12 +134,12 @@ def test_turns_are_neither_lost_nor_doubled(steps, slots):
     """Whoever comes, goes or gives up while waiting: never more at once than slots, and in the end all are free."""
 
     async def main():
-        turns, inside, most = Turns(slots), 0, 0
+        queue, inside, most = DownloadQueue(slots), 0, 0
         running = []
 
         async def hold(release):
             nonlocal inside, most
-            async with turns.turn(0):
+            async with queue.turn(0):
                 inside += 1
                 most = max(most, inside)
                 try:
@@ -161,7 +161,7 @@ def test_turns_are_neither_lost_nor_doubled(steps, slots):
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        return most, inside, turns._free
+        return most, inside, queue._free
 
     most, inside, free = asyncio.run(main())
 

@@ -2,14 +2,14 @@
 
 import pytest
 
-from nbhelper._submitting.create_limit import IN_FLIGHT, Door
+from nbhelper._submitting.create_limit import IN_FLIGHT, CreateLimit
 from nbhelper.types import Miss, MissKind
 
 BUSY = Miss(kind=MissKind.RATE_LIMITED)
 
 
 def door(n=20, limit=None):
-    made = Door("mill", limit)
+    made = CreateLimit("mill", limit)
     made.waiting.extend(range(n))
     return made
 
@@ -55,7 +55,7 @@ def test_a_declared_limit_is_a_sliding_window():
 
 def test_what_another_process_sent_counts():
     """A door that is told of earlier creates waits for them too."""
-    one = Door("mill", (2, 10.0))
+    one = CreateLimit("mill", (2, 10.0))
     one.begun.extend([-3.0, -1.0])
     one.waiting.append(0)
 
@@ -121,7 +121,10 @@ def test_a_retry_after_of_a_year_is_not_believed():
 SPOILED = {
     "wrong key": ({"miss": Miss(kind=MissKind.REFUSED)}, "mill refused the key 3 times in a row"),
     "no credit": ({"miss": Miss(kind=MissKind.NO_CREDIT)}, "mill said that there is no credit 3 times in a row"),
-    "no answers": ({"miss": Miss(kind=MissKind.SERVER), "doubt": True}, "mill gave no clear answer 3 times in a row"),
+    "no answers": (
+        {"miss": Miss(kind=MissKind.SERVER), "is_in_doubt": True},
+        "mill gave no clear answer 3 times in a row",
+    ),
 }
 
 
@@ -148,7 +151,7 @@ def test_an_api_that_cannot_be_reached_is_tried_six_times():
     for _ in range(6):
         now += one.pause(now)
         one.leave(now)
-        again.append(lands(one, now, Miss(kind=MissKind.NETWORK), sent=False))
+        again.append(lands(one, now, Miss(kind=MissKind.NETWORK), is_sent=False))
 
     assert again == [True] * 5 + [False]
     assert one.closed == "mill cannot be reached"

@@ -474,7 +474,7 @@ def test_aigptimage_is_safe_to_ask_again(emulator, monkeypatch):
     async def lossy(self, where, request, **options):
         answer = await real(self, where, request, **options)
         if request.method == "POST" and lost.pop() if lost else False:
-            raise faults.Unreached("the connection broke off", sent=True)
+            raise faults.Unreached("the connection broke off", is_sent=True)
         return answer
 
     monkeypatch.setattr(http.Http, "api", lossy)

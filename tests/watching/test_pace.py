@@ -434,8 +434,8 @@ def test_a_wish_to_wait_holds_for_all():
 
     async def make():
         gate = Gate()
-        gate.slow_down(0.3)
-        gate.slow_down(0.1)  # a shorter wish takes nothing back
+        gate.outage.hold(0.3)
+        gate.outage.hold(0.1)  # a shorter wish takes nothing back
         main, times = through(gate, 5)
         await main()
         return times
@@ -456,16 +456,16 @@ def test_an_outage_is_probed_by_one(monkeypatch):
                 async with gate.passing():
                     flying += 1
                     asked += 1
-                    most = max(most, flying if gate.down else 0)
+                    most = max(most, flying if gate.outage.is_down else 0)
                     await asyncio.sleep(0.005)
                     flying -= 1
                     if asked > 20:
-                        gate.fine()
+                        gate.outage.answered()
                         return
-                    gate.fault()
+                    gate.outage.fault()
 
         for _ in range(5):
-            gate.fault()
+            gate.outage.fault()
         begun = time.monotonic()
         await asyncio.gather(*(one() for _ in range(30)))
         return most, time.monotonic() - begun
@@ -483,8 +483,8 @@ def test_requests_that_failed_together_are_one_outage():
     async def make():
         gate = Gate()
         for _ in range(12):
-            gate.fault()
-        return gate.down, gate.outage.until - time.monotonic()
+            gate.outage.fault()
+        return gate.outage.is_down, gate.outage.until - time.monotonic()
 
     down, wait = run(make)
 
@@ -499,13 +499,13 @@ def test_probes_are_further_and_further_apart(monkeypatch):
         gate, waits, clock = Gate(), [], [1000.0]
         monkeypatch.setattr(_gate.time, "monotonic", lambda: clock[0])
         for _ in range(4):
-            gate.fault()
+            gate.outage.fault()
         for _ in range(9):
-            gate.fault()
+            gate.outage.fault()
             waits.append(gate.outage.until - clock[0])
             clock[0] = gate.outage.until
-        gate.fine()
-        return waits, gate.down
+        gate.outage.answered()
+        return waits, gate.outage.is_down
 
     waits, down = run(make)
     monkeypatch.undo()
@@ -520,12 +520,12 @@ def test_an_answer_ends_an_outage_for_those_who_wait():
     async def make():
         gate = Gate()
         for _ in range(5):
-            gate.fault()
+            gate.outage.fault()
         gate.outage._next_probe = time.monotonic() + 30
         main, times = through(gate, 6, hold=0.05)
         waiting = asyncio.create_task(main())
         await asyncio.sleep(0.05)
-        gate.fine()
+        gate.outage.answered()
         await asyncio.wait_for(waiting, 20)
         return times
 
@@ -586,7 +586,7 @@ def test_refusals_that_name_no_wait_make_it_slower():
             told.append(gate._spacing)
         for _ in range(400):
             gate.judge(running(), 0.0)
-        return told, gate._spacing, gate.down
+        return told, gate._spacing, gate.outage.is_down
 
     told, after, down = run(make)
 
@@ -604,7 +604,7 @@ def test_a_refusal_that_names_a_wait_is_kept_and_no_more(monkeypatch):
         with monkeypatch.context() as still:
             still.setattr(_gate.time, "monotonic", lambda: 1000.0)
             gate.judge(miss("rate_limited", 0.3), 5.0)
-        return gate._not_before - 1000, gate._spacing
+        return gate.outage.until - 1000, gate._spacing
 
     wait, spacing = run(make)
 
@@ -620,8 +620,8 @@ def test_any_answer_ends_an_outage(kind):
         gate = Gate()
         for _ in range(6):
             gate.judge(miss("server"), 2.0)
-        was = gate.down
+        was = gate.outage.is_down
         gate.judge(miss(kind), 2.0)
-        return was, gate.down
+        return was, gate.outage.is_down
 
     assert run(make) == (True, False)

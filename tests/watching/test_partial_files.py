@@ -10,8 +10,8 @@ from support.raw_server import reply
 from support.waiting import until
 
 import nbhelper as nbh
-from nbhelper._network.downloads import Place, save_bytes
-from nbhelper._network.partial_file import Part, is_strong
+from nbhelper._network.downloads import TaskFolder, save_bytes
+from nbhelper._network.partial_file import PartialFile, is_strong
 from nbhelper.types import Output
 
 DATA = png(200_000)
@@ -34,8 +34,8 @@ def folder(tmp_path):
 @pytest.fixture
 def left(folder):
     """Half a file that a process left behind; the path."""
-    part = Part(folder, "a")
-    part.go_on(ADDRESS)
+    part = PartialFile(folder, "a")
+    part.resume(ADDRESS)
     part.etag = '"v1"'
     part.write(DATA[:HALF])
     part.close(keep=True)
@@ -44,8 +44,8 @@ def left(folder):
 
 def test_what_came_is_gone_on_with(folder, left):
     """The next one has the bytes, the ETag and, at the end, the digest of the whole."""
-    part = Part(folder, "a")
-    part.go_on(ADDRESS)
+    part = PartialFile(folder, "a")
+    part.resume(ADDRESS)
     begun = part.size, part.etag, part.path
     part.write(DATA[HALF:])
 
@@ -61,8 +61,8 @@ def test_bytes_after_the_last_note_are_not_trusted(folder, left):
     with left.open("ab") as file:
         file.write(b"garbage")
 
-    part = Part(folder, "a")
-    part.go_on(ADDRESS)
+    part = PartialFile(folder, "a")
+    part.resume(ADDRESS)
     part.write(DATA[HALF:])
 
     assert part.sync() == sha256(DATA)
@@ -115,8 +115,8 @@ def test_what_is_not_sure_is_begun_anew(folder, left, change):
     """Damaged, cut, or without a note that fits: nothing of it is used."""
     change(left)
 
-    part = Part(folder, "a")
-    part.go_on(ADDRESS)
+    part = PartialFile(folder, "a")
+    part.resume(ADDRESS)
 
     assert (part.size, part.etag, part.path.stat().st_size) == (0, "", 0)
     part.close()
@@ -125,8 +125,8 @@ def test_what_is_not_sure_is_begun_anew(folder, left, change):
 
 def test_another_file_is_not_glued_on(folder, left):
     """What came from another address is thrown away."""
-    part = Part(folder, "a")
-    part.go_on("https://cdn.example/b.png")
+    part = PartialFile(folder, "a")
+    part.resume("https://cdn.example/b.png")
 
     assert part.size == 0
     part.close()
@@ -134,9 +134,9 @@ def test_another_file_is_not_glued_on(folder, left):
 
 def test_two_writers_never_share_a_part(folder, left):
     """The second one begins its own; each finishes with its own bytes."""
-    one, other = Part(folder, "a"), Part(folder, "a")
-    one.go_on(ADDRESS)
-    other.go_on(ADDRESS)
+    one, other = PartialFile(folder, "a"), PartialFile(folder, "a")
+    one.resume(ADDRESS)
+    other.resume(ADDRESS)
     one.write(DATA[HALF:])
     other.write(b"other")
 
@@ -149,7 +149,7 @@ def test_two_writers_never_share_a_part(folder, left):
 
 def test_like_names_have_parts_of_their_own(folder):
     """Names that are alike as file names differ in their digest."""
-    one, other = Part(folder, "a b"), Part(folder, "a/b")
+    one, other = PartialFile(folder, "a b"), PartialFile(folder, "a/b")
 
     assert one.path != other.path
     one.close()
@@ -161,8 +161,8 @@ def test_a_finished_twin_is_not_cut(folder, left):
     whole = folder / "a.png"
     os.link(left, whole)
 
-    part = Part(folder, "a")
-    part.go_on(ADDRESS)
+    part = PartialFile(folder, "a")
+    part.resume(ADDRESS)
     part.write(b"new")
     part.close()
 
@@ -176,8 +176,8 @@ def test_a_link_in_the_way_is_not_followed(folder, left):
     left.unlink()
     left.symlink_to(victim)
 
-    part = Part(folder, "a")
-    part.go_on(ADDRESS)
+    part = PartialFile(folder, "a")
+    part.resume(ADDRESS)
     part.write(DATA)
 
     assert part.path != left
@@ -187,22 +187,22 @@ def test_a_link_in_the_way_is_not_followed(folder, left):
 
 def test_old_parts_are_swept(folder, left):
     """What nobody went on with for a week goes, whichever output it was of; what is young stays."""
-    old = Part(folder, "b")
+    old = PartialFile(folder, "b")
     old.etag = '"v"'
     old.write(b"x")
     old.close(keep=True)
     for path in folder.glob("b-*"):
         os.utime(path, (1, 1))
 
-    Part(folder, "c").close()
+    PartialFile(folder, "c").close()
 
     assert names(folder) == sorted([left.name, f"{left.name}.json"])
 
 
 def test_without_a_strong_tag_nothing_is_kept(folder):
     """A part that cannot be gone on with is removed."""
-    part = Part(folder, "a")
-    part.go_on(ADDRESS)
+    part = PartialFile(folder, "a")
+    part.resume(ADDRESS)
     part.write(DATA[:HALF])
     part.close(keep=True)
 
@@ -217,17 +217,17 @@ def test_only_a_strong_tag_promises_the_same_bytes(tag, strong):
 
 def test_bytes_of_a_reply_never_go_on(tmp_path):
     """What is delivered inside a reply is written whole, whatever part lies there."""
-    place = Place.of(tmp_path, "mill", "x", "1")
-    place.make()
-    part = Part(place.folder, "a")
+    folder = TaskFolder.of(tmp_path, "mill", "x", "1")
+    folder.make()
+    part = PartialFile(folder.path, "a")
     part.etag = '"v"'
     part.write(DATA[:HALF])
     part.close(keep=True)
 
-    found = save_bytes(place, Output(name="a", data=b"whole"))
+    found = save_bytes(folder, Output(name="a", data=b"whole"))
 
     assert found.sha256 == sha256(b"whole")
-    assert len(names(place.folder)) == 1
+    assert len(names(folder.path)) == 1
 
 
 # A process that is killed in the middle
