@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .._model.history import History
 from .._model.json_text import dumps
-from .._model.seen import Outcome, State
+from .._model.seen import NOTHING, Outcome, State
 from .._model.text import storable
 from .._model.times import moment
 from .._store.summary_row import summary_row
@@ -141,10 +141,10 @@ def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRI
     return pd.DataFrame(columns, copy=False)
 
 
-def to_frame(
+def histories_frame(
     histories: Iterable[History],
     *,
-    known: Mapping[str, Mapping[str, Any]] | None = None,
+    stored: Mapping[str, Mapping[str, Any]] = NOTHING,
     folder: Path | None = None,
     prices: Iterable[Price] = PRICES,
 ) -> pd.DataFrame:
@@ -152,15 +152,15 @@ def to_frame(
 
     Args:
         histories: In the order of the rows.
-        known: Stored rows by `uid`, for what no event tells: endpoint, model, experiment and repeat.
+        stored: Rows of `Store.rows` by `uid`, for what no event tells: endpoint, model, experiment and repeat.
         folder: The store's, which `files` is relative to; None leaves the paths absolute.
         prices: As for `tasks_frame`.
     """
     rows = []
     for history in histories:
-        stored = (known or {}).get(history.uid, {})
-        told = {name: stored.get(name) for name in ("endpoint", "model", "experiment", "repeat")}
-        rows.append(summary_row(history, folder, **told))
+        row = stored.get(history.uid, {})
+        not_in_events = {name: row.get(name) for name in ("endpoint", "model", "experiment", "repeat")}
+        rows.append(summary_row(history, folder, **not_in_events))
     return tasks_frame(rows, prices)
 
 
