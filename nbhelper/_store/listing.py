@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from .._model.history import History
 from .._model.json_text import dumps, loads
@@ -14,10 +14,12 @@ from .filter import Filter
 from .rows import Rows
 from .summary_row import COLUMNS, Row, from_values
 
+T = TypeVar("T")
 
-def summaries(db: sqlite3.Connection, wanted: Filter) -> list[Row]:
-    """One row per task, newest last."""
-    return [row for values in _select(db, _SUMMARIES, wanted) if (row := from_values(values)) is not None]
+
+def summaries(db: sqlite3.Connection, wanted: Filter) -> Iterator[Row]:
+    """One row per task, newest last: all are read at once, each is parsed when it is taken."""
+    return filter(None, map(from_values, _popped(_select(db, _SUMMARIES, wanted))))
 
 
 def histories(rows: Rows, db: sqlite3.Connection, wanted: Filter) -> list[History]:
@@ -88,6 +90,13 @@ def _select(db: sqlite3.Connection, columns: str, wanted: Filter) -> list[tuple[
         return db.execute(columns + _WANTED, asked).fetchall()
     finally:
         db.text_factory = lenient
+
+
+def _popped(items: list[T]) -> Iterator[T]:
+    """The items in their order, each removed from the list, so that its memory is free again."""
+    items.reverse()
+    while items:
+        yield items.pop()
 
 
 _OF_TASKS = " FROM tasks t JOIN summaries s ON s.uid = t.uid"

@@ -44,7 +44,7 @@ def with_ids(db: sqlite3.Connection, idents: Iterable[str]) -> list[Row]:
     """The summaries of all tasks with one of these ids, of whatever provider."""
     sql = "SELECT uid FROM tasks WHERE id IN (SELECT value FROM json_each(?))"
     uids = db.execute(sql, (dumps([storable(ident) for ident in idents]),)).fetchall()
-    return listing.summaries(db, Filter(uids=tuple(uid for (uid,) in uids)))
+    return list(listing.summaries(db, Filter(uids=tuple(uid for (uid,) in uids))))
 
 
 def fingerprints(db: sqlite3.Connection, uids: Iterable[str]) -> list[tuple[str, str | None]]:

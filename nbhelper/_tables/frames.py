@@ -122,20 +122,22 @@ def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRI
     """One row per task.
 
     Args:
-        rows: From `Store.rows`, or `summary_row`.
+        rows: From `Store.rows`, or `summary_row`; taken one by one, none is kept.
         prices: What `cost` is computed from, now and not when the task ran.
     """
     import pandas as pd
 
-    found = list(rows)
-    cells = {name: [row.get(name) for row in found] for name in TASKS}
+    cells: dict[str, list[Any]] = {name: [] for name in (*TASKS, "params")}
+    for row in rows:
+        for name, values in cells.items():
+            values.append(row.get(name))
     cells["files"] = [dumps(files or []) for files in cells["files"]]
-    asked = flat(row.get("params") for row in found)
-    costs = costs_of(cells, asked, prices)
+    params = flat(cells.pop("params"))
+    costs = costs_of(cells, params, prices)
     for n, name in enumerate(("cost", "currency", "cost_source")):
         cells[name] = [cost[n] for cost in costs]
-    columns = {name: column(cells[name], kind) for name, kind in TASKS.items()}
-    for name, values in asked.items():
+    columns = {name: column(cells.pop(name), kind) for name, kind in TASKS.items()}
+    for name, values in params.items():
         kind, fit = as_one(values)
         columns[f"{PARAM}{name}"] = column(fit, kind)
     return pd.DataFrame(columns, copy=False)

@@ -71,7 +71,7 @@ def tasks(
         frame[["provider", "label", "error_code", "error_message", "total_s"]]
     """
     store, chosen = _store_and_filter(since, until, provider, experiment, outcome)
-    return _with_warnings(store, tasks_frame(store.rows(chosen), known_prices(store.prices())))
+    return _with_warnings(store, tasks_frame(store.each_row(chosen), known_prices(store.prices())))
 
 
 def pending(
