@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from datetime import date as datetime_date
 from typing import TYPE_CHECKING
 
 from .. import _providers
+from .._model.errors import BadInput
+from .._model.text import clean, kind_of, nearest
 from .._session import session
 from .frames import prices_frame
 from .price_list import known_prices
-from .prices import Price, as_row, checked, place_of
+from .prices import CREDITS, UNITS, Price, amount_of, as_row, price_key
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_AMOUNT = re.compile(rf"([a-z]{{3}}|{CREDITS})_per_({'|'.join(UNITS)})")
+"""The keywords that `set_price` takes an amount by: a currency and a unit."""
 
 
 def prices() -> pd.DataFrame:
@@ -72,7 +79,7 @@ def set_price(
         "usd_per_second": usd_per_second,
         **amount,
     }
-    price = checked(
+    price = _checked_price(
         _providers.get(provider).name,
         amounts,
         model=model,
@@ -82,5 +89,75 @@ def set_price(
         date=date,
         today=datetime.now(UTC).date(),
     )
-    session.store().set_price(place_of(price), as_row(price)).result()
+    session.store().set_price(price_key(price), as_row(price)).result()
     return price
+
+
+def _checked_price(
+    provider: str,
+    amounts: Mapping[str, object],
+    *,
+    model: object = None,
+    params: object = None,
+    failed_billed: object = None,
+    source: object = "",
+    date: object = None,
+    today: datetime_date,
+) -> Price:
+    """The price that the arguments of `set_price` describe.
+
+    Raises:
+        BadInput: An argument that cannot be, in one line.
+    """
+    given = {name: amount for name, amount in amounts.items() if amount is not None}
+    if len(given) != 1:
+        names = " and ".join(clean(name, 40) for name in given) or "none"
+        raise BadInput(f"set_price takes one amount, such as usd_per_credit=0.005, not {names}.")
+    ((name, amount),) = given.items()
+    unit = _AMOUNT.fullmatch(name)
+    if unit is None or unit[0] == f"{CREDITS}_per_credit":
+        hint = nearest(name, [f"usd_per_{per}" for per in UNITS])
+        raise BadInput(
+            f'"{clean(name, 40)}" is no amount.{hint} It is a currency and a unit, such as usd_per_image or '
+            f"{CREDITS}_per_task; the units are {', '.join(UNITS)}.",
+        )
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or amount_of(amount) is None:
+        raise BadInput(f"{name} is a number of zero or more, not {clean(repr(amount), 40)}.")
+    if model is not None and (not isinstance(model, str) or not model.strip()):
+        raise BadInput('model is a name such as "google/nano-banana" (`*` stands for anything), or None for all.')
+    if params is not None and not isinstance(params, Mapping):
+        raise BadInput(f'params is a mapping such as {{"resolution": "2K"}}, not {kind_of(params)}.')
+    for key, value in (params or {}).items():
+        if not isinstance(key, str) or not key or not isinstance(value, str | int | float):
+            raise BadInput(
+                f'params holds names and plain values such as {{"resolution": "2K"}}; under {clean(repr(key), 40)} is '
+                f"{kind_of(value)}."
+            )
+    if failed_billed is not None and not isinstance(failed_billed, bool):
+        raise BadInput("failed_billed is True, False, or None where nobody says.")
+    if not isinstance(source, str):
+        raise BadInput(f"source is text: where the price was read, not {kind_of(source)}.")
+    currency = unit[1] if unit[1] == CREDITS else unit[1].upper()
+    return Price(
+        provider=provider,
+        per=next(per for per in UNITS if per == unit[2]),
+        amount=float(amount),
+        model=model.strip() if isinstance(model, str) else None,
+        params=dict(params or {}),
+        currency=currency,
+        failed_billed=failed_billed,
+        source=source.strip() or "set_price()",
+        date=_day(date, today),
+    )
+
+
+def _day(date: object, today: datetime_date) -> str:
+    """The day of a price as ISO text: `today` where none is given."""
+    if date is None:
+        return today.isoformat()
+    if isinstance(date, datetime_date):
+        return date.isoformat()[:10]
+    if isinstance(date, str):
+        with contextlib.suppress(ValueError):
+            return datetime_date.fromisoformat(date.strip()).isoformat()
+    raise BadInput(f'date is a day such as "2026-11-21", not {clean(repr(date), 40)}.')
