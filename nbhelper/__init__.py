@@ -34,27 +34,15 @@ if TYPE_CHECKING:
     from ._model.task import Request, Task
     from ._providers.provider import Provider
     from ._sync import run_sync
-    from ._tables.verbs import (
-        events,
-        gallery,
-        outputs,
-        pending,
-        plot,
-        prices,
-        read_csv,
-        set_price,
-        summary,
-        tasks,
-        to_csv,
-        to_frame,
-    )
+    from ._tables.price_verbs import prices, set_price
+    from ._tables.store_verbs import events, outputs, pending, tasks
+    from ._tables.verbs import gallery, plot, read_csv, summary, to_csv, to_frame
     from ._watching.watch import Watch
 
 _WHERE = {
-    "_tables.verbs": (
-        "events", "gallery", "outputs", "pending", "plot", "prices", "read_csv", "set_price", "summary", "tasks",
-        "to_csv", "to_frame",
-    ),
+    "_tables.price_verbs": ("prices", "set_price"),
+    "_tables.store_verbs": ("events", "outputs", "pending", "tasks"),
+    "_tables.verbs": ("gallery", "plot", "read_csv", "summary", "to_csv", "to_frame"),
     "_api": ("connect", "providers", "register", "resume", "set_store", "submit", "watch"),
     "_emulated": ("Emulator",),
     "_model.errors": (

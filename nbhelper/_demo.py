@@ -16,7 +16,7 @@ from ._emulated import Emulator
 from ._model.task import Task
 from ._model.text import seconds, size
 from ._session.environment import place
-from ._tables import verbs
+from ._tables import store_verbs, verbs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def run(folder: Path, *, as_json: bool) -> int:
         since = _now()
         tasks = _submit_all(emulator)
         watched = _api.watch(tasks, display=False if as_json else "text", block=True, timeout=120)
-        frame = verbs.tasks(since=since)
+        frame = store_verbs.tasks(since=since)
         checks = _check(emulator, frame, store)
         csv = verbs.to_csv(frame, folder / "timings.csv")
         spent = time.monotonic() - begun

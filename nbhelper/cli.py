@@ -157,9 +157,9 @@ def _told(handle: Watch) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from ._session import session
-    from ._tables import verbs
+    from ._tables import store_verbs, verbs
 
-    frame = verbs.tasks(options.since, options.until, options.provider, options.experiment, options.outcome)
+    frame = store_verbs.tasks(options.since, options.until, options.provider, options.experiment, options.outcome)
     path = verbs.to_csv(frame, options.file)
     print(f"{len(frame)} task{'s' * (len(frame) != 1)} of {session.store().folder} in {path}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Container, Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from .._model.history import History
 from .._model.json_text import dumps, loads
@@ -16,12 +16,13 @@ from .filter import Filter
 from .rows import Rows
 from .summary_row import COLUMNS, Row, from_values
 
+T = TypeVar("T")
 Why = Literal["unfinished", "lost", "stopped", "in doubt", "results missing"]
 
 
-def summaries(db: sqlite3.Connection, wanted: Filter) -> list[Row]:
-    """One row per task, newest last."""
-    return [row for values in _select(db, _SUMMARIES, wanted) if (row := from_values(values)) is not None]
+def summaries(db: sqlite3.Connection, wanted: Filter) -> Iterator[Row]:
+    """One row per task, newest last: all are read at once, each is parsed when it is taken."""
+    return filter(None, map(from_values, _popped(_select(db, _SUMMARIES, wanted))))
 
 
 def histories(rows: Rows, db: sqlite3.Connection, wanted: Filter) -> list[History]:
@@ -107,7 +108,7 @@ def with_ids(db: sqlite3.Connection, idents: Iterable[str]) -> list[Row]:
     """The summaries of all tasks with one of these ids, of whatever provider."""
     sql = "SELECT uid FROM tasks WHERE id IN (SELECT value FROM json_each(?))"
     uids = db.execute(sql, (dumps([storable(ident) for ident in idents]),)).fetchall()
-    return summaries(db, Filter(uids=tuple(uid for (uid,) in uids)))
+    return list(summaries(db, Filter(uids=tuple(uid for (uid,) in uids))))
 
 
 def fingerprints(db: sqlite3.Connection, uids: Iterable[str]) -> list[tuple[str, str | None]]:
@@ -128,6 +129,13 @@ def _select(db: sqlite3.Connection, columns: str, wanted: Filter) -> list[tuple[
         return db.execute(columns + _WANTED, asked).fetchall()
     finally:
         db.text_factory = lenient
+
+
+def _popped(items: list[T]) -> Iterator[T]:
+    """The items in their order, each removed from the list, so that its memory is free again."""
+    items.reverse()
+    while items:
+        yield items.pop()
 
 
 _OF_TASKS = " FROM tasks t JOIN summaries s ON s.uid = t.uid"

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from hashlib import sha256
@@ -262,8 +262,12 @@ class Store:
 
     def rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
         """What `tasks()` shows, one row per task, newest last."""
+        return list(self.each_row(wanted))
+
+    def each_row(self, wanted: Filter = EVERYTHING) -> Iterator[Row]:
+        """The rows of `rows(wanted)` one by one: less memory for whoever keeps parts of them."""
         with self._database.reading() as db:
-            return listing.summaries(db, wanted) if db else []
+            return listing.summaries(db, wanted) if db else iter(())
 
     def pending_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
         """The rows of `rows(wanted)` that are unfinished or in doubt, each with its reason as `pending`."""

@@ -1,14 +1,14 @@
-r"""Tables as CSV files that a spreadsheet opens, computes nothing in, and `read_csv` gives back as they were.
+r"""Tables as CSV files that a spreadsheet opens and computes nothing in, and that `read_csv` gives back as they were.
 
 A plain CSV: UTF-8, one header row, every text quoted, ISO times. What makes it reversible:
 
 * An empty cell is a missing value. A lone apostrophe is the empty text.
-* An apostrophe in front of a text is not part of it. It stands before whatever a spreadsheet could take for a formula,
-  and before a text that itself begins with an apostrophe.
-* `'\` begins a text written as JSON, for what no UTF-8 file can hold (NUL, lone surrogates).
-* Our own columns have known dtypes; others are told from their cells: whole numbers, numbers, true and false, else
-  text. Where that would go wrong (a column of texts such as "1", or with nothing in it), one more column without
-  values is appended, whose header says the dtypes.
+* An apostrophe in front of a text is not part of it. It stands before a text that a spreadsheet could take for a
+  formula, and before one that itself begins with an apostrophe.
+* `'\` begins a text written as JSON, for characters that no UTF-8 file can hold (NUL, lone surrogates).
+* The columns of nbhelper's tables have known dtypes (`frames.py`, `SUMMARY`); the dtype of any other column is inferred
+  from its cells: whole numbers, numbers, true and false, else text. Where that would give another dtype (for texts such
+  as "1", or a column without any value), one more column without values is appended, whose header names the dtypes.
 """
 
 from __future__ import annotations
@@ -30,18 +30,21 @@ from typing import TYPE_CHECKING, Any, get_args
 from .._model.errors import BadInput, StoreError
 from .._model.text import clean
 from .._model.times import iso, moment
-from .frames import EVENTS, OUTPUTS, TASKS, WORDS, Kind, column, dtype_of
+from .frames import CATEGORIES, EVENTS, OUTPUTS, PRICE_COLUMNS, TASKS, Kind, column, dtype_of
 from .summary import SUMMARY
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_KNOWN: dict[str, Kind] = {**SUMMARY, **OUTPUTS, **EVENTS, **TASKS}
-_HINT = "dtypes: "
+_KNOWN: dict[str, Kind] = {**SUMMARY, **PRICE_COLUMNS, **OUTPUTS, **EVENTS, **TASKS}
+"""The kinds of the columns of all tables; where two have one name, that of `tasks()` counts."""
+_DTYPES = "dtypes: "
+"""What the header of the column that names dtypes begins with."""
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
-"""What begins a formula; the last four are the full-width forms, which some spreadsheets take for the same."""
-_FIRST = frozenset("'\t\r\n")
+"""The first characters of a formula; the last four are full-width forms, which some spreadsheets take for the same."""
+_ESCAPED = frozenset("'\t\r\n")
+"""Other first characters that get an apostrophe in front."""
 _NOT_UTF8 = re.compile("[\x00\ud800-\udfff]")
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")  # "00123" is an id, not a number
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[+-]?[0-9]+)?", re.IGNORECASE)
@@ -55,7 +58,7 @@ def to_csv(frame: pd.DataFrame, path: str | Path) -> Path:
 
     Raises:
         BadInput: The path cannot be a file, or the table has a column twice or without a name.
-        StoreError: The disk refused.
+        StoreError: The file cannot be written.
     """
     target = _target(path)
     names = list(frame.columns)
@@ -63,10 +66,10 @@ def to_csv(frame: pd.DataFrame, path: str | Path) -> Path:
         raise BadInput("Each column needs a name of its own, as text, to be written to CSV.")
     kinds = {name: _kind_of(frame[name]) for name in names}
     cells = {name: _cells(frame[name], kinds[name]) for name in names}
-    told = {name: kinds[name] for name in names if _expected(name, cells[name]) != kinds[name]}
-    header, columns = [_out(name) for name in names], list(cells.values())
-    if told:
-        header.append(_out(_HINT + json.dumps(told, ensure_ascii=False)))
+    named = {name: kinds[name] for name in names if _inferred(name, cells[name]) != kinds[name]}
+    header, columns = [_as_cell(name) for name in names], list(cells.values())
+    if named:
+        header.append(_as_cell(_DTYPES + json.dumps(named, ensure_ascii=False)))
         columns.append([None] * len(frame))
 
     text = io.StringIO()
@@ -82,8 +85,8 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     """The table that `to_csv` wrote.
 
     Raises:
-        BadInput: There is no such file, or it is no such table; the text says where.
-        StoreError: The disk refused.
+        BadInput: There is no such file, or it is no such table; the text says in which row and column.
+        StoreError: The file cannot be read.
     """
     import pandas as pd
 
@@ -101,9 +104,9 @@ def read_csv(path: str | Path) -> pd.DataFrame:
             raise BadInput(f"{source} is not a CSV file: {clean(error, 100)}.") from None
     if not rows or not rows[0]:
         raise BadInput(f"{source} is empty; a table has at least its header.")
-    names = [_in(cell) or "" for cell in rows[0]]
-    told, width = _told(names[-1]), len(names)
-    if told is not None:
+    names, width = [_as_text(cell) or "" for cell in rows[0]], len(rows[0])
+    named = _named_dtypes(names[-1])
+    if named is not None:
         names.pop()
     if len(set(names)) < len(names):
         raise BadInput(f"{source} has two columns of the same name.")
@@ -113,44 +116,45 @@ def read_csv(path: str | Path) -> pd.DataFrame:
             raise BadInput(f"Row {number} of {source} has {len(row)} cells where the header has {width}.")
     columns: dict[str, pd.Series[Any]] = {}
     for index, name in enumerate(names):
-        raw = [row[index] for row in body]
-        kind = (told or {}).get(name) or _expected(name, [cell or None for cell in raw])
-        columns[name] = _read(raw, kind, f'column "{clean(name, 40)}" of {source}')
+        cells = [row[index] for row in body]
+        kind = (named or {}).get(name) or _inferred(name, [cell or None for cell in cells])
+        columns[name] = _column(cells, kind, f'column "{clean(name, 40)}" of {source}')
     return pd.DataFrame(columns)
 
 
 # Cells
 
 
-def _out(text: str) -> str:
+def _as_cell(text: str) -> str:
+    """A text as a cell that no spreadsheet computes; `_as_text` gives the text again."""
     if not text:
         return "'"
     if _NOT_UTF8.search(text):
         return "'\\" + json.dumps(text)
-    return f"'{text}" if text[0] in _FIRST or text.lstrip()[:1] in _FORMULA else text
+    return f"'{text}" if text[0] in _ESCAPED or text.lstrip()[:1] in _FORMULA else text
 
 
-def _in(cell: str) -> str | None:
-    """The text of a cell; None for a missing one."""
+def _as_text(cell: str) -> str | None:
+    """The text of a cell; None for a missing value."""
     if not cell:
         return None
     if cell.startswith("'\\"):
         with contextlib.suppress(ValueError):
-            found = json.loads(cell[2:])
-            if isinstance(found, str):
-                return found
+            text = json.loads(cell[2:])
+            if isinstance(text, str):
+                return text
     return cell.removeprefix("'")
 
 
 def _kind_of(values: pd.Series[Any]) -> Kind:
-    """What a column is written as. Dtypes that are none of ours come back as the nearest that is."""
+    """The kind that a column is written as: that of its dtype, or for a dtype that no kind has the nearest one."""
     import pandas as pd
 
     dtype = values.dtype
     for kind in _KINDS:
         if dtype == dtype_of(kind):
             return kind
-    # Times of several zones in one column have no dtype of their own.
+    # A column of times of several zones has the dtype object.
     if str(dtype).startswith("datetime64") or pd.api.types.infer_dtype(values, skipna=True) == "datetime":
         return "time"
     if getattr(dtype, "kind", "") == "b":
@@ -161,29 +165,29 @@ def _kind_of(values: pd.Series[Any]) -> Kind:
 
 
 def _cells(values: pd.Series[Any], kind: Kind) -> list[Any]:
-    """A column as it is written: numbers as such, all else as text, None where it is missing."""
+    """A column as it is written: numbers as such, anything else as text, None for a missing value."""
     import pandas as pd
 
-    found: list[Any] = []
-    for value, gone in zip(values.astype(object), values.isna(), strict=True):
-        if gone:
-            found.append(None)
+    cells: list[Any] = []
+    for value, is_missing in zip(values.astype(object), values.isna(), strict=True):
+        if is_missing:
+            cells.append(None)
         elif kind == "time":
             stamp = pd.Timestamp(value)
-            found.append(iso((stamp if stamp.tzinfo else stamp.tz_localize("UTC")).to_pydatetime(warn=False)))
+            cells.append(iso((stamp if stamp.tzinfo else stamp.tz_localize("UTC")).to_pydatetime(warn=False)))
         elif kind == "boolean":
-            found.append("true" if value else "false")
+            cells.append("true" if value else "false")
         elif kind == "Int64":
-            found.append(int(value))
+            cells.append(int(value))
         elif kind == "Float64":
-            found.append(float(value) if math.isfinite(value) else str(float(value)))
+            cells.append(float(value) if math.isfinite(value) else str(float(value)))
         else:
-            found.append(_out(str(value)))
-    return found
+            cells.append(_as_cell(str(value)))
+    return cells
 
 
-def _expected(name: str, cells: Sequence[Any]) -> Kind:
-    """What a reader takes a column for that is told nothing."""
+def _inferred(name: str, cells: Sequence[Any]) -> Kind:
+    """The kind that `read_csv` infers for a column whose dtype no header names."""
     if name in _KNOWN:
         return _KNOWN[name]
     present = [cell if isinstance(cell, str) else repr(cell) for cell in cells if cell is not None]
@@ -196,24 +200,29 @@ def _expected(name: str, cells: Sequence[Any]) -> Kind:
     return "Float64" if all(_NUMBER.fullmatch(cell) for cell in present) else "string"
 
 
-def _told(header: str) -> dict[str, Kind] | None:
-    """The dtypes in the last header cell; None where it is an ordinary column."""
-    if not header.startswith(_HINT):
+def _named_dtypes(header: str) -> dict[str, Kind] | None:
+    """The dtypes that the last cell of the header names; None where it is an ordinary column."""
+    if not header.startswith(_DTYPES):
         return None
     with contextlib.suppress(ValueError):
-        found = json.loads(header[len(_HINT) :])
-        if isinstance(found, dict):
-            return {str(name): kind for name, kind in found.items() if kind in _KINDS}
+        named = json.loads(header[len(_DTYPES) :])
+        if isinstance(named, dict):
+            return {str(name): kind for name, kind in named.items() if kind in _KINDS}
     return None
 
 
-def _read(cells: Sequence[str], kind: Kind, where: str) -> pd.Series[Any]:
-    parse = _PARSE.get(kind, _in)
+def _column(cells: Sequence[str], kind: Kind, where: str) -> pd.Series[Any]:
+    """The column that some cells were written from.
+
+    Raises:
+        BadInput: A cell that is none of this kind, with its row and `where`.
+    """
+    parse = _PARSE.get(kind, _as_text)
     values: list[Any] = []
     for number, cell in enumerate(cells, 2):
         value = parse(cell) if cell else None
-        if cell and (value is None or value not in WORDS.get(kind, (value,))):
-            raise BadInput(f'Row {number}, {where}: "{clean(cell, 40)}" is no {_WORD.get(kind, kind)}.')
+        if cell and (value is None or value not in CATEGORIES.get(kind, (value,))):
+            raise BadInput(f'Row {number}, {where}: "{clean(cell, 40)}" is no {_NOUNS.get(kind, kind)}.')
         values.append(value)
     return column(values, kind)
 
@@ -234,13 +243,18 @@ def _float(cell: str) -> float | None:
 
 
 _PARSE: dict[Kind, Callable[[str], Any]] = {"boolean": _bool, "Int64": _int, "Float64": _float, "time": moment}
-_WORD = {"boolean": "true or false", "Int64": "whole number", "Float64": "number", "time": "time with its zone"}
+_NOUNS = {"boolean": "true or false", "Int64": "whole number", "Float64": "number", "time": "time with its zone"}
 
 
 # Files
 
 
 def _target(path: str | Path, *, exists: bool = False) -> Path:
+    """The file that a path names, absolute, links followed.
+
+    Raises:
+        BadInput: The path cannot be a file, its folder is missing, or with `exists` the file is.
+    """
     if not isinstance(path, str | Path) or not str(path).strip() or "\x00" in str(path):
         raise BadInput('A CSV file is named by a path, such as "timings.csv".')
     try:
@@ -258,28 +272,29 @@ def _target(path: str | Path, *, exists: bool = False) -> Path:
 
 
 def _replace(target: Path, content: bytes) -> None:
-    """Write beside the target and rename: whoever reads it sees the old file or the new one, whole."""
-    beside = target.with_name(f".{target.name[:80]}.{token_hex(4)}.part")
+    """Write another file in the same folder and rename it: a reader sees the old file or the new one, whole."""
+    part = target.with_name(f".{target.name[:80]}.{token_hex(4)}.part")
     try:
-        with beside.open("xb") as file:
+        with part.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(target)
+        part.replace(target)
     except OSError as error:
         with contextlib.suppress(OSError):
-            beside.unlink()
+            part.unlink()
         raise StoreError(
             f"{target} was not written: {error.strerror}. Is there room, and may you write there?"
         ) from None
 
 
 _LIMIT = threading.Lock()
+"""Held while the limit of the csv module is changed, which is one for the process."""
 
 
 @contextlib.contextmanager
 def _large_cells() -> Iterator[None]:
-    """The csv module refuses cells over 128 kB unless told otherwise, for the whole process."""
+    """Let the csv module read cells of more than 128 kB, its usual limit."""
     with _LIMIT:
         before = csv.field_size_limit(sys.maxsize)
         try:

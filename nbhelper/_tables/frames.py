@@ -1,4 +1,8 @@
-"""Histories as pandas DataFrames: the same columns, order and dtypes always, on pandas 2.2 and 3, also when empty."""
+"""Rows of the store as pandas DataFrames: always the same columns, order and dtypes, on pandas 2.2 and 3, also empty.
+
+The dictionaries `TASKS`, `EVENTS`, `OUTPUTS` and `PRICE_COLUMNS` are the one list of columns that frames, CSV files and
+the tests of README go by.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .._model.history import History
 from .._model.json_text import dumps
-from .._model.seen import Outcome, State
+from .._model.seen import NOTHING, Outcome, State
 from .._model.text import storable
 from .._model.times import moment
 from .._store.summary_row import summary_row
@@ -24,8 +28,9 @@ if TYPE_CHECKING:
 Kind = Literal["string", "Int64", "Float64", "boolean", "time", "state", "outcome"]
 """What a column holds; each has one dtype."""
 PARAM = "param_"
-WORDS: dict[Kind, list[str]] = {"state": [str(word) for word in State], "outcome": [str(word) for word in Outcome]}
-"""The categories, in their order."""
+"""What the column of a parameter begins with."""
+CATEGORIES: dict[Kind, list[str]] = {"state": [str(word) for word in State], "outcome": [str(word) for word in Outcome]}
+"""The categories of a categorical kind, in their order."""
 
 TASKS: dict[str, Kind] = {
     "provider": "string",
@@ -66,7 +71,7 @@ TASKS: dict[str, Kind] = {
     "n_bytes": "Int64",
     "files": "string",
 }
-"""The columns of `tasks()`; those of the parameters follow."""
+"""The columns of `tasks()`, in their order; those of the parameters follow."""
 
 EVENTS: dict[str, Kind] = {
     "task": "string",
@@ -89,7 +94,7 @@ EVENTS: dict[str, Kind] = {
     "path": "string",
     "n_bytes": "Int64",
 }
-"""The columns of `events()`. `word` is the provider's for a snapshot, and ours for a mark or a saved file."""
+"""The columns of `events()`. `word` is the API's own for a snapshot, and nbhelper's for a mark or a saved file."""
 
 OUTPUTS: dict[str, Kind] = {
     "task": "string",
@@ -102,7 +107,6 @@ OUTPUTS: dict[str, Kind] = {
     "sha256": "string",
 }
 """The columns of `outputs()`; `path` is relative to the store's folder where the file is inside it."""
-
 
 PRICE_COLUMNS: dict[str, Kind] = {
     "provider": "string",
@@ -122,29 +126,31 @@ def tasks_frame(rows: Iterable[Mapping[str, Any]], prices: Iterable[Price] = PRI
     """One row per task.
 
     Args:
-        rows: From `Store.rows`, or `summary_row`.
+        rows: From `Store.rows`, or `summary_row`; taken one by one, none is kept.
         prices: What `cost` is computed from, now and not when the task ran.
     """
     import pandas as pd
 
-    found = list(rows)
-    cells = {name: [row.get(name) for row in found] for name in TASKS}
+    cells: dict[str, list[Any]] = {name: [] for name in (*TASKS, "params")}
+    for row in rows:
+        for name, values in cells.items():
+            values.append(row.get(name))
     cells["files"] = [dumps(files or []) for files in cells["files"]]
-    asked = flat(row.get("params") for row in found)
-    costs = costs_of(cells, asked, prices)
+    params = flat(cells.pop("params"))
+    costs = costs_of(cells, params, prices)
     for n, name in enumerate(("cost", "currency", "cost_source")):
         cells[name] = [cost[n] for cost in costs]
-    columns = {name: column(cells[name], kind) for name, kind in TASKS.items()}
-    for name, values in asked.items():
+    columns = {name: column(cells.pop(name), kind) for name, kind in TASKS.items()}
+    for name, values in params.items():
         kind, fit = as_one(values)
         columns[f"{PARAM}{name}"] = column(fit, kind)
     return pd.DataFrame(columns, copy=False)
 
 
-def to_frame(
+def histories_frame(
     histories: Iterable[History],
     *,
-    known: Mapping[str, Mapping[str, Any]] | None = None,
+    stored: Mapping[str, Mapping[str, Any]] = NOTHING,
     folder: Path | None = None,
     prices: Iterable[Price] = PRICES,
 ) -> pd.DataFrame:
@@ -152,25 +158,25 @@ def to_frame(
 
     Args:
         histories: In the order of the rows.
-        known: Stored rows by `uid`, for what no event tells: endpoint, model, experiment and repeat.
+        stored: Rows of `Store.rows` by `uid`, for what no event tells: endpoint, model, experiment and repeat.
         folder: The store's, which `files` is relative to; None leaves the paths absolute.
         prices: As for `tasks_frame`.
     """
     rows = []
     for history in histories:
-        stored = (known or {}).get(history.uid, {})
-        told = {name: stored.get(name) for name in ("endpoint", "model", "experiment", "repeat")}
-        rows.append(summary_row(history, folder, **told))
+        row = stored.get(history.uid, {})
+        not_in_events = {name: row.get(name) for name in ("endpoint", "model", "experiment", "repeat")}
+        rows.append(summary_row(history, folder, **not_in_events))
     return tasks_frame(rows, prices)
 
 
 def events_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per observation, from `Store.event_rows`."""
-    found = [_event(row) for row in rows]
-    return frame_of({name: [row.get(name) for row in found] for name in EVENTS}, EVENTS)
+    return _frame(map(_event, rows), EVENTS)
 
 
 def _event(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of `EVENTS` that an observation has; which ones depends on what `seen` says."""
     body: Mapping[str, Any] = row.get("body") or {}
     cells = {name: row.get(name) for name in ("task", "seq", "at")} | {"seen": body.get("seen")}
     names: tuple[str, ...]
@@ -193,101 +199,102 @@ def _event(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def outputs_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per saved file, from `Store.output_rows`."""
-    found = [{"kind": "file", **row, "path": row.get("file")} for row in rows]
-    return frame_of({name: [row.get(name) for row in found] for name in OUTPUTS}, OUTPUTS)
+    return _frame(({"kind": "file", **row, "path": row.get("file")} for row in rows), OUTPUTS)
 
 
 def prices_frame(prices: Iterable[Price]) -> pd.DataFrame:
     """One row per price, in this order."""
-    found = [as_row(price) for price in prices]
-    found = [{**row, "params": dumps(row["params"]) if row["params"] else None} for row in found]
-    return frame_of({name: [row[name] for row in found] for name in PRICE_COLUMNS}, PRICE_COLUMNS)
+    rows = ({**as_row(price), "params": dumps(price.params) if price.params else None} for price in prices)
+    return _frame(rows, PRICE_COLUMNS)
+
+
+def _frame(rows: Iterable[Mapping[str, Any]], kinds: Mapping[str, Kind]) -> pd.DataFrame:
+    """A frame of these columns; a cell that a row lacks is missing."""
+    import pandas as pd
+
+    kept = list(rows)
+    return pd.DataFrame({name: column([row.get(name) for row in kept], kind) for name, kind in kinds.items()})
 
 
 # Columns
 
 
 def as_one(values: Sequence[Any]) -> tuple[Kind, list[Any]]:
-    """What a column of such values holds, and the values fit for it; a mixture becomes text."""
+    """The kind of a column of such values, and the values as that kind takes them; a mixture becomes text."""
     present = [value for value in values if value is not None]
-    kinds = {type(value) for value in present}
-    if kinds == {bool}:
+    types = {type(value) for value in present}
+    if types == {bool}:
         return "boolean", list(values)
-    if kinds == {int} and all(-(2**63) <= value < 2**63 for value in present):
+    if types == {int} and all(-(2**63) <= value < 2**63 for value in present):
         return "Int64", list(values)
-    exact = all(abs(value) <= 2**53 for value in present if type(value) is int)
-    if kinds and kinds <= {int, float} and exact and all(map(math.isfinite, present)):
+    is_exact = all(abs(value) <= 2**53 for value in present if type(value) is int)
+    if types and types <= {int, float} and is_exact and all(map(math.isfinite, present)):
         return "Float64", list(values)
-    return "string", [v if v is None or isinstance(v, str) else _word(v) for v in values]
+    return "string", [v if v is None or isinstance(v, str) else _as_text(v) for v in values]
 
 
-def _word(value: Any) -> str:
+def _as_text(value: Any) -> str:
+    """A number or truth value as JSON writes it, anything else as `str` does."""
     return dumps(value) if isinstance(value, bool | int | float) and math.isfinite(value) else str(value)
 
 
-def frame_of(columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, Kind]) -> pd.DataFrame:
-    """A frame with these columns in this order."""
-    import pandas as pd
-
-    return pd.DataFrame({name: column(values, kinds[name]) for name, values in columns.items()})
-
-
 def column(values: Sequence[Any], kind: Kind) -> pd.Series[Any]:
-    """Values as one column; None, and what does not fit, is missing."""
+    """Values as one column of a kind; None, and what the kind cannot hold, is missing."""
     import numpy as np
     import pandas as pd
 
-    found = set(map(type, values))
+    types = set(map(type, values))
     if kind == "time":
         return pd.Series(pd.array(_instants(values).view("i8"), dtype=dtype_of(kind)))
     if kind == "Int64":
-        if not found <= {int, _NONE} or _beyond(values):
+        if not types <= {int, _NONE} or _is_beyond_int64(values):
             values = [v if _is_int(v) else None for v in values]
-            found = set(map(type, values))
-        missing = np.array([v is None for v in values]) if _NONE in found else np.zeros(len(values), dtype=bool)
-        numbers = np.array([v or 0 for v in values] if _NONE in found else values, dtype="int64")
+            types = set(map(type, values))
+        missing = np.array([v is None for v in values]) if _NONE in types else np.zeros(len(values), dtype=bool)
+        numbers = np.array([v or 0 for v in values] if _NONE in types else values, dtype="int64")
         return pd.Series(pd.arrays.IntegerArray(numbers, missing))
     if kind == "Float64":
-        if not found <= {int, float, _NONE}:
+        if not types <= {int, float, _NONE}:
             values = [float(v) if _is_number(v) else None for v in values]
         numbers = np.array(values, dtype=float)
         return pd.Series(pd.arrays.FloatingArray(numbers, np.isnan(numbers)))
     if kind == "boolean":
         values = [v if isinstance(v, bool) else None for v in values]
     elif kind == "string":
-        if not found <= {str, _NONE} or not _plain(values):
+        if not types <= {str, _NONE} or not _is_plain_ascii(values):
             values = [None if v is None else storable(str(v)) for v in values]
     else:
-        place = {word: number for number, word in enumerate(WORDS[kind])}
-        codes = [place.get(v, -1) if isinstance(v, str) else -1 for v in values]
+        code_of = {word: code for code, word in enumerate(CATEGORIES[kind])}
+        codes = [code_of.get(v, -1) if isinstance(v, str) else -1 for v in values]
         return pd.Series(pd.Categorical.from_codes(np.array(codes, dtype="int8"), dtype=dtype_of(kind)))
     return pd.Series(pd.array(values, dtype=dtype_of(kind)))
 
 
-def _beyond(values: Sequence[Any]) -> bool:
+def _is_beyond_int64(values: Sequence[Any]) -> bool:
+    """Whether one of these integers needs more than 64 bits."""
     present = [v for v in values if v is not None]
     return bool(present) and not -(2**63) <= min(present) <= max(present) < 2**63
 
 
-def _plain(values: Sequence[str | None]) -> bool:
-    """Whether no text of these has a character that `storable` looks for."""
+def _is_plain_ascii(values: Sequence[str | None]) -> bool:
+    """Whether no text has a character that `storable` could have to escape: one check for all of them."""
     text = "".join(filter(None, values))
     return text.isascii() and "\x00" not in text
 
 
 def _instants(values: Sequence[Any]) -> Any:
-    """Times as whole microseconds: pandas 2.2 goes through nanoseconds, which end in the year 2262."""
+    """Times as an array of whole microseconds: pandas 2.2 parses through nanoseconds, which end in the year 2262."""
     import numpy as np
 
-    told = [v for v in values if v is not None]
+    present = [v for v in values if v is not None]
     try:
-        # What the store writes is of one form, and numpy reads it in one go.
-        text = "".join(told).encode("ascii")
-        at, t, zone = (np.ndarray(len(told), kind, text, place, 32) for kind, place in _STORED)
-        if set(map(len, told)) <= {32} and (t == b"T").all() and (zone == b"+00:00").all():
-            found = np.full(len(values), "NaT", dtype="datetime64[us]")
-            found[[v is not None for v in values] if len(told) < len(values) else ...] = at.astype("datetime64[us]")
-            return found
+        # All times in the store have one form, which numpy parses at once.
+        text = "".join(present).encode("ascii")
+        at, t, zone = (np.ndarray(len(present), kind, text, offset, 32) for kind, offset in _STORED)
+        if set(map(len, present)) <= {32} and (t == b"T").all() and (zone == b"+00:00").all():
+            times = np.full(len(values), "NaT", dtype="datetime64[us]")
+            times[[v is not None for v in values] if len(present) < len(values) else ...] = at.astype("datetime64[us]")
+            return times
     except (TypeError, ValueError):  # times that are no text, or a day that no month has
         pass
     return np.array([_microseconds(value) for value in values], dtype="datetime64[us]")
@@ -298,7 +305,7 @@ _STORED = (("S26", 0), ("S1", 10), ("S6", 26))
 
 
 def dtype_of(kind: Kind) -> Any:
-    """The dtype of a column."""
+    """The dtype of a column of this kind."""
     import pandas as pd
 
     match kind:
@@ -307,7 +314,7 @@ def dtype_of(kind: Kind) -> Any:
         case "string":
             return pd.StringDtype("python")
         case "state" | "outcome":
-            return pd.CategoricalDtype(pd.Index(WORDS[kind], dtype=pd.StringDtype("python")), ordered=True)
+            return pd.CategoricalDtype(pd.Index(CATEGORIES[kind], dtype=pd.StringDtype("python")), ordered=True)
         case _:
             return {"Int64": pd.Int64Dtype, "Float64": pd.Float64Dtype, "boolean": pd.BooleanDtype}[kind]()
 
@@ -317,6 +324,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _microseconds(value: Any) -> Any:
+    """A datetime, or text as `iso` writes it, as numpy's; NaT for anything else."""
     import numpy as np
 
     at = value if isinstance(value, datetime) else moment(value)
@@ -324,8 +332,10 @@ def _microseconds(value: Any) -> Any:
 
 
 def _is_int(value: Any) -> bool:
+    """Whether Int64 can hold it."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def _is_number(value: Any) -> bool:
+    """Whether Float64 can hold it; NaN is missing."""
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)

@@ -1,4 +1,4 @@
-"""What was asked, as columns: nested parameters stand under dotted names."""
+"""The parameters of many tasks as columns: nested ones under dotted names."""
 
 from __future__ import annotations
 
@@ -9,39 +9,44 @@ from typing import Any
 from .._model.json_text import dumps
 from .._model.text import storable
 
-_AT_ONCE = 250
-"""Tasks whose parameters are looked at together: mappings that live long are looked through by Python's collector."""
-_PLAIN = frozenset({str, int, float, bool, type(None)})
+_BLOCK = 250
+"""Tasks whose parameters are flattened together: Python's garbage collector walks mappings that live long."""
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 def flat(params: Iterable[Mapping[str, Any] | None], prefix: str = "") -> dict[str, list[Any]]:
-    """Nested parameters of some tasks as columns of dotted names; lists as JSON text.
+    """Nested parameters of some tasks as columns of dotted names, None where a task has no such parameter.
 
-    Where a task gives one name twice, as `{"a.b": 1, "a": {"b": 2}}` does, the first one stands.
+    A list is JSON text. Where one task has a name twice, as in `{"a.b": 1, "a": {"b": 2}}`, its first value counts.
+
+    Args:
+        params: The parameters of each task; None for none.
+        prefix: What every name begins with.
     """
     columns: dict[str, list[Any]] = {}
     count, rest = 0, iter(params)
-    while told := [asked or {} for asked in itertools.islice(rest, _AT_ONCE)]:
-        more = _columns(told, prefix)
+    while block := [mapping or {} for mapping in itertools.islice(rest, _BLOCK)]:
+        more = _columns(block, prefix)
         for name in more:
             if name not in columns:
                 columns[name] = [None] * count
         for name, cells in columns.items():
-            cells.extend(more.get(name) or [None] * len(told))
-        count += len(told)
+            cells.extend(more.get(name) or [None] * len(block))
+        count += len(block)
     return columns
 
 
-def _columns(told: list[Mapping[str, Any]], prefix: str) -> dict[str, list[Any]]:
+def _columns(block: list[Mapping[str, Any]], prefix: str) -> dict[str, list[Any]]:
+    """As `flat`, for one block."""
     columns: dict[str, list[Any]] = {}
-    for key in dict.fromkeys(itertools.chain.from_iterable(told)):
+    for key in dict.fromkeys(itertools.chain.from_iterable(block)):
         name = f"{prefix}{storable(str(key))}"
-        cells = [asked.get(key) for asked in told]
+        cells = [mapping.get(key) for mapping in block]
         found = {name: cells}
-        if not _PLAIN.issuperset(map(type, cells)):
+        if not _SCALARS.issuperset(map(type, cells)):
             own = [_own(cell) for cell in cells]
-            nested = [(cell or {}) if mine is None else {} for cell, mine in zip(cells, own, strict=True)]
-            found = ({name: own} if any(cell is not None for cell in own) else {}) | _columns(nested, f"{name}.")
+            nested = [(cell or {}) if value is None else {} for cell, value in zip(cells, own, strict=True)]
+            found = ({name: own} if any(value is not None for value in own) else {}) | _columns(nested, f"{name}.")
         for full, more in found.items():
             known = columns.get(full)
             columns[full] = (
@@ -51,7 +56,7 @@ def _columns(told: list[Mapping[str, Any]], prefix: str) -> dict[str, list[Any]]
 
 
 def _own(value: Any) -> Any:
-    """What stands in a parameter's own column; None where those of its parts say it."""
+    """The cell in the parameter's own column; None for a mapping, whose members have columns of their own."""
     if isinstance(value, Mapping):
         return None if value else "{}"
     return dumps(value) if isinstance(value, list) else value

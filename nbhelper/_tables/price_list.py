@@ -1,8 +1,8 @@
 """The published prices, as data: each with where it was read, and when.
 
-Credits are prices too: what a task takes is an amount in the currency `credits`, what a credit costs is an amount of
-money per credit. What nobody publishes (anything at api.gpt.ge, the money for a credit at aigptimage.com) is not here,
-and stays unknown until `set_price` says it.
+What a task takes in credits is a price in the currency `credits`; what a credit costs is a price in money per credit.
+What nobody publishes (anything at api.gpt.ge, the money for a credit at aigptimage.com) is not here, and stays unknown
+until `set_price` adds it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from .prices import CREDITS, Per, Price, from_row
 
 READ = "2026-11-21"
+"""The day on which all of them were read."""
 
 # AILabTools: credits by the last segment of the call's path, each from its own page of the docs.
 
@@ -33,6 +34,7 @@ _AILAB: Mapping[str, float] = {
 
 
 def _ailab() -> Iterator[Price]:
+    """AILabTools' old and new API: one price list."""
     package = "AILabTools: $6 for 2,000 credits, the smallest package; in the largest a credit is $0.0025"
     page = "AILabTools: credits per call, docs of the call"
     for name in ("ailab", "ailab-legacy"):
@@ -43,12 +45,12 @@ def _ailab() -> Iterator[Price]:
 
 # Tripo: the docs' table for models H2 and H3, with P1 in brackets. v2 names the work in `type`, v3 in its path.
 
-_MODELS: Mapping[str, tuple[float, float]] = {  # with texture: H2 and H3, P1
+_TEXTURED: Mapping[str, tuple[float, float]] = {  # credits with texture: by H2 and H3, by P1
     "text_to_model": (20, 40),
     "image_to_model": (30, 50),
     "multiview_to_model": (30, 50),
 }
-_PLAIN = {"texture": "false", "pbr": "false"}
+_NO_TEXTURE = {"texture": "false", "pbr": "false"}
 """Both are on by default, and either one gives a texture, which is 10 credits of the price."""
 _OPTIONS: tuple[tuple[str, str, float], ...] = (
     # "+10/20/30" for standard, detailed and extreme: the first is in the price of a textured model.
@@ -58,7 +60,7 @@ _OPTIONS: tuple[tuple[str, str, float], ...] = (
     ("quad", "true", 5),
     ("generate_parts", "true", 20),
 )
-_WORK: tuple[tuple[str, str, float], ...] = (  # v2, v3, credits; those whose price depends on more are left out
+_OTHER_TASKS: tuple[tuple[str, str, float], ...] = (  # v2, v3, credits; those whose price depends on more are left out
     ("text_to_image", "text-to-image", 5),
     ("generate_multiview_image", "image-to-multiview", 10),
     ("texture_model", "texture", 10),
@@ -72,17 +74,19 @@ _WORK: tuple[tuple[str, str, float], ...] = (  # v2, v3, credits; those whose pr
 
 
 def _tripo(name: str) -> Iterator[Price]:
+    """Tripo's v2 or v3, by the provider's name."""
     of_v2 = name == "tripo"
     version = "model_version" if of_v2 else "model"
     yield Price(
         provider=name, per="credit", amount=0.01, failed_billed=False, source="Tripo: $1 = 100 credits", date=READ
     )
 
-    def takes(kind: tuple[str, str], amount: float, more: Mapping[str, str], per: Per = "task") -> Price:
+    def takes(kind: tuple[str, str], amount: float, params: Mapping[str, str], per: Per = "task") -> Price:
+        """Credits of a kind of task, named as in v2 and as in v3, with these parameters."""
         return Price(
             provider=name,
             model=None if of_v2 else kind[1],
-            params={"type": kind[0], **more} if of_v2 else more,
+            params={"type": kind[0], **params} if of_v2 else params,
             per=per,
             amount=amount,
             currency=CREDITS,
@@ -90,14 +94,14 @@ def _tripo(name: str) -> Iterator[Price]:
             date=READ,
         )
 
-    for v2, (textured, of_p1) in _MODELS.items():
+    for v2, (textured, by_p1) in _TEXTURED.items():
         kind = v2, v2.replace("_", "-")
-        for more, amount in (({}, textured), ({version: "P1*"}, of_p1)):
-            yield takes(kind, amount, more)
-            yield takes(kind, amount - 10, {**more, **_PLAIN})
+        for params, amount in (({}, textured), ({version: "P1*"}, by_p1)):
+            yield takes(kind, amount, params)
+            yield takes(kind, amount - 10, {**params, **_NO_TEXTURE})
         for option, value, amount in _OPTIONS:
             yield takes(kind, amount, {option: value}, "option")
-    for v2, v3, amount in _WORK:
+    for v2, v3, amount in _OTHER_TASKS:
         yield takes((v2, v3), amount, {})
 
 
@@ -106,6 +110,7 @@ def _tripo(name: str) -> Iterator[Price]:
 
 def _aigptimage() -> Iterator[Price]:
     def takes(model: str, per: Per, resolution: str, amount: float) -> Price:
+        """Credits of a model at a resolution."""
         return Price(
             provider="aigptimage",
             model=model,
@@ -124,14 +129,18 @@ def _aigptimage() -> Iterator[Price]:
 
 
 def _kie() -> Iterator[Price]:
-    # What a model takes stands on its page of the site, not in the docs; the reply of a finished task states it.
+    # The credits of a model stand on its page of the site, not in the docs; the reply of a finished task states them.
     yield Price(provider="kie", per="credit", amount=0.005, source="kie.ai: $0.005 per credit", date=READ)
 
 
 PRICES: tuple[Price, ...] = (*_ailab(), *_tripo("tripo"), *_tripo("tripo-v3"), *_aigptimage(), *_kie())
-"""The list; of two prices that hold for the same, the more particular one counts, then the later."""
+"""All of them, in an order in which the later one counts where two equally particular ones hold."""
 
 
 def known_prices(rows: Iterable[Mapping[str, Any]]) -> list[Price]:
-    """The published prices, then those that were set (`Store.prices`), oldest first: a later one counts first."""
+    """The published prices, then those that were set, oldest first: of two that hold equally the later one counts.
+
+    Args:
+        rows: From `Store.prices`; a row that is no price is left out.
+    """
     return [*PRICES, *filter(None, map(from_row, rows))]

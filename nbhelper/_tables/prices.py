@@ -1,23 +1,21 @@
-"""What a task costs: which of the known prices holds for it, and whose number each figure is.
+"""What a task costs: which of some prices holds for it, and whether the server or a price list states the number.
 
-Pure: the prices come in. Cost is worked out when a table is made, so that a price that is set later fills earlier rows.
-Credits in the tables are the server's alone; the published credits are used where it states none, to estimate money.
+Pure functions: the prices are arguments. Costs are computed when a table is made, so that a price that is set later
+fills earlier rows too. `credits` in a table are those that the server states; where it states none, published credits
+serve to compute the cost.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import date as calendar_date
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from .._model.errors import BadInput
 from .._model.json_text import dumps
-from .._model.text import clean, kind_of, nearest
+from .._model.text import clean
 from .params import flat
 
 Per = Literal["task", "image", "second", "credit", "option"]
@@ -29,24 +27,26 @@ CREDITS = "credits"
 _FINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
 _UNKNOWN: Cost = None, None, "unknown"
 _COUNTS = ("n", "num_images", "max_images")
-"""What a request calls the number of its images; without one of these it asks for one."""
+"""The parameters that state a number of images; a request without them asks for one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What one thing costs, by whom and when.
+    """What a task, an image, a second, a credit or an option costs at a provider.
 
     Attributes:
-        provider: Whose.
+        provider: The provider's name.
         per: What `amount` is paid for. `credit` takes the credits that the server states, else those that the price
             list has for the task; `option` is on top, for a task whose parameters are these.
-        amount: In `currency`, for one of them.
-        model: For which model, or last segment of the endpoint's path; `*` stands for anything. None for all.
-        params: For which parameters, by the name that the tables have behind `param_`, or by its end; `*` as above.
+        amount: In `currency`, for one unit of `per`.
+        model: The model that it holds for, or the last segment of the endpoint's path; `*` stands for anything, None
+            for all.
+        params: The parameters that it holds for, by the name that tables have behind `param_`, or by the end of that
+            name; `*` as above.
         currency: ISO code, or `credits`.
-        failed_billed: Whether a task that did not succeed is billed; None where nobody says.
-        source: Where it was read.
-        date: When, as ISO text.
+        failed_billed: Whether a task that did not succeed is billed; None where no source says.
+        source: Where the price was read.
+        date: The day it was read, as ISO text.
     """
 
     provider: str
@@ -66,103 +66,30 @@ class Price:
 
 _FIELDS = tuple(item.name for item in fields(Price))
 
-# A price that somebody sets
-
-_UNITS: tuple[Per, ...] = ("credit", "task", "image", "second")
-_AMOUNT = re.compile(rf"([a-z]{{3}}|{CREDITS})_per_({'|'.join(_UNITS)})")
-
-
-def checked(
-    provider: str,
-    amounts: Mapping[str, object],
-    *,
-    model: object = None,
-    params: object = None,
-    failed_billed: object = None,
-    source: object = "",
-    date: object = None,
-    today: calendar_date,
-) -> Price:
-    """The price of a call to `set_price`.
-
-    Raises:
-        BadInput: What cannot be, in one line.
-    """
-    given = {name: amount for name, amount in amounts.items() if amount is not None}
-    if len(given) != 1:
-        raise BadInput(f"set_price takes one amount, such as usd_per_credit=0.005, not {_listed(given)}.")
-    ((name, amount),) = given.items()
-    unit = _AMOUNT.fullmatch(name)
-    if unit is None or unit[0] == f"{CREDITS}_per_credit":
-        hint = nearest(name, [f"usd_per_{per}" for per in _UNITS])
-        raise BadInput(
-            f'"{clean(name, 40)}" is no amount.{hint} It is a currency and a unit, such as usd_per_image or '
-            f"{CREDITS}_per_task; the units are {', '.join(_UNITS)}.",
-        )
-    if isinstance(amount, bool) or not isinstance(amount, int | float) or _number(amount) is None:
-        raise BadInput(f"{name} is a number of zero or more, not {clean(repr(amount), 40)}.")
-    if model is not None and (not isinstance(model, str) or not model.strip()):
-        raise BadInput('model is a name such as "google/nano-banana" (`*` stands for anything), or None for all.')
-    if params is not None and not isinstance(params, Mapping):
-        raise BadInput(f'params is a mapping such as {{"resolution": "2K"}}, not {kind_of(params)}.')
-    for key, value in (params or {}).items():
-        if not isinstance(key, str) or not key or not isinstance(value, str | int | float):
-            raise BadInput(
-                f'params holds names and plain values such as {{"resolution": "2K"}}; under {clean(repr(key), 40)} is '
-                f"{kind_of(value)}."
-            )
-    if failed_billed is not None and not isinstance(failed_billed, bool):
-        raise BadInput("failed_billed is True, False, or None where nobody says.")
-    if not isinstance(source, str):
-        raise BadInput(f"source is text: where the price was read, not {kind_of(source)}.")
-    currency = unit[1] if unit[1] == CREDITS else unit[1].upper()
-    return Price(
-        provider=provider,
-        per=next(per for per in _UNITS if per == unit[2]),
-        amount=float(amount),
-        model=model.strip() if isinstance(model, str) else None,
-        params=dict(params or {}),
-        currency=currency,
-        failed_billed=failed_billed,
-        source=source.strip() or "set_price()",
-        date=_day(date, today),
-    )
-
-
-def _listed(given: Mapping[str, object]) -> str:
-    return " and ".join(clean(name, 40) for name in given) or "none"
-
-
-def _day(date: object, today: calendar_date) -> str:
-    if date is None:
-        return today.isoformat()
-    if isinstance(date, calendar_date):
-        return date.isoformat()[:10]
-    if isinstance(date, str):
-        with contextlib.suppress(ValueError):
-            return calendar_date.fromisoformat(date.strip()).isoformat()
-    raise BadInput(f'date is a day such as "2026-11-21", not {clean(repr(date), 40)}.')
+UNITS: tuple[Per, ...] = ("credit", "task", "image", "second")
+"""What a price that a user sets may be for."""
 
 
 def as_row(price: Price) -> dict[str, Any]:
-    """A price as plain JSON."""
+    """A price as values that JSON can hold, by the names of its fields."""
     return asdict(price)
 
 
 def from_row(row: Any) -> Price | None:
-    """The price that `as_row` wrote; None for what this version cannot understand."""
+    """The price that `as_row` gave; None for a row that is no price."""
     if not isinstance(row, Mapping):
         return None
     try:
         price = Price(**{name: row[name] for name in _FIELDS if name in row})
     except TypeError:
         return None
-    fine = price.per in (*_UNITS, "option") and isinstance(price.params, Mapping) and _number(price.amount) is not None
-    return price if fine and isinstance(price.currency, str) else None
+    if price.per not in (*UNITS, "option") or amount_of(price.amount) is None:
+        return None
+    return price if isinstance(price.params, Mapping) and isinstance(price.currency, str) else None
 
 
-def place_of(price: Price) -> str:
-    """What a price is for, as JSON; another one for the same takes its place."""
+def price_key(price: Price) -> str:
+    """Provider, model, parameters and whether it counts credits, as JSON: of equal keys the store keeps one price."""
     return dumps([price.provider, price.model, dict(price.params), price.currency == CREDITS])
 
 
@@ -170,9 +97,9 @@ class Expected(NamedTuple):
     """What a request would cost by the price list; None is unknown.
 
     Attributes:
-        amount: Money.
-        currency: Its ISO code; None without an amount.
-        credits: Credits, where these are known.
+        amount: Money, in `currency`.
+        currency: ISO code; None without an amount.
+        credits: What the price list takes for it.
         source: Where the prices were read.
     """
 
@@ -194,107 +121,106 @@ def expected(
 
     Args:
         provider: A provider's name.
-        endpoint: Its path, or short name.
+        endpoint: The endpoint's path, or short name.
         params: The body of the request.
-        prices: From `Store.prices`.
+        prices: From `known_prices`.
         model: The model, where the body does not name it as `model`.
     """
-    said = {name: _word(cell) for name, (cell,) in flat([params]).items() if cell is not None}
-    task = _Task(model, endpoint, said)
+    texts = {name: _as_text(cell) for name, (cell,) in flat([params]).items() if cell is not None}
+    task = _Described(model, endpoint, texts)
     known = [price for price in prices if price.provider == provider]
-    taken, sources = _credits(task, [price for price in known if price.currency == CREDITS])
-    money = _best(task, [price for price in known if price.currency != CREDITS])
-    count = None if money is None else taken if money.per == "credit" else task.asked(money.per)
-    if money is None or count is None:
-        return Expected(None, None, taken, "; ".join(sources) or None)
-    source = "; ".join(dict.fromkeys((*sources, money.source)))
-    return Expected(round(count * money.amount, 9), money.currency, taken, source)
+    credits_taken, sources = _credits(task, [price for price in known if price.currency == CREDITS])
+    price = _best(task, [price for price in known if price.currency != CREDITS])
+    count = None if price is None else credits_taken if price.per == "credit" else task.count(price.per)
+    if price is None or count is None:
+        return Expected(None, None, credits_taken, "; ".join(sources) or None)
+    source = "; ".join(dict.fromkeys((*sources, price.source)))
+    return Expected(round(count * price.amount, 9), price.currency, credits_taken, source)
 
 
 def cost_of(row: Mapping[str, Any], prices: Iterable[Price]) -> Cost:
-    """Amount, currency and source of what one row of `tasks()` cost; (None, None, "unknown") where nobody says.
+    """Amount, currency and source of what one row of `tasks()` cost; (None, None, "unknown") where no price tells.
 
-    Only a task that the server ended has a cost. Credits that the server states are believed for every outcome. Without
-    them a task that did not succeed costs nothing only where a price says that such tasks are not billed.
+    Only a task that the server ended has a cost. Credits that the server states count for every outcome. Without them,
+    a task that did not succeed costs nothing only where a price says that such tasks are not billed.
 
     Args:
         row: The columns of `PRICED`, and `params`.
-        prices: From `Store.prices`, or the published ones.
+        prices: From `known_prices`, or the published ones.
     """
     return costs([row], prices)[0]
 
 
 PRICED = ("provider", "task_id", "model", "endpoint", "outcome", "credits", "n_outputs")
-"""The columns that a cost follows from, besides the parameters."""
+"""The columns of `tasks()` that a cost is computed from, besides the parameters."""
 
 
 def costs(rows: Sequence[Mapping[str, Any]], prices: Iterable[Price]) -> list[Cost]:
-    """What each of some rows cost, as `cost_of`."""
+    """What each of some rows of `tasks()` cost, as `cost_of`."""
     columns = {name: [row.get(name) for row in rows] for name in PRICED}
     return costs_of(columns, flat(row.get("params") for row in rows), prices)
 
 
 def costs_of(
-    columns: Mapping[str, Sequence[Any]], asked: Mapping[str, Sequence[Any]], prices: Iterable[Price]
+    columns: Mapping[str, Sequence[Any]], params: Mapping[str, Sequence[Any]], prices: Iterable[Price]
 ) -> list[Cost]:
-    """What each of many tasks cost, as `cost_of`; those that are alike in all that prices look at are priced once.
+    """What each of many tasks cost, as `cost_of`; tasks that are equal in all that prices look at are computed once.
 
     Args:
         columns: Those of `PRICED`.
-        asked: Their parameters, from `flat`.
-        prices: From `Store.prices`, or the published ones.
+        params: The parameters of the tasks, from `flat`.
+        prices: From `known_prices`, or the published ones.
     """
-    money: dict[Any, list[Price]] = {}
-    taken: dict[Any, list[Price]] = {}
-    words = {"model", "duration", *_COUNTS}
+    in_money: dict[str, list[Price]] = {}
+    in_credits: dict[str, list[Price]] = {}
+    looked_at = {"model", "duration", *_COUNTS}
     for price in prices:
-        (taken if price.currency == CREDITS else money).setdefault(price.provider, []).append(price)
-        words.update(price.params)
+        (in_credits if price.currency == CREDITS else in_money).setdefault(price.provider, []).append(price)
+        looked_at.update(price.params)
 
-    read = [name for name in asked if any(name == word or name.endswith(f".{word}") for word in words)]
-    said = [[None if v is None else _word(v) for v in asked[name]] for name in read]
-    told = [columns[name] for name in ("provider", "model", "endpoint")]
-    numbers = [[None if v is None else _number(v) for v in columns[name]] for name in ("credits", "n_outputs")]
-    # What has no id yet is no task that could have cost anything.
-    ended = [o if i is not None else None for o, i in zip(columns["outcome"], columns["task_id"], strict=True)]
+    names = [name for name in params if any(name == end or name.endswith(f".{end}") for end in looked_at)]
+    texts = [[None if v is None else _as_text(v) for v in params[name]] for name in names]
+    numbers = [[None if v is None else amount_of(v) for v in columns[name]] for name in ("credits", "n_outputs")]
+    # A create that was refused or is in doubt has no id, and no known cost.
+    outcomes = [o if i is not None else None for o, i in zip(columns["outcome"], columns["task_id"], strict=True)]
 
     @cache
     def cost(
-        provider: str, model: str, endpoint: str, stated: float, made: float, outcome: str, *words: str | None
+        provider: str, model: str, endpoint: str, stated: float, n_outputs: float, outcome: str, *texts: str | None
     ) -> Cost:
-        params = {name: word for name, word in zip(read, words, strict=True) if word is not None}
-        task = _Task(model, endpoint, params)
-        return _cost(task, outcome, stated, made, money.get(provider, ()), taken.get(provider, ()))
+        task = _Described(model, endpoint, {n: text for n, text in zip(names, texts, strict=True) if text is not None})
+        return _cost(task, outcome, stated, n_outputs, in_money.get(provider, ()), in_credits.get(provider, ()))
 
-    return list(map(cost, *told, *numbers, ended, *said))
+    return list(map(cost, *(columns[name] for name in ("provider", "model", "endpoint")), *numbers, outcomes, *texts))
 
 
 def _cost(
-    task: _Task,
+    task: _Described,
     outcome: str | None,
     stated: float | None,
-    made: float | None,
-    money: Sequence[Price],
-    taken: Sequence[Price],
+    n_outputs: float | None,
+    in_money: Sequence[Price],
+    in_credits: Sequence[Price],
 ) -> Cost:
-    price = _best(task, money) if outcome in _FINAL else None
+    """The cost of one task; `stated` are the credits that the server states."""
+    price = _best(task, in_money) if outcome in _FINAL else None
     if price is None:
         return _UNKNOWN
     if price.per == "credit" and stated is not None:
         return round(stated * price.amount, 9), price.currency, "server"
     succeeded = outcome == "succeeded"
-    billed = succeeded or price.failed_billed
-    if billed is None:
+    is_billed = succeeded or price.failed_billed
+    if is_billed is None:
         return _UNKNOWN
     count: float | None
-    if not billed:
+    if not is_billed:
         count = 0.0
     elif price.per == "credit":
-        count, _ = _credits(task, taken)
+        count, _ = _credits(task, in_credits)
     elif price.per == "image" and succeeded:
-        count = made
+        count = n_outputs
     else:
-        count = task.asked(price.per)
+        count = task.count(price.per)
     return _UNKNOWN if count is None else (round(count * price.amount, 9), price.currency, "price list")
 
 
@@ -302,20 +228,21 @@ def _cost(
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """What prices look at: the names a model may go by, and each parameter as text under its dotted name."""
+class _Described:
+    """What prices are matched against: model and endpoint of a task, and its parameters as text by dotted name."""
 
     model: str | None
     endpoint: str | None
     params: Mapping[str, str]
 
     @property
-    def names(self) -> Iterator[str]:
+    def models(self) -> Iterator[str]:
+        """The names that the model may have in a price."""
         tail = self.endpoint.rpartition("/")[2] if isinstance(self.endpoint, str) else None
         return filter(None, (self.model, self.endpoint, tail, self.params.get("model")))
 
-    def said(self, name: str) -> str | None:
-        """A parameter by its dotted name, or by the end of it: experiments name `resolution` what is sent deeper.
+    def param(self, name: str) -> str | None:
+        """A parameter by its dotted name, or by the end of it: a price for `resolution` is one for `input.resolution`.
 
         Of several with that end, the first one by name.
         """
@@ -325,49 +252,49 @@ class _Task:
         return None if full is None else self.params[full]
 
     def matches(self, price: Price) -> bool:
-        """Whether a price holds for it."""
-        named = price.model is None or any(_like(name, price.model) for name in self.names)
-        return named and all(_like(self.said(name), _word(value)) for name, value in price.params.items())
+        """Whether the price holds for this task."""
+        has_model = price.model is None or any(_like(name, price.model) for name in self.models)
+        return has_model and all(_like(self.param(name), _as_text(value)) for name, value in price.params.items())
 
-    def asked(self, per: Per) -> float | None:
-        """How many tasks, images or seconds one request is for."""
+    def count(self, per: Per) -> float | None:
+        """How many tasks, images or seconds the request asks for."""
         if per == "second":
-            return _counted(self.said("duration"))
+            return _as_number(self.param("duration"))
         if per == "image":
-            told = next((told for name in _COUNTS if (told := self.said(name)) is not None), "1")
-            return _counted(told)
+            return _as_number(next((text for name in _COUNTS if (text := self.param(name)) is not None), "1"))
         return 1.0 if per == "task" else None
 
 
-def _best(task: _Task, prices: Iterable[Price]) -> Price | None:
-    """The price that holds for a task: the more particular one, then the later one.
+def _best(task: _Described, prices: Iterable[Price]) -> Price | None:
+    """Of the prices that hold for a task, the more particular one, then the later one.
 
-    One that does not say whether failed tasks are billed leaves that to the next one that does.
+    Where that one does not say whether failed tasks are billed, the next one that does decides it.
     """
     holding = [price for price in prices if price.per != "option" and task.matches(price)]
     if len(holding) < 2:
         return holding[0] if holding else None
     ranked = sorted(holding, key=_particular)[::-1]
-    told = next((price.failed_billed for price in ranked if price.failed_billed is not None), None)
-    return replace(ranked[0], failed_billed=told)
+    failed_billed = next((price.failed_billed for price in ranked if price.failed_billed is not None), None)
+    return replace(ranked[0], failed_billed=failed_billed)
 
 
 def _particular(price: Price) -> tuple[int, int]:
+    """Sort key: a model before a pattern before none, then by the number of parameters."""
     return 0 if price.model is None else 1 if "*" in price.model else 2, len(price.params)
 
 
-def _credits(task: _Task, prices: Sequence[Price]) -> tuple[float | None, list[str]]:
-    """Credits of a task by the price list, and where they were read."""
+def _credits(task: _Described, prices: Sequence[Price]) -> tuple[float | None, list[str]]:
+    """The credits that a task takes by the price list, options included, and where they were read."""
     base = _best(task, prices)
-    count = task.asked(base.per) if base else None
+    count = task.count(base.per) if base else None
     if base is None or count is None:
         return None, []
-    on_top = [price for price in prices if price.per == "option" and task.matches(price)]
-    total = base.amount * count + sum(price.amount for price in on_top)
-    return round(total, 9), list(dict.fromkeys(price.source for price in (base, *on_top)))
+    options = [price for price in prices if price.per == "option" and task.matches(price)]
+    total = base.amount * count + sum(price.amount for price in options)
+    return round(total, 9), list(dict.fromkeys(price.source for price in (base, *options)))
 
 
-def _word(value: Any) -> str:
+def _as_text(value: Any) -> str:
     """A parameter as JSON and forms write it: `true`, `1`, `2K`."""
     if isinstance(value, str):
         return value
@@ -376,20 +303,23 @@ def _word(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _like(word: str | None, pattern: str) -> bool:
-    if word is None or "*" not in pattern:
-        return word is not None and word.casefold() == pattern.casefold()
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), word, re.IGNORECASE | re.DOTALL) is not None
+def _like(text: str | None, pattern: str) -> bool:
+    """Whether a text is the pattern, in which `*` stands for anything, in any case of letters."""
+    if text is None or "*" not in pattern:
+        return text is not None and text.casefold() == pattern.casefold()
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.IGNORECASE | re.DOTALL) is not None
 
 
-def _counted(word: str | None) -> float | None:
+def _as_number(text: str | None) -> float | None:
+    """The number that a text is; None for what is none, or below zero."""
     try:
-        return None if word is None else _number(float(word))
+        return None if text is None else amount_of(float(text))
     except ValueError:
         return None
 
 
-def _number(value: Any) -> float | None:
+def amount_of(value: Any) -> float | None:
+    """A finite number of zero or more as a float; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         return None
     return float(value)

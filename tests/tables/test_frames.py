@@ -11,7 +11,7 @@ from nbhelper._model.task import Task
 from nbhelper._store import summary_row as _summary_row
 from nbhelper._store.store import Store
 from nbhelper._store.summary_row import summary_row
-from nbhelper._tables.frames import EVENTS, OUTPUTS, TASKS, events_frame, outputs_frame, tasks_frame, to_frame
+from nbhelper._tables.frames import EVENTS, OUTPUTS, TASKS, events_frame, histories_frame, outputs_frame, tasks_frame
 
 COLUMNS = [
     "provider",
@@ -107,7 +107,7 @@ def test_tasks_columns_and_dtypes(rows, history):
 def test_a_filled_row(history):
     """Every cell is what the history says."""
     task = Task("kie", "00123", label="owl", params={"prompt": "an owl"})
-    frame = to_frame([history(*MANY, task=task, origin="https://api.kie.ai", uid="u")])
+    frame = histories_frame([history(*MANY, task=task, origin="https://api.kie.ai", uid="u")])
     row = frame.iloc[0]
 
     assert (row["provider"], row["task_id"], row["label"], row["origin"]) == (
@@ -128,7 +128,7 @@ def test_a_filled_row(history):
 
 def test_unknown_is_missing_never_zero(history):
     """What nobody said is missing in the table."""
-    row = to_frame([history((0, Snapshot(state=State.FAILED, error=TaskError(None))))]).iloc[0]
+    row = histories_frame([history((0, Snapshot(state=State.FAILED, error=TaskError(None))))]).iloc[0]
     unknown = [name for name in COLUMNS if pd.isna(row[name])]
 
     assert {"credits", "cost", "currency", "total_s", "lag_s", "error_code", "error_message", "label"} <= set(unknown)
@@ -140,7 +140,7 @@ def test_what_no_event_tells(history):
     """Endpoint, model, experiment and repeat come from the stored row, where one is given."""
     found = history((0, Mark(word=MarkWord.WATCHING)), uid="u1")
     known = {"u1": {"endpoint": "image", "model": "m", "experiment": "owls", "repeat": 3}}
-    row = to_frame([found], known=known).iloc[0]
+    row = histories_frame([found], stored=known).iloc[0]
 
     assert [row[name] for name in ("endpoint", "model", "experiment", "repeat")] == ["image", "m", "owls", 3]
 
@@ -206,7 +206,7 @@ def test_times_of_any_zone_are_in_utc():
 def test_times_far_away(history):
     """Zero dates and dates beyond nanoseconds are times like others."""
     early, late = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
-    frame = to_frame([history((0, Snapshot(state=State.SUCCEEDED, created_at=early, finished_at=late)))])
+    frame = histories_frame([history((0, Snapshot(state=State.SUCCEEDED, created_at=early, finished_at=late)))])
 
     assert frame["created_at"].dt.year[0] == 1
     assert frame["finished_at"].dt.microsecond[0] == 999999
@@ -215,7 +215,7 @@ def test_times_far_away(history):
 def test_states_sort_and_compare(history):
     """States and outcomes are ordered as a task goes through them."""
     states = [State.FAILED, State.QUEUED, State.RUNNING]
-    frame = to_frame([history((0, Snapshot(state=state))) for state in states])
+    frame = histories_frame([history((0, Snapshot(state=state))) for state in states])
 
     assert list(frame.sort_values("state")["state"]) == ["queued", "running", "failed"]
     assert list(frame["state"] < "succeeded") == [False, True, True]
@@ -264,7 +264,7 @@ def test_outputs_columns(stored):
 def test_rows_of_a_store_and_of_a_history_agree(stored):
     """The table read from the store equals the one made from the histories in it."""
     rows = stored.rows()
-    again = to_frame(stored.histories(), known={row["uid"]: row for row in rows}, folder=stored.folder)
+    again = histories_frame(stored.histories(), stored={row["uid"]: row for row in rows}, folder=stored.folder)
 
     pd.testing.assert_frame_equal(tasks_frame(rows), again)
 
