@@ -15,7 +15,6 @@ HELD = (
     "connect",
     "register",
     "set_store",
-    "events",
     "outputs",
     "pending",
     "prices",
