@@ -572,22 +572,6 @@ def test_stop_calls_back_what_only_waits_for_its_turn(experiment, factory, mill)
     assert len(exp.plan()) == 4
 
 
-def test_a_create_whose_row_is_damaged_is_not_sent_again(experiment, factory, run):
-    """What became of it cannot be trusted any more, so it counts as in doubt."""
-    import sqlite3
-
-    factory.answers = [reply({"message": "no"}, 400)]
-    exp = experiment({"prompt": ["owl"]})
-    run(exp)
-    session.store().close()
-    with sqlite3.connect(session.store().folder / "history.db") as db:
-        db.execute("UPDATE intents SET state = 'begun'")
-
-    assert repr(exp).endswith("1 in doubt>")
-    assert [str(h.outcome) for h in run(exp)] == ["failed"]
-    assert len(factory.creates) == 1
-
-
 EXPORTS = {"no text": (7, "takes a file"), "empty": (" ", "takes a file"), "a folder": (".", "is a folder")}
 
 
@@ -601,19 +585,3 @@ def test_an_export_to_nowhere_is_refused(experiment, factory, run, path, words):
         exp.export(path)
     with pytest.raises(nbh.BadInput, match="cannot be written"):
         exp.export("/nowhere/at/all.zip")
-
-
-def test_a_create_whose_task_is_damaged_is_not_sent_again(experiment, factory, run):
-    """A row that cannot be trusted names no cell; the create is found by its request all the same."""
-    import sqlite3
-
-    grid = {"prompt": ["owl"], "note": ["a", "b"]}  # two cells with equal requests
-    exp = experiment(grid, request=lambda prompt, note: ask(prompt), repeats=2)
-    run(exp)
-    session.store().close()
-    with sqlite3.connect(session.store().folder / "history.db") as db:
-        db.execute("UPDATE tasks SET cell = 'x'")
-
-    assert repr(exp).endswith("4 sent>")
-    assert [str(h.outcome) for h in run(exp)] == ["succeeded"] * 4
-    assert len(factory.creates) == 4

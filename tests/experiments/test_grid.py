@@ -12,7 +12,7 @@ from support.scripts import environment
 
 import nbhelper as nbh
 from nbhelper._experiments import grid
-from nbhelper._experiments.budget import Estimate, Limits, told
+from nbhelper._experiments.budget import Estimate, Limits, describe
 
 GRID = {"prompt": ["owl", "fox"], "size": [1, 2]}
 
@@ -173,12 +173,12 @@ MONEY = {
 @pytest.mark.parametrize(("amounts", "words"), MONEY.values(), ids=MONEY)
 def test_the_price_in_words(amounts, words):
     """Unknown is counted and never zero."""
-    assert told([Estimate(a, None if a is None else "USD") for a in amounts]) == words
+    assert describe([Estimate(a, None if a is None else "USD") for a in amounts]) == words
 
 
 def test_currencies_are_told_apart():
     """They are never added up."""
-    assert told([Estimate(1, "USD"), Estimate(2, "EUR")]) == "2 tasks, about EUR 2.00, about $1.00"
+    assert describe([Estimate(1, "USD"), Estimate(2, "EUR")]) == "2 tasks, about EUR 2.00, about $1.00"
 
 
 def paid(*amounts, taken=None, account="a"):
@@ -200,7 +200,7 @@ SHARES = {
 @pytest.mark.parametrize(("limits", "spent", "wanted", "n"), SHARES.values(), ids=SHARES)
 def test_limits_count_what_earlier_runs_took(limits, spent, wanted, n):
     """A limit is the experiment's, not a run's: running again never goes beyond it."""
-    assert limits.share(spent, wanted) == n
+    assert limits.count_fitting(spent, wanted) == n
 
 
 UNKEPT = {
@@ -217,7 +217,7 @@ UNKEPT = {
 def test_a_limit_that_cannot_be_kept_is_refused(limits, wanted, words):
     """What is unknown cannot be limited, and the text says what to write instead."""
     with pytest.raises(nbh.BadInput, match=words):
-        limits.share([], wanted)
+        limits.count_fitting([], wanted)
 
 
 def test_a_missing_price_is_refused_before_anything_is_sent(experiment, factory, run):
