@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def export(frame: pd.DataFrame, gallery: Gallery, folder: Path, path: object) -> Path:
-    """Write the file; whole or not at all.
+    """Write table, gallery and results into one ZIP file, as a whole or not at all.
 
     Args:
         frame: The columns of `tasks()`.
-        gallery: As it is shown.
-        folder: What relative paths in `files` start from. They are the paths inside the archive too.
+        gallery: The gallery that `gallery.html` shows.
+        folder: The store's; relative paths in `files` start there, and are the paths inside the archive too.
         path: The file to write.
 
     Raises:
@@ -37,25 +37,25 @@ def export(frame: pd.DataFrame, gallery: Gallery, folder: Path, path: object) ->
     if target.is_dir():
         raise BadInput(f'"{clean(target, 120)}" is a folder; name a file, such as "owls.zip".')
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".nbhelper-") as space:
-            room = Path(space)
-            to_csv(frame, room / "tasks.csv")
-            gallery.save(room / "gallery.html")
-            with zipfile.ZipFile(room / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-                archive.write(room / "tasks.csv", "tasks.csv")
-                archive.write(room / "gallery.html", "gallery.html")
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".nbhelper-") as temporary:
+            work = Path(temporary)
+            to_csv(frame, work / "tasks.csv")
+            gallery.save(work / "gallery.html")
+            with zipfile.ZipFile(work / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.write(work / "tasks.csv", "tasks.csv")
+                archive.write(work / "gallery.html", "gallery.html")
                 for name in dict.fromkeys(name for text in frame["files"].dropna() for name in json.loads(text)):
                     source = folder / name
                     if source.is_file():
                         # Pictures, videos and models are compressed already.
                         archive.write(source, _inside(name), compress_type=zipfile.ZIP_STORED)
-            (room / "all.zip").chmod(0o644)  # meant to be shown around
-            os.replace(room / "all.zip", target)  # noqa: PTH105
+            (work / "all.zip").chmod(0o644)  # meant to be shown around
+            os.replace(work / "all.zip", target)  # noqa: PTH105
     except OSError as error:
         raise BadInput(f"The archive cannot be written to {clean(target, 120)}: {error.strerror or error}.") from None
     return target
 
 
 def _inside(name: str) -> str:
-    """A path inside the archive: results that were saved elsewhere lie there by name."""
+    """The path inside the archive; a result that was saved outside the store's folder lies in `results/`."""
     return f"results/{Path(name).name}" if Path(name).is_absolute() else name

@@ -1,4 +1,4 @@
-"""What an experiment would cost, and how much of it fits into its limits. Pure; unknown is never zero."""
+"""What an experiment would cost, and how many of its tasks fit into its limits. Pure; unknown is never zero."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Estimate:
         credits: Credits.
         source: Where the prices were read.
         what: Provider and model, for messages.
-        account: Whose credits these are.
+        account: The key variables of the provider: credits of one account are added up.
     """
 
     amount: float | None = None
@@ -43,8 +43,8 @@ def estimate(
     return Estimate(amount, currency, credit, source, clean(what, 80), account)
 
 
-def told(estimates: Sequence[Estimate]) -> str:
-    """`36 tasks, about $1.40, 12 of unknown price`."""
+def describe(estimates: Sequence[Estimate]) -> str:
+    """Number and price of tasks, such as `36 tasks, about $1.40, 12 of unknown price`."""
     n = len(estimates)
     words = [f"{n:,} task{'s' * (n != 1)}"]
     sums: dict[str, list[float]] = {}
@@ -59,7 +59,7 @@ def told(estimates: Sequence[Estimate]) -> str:
 
 
 def money(amount: float, currency: str) -> str:
-    """`$1.40`, `$0.006`, `EUR 12.00`."""
+    """An amount as text, such as `$1.40`, `$0.006` or `EUR 12.00`."""
     text = f"{amount:,.2f}"
     if 0 < amount < 0.1:
         text = f"{amount:.4f}".rstrip("0").ljust(4, "0")  # cents alone would round it away
@@ -77,17 +77,16 @@ class Limits:
 
     @classmethod
     def checked(cls, cost: object, currency: object, credits: object, tasks: object) -> Limits:  # noqa: A002
-        """The limits as they were given.
+        """Limits from arguments of any type.
 
         Raises:
-            BadInput: One that cannot be.
+            BadInput: One that is no number above zero, no whole number, or no currency code.
         """
         if not isinstance(currency, str) or not re.fullmatch(r"[A-Za-z]{3}", currency):
             raise BadInput('currency is an ISO code such as "USD" or "EUR".')
         if tasks is not None and (isinstance(tasks, bool) or not isinstance(tasks, int) or tasks < 1):
             raise BadInput(f"max_tasks is a whole number of at least 1, or None, not {clean(repr(tasks), 40)}.")
-        found = [_amount("max_cost", cost), _amount("max_credits", credits)]
-        return cls(found[0], currency.upper(), found[1], tasks)
+        return cls(_amount("max_cost", cost), currency.upper(), _amount("max_credits", credits), tasks)
 
     def __bool__(self) -> bool:
         return (self.cost, self.credits, self.tasks) != (None, None, None)
@@ -100,28 +99,28 @@ class Limits:
         ]
         return ", ".join(parts)
 
-    def share(self, spent: Sequence[Estimate], wanted: Sequence[Estimate]) -> int:
-        """How many of `wanted`, from the first on, fit beside what earlier runs took.
+    def count_fitting(self, spent: Sequence[Estimate], planned: Sequence[Estimate]) -> int:
+        """How many of `planned`, from the first on, fit beside what earlier runs took (`spent`).
 
         Raises:
             BadInput: A limit that cannot be kept, because a price is missing, or that is below one task.
         """
-        n = len(wanted)
-        if not wanted:
+        n = len(planned)
+        if not planned:
             return 0
         if self.tasks is not None:
             n = min(n, max(0, self.tasks - len(spent)))
-        everything = [*spent, *wanted]
+        everything = [*spent, *planned]
         if self.cost is not None:
             self._check_prices(everything)
-            amounts = [[one.amount or 0.0 for one in group] for group in (spent, wanted)]
+            amounts = [[one.amount or 0.0 for one in group] for group in (spent, planned)]
             n = min(n, _fitting(self.cost, *amounts))
             if n == 0 and not spent:
                 least = money(amounts[1][0], self.currency)
                 raise BadInput(f"max_cost={self.cost:g} is below the price of one task ({least}).")
         if self.credits is not None:
             self._check_credits(everything)
-            amounts = [[one.credits or 0.0 for one in group] for group in (spent, wanted)]
+            amounts = [[one.credits or 0.0 for one in group] for group in (spent, planned)]
             n = min(n, _fitting(self.credits, *amounts))
             if n == 0 and not spent:
                 raise BadInput(f"max_credits={self.credits:g} is below what one task takes ({amounts[1][0]:g}).")
@@ -167,9 +166,9 @@ def _amount(name: str, value: object) -> float | None:
     return float(value)
 
 
-def _fitting(limit: float, spent: Sequence[float], wanted: Sequence[float]) -> int:
+def _fitting(limit: float, spent: Sequence[float], planned: Sequence[float]) -> int:
     total, n = math.fsum(spent), 0
-    for amount in wanted:
+    for amount in planned:
         total += amount
         if total > limit * (1 + 1e-9):
             break

@@ -1,4 +1,4 @@
-"""Batch experiments: a grid in, a table out. Running again submits only what is missing, also after a restart."""
+"""`Experiment`: a grid of parameters, submitted as tasks. Running again submits only what the store does not have."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._model.errors import BadInput, StoreError
 from .._model.history import History
+from .._model.seen import Mark, MarkWord
 from .._model.task import NO_ID, Request, Task
 from .._model.text import clean, nearest
 from .._session import session
@@ -21,10 +22,20 @@ from .._watching.watch import place_of
 from . import budget
 from .budget import Estimate, Limits
 from .experiment_watch import ExperimentWatch
-from .grid import Place, cells_of, check_grid, places_of, shuffled
+from .grid import Repetition, cells_of, check_grid, repetitions_of, shuffled
 from .lock import Lock
-from .slots import Slot, allowed, check, estimate, is_repeatable, left_out, preparing, prices_now, slots_of
-from .submission import Errand, Submission
+from .planned_tasks import (
+    PlannedTask,
+    allowed,
+    beyond_limits,
+    check,
+    estimate,
+    is_repeatable,
+    planned_tasks,
+    preparing,
+    prices_now,
+)
+from .submission import PlannedCreate, Submission
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +45,8 @@ if TYPE_CHECKING:
     from .._views.gallery import Gallery
     from .._watching.watch import Watch
 
-UNASKED = 50
-"""Tasks that are submitted to real APIs without anybody having set a limit."""
+UNLIMITED = 50
+"""Tasks that are submitted to real APIs where no limit was set."""
 _OPTIONS = ("timeout", "interval", "save", "preview", "display", "block")
 
 
@@ -47,21 +58,22 @@ class Experiment:
     is listed, and is not sent again by itself.
 
     Args:
-        name: What its tasks are found by, in `nbhelper.tasks(experiment=name)` too.
-        request: From the grid's parameters, by name, to an `nbhelper.Request`; called once for each combination, here.
-        grid: Values by parameter. The order of the names is the order of the tables.
+        name: Its tasks are found by it, in `nbhelper.tasks(experiment=name)` too.
+        request: A function of the grid's parameters, by name, that returns an `nbhelper.Request`. It is called once
+            for each combination when the experiment is made.
+        grid: A list of values for each parameter. The order of the names is the order of the tables.
         repeats: How often each combination is submitted.
-        concurrency: Tasks that are alive at once, over all APIs.
-        max_cost: Money that all tasks of the experiment may cost together, earlier runs included, by the price list.
-            A request whose price nobody knows is refused then: see `nbhelper.set_price`.
-        currency: Of `max_cost`; prices in another one are never added up.
-        max_credits: The same in credits of one account.
-        max_tasks: The same as a number of tasks.
+        concurrency: How many tasks run at once at most, over all APIs.
+        max_cost: What all tasks of the experiment may cost together, earlier runs included, by the price list, in
+            `currency`. It is refused while the price of a request is not known: see `nbhelper.set_price`.
+        currency: ISO code of `max_cost`; prices in another one are never added up.
+        max_credits: How many credits of one account all tasks may take together, earlier runs included.
+        max_tasks: How many tasks the experiment may have together, earlier runs included.
         shuffle: Seed of the order of submitting, so that no setting meets the quiet hours alone; None is the
             grid's order.
 
     Raises:
-        BadInput: Anything that cannot work, before anything is submitted.
+        BadInput: A grid, a request or a limit that cannot work; the text says what to change.
 
     Example:
         def request(prompt, resolution):
@@ -101,20 +113,20 @@ class Experiment:
         self.limits = Limits.checked(max_cost, currency, max_credits, max_tasks)
         self._cells = cells_of(request, grid)
         self._checked = {cell.key: check(cell) for cell in self._cells}
-        self._places = places_of(self._cells, repeats)
-        self._order = shuffled(self._places, shuffle)
+        self._repetitions = repetitions_of(self._cells, repeats)
+        self._order = shuffled(self._repetitions, shuffle)
         self._varying = [key for key in grid if len({str(cell.params[key]) for cell in self._cells}) > 1]
         self._watch: Watch | None = None
 
     def __len__(self) -> int:
-        """How many tasks it has, submitted or not."""
-        return len(self._places)
+        """How many tasks the experiment has, submitted or not."""
+        return len(self._repetitions)
 
     def __repr__(self) -> str:
-        parts = [budget.told(self._estimates(self._places))]
+        parts = [budget.describe(self._estimates(self._repetitions))]
         with contextlib.suppress(StoreError):
-            slots = self._slots(session.store())
-            sent, doubt = (sum(s.status == word for s in slots) for word in ("sent", "in doubt"))
+            statuses = [task.status for task in self._planned(session.store())]
+            sent, doubt = statuses.count("sent"), statuses.count("in doubt")
             parts += [f"{sent} sent"] * (sent > 0) + [f"{doubt} in doubt"] * (doubt > 0)
         return f"<Experiment {self.name}: {', '.join(parts)}>"
 
@@ -123,38 +135,41 @@ class Experiment:
     def plan(self) -> pd.DataFrame:
         """What `run()` would submit now, in this order, at what price: one row per task.
 
-        `cost` and `credits` are those of a task that succeeds, by the price list; missing where nobody says.
+        `cost` (in `currency`) and `credits` are those of a task that succeeds, by the price list; missing where no
+        price is known.
         """
+        import pandas as pd
+
         from .._tables.frames import PARAM, as_one, column
         from .._tables.params import flat
 
-        slots = allowed(self._slots(session.store()), self._order, self.limits, retry_in_doubt=False)
-        rows = [(slot, slot.checked, slot.checked.estimate) for slot in slots]
-        import pandas as pd
+        planned = allowed(self._planned(session.store()), self._order, self.limits, retry_in_doubt=False)
+        cells = [task.checked for task in planned]
+        estimates = [cell.estimate for cell in cells]
 
         data: dict[str, Any] = {
-            "provider": column([c.provider for _, c, _ in rows], "string"),
-            "endpoint": column([c.endpoint for _, c, _ in rows], "string"),
-            "model": column([c.model for _, c, _ in rows], "string"),
-            "label": column([self._label(s.place) for s, _, _ in rows], "string"),
-            "repeat": column([s.place.repeat for s, _, _ in rows], "Int64"),
-            "credits": column([e.credits for _, _, e in rows], "Float64"),
-            "cost": column([e.amount for _, _, e in rows], "Float64"),
-            "currency": column([e.currency for _, _, e in rows], "string"),
-            "price_source": column([e.source for _, _, e in rows], "string"),
+            "provider": column([cell.provider for cell in cells], "string"),
+            "endpoint": column([cell.endpoint for cell in cells], "string"),
+            "model": column([cell.model for cell in cells], "string"),
+            "label": column([self._label(task.repetition) for task in planned], "string"),
+            "repeat": column([task.repetition.repeat for task in planned], "Int64"),
+            "credits": column([one.credits for one in estimates], "Float64"),
+            "cost": column([one.amount for one in estimates], "Float64"),
+            "currency": column([one.currency for one in estimates], "string"),
+            "price_source": column([one.source for one in estimates], "string"),
         }
-        for name, cells in flat((c.params for _, c, _ in rows), PARAM).items():
-            kind, values = as_one(cells)
+        for name, values_by_row in flat((cell.params for cell in cells), PARAM).items():
+            kind, values = as_one(values_by_row)
             data[name] = column(values, kind)
         return pd.DataFrame(data)
 
-    def _estimates(self, places: Sequence[Place]) -> list[Estimate]:
+    def _estimates(self, repetitions: Sequence[Repetition]) -> list[Estimate]:
         prices = prices_now()
         estimates = {key: estimate(checked, prices) for key, checked in self._checked.items()}
-        return [estimates[place.cell.key] for place in places]
+        return [estimates[repetition.cell.key] for repetition in repetitions]
 
-    def _slots(self, store: Store) -> list[Slot]:
-        return slots_of(self.name, self._places, self._checked, store)
+    def _planned(self, store: Store) -> list[PlannedTask]:
+        return planned_tasks(self.name, self._repetitions, self._checked, store)
 
     # Running
 
@@ -162,19 +177,22 @@ class Experiment:
         """Submit what is missing and watch everything; returns at once, like `nbhelper.watch` and with its options.
 
         `w.stop()` and the card's Stop end the submitting too. Where `watch` would wait, in scripts and headless runs,
-        this waits too.
+        `run()` waits too.
 
         Args:
-            retry_in_doubt: Submit once more what may have been made already, and billed. Creates that an API lets one
-                repeat safely are repeated anyway.
+            retry_in_doubt: Submit once more what may have been made already, and billed. A create in doubt is sent
+                again anyway, for 24 hours, where the API makes one task of one request id.
             watch_options: `timeout`, `interval`, `save`, `preview`, `display`, `block`.
 
         Returns:
-            A handle with a place for each task, in the order of the grid; what waits to be submitted is `unsent`.
+            A handle with a history for each task, in the order of the grid; a task that waits to be submitted is
+            `unsent`.
 
         Raises:
-            BadInput: A limit that cannot be kept, or one is needed, or another process runs this experiment.
-            MissingAPIKey: A provider's key was not found.
+            BadInput: A limit cannot be kept, or more than 50 tasks at real APIs have none, or another process submits
+                this experiment. Nothing was sent.
+            MissingAPIKey: A provider's key was not found; nothing was sent.
+            StoreError: The store's folder cannot be used.
         """
         if not isinstance(retry_in_doubt, bool):
             raise BadInput("retry_in_doubt is True or False.")
@@ -189,31 +207,34 @@ class Experiment:
         lock = Lock(store.folder, self.name)
         submission = None
         try:
-            slots = self._slots(store)
-            safe = [s for s in slots if is_repeatable(s, connections[s.checked.provider], prints[s.checked.provider])]
-            todo = allowed(slots, self._order, self.limits, retry_in_doubt=retry_in_doubt, safe=safe)
-            self._check_number(todo, connections)
-            going = {slot.place for slot in (*safe, *todo)}
-            shown = [slot for slot in slots if slot.status != "unsent" or slot.place in going]
-            if not shown:
+            planned = self._planned(store)
+            repeatable = [
+                task
+                for task in planned
+                if is_repeatable(task, connections[task.checked.provider], prints[task.checked.provider])
+            ]
+            to_send = allowed(planned, self._order, self.limits, retry_in_doubt=retry_in_doubt, repeatable=repeatable)
+            self._check_number(to_send, connections)
+            going = {task.repetition for task in (*repeatable, *to_send)}
+            watched = [task for task in planned if task.status != "unsent" or task.repetition in going]
+            if not watched:
                 raise BadInput(f"There is nothing to run: {self.limits} lets nothing through.")
-            remarks = [*self._doubts(store, slots, going), *left_out(slots, todo, self.limits)]
-            histories = [self._history(store, slot, connections, waiting=slot.place in going) for slot in shown]
-            keys = {slot.place: place_of(history) for slot, history in zip(shown, histories, strict=True)}
-            errands = self._errands(store, [*safe, *todo], keys, connections)
-            if errands:
-                notes = {"experiment": self.name}
+            remarks = [*self._note_doubts(store, planned, going), *beyond_limits(planned, to_send, self.limits)]
+            histories = [self._history(store, task, connections, waiting=task.repetition in going) for task in watched]
+            keys = {task.repetition: place_of(history) for task, history in zip(watched, histories, strict=True)}
+            creates = self._creates(store, [*repeatable, *to_send], keys, connections)
+            if creates:
                 submission = Submission(
-                    errands,
+                    creates,
                     store=store,
                     concurrency=self.concurrency,
-                    notes=notes,
+                    experiment=self.name,
                     done=lock.release,
                     recent=self._recent(store),
                 )
             handle = ExperimentWatch(
                 histories,
-                [connections[slot.checked.provider] for slot in shown],
+                [connections[task.checked.provider] for task in watched],
                 saving=folder is not None,
                 store=store,
                 submission=submission,
@@ -224,78 +245,91 @@ class Experiment:
             self._watch = handle
             if chosen.kind == "text":
                 for line in remarks:
-                    print(line)  # noqa: T201  # the text view has no place for it
+                    print(line)  # noqa: T201  # the text view has no line for it
             return begin.begin(handle, chosen, store, folder)
         finally:
             if submission is None or not submission.started:
                 lock.release()
 
-    def _check_number(self, todo: Sequence[Slot], connections: Mapping[str, Connection]) -> None:
-        real = [slot.checked.estimate for slot in todo if not connections[slot.checked.provider].emulated]
-        if len(real) > UNASKED and not self.limits:
+    def _check_number(self, to_send: Sequence[PlannedTask], connections: Mapping[str, Connection]) -> None:
+        """Refuse more than 50 tasks at real APIs without a limit."""
+        real = [task.checked.estimate for task in to_send if not connections[task.checked.provider].emulated]
+        if len(real) > UNLIMITED and not self.limits:
             raise BadInput(
-                f"{budget.told(real)} would be submitted at real APIs. Say how many it may be: "
+                f"{budget.describe(real)} would be submitted at real APIs. Say how many it may be: "
                 f"Experiment(…, max_tasks={len(real)}), or max_cost= or max_credits=.",
             )
 
     def _recent(self, store: Store) -> dict[str, list[float]]:
         """How many seconds ago this experiment's creates of the last minute were begun, by provider."""
-        found: dict[str, list[float]] = {}
+        recent: dict[str, list[float]] = {}
         now = datetime.now(UTC)
         for row in store.creates(self.name):
             passed = (now - row.at).total_seconds() if row.at is not None else -1.0
             if row.cell in self._checked and 0 <= passed < 60:
-                found.setdefault(self._checked[row.cell].provider, []).append(passed)
-        return found
+                recent.setdefault(self._checked[row.cell].provider, []).append(passed)
+        return recent
 
-    def _doubts(self, store: Store, slots: Sequence[Slot], going: set[Place]) -> list[str]:
-        """Creates that a process left without an answer are in doubt from now on; how many there are, in words."""
-        doubtful = [slot for slot in slots if slot.status == "in doubt" and slot.place not in going]
-        for slot in doubtful:
-            if slot.row is not None and slot.row.state == "sent":
+    def _note_doubts(self, store: Store, planned: Sequence[PlannedTask], going: set[Repetition]) -> list[str]:
+        """Record creates that a process left without an answer as in doubt; a line that says how many there are."""
+        doubtful = [task for task in planned if task.status == "in doubt" and task.repetition not in going]
+        for task in doubtful:
+            if task.row is not None and task.row.state == "sent":
                 note = "the process that sent it ended before the answer came; it may have been made"
-                result_of(store.intent_in_doubt(slot.row.uid, note))
+                result_of(store.intent_in_doubt(task.row.uid, note))
         n = len(doubtful)
         creates = f"{n:,} creates are" if n != 1 else "1 create is"
         check = "check your account at the provider, then run(retry_in_doubt=True)"
         return [f"{creates} in doubt and not sent again: {check}"] * bool(n)
 
-    def _history(self, store: Store, slot: Slot, connections: Mapping[str, Connection], *, waiting: bool) -> History:
-        """What is seen of a place so far; a place without a task yet goes by a name of its own."""
-        if not waiting and slot.row is not None:
-            known = store.load(slot.row.uid)
-            if known is not None:
-                return known
-        checked, place = slot.checked, slot.place
-        task = Task(checked.provider, NO_ID, self._label(place), checked.params)
-        return History.of(task, (), origin=connections[checked.provider].origin, uid=f"{place.cell.key}#{place.repeat}")
+    def _history(
+        self, store: Store, planned: PlannedTask, connections: Mapping[str, Connection], *, waiting: bool
+    ) -> History:
+        """The stored history of a task; an empty one, with a uid of its own, for a task that waits to be submitted."""
+        stored = store.load(planned.row.uid) if planned.row is not None and not waiting else None
+        if stored is not None:
+            return stored
+        checked, repetition = planned.checked, planned.repetition
+        task = Task(checked.provider, NO_ID, self._label(repetition), checked.params)
+        uid = f"{repetition.cell.key}#{repetition.repeat}"
+        empty = History.of(task, (), origin=connections[checked.provider].origin, uid=uid)
+        if waiting:
+            return empty
+        note = "its row in the history cannot be read; it was sent, and is not sent again"
+        return empty.add(Mark(word=MarkWord.LOST, note=note), datetime.now(UTC))
 
-    def _label(self, place: Place) -> str:
-        return f"{place.cell.label} #{place.repeat}" if self.repeats > 1 else place.cell.label
+    def _label(self, repetition: Repetition) -> str:
+        label = repetition.cell.label
+        return f"{label} #{repetition.repeat}" if self.repeats > 1 else label
 
-    def _errands(
-        self, store: Store, going: Sequence[Slot], keys: Mapping[Place, Any], connections: Mapping[str, Connection]
-    ) -> list[Errand]:
-        found = []
-        for position, slot in enumerate(going):
-            row, checked = slot.row, slot.checked
+    def _creates(
+        self,
+        store: Store,
+        to_send: Sequence[PlannedTask],
+        keys: Mapping[Repetition, Any],
+        connections: Mapping[str, Connection],
+    ) -> list[PlannedCreate]:
+        """The creates to send; one whose row is that of an equal request, unsent or repeatable, keeps that row."""
+        creates = []
+        for position, task in enumerate(to_send):
+            row, checked = task.row, task.checked
             where = connections[checked.provider]
-            errand = Errand(slot.place, keys[slot.place], position, preparing(checked, where), where)
+            create = PlannedCreate(task.repetition, keys[task.repetition], position, preparing(checked, where), where)
             same = row is not None and row.request_digest == checked.digest and row.origin == where.origin
             if row is not None and row.state == "begun" and not same:
                 # Never sent, and the request is another one by now.
                 result_of(store.intent_refused(row.uid, "", "not sent: the experiment's request has changed"))
-            elif row is not None and same and (row.state == "begun" or (slot.status == "in doubt" and row.request_id)):
-                errand.uid, errand.request_id = row.uid, row.request_id
-            found.append(errand)
-        return found
+            elif row is not None and same and (row.state == "begun" or (task.status == "in doubt" and row.request_id)):
+                create.uid, create.request_id = row.uid, row.request_id
+            creates.append(create)
+        return creates
 
     # Tables
 
     def to_frame(self, *, wait: bool = True) -> pd.DataFrame:
         """One row per task of the grid, in its order, the columns of `nbhelper.tasks()`.
 
-        Every parameter is a `param_…` column. What was not submitted has a row without an id, times or outcome.
+        Every parameter is a `param_…` column. A task that was not submitted has a row without an id, times or outcome.
 
         Args:
             wait: Wait for the end of the latest `run()` of this object first.
@@ -310,13 +344,13 @@ class Experiment:
 
         stored = {str(row["uid"]): row for row in store.rows(Filter(experiment=(self.name,)))}
         rows = []
-        for slot in self._slots(store):
-            row = stored.get(slot.row.uid) if slot.row is not None and slot.row.state != "begun" else None
+        for task in self._planned(store):
+            row = stored.get(task.row.uid) if task.row is not None and task.row.state != "begun" else None
             if row is None:
-                checked = slot.checked
+                checked = task.checked
                 row = {
-                    "provider": checked.provider, "label": self._label(slot.place), "experiment": self.name,
-                    "repeat": slot.place.repeat, "model": checked.model, "endpoint": checked.endpoint,
+                    "provider": checked.provider, "label": self._label(task.repetition), "experiment": self.name,
+                    "repeat": task.repetition.repeat, "model": checked.model, "endpoint": checked.endpoint,
                     "params": checked.params,
                 }  # fmt: skip
             rows.append(row)
@@ -334,8 +368,8 @@ class Experiment:
         if by is None:
             names = [f"param_{key}" for key in self._varying if f"param_{key}" in frame.columns]
             return verbs.summary(frame, by=names or ["provider", "model"])
-        wanted = [by] if isinstance(by, str) else list(by)
-        return verbs.summary(frame, by=[find_column(frame, name, "by") or name for name in wanted])
+        names = [by] if isinstance(by, str) else list(by)
+        return verbs.summary(frame, by=[find_column(frame, name, "by") or name for name in names])
 
     def gallery(self, row: str | None = None, col: str | None = None, size: int = 256) -> Gallery:
         """The pictures in a grid by up to two parameters, as `nbhelper.gallery`.

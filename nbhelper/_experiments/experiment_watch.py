@@ -1,4 +1,4 @@
-"""The watch on an experiment: a place for each task from the start, and the tasks as they are made."""
+"""The watch on an experiment: a history for each task from the start, watched once the task is made."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class ExperimentWatch(Watch):
-    """A watch whose places are there from the start, and whose tasks come as they are made.
+    """A watch that has a history for each task of the grid before it is submitted, and watches it once it is made.
 
-    `stop()` also stops submitting; creates that are on their way are waited for, and not watched any further.
+    `stop()` also stops submitting; a create whose answer is still to come is waited for, and its task is not watched.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class ExperimentWatch(Watch):
         self._lines = tuple(remarks)
         self._stopped = ""
         for entry in self._entries.values():
-            # In doubt, or made at another address: there is nothing to look at.
-            unreachable = entry.history.created and entry.history.origin != entry.connection.origin
-            if unreachable or (not entry.history.created and entry.history.outcome is not None):
+            # There is nothing to look at in doubt, or at another address.
+            is_elsewhere = entry.history.created and entry.history.origin != entry.connection.origin
+            if is_elsewhere or (not entry.history.created and entry.history.outcome is not None):
                 entry.over = True
 
     def _start(self, engine: Engine, store: Store, folder: Path | None, interval: float | None) -> None:
@@ -61,27 +61,27 @@ class ExperimentWatch(Watch):
     @property
     def notes(self) -> tuple[str, ...]:
         """Trouble worth showing, such as an API that asks to wait."""
-        going = self._submission.notes() if self._submission is not None else []
-        return (*super().notes, *going)
+        of_submission = self._submission.notes() if self._submission is not None else []
+        return (*super().notes, *of_submission)
 
     def history_at(self, key: Identity) -> History:
-        """What is known of a place."""
+        """What is known of a task, sent or not."""
         return self._entries[key].history
 
     def take(self, key: Identity, history: History | None) -> None:
-        """What stands at a place from now on; a task that was made is watched."""
+        """Put a history in the place of another; a task that was made is watched from then on."""
         if history is None:
             return
         with self._lock:
             entry = self._entries[key]
             entry.history = history
-            ours = identity(history)
+            made = identity(history)
             entry.over = self._complete(history) if history.created else history.outcome is not None
-            if history.created and self._places.setdefault(ours, key) != key:
-                entry.over = True  # the API gave one task twice; the other place watches it
-            watching = history.created and not entry.over
+            if history.created and self._places.setdefault(made, key) != key:
+                entry.over = True  # the API gave one task twice; the other one's entry watches it
+            is_watched = history.created and not entry.over
             self._notify()
-        if watching and self._engine is not None:
+        if is_watched and self._engine is not None:
             store, folder, interval = self._attaching
             self._engine.attach(
                 [(history, entry.connection)], self._listen, store=store, folder=folder, interval=interval
@@ -91,7 +91,7 @@ class ExperimentWatch(Watch):
                     self._part([key], self._stopped)
 
     def touch(self) -> None:
-        """Draw again: something changed that no history tells."""
+        """Draw again: something changed that stands in no history."""
         with self._lock:
             self._notify()
 

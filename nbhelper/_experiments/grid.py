@@ -1,6 +1,6 @@
-"""What an experiment consists of: a grid of parameters as cells, each with an identity that outlives the process.
+"""A grid of parameters as cells; a cell's key is a digest of its parameters, so another process finds its tasks again.
 
-Pure: a cell's identity follows from its parameters alone, so that the same grid finds its tasks again after a restart.
+Pure: nothing here reads the store or the clock.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """One repetition of a cell: one task."""
+class Repetition:
+    """One repetition of a cell, which is one task to create."""
 
     cell: Cell
     repeat: int
 
     @property
     def key(self) -> tuple[str, int]:
-        """What finds it again in the store."""
+        """The columns `cell` and `repeat` by which the store finds its creates."""
         return self.cell.key, self.repeat
 
 
@@ -68,10 +68,10 @@ def cells_of(request: Callable[..., Any], grid: Mapping[str, Iterable[Any]]) -> 
     if n > MOST:
         raise BadInput(f"The grid has {n:,} combinations; at most {MOST:,} are one experiment.")
     varying = [name for name, given in values.items() if len(given) > 1]
-    found: list[Cell] = []
+    cells: list[Cell] = []
     for combination in itertools.product(*values.values()):
         given = dict(zip(values, combination, strict=True))
-        params = {name: shown(name, value) for name, value in given.items()}
+        params = {name: as_param(name, value) for name, value in given.items()}
         text = json.dumps(params, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         made = request(**given)
@@ -80,13 +80,13 @@ def cells_of(request: Callable[..., Any], grid: Mapping[str, Iterable[Any]]) -> 
                 f"request(…) gave {kind_of(made)}; it must return a request, such as "
                 'nbhelper.Request("kie", {"model": …, "input": {…}}).',
             )
-        label = ", ".join(_word(params[name]) for name in varying or params)
-        found.append(Cell(key, params, made, clean(label, 120)))
-    return tuple(found)
+        label = ", ".join(_shorten(params[name]) for name in varying or params)
+        cells.append(Cell(key, params, made, clean(label, 120)))
+    return tuple(cells)
 
 
 def check_grid(request: object, grid: object) -> None:
-    """Whether a function can be called with a grid's names.
+    """Check that a function can be called with a grid's names.
 
     Raises:
         BadInput: What is wrong, with the nearest name that the function takes.
@@ -102,45 +102,48 @@ def check_grid(request: object, grid: object) -> None:
     if not all(isinstance(name, str) and name for name in grid):
         raise BadInput("The grid's parameters are named by text.")
     try:
-        taken = inspect.signature(request).parameters
+        parameters = inspect.signature(request).parameters
     except (TypeError, ValueError):
         return  # a callable that hides its parameters will say so itself
-    named = [n for n, p in taken.items() if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
-    anything = any(p.kind is p.VAR_KEYWORD for p in taken.values())
+    named = [n for n, p in parameters.items() if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in grid:
-        if name not in named and not anything:
+        if name not in named and not takes_any:
             known = ", ".join(named) or "no parameters"
             raise BadInput(f'request does not take "{clean(name, 60)}".{nearest(name, named)} It takes {known}.')
     for name in named:
-        if name not in grid and taken[name].default is inspect.Parameter.empty:
+        if name not in grid and parameters[name].default is inspect.Parameter.empty:
             raise BadInput(f'request needs "{name}", which the grid does not have.{nearest(name, grid)}')
 
 
 def _values(name: str, given: Any) -> list[Any]:
-    shown_name = f'"{clean(name, 60)}"'
-    one = isinstance(given, str | bytes | bytearray | Mapping) or not isinstance(given, Iterable) or is_file(given)
-    if one and not isinstance(given, list | tuple):
+    """The values of one parameter, checked: a list, not empty, each value once."""
+    quoted = f'"{clean(name, 60)}"'
+    is_single = (
+        isinstance(given, str | bytes | bytearray | Mapping) or not isinstance(given, Iterable) or is_file(given)
+    )
+    if is_single and not isinstance(given, list | tuple):
         example = f'["{clean(given, 20)}"]' if isinstance(given, str) else "[…]"
-        raise BadInput(f"The values of {shown_name} are a list, such as {example}, not {kind_of(given)}.")
+        raise BadInput(f"The values of {quoted} are a list, such as {example}, not {kind_of(given)}.")
     values = list(itertools.islice(given, MOST + 1))
     if not values:
-        raise BadInput(f"The grid has no values for {shown_name}.")
+        raise BadInput(f"The grid has no values for {quoted}.")
     if len(values) > MOST:
-        raise BadInput(f"The grid has more than {MOST:,} values for {shown_name}.")
-    keys = [json.dumps(shown(name, value), sort_keys=True) for value in values]
+        raise BadInput(f"The grid has more than {MOST:,} values for {quoted}.")
+    keys = [json.dumps(as_param(name, value), sort_keys=True) for value in values]
     if len(set(keys)) < len(keys):
         twice = next(value for value, key in zip(values, keys, strict=True) if keys.count(key) > 1)
         raise BadInput(
-            f"{shown_name} has the value {clean(repr(twice), 60)} twice; repeats=2 does everything of the grid twice.",
+            f"{quoted} has the value {clean(repr(twice), 60)} twice; repeats=2 does everything of the grid twice.",
         )
     return values
 
 
-def shown(name: str, value: Any) -> Any:
-    """A value as the tables show it: plain JSON; a file by its name, or its digest and size.
+def as_param(name: str, value: Any) -> Any:
+    """A value as the tables show it: plain JSON, a path as text, the content of a file as digest and size.
 
     Raises:
-        BadInput: A value that is neither.
+        BadInput: A value of another kind.
     """
     if isinstance(value, Path):
         return str(value)
@@ -157,30 +160,31 @@ def shown(name: str, value: Any) -> Any:
         if callable(tobytes):
             return digest(bytes(tobytes()))
     if isinstance(value, Mapping):
-        return {str(key): shown(name, item) for key, item in value.items()}
+        return {str(key): as_param(name, item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [shown(name, item) for item in value]
+        return [as_param(name, item) for item in value]
     raise BadInput(
         f'The grid has {kind_of(value)} for "{clean(name, 60)}"; use text, numbers, files, lists or mappings.'
     )
 
 
-def _word(value: Any) -> str:
+def _shorten(value: Any) -> str:
+    """A value as part of a label."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHORT else text[: _SHORT - 1] + "…"
 
 
-def places_of(cells: Sequence[Cell], repeats: int) -> tuple[Place, ...]:
-    """Every task of the experiment, repetitions of a cell one after another."""
-    return tuple(Place(cell, repeat) for cell in cells for repeat in range(1, repeats + 1))
+def repetitions_of(cells: Sequence[Cell], repeats: int) -> tuple[Repetition, ...]:
+    """Every repetition of every cell, those of one cell one after another."""
+    return tuple(Repetition(cell, repeat) for cell in cells for repeat in range(1, repeats + 1))
 
 
-def shuffled(places: Sequence[Place], seed: int | None) -> list[Place]:
+def shuffled(repetitions: Sequence[Repetition], seed: int | None) -> list[Repetition]:
     """The order to submit in, the same for the same seed; None keeps the grid's.
 
     Times of day and busy hours then do not favour the first values of the grid.
     """
-    order = list(places)
+    order = list(repetitions)
     if seed is not None:
         random.Random(seed).shuffle(order)  # noqa: S311 - an order, not a secret
     return order

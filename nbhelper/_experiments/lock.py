@@ -1,4 +1,4 @@
-"""One process and one run at a time submits an experiment."""
+"""One process, and one run in it, submits an experiment at a time."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .._watching.waiting import result_of
 from .submission import Submission
 
 _held: dict[tuple[Path, str], Lock] = {}
-"""By this process; a later run takes over from an earlier one."""
-_turn = threading.Lock()
+"""The locks of this process by folder and experiment; a later run takes one over from an earlier run."""
+_taking = threading.Lock()
 
 
 class Lock:
-    """Lets nobody else submit this experiment: an earlier run of this process ends, another process is in the way.
+    """A lock on the name of an experiment in a store: taking it ends an earlier run of this process.
 
-    It ends with its process, however that ends. On Windows other processes are not kept out.
+    The kernel frees it when the process ends, however that ends. On Windows other processes are not kept out.
 
     Attributes:
-        submission: What is done under it, for a later run to end.
+        submission: The submission that goes on under the lock, for a later run to end.
 
     Raises:
         BadInput: Another process is submitting it.
@@ -36,7 +36,7 @@ class Lock:
         self.submission: Submission | None = None
         self._key = folder, name
         self._file, self._name = lock_file(folder), f"experiment {name}"
-        with _turn:
+        with _taking:
             # A forked child has its parent's `_held`, and none of its locks.
             earlier = _held.get(self._key) if self._file.holds(self._name) else None
             if earlier is not None and earlier.submission is not None:
@@ -54,7 +54,7 @@ class Lock:
             _held[self._key] = self
 
     def release(self) -> None:
-        """Let others; a second call does nothing."""
+        """Free the lock; a second call does nothing."""
         if _held.get(self._key) is self:
             del _held[self._key]
             self._file.release(self._name)

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .._model.errors import StoreError
 from .._model.history import History
@@ -26,6 +26,7 @@ INTENT = ("uid", "at", "state", "request_digest", "body_digest", "request_id", "
 _PUT_INTENT = insert("intents", INTENT)
 
 State = Literal["begun", "sent", "created", "refused", "in_doubt"]
+_STATES = get_args(State)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class Create:
     Attributes:
         uid: Its row.
         origin: Where it was sent.
-        cell: Which parameters.
+        cell: Which parameters; empty where that is lost.
+        params: As they are kept, a JSON text.
         repeat: Which repetition, from 1.
         state: How far it came.
         at: When it was begun, UTC.
@@ -47,6 +49,7 @@ class Create:
     uid: str
     origin: str
     cell: str
+    params: str
     repeat: int
     state: State
     at: datetime | None
@@ -119,19 +122,20 @@ def of_experiment(db: sqlite3.Connection, experiment: str) -> list[Create]:
     """Every create of an experiment, oldest first.
 
     What decides whether something is sent again is never left out for damage: a create whose state is lost counts as in
-    doubt, and no index is asked, since a damaged one hides whole rows. The cell is empty where it is not known.
+    doubt, and no index is asked, since a damaged one hides whole rows.
     """
     found = []
     for values in db.execute(f"{_CREATES} WHERE t.experiment = ? ORDER BY t.uid", (storable(experiment),)).fetchall():
         row, intent = dict(zip(TASK, values, strict=False)), dict(zip(INTENT, values[len(TASK) :], strict=True))
-        state: State = "created" if row["id"] is not None else intent["state"] or "in_doubt"
+        state: State = intent["state"] if intent["state"] in _STATES else "in_doubt"
         found.append(
             Create(
                 uid=row["uid"],
                 origin=row["origin"],
                 cell=row["cell"] or "",
+                params=row["params"],
                 repeat=row["repeat"] or 0,
-                state=state,
+                state=state if row["id"] is None else "created",
                 at=moment(intent["at"]),
                 request_digest=intent["request_digest"] or "",
                 request_id=intent["request_id"],

@@ -25,20 +25,20 @@ def request(api, prompt, setting):
 
 
 def main():
-    told = json.loads(sys.argv[1])
-    for name, (url, key) in told["apis"].items():
+    options = json.loads(sys.argv[1])
+    for name, (url, key) in options["apis"].items():
         nbh.connect(name, api_key=key, base_url=url)
-    nbh.set_store(told["folder"])
+    nbh.set_store(options["folder"])
     exp = nbh.Experiment(
         "owls",
         request,
-        grid={"api": sorted(told["apis"]), "prompt": PROMPTS[: told["prompts"]], "setting": told["settings"]},
-        repeats=told["repeats"],
-        concurrency=told["concurrency"],
+        grid={"api": sorted(options["apis"]), "prompt": PROMPTS[: options["prompts"]], "setting": options["settings"]},
+        repeats=options["repeats"],
+        concurrency=options["concurrency"],
         max_tasks=10_000,
     )
     print("ready", flush=True)
-    exp.run(display=False, block=True, preview=False, save=told.get("save", True))
+    exp.run(display=False, block=True, preview=False, save=options.get("save", True))
     frame = exp.to_frame()
     import resource
 

@@ -12,6 +12,7 @@ from support.waiting import until
 
 import nbhelper as nbh
 from nbhelper._emulated import server
+from nbhelper._session import session
 
 SCRIPT = Path(__file__).with_name("experiment_script.py")
 APIS = ("aigptimage", "kie", "tripo")
@@ -30,14 +31,14 @@ def launch(world, tmp_path):
     started = []
 
     def go(**more):
-        told = {
+        options = {
             "apis": {name: (world.url(name), world.key(name)) for name in APIS},
             "folder": str(tmp_path / "data"),
             "prompts": 2, "settings": ["1K", "2K"], "repeats": 2, "concurrency": 8,
             **more,
         }  # fmt: skip
         process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), json.dumps(told)],
+            [sys.executable, str(SCRIPT), json.dumps(options)],
             cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         started.append(process)
@@ -60,15 +61,15 @@ def test_killed_and_continued(world, launch, tmp_path):
     out, err = launch().communicate(timeout=100)
 
     assert err == ""
-    told = json.loads(out.splitlines()[-1])
+    report = json.loads(out.splitlines()[-1])
     ledger = world.ledger()
-    assert told["rows"] == 24
-    assert told["without"] == 0
+    assert report["rows"] == 24
+    assert report["without"] == 0
     nbh.set_store(tmp_path / "data")
     frame = nbh.tasks(experiment="owls")
     made = frame[frame["task_id"].notna()]
-    doubt = told["outcomes"].get("lost", 0)
-    assert told["ids"] + doubt == 24
+    doubt = report["outcomes"].get("lost", 0)
+    assert report["ids"] + doubt == 24
     # What the server made and we know, and what it made while the answer was lost.
     assert len(made) <= len(ledger.tasks) <= len(made) + doubt
     assert set(made["task_id"]) <= {task.id for task in ledger.tasks}
@@ -87,8 +88,8 @@ def test_two_processes_do_not_submit_the_same_experiment(world, launch):
     assert first.poll() is None
 
 
-def test_leaving_the_interpreter_leaves_nothing_unsaid(world, tmp_path):
-    """A script that ends while it submits prints no complaint, and what was sent is known."""
+def test_a_script_that_ends_while_it_submits_knows_what_it_sent(world, tmp_path):
+    """It prints no complaint, and every task that was made is in its store or counted as in doubt."""
     code = """
         import sys
         import nbhelper as nbh
@@ -106,12 +107,6 @@ def test_leaving_the_interpreter_leaves_nothing_unsaid(world, tmp_path):
     nbh.set_store(tmp_path / "nbhelper-data")
     frame = nbh.tasks(experiment="owls")
     known = set(frame["task_id"].dropna())
-    doubt = sum(row.state in {"sent", "in_doubt"} for row in _creates())
+    doubt = sum(row.state in {"sent", "in_doubt"} for row in session.store().creates("owls"))
     assert known <= {task.id for task in world.ledger().tasks}
     assert len(world.ledger().tasks) <= len(known) + doubt
-
-
-def _creates():
-    from nbhelper._session import session
-
-    return session.store().creates("owls")

@@ -1,9 +1,10 @@
-"""A grid becomes cells, what cannot be is refused in one line, and a plan says what would be sent at what price."""
+"""A grid becomes cells, a wrong one is refused in one line, and a plan says what would be sent at what price."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from support.scripts import environment
 
 import nbhelper as nbh
 from nbhelper._experiments import grid
-from nbhelper._experiments.budget import Estimate, Limits, told
+from nbhelper._experiments.budget import Estimate, Limits, describe
 
 GRID = {"prompt": ["owl", "fox"], "size": [1, 2]}
 
@@ -107,9 +108,7 @@ def test_a_cell_is_the_same_in_every_process(mill, tmp_path):
         ask = lambda **given: nbh.Request("kie", {"a": 1})
         print(json.dumps([c.key for c in grid.cells_of(ask, {"size": [1, 2], "prompt": ["owl", "füchse"]})]))
     """
-    from textwrap import dedent
-
-    told_by = [
+    keys = [
         subprocess.run(
             [sys.executable, "-c", dedent(code)], cwd=tmp_path, env=environment(PYTHONHASHSEED=seed),
             capture_output=True, text=True, check=True,
@@ -118,8 +117,8 @@ def test_a_cell_is_the_same_in_every_process(mill, tmp_path):
     ]  # fmt: skip
     here = [c.key for c in grid.cells_of(ask, {"prompt": ["owl", "füchse"], "size": [1, 2]})]
 
-    assert told_by[0] == told_by[1]
-    assert set(json.loads(told_by[0])) == set(here)
+    assert keys[0] == keys[1]
+    assert set(json.loads(keys[0])) == set(here)
     assert len(set(here)) == 4
 
 
@@ -137,7 +136,7 @@ def test_the_order_is_shuffled_by_its_seed(experiment):
 
 
 def test_a_plan_says_what_would_be_sent_and_what_it_costs(mill):
-    """One row per task, prices from the list with their source, missing where nobody says; nothing is sent."""
+    """One row per task, prices from the list with their source, missing where none is known; nothing is sent."""
 
     def request(prompt, api):
         if api == "tripo":
@@ -173,19 +172,19 @@ MONEY = {
 @pytest.mark.parametrize(("amounts", "words"), MONEY.values(), ids=MONEY)
 def test_the_price_in_words(amounts, words):
     """Unknown is counted and never zero."""
-    assert told([Estimate(a, None if a is None else "USD") for a in amounts]) == words
+    assert describe([Estimate(a, None if a is None else "USD") for a in amounts]) == words
 
 
-def test_currencies_are_told_apart():
+def test_currencies_are_kept_apart():
     """They are never added up."""
-    assert told([Estimate(1, "USD"), Estimate(2, "EUR")]) == "2 tasks, about EUR 2.00, about $1.00"
+    assert describe([Estimate(1, "USD"), Estimate(2, "EUR")]) == "2 tasks, about EUR 2.00, about $1.00"
 
 
 def paid(*amounts, taken=None, account="a"):
     return [Estimate(a, "USD", taken, "", "kie banana", account) for a in amounts]
 
 
-SHARES = {
+FITTING = {
     "no limit": (Limits(), [], paid(1, 1), 2),
     "tasks": (Limits(tasks=3), paid(1), paid(1, 1, 1), 2),
     "tasks used up": (Limits(tasks=1), paid(1), paid(1), 0),
@@ -197,10 +196,10 @@ SHARES = {
 }
 
 
-@pytest.mark.parametrize(("limits", "spent", "wanted", "n"), SHARES.values(), ids=SHARES)
-def test_limits_count_what_earlier_runs_took(limits, spent, wanted, n):
+@pytest.mark.parametrize(("limits", "spent", "planned", "n"), FITTING.values(), ids=FITTING)
+def test_limits_count_what_earlier_runs_took(limits, spent, planned, n):
     """A limit is the experiment's, not a run's: running again never goes beyond it."""
-    assert limits.share(spent, wanted) == n
+    assert limits.count_fitting(spent, planned) == n
 
 
 UNKEPT = {
@@ -213,11 +212,11 @@ UNKEPT = {
 }
 
 
-@pytest.mark.parametrize(("limits", "wanted", "words"), UNKEPT.values(), ids=UNKEPT)
-def test_a_limit_that_cannot_be_kept_is_refused(limits, wanted, words):
+@pytest.mark.parametrize(("limits", "planned", "words"), UNKEPT.values(), ids=UNKEPT)
+def test_a_limit_that_cannot_be_kept_is_refused(limits, planned, words):
     """What is unknown cannot be limited, and the text says what to write instead."""
     with pytest.raises(nbh.BadInput, match=words):
-        limits.share([], wanted)
+        limits.count_fitting([], planned)
 
 
 def test_a_missing_price_is_refused_before_anything_is_sent(experiment, factory, run):
@@ -234,7 +233,7 @@ def test_a_missing_price_is_refused_before_anything_is_sent(experiment, factory,
 
 
 def test_many_real_tasks_need_a_limit(experiment, factory, run):
-    """Above fifty one has to be said; the text says how, and with it they are sent."""
+    """More than fifty need a limit; the text says how to give it, and with it they are sent."""
     grid = {"prompt": [f"p{n}" for n in range(51)]}
     with pytest.raises(nbh.BadInput, match=r"51 tasks, price unknown would be submitted at real APIs.*max_tasks=51"):
         experiment(grid).run()

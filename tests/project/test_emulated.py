@@ -1,6 +1,7 @@
 """While an emulator is open every provider name and the store belong to it; closing restores what was."""
 
 import asyncio
+import sys
 import threading
 
 import pytest
@@ -8,7 +9,6 @@ from support.mill import KEY, WORKING, provider
 from support.waiting import finished, until
 
 import nbhelper as nbh
-from nbhelper import _emulated
 from nbhelper._session import session
 from nbhelper._watching import engine
 from nbhelper.types import Outcome, Task
@@ -145,14 +145,14 @@ def test_closing_gives_up_downloads(monkeypatch):
 
 
 def test_the_demo_extra_may_be_missing(monkeypatch):
-    """Without starlette the error says what to install."""
-    import sys
+    """Without starlette the error says what to install, and nothing is open."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "starlette" or "._emulator" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "starlette", None)
 
-    monkeypatch.setitem(sys.modules, "nbhelper._emulator", None)
-    monkeypatch.setattr(_emulated, "_session", session)
-
-    with pytest.raises((nbh.EmulatorError, ModuleNotFoundError)):
+    with pytest.raises(nbh.EmulatorError, match=r'needs "starlette\S*", which is not installed: pip install'):
         nbh.Emulator()
+    assert not session.emulated()
 
 
 BAD = {
