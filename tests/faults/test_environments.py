@@ -383,13 +383,21 @@ def test_g25_threads_print_nowhere(kernel, factory):
     kernel.until(frozen("busy"))
 
 
+CHANGED = (
+    "__init__.py", "_model/text.py", "_model/history.py", "_watching/pace.py", "_watching/engine.py",
+    "_watching/task_watcher.py",
+)  # fmt: skip
+"""Source files of several layers."""
+
+
 @pytest.mark.kernel
 def test_g28_autoreload(kernel, factory, library):
     """With `%autoreload 2`, a changed source file and a second import change nothing that is watched."""
     factory.job(WORKING, ident="kept")
     kernel.run("%load_ext autoreload\n%autoreload 2\nw = nbh.watch('mill:kept', display=False, interval=0.1)")
     assert kernel.value("print(nbh.__file__)").startswith(str(library))
-    for name in ("_text.py", "_history.py", "_pace.py", "_engine.py", "_task_watcher.py", "__init__.py"):
+    until(lambda: factory.looks.get("kept"))
+    for name in CHANGED:
         path = library / "nbhelper" / name
         path.write_text(path.read_text() + "\n# changed\n")
         future = time.time() + 5
