@@ -206,8 +206,8 @@ def test_interrupt_anywhere(mill, tmp_path):
         mill.job(WORKING, {**DONE, "files": [mill.file(later(0.05, reply(png(500, n))))]}, ident=f"t{n}")
     names = [f"mill:t{n}" for n in range(4)]
     code = SETUP + dedent(f"""
-        print("ready", flush=True)
         try:
+            print("ready", flush=True)
             nbh.watch({names}, display="text")
             nbh.tasks()
             [nbh.watch(n, display=False, interval=0.1, timeout=0.3) for n in {names}]
