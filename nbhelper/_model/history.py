@@ -133,8 +133,10 @@ class History:
     @property
     def files(self) -> tuple[Path, ...]:
         """The saved files, absolute, in the order of the outputs; equal bytes are one file."""
-        found = (s.file for s in self.facts.saves.values() if s.state is SaveState.SAVED and s.file)
-        return tuple(Path(f) for f in dict.fromkeys(found))
+        names = dict.fromkeys((*self.facts.outputs, *self.facts.saves))
+        saves = (self.facts.saves[name] for name in names if name in self.facts.saves)
+        files = (s.file for s in saves if s.state is SaveState.SAVED and s.file)
+        return tuple(Path(f) for f in dict.fromkeys(files))
 
     @property
     def credits(self) -> float | None:

@@ -22,7 +22,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def http() -> Iterator[httpx.Client]:
     """An HTTP client without TLS, whose set-up would take longer than most tests."""
-    with httpx.Client(timeout=20, trust_env=False, verify=False) as client:
+    with httpx.Client(timeout=60, trust_env=False, verify=False) as client:
         yield client
 
 

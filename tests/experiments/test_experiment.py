@@ -225,7 +225,7 @@ def test_closing_the_emulator_ends_the_submitting(isolated):
         )
         until(lambda: watch.alive == 2)
         assert watch.emulated
-    watch.result(timeout=20)
+    watch.result(timeout=30)
 
     assert len(emulator.ledger().tasks) == 2
     assert [str(h.outcome) for h in watch] == ["stopped"] * 4

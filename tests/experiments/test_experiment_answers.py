@@ -268,7 +268,7 @@ def test_stop_cancels_a_create_that_waits_at_the_gate(experiment, factory, mill)
 
     factory.job = [QUEUED]
     exp = experiment(shuffle=None, concurrency=2)
-    engine().gate(session.connection("mill")).slow_down(600)
+    engine().gate(session.connection("mill")).outage.hold(600)
     watch = exp.run(display=False, block=False)
     until(lambda: [row.state for row in session.store().creates("owls")] == ["begun", "begun"])
 

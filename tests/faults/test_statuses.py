@@ -330,7 +330,7 @@ def test_c14_a_fresh_create_that_is_late(emulator):
     """At an API that takes its time to know its own task, nothing is concluded."""
     task = nbh.submit("kie", {"model": "google/nano-banana", "input": {"prompt": "x emu:late=1.5"}})
 
-    history = ended(task, 30)
+    history = ended(task)
 
     assert sound(history)
     assert history.succeeded

@@ -220,7 +220,7 @@ def test_h10_relative_folder_and_chdir(mill, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "elsewhere")
     mill.jobs[ref.partition(":")[2]][:] = [{**DONE, "files": [mill.file(reply(b"bytes"))]}]
 
-    history = watch.result(20)
+    history = watch.result(30)
 
     assert history.files[0].is_relative_to(tmp_path / "out")
     assert not list((tmp_path / "elsewhere").iterdir())
@@ -271,4 +271,4 @@ def test_a_provider_registered_again(mill):
         nbh.register(provider(mill.root, "edited", key_variable="MILL_API_KEY", words={word: "succeeded"}))
         mill.jobs[word] = [{"state": word}]
 
-        assert nbh.watch(f"edited:{word}", display=False, timeout=5)[0].outcome == "succeeded"
+        assert nbh.watch(f"edited:{word}", display=False, timeout=60)[0].outcome == "succeeded"

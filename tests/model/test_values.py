@@ -291,6 +291,16 @@ def test_outcomes_follow_from_the_events(seen, outcome):
     assert history.succeeded is (outcome == "succeeded")
 
 
+def test_files_are_in_the_order_of_the_outputs():
+    """Whichever file was saved first; equal bytes are one file, at the place of the first output that has them."""
+    named = tuple(Output(name=name, url=f"http://cdn/{name}") for name in "abcd")
+    saves = (Saved(name=name, file=f"/{file}") for name, file in (("d", "x"), ("c", "y"), ("b", "x")))
+    history = grown(state("succeeded", outputs=named), *saves)
+
+    assert [str(path) for path in history.files] == ["/x", "/y"]
+    assert [str(path) for path in history.add(Saved(name="a", file="/z"), T0).files] == ["/z", "/x", "/y"]
+
+
 SEEN = st.one_of(
     st.builds(
         Snapshot,

@@ -145,7 +145,7 @@ def test_http_inside_the_own_network_uses_no_proxy_either(serve, monkeypatch):
     nbh.register(provider("https://mill.example"))
     nbh.connect("mill", base_url="http://mill.internal:1", private=True)
 
-    found = ask(session.connection("mill"), deadline=5)
+    found = ask(session.connection("mill"), deadline=30)
 
     assert isinstance(found, Unreached)
     assert spy.connections == 0
@@ -171,7 +171,7 @@ def test_what_only_a_proxy_has_seen_is_not_sent(serve, monkeypatch, request_, an
     monkeypatch.setenv("HTTPS_PROXY", serve(proxy).root)
     nbh.register(provider("https://mill.example"))
 
-    found = ask(session.connection("mill"), request_, deadline=10)
+    found = ask(session.connection("mill"), request_, deadline=30)
 
     assert isinstance(found, Unreached)
     assert not found.is_sent
@@ -279,13 +279,13 @@ def test_a_connection_that_the_server_closed_is_not_used(serve, request, safe):
             await always(reply(b"{}", 201))(conn)
         await conn.request()
         await conn.send(reply(b"{}"))
-        await asyncio.to_thread(answered.wait, 10)
+        await asyncio.to_thread(answered.wait, 30)
         conn._writer.close()
         asyncio.get_running_loop().call_later(0.02, closed.set)  # over TLS it takes a few turns
 
     def close():
         answered.set()
-        closed.wait(10)
+        closed.wait(30)
 
     server = serve(once, tls=request.getfixturevalue("tls") if safe else None)
 
@@ -305,14 +305,14 @@ def test_a_reply_that_came_unasked_is_not_used(serve, request, safe):
             await always(reply(b"{}", 201))(conn)
         await conn.request()
         await conn.send(reply(b"{}"))
-        await asyncio.to_thread(answered.wait, 10)
+        await asyncio.to_thread(answered.wait, 30)
         await conn.send(reply(b"{}", 404))
         said.set()
         await conn.gone()
 
     def say():
         answered.set()
-        said.wait(10)
+        said.wait(30)
 
     server = serve(twice, tls=request.getfixturevalue("tls") if safe else None)
 

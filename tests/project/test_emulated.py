@@ -181,7 +181,7 @@ def test_a_dead_link_is_replaced_by_a_fresh_look(emulator):
     """Tripo's links die after five minutes: the first one answers 403, the next look has a good one."""
     task = nbh.submit("tripo", {"type": "text_to_model", "prompt": "owl emu:dead-link"})
 
-    history = watch(finished(emulator, task)).result(20)
+    history = watch(finished(emulator, task)).result(30)
 
     truth = emulator.ledger().task("tripo", task.id)
     assert history.succeeded
@@ -200,7 +200,7 @@ def test_base64_that_is_delivered_once_is_saved(emulator):
     emulator.script("ailab", "base64")
     task = nbh.submit("ailab", {"image": buffer.getvalue(), "index": 0}, endpoint="anime")
 
-    history = watch(finished(emulator, task)).result(20)
+    history = watch(finished(emulator, task)).result(30)
 
     truth = emulator.ledger().task("ailab", task.id)
     assert {s.sha256 for s in history.saves.values()} == {f.sha256 for f in truth.files.values()}
@@ -215,7 +215,7 @@ def test_what_a_real_reply_says_is_the_outcome(emulator, word, outcome):
     """Tripo's own words for each way to end."""
     task = nbh.submit("tripo", {"type": "text_to_model", "prompt": f"owl emu:{word}"})
 
-    assert watch(finished(emulator, task)).result(20).outcome == outcome
+    assert watch(finished(emulator, task)).result(30).outcome == outcome
 
 
 def test_an_unknown_task_is_not_found_and_kept_for_a_minute(emulator):

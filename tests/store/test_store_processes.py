@@ -68,7 +68,7 @@ def test_busy_neighbours_starve_nobody(python, tmp_path):
         for neighbour in neighbours:
             neighbour.stdout.readline()
         for number in range(20):
-            store.open_task(Task("kie", f"n{number}"), ORIGIN).result(20)
+            store.open_task(Task("kie", f"n{number}"), ORIGIN).result(30)
     finally:
         for neighbour in neighbours:
             neighbour.kill()

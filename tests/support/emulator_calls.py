@@ -57,7 +57,7 @@ class Caller:
         return self.server.ledger().task(self.name, task_id)
 
 
-def until(look: Callable[[], Any], done: Callable[[Any], bool], seconds: float = 15) -> list[Any]:
+def until(look: Callable[[], Any], done: Callable[[Any], bool], seconds: float = 30) -> list[Any]:
     """Call `look` until `done`; return every reply."""
     seen, end = [], time.monotonic() + seconds
     while not seen or not done(seen[-1]):

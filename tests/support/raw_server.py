@@ -140,7 +140,7 @@ class RawServer:
     def another(self) -> str:
         """One more port with the same function behind it, which is another origin; its root."""
         making = asyncio.start_server(self._connected, self._host, 0, limit=2**20)
-        self._more.append(asyncio.run_coroutine_threadsafe(making, self._loop).result(10))
+        self._more.append(asyncio.run_coroutine_threadsafe(making, self._loop).result(30))
         return f"http://{self._host}:{self._more[-1].sockets[0].getsockname()[1]}"
 
     def _serve(self) -> None:
@@ -191,7 +191,7 @@ class RawServer:
         """End it and its connections."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(10)
+            self._thread.join(30)
 
     def __enter__(self) -> Self:
         return self

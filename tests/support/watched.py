@@ -18,7 +18,7 @@ def watch(what: Any, **options: Any) -> nbh.Watch:
     return nbh.watch(what, block=False, display=False, **options)
 
 
-def ended(what: Any, seconds: float = 20, **options: Any) -> nbh.History:
+def ended(what: Any, seconds: float = 30, **options: Any) -> nbh.History:
     """One task's history at the end of its watch."""
     return watch(what, **options).result(seconds)
 

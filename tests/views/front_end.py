@@ -298,7 +298,7 @@ def steps(cards):
 
 def loaded(page):
     """Whether a picture is there, decoded, and has a size."""
-    page.wait_for_function("() => document.querySelector('.nbh-card img')?.naturalWidth > 0", timeout=20_000)
+    page.wait_for_function("() => document.querySelector('.nbh-card img')?.naturalWidth > 0", timeout=60_000)
     return True
 
 

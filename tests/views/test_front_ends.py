@@ -1,7 +1,6 @@
 """The card from the first look to the saved file, in JupyterLab and Notebook 7 in headless Chromium."""
 
 import json
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -44,9 +43,8 @@ w""",
         "w",
     )
     book.js(LOG)
-    begun = time.monotonic()
     book.run(0)
-    told = SimpleNamespace(book=book, returned=time.monotonic() - begun)
+    told = SimpleNamespace(book=book)
     told.outputs = [book.js("app.shell.currentWidget.content.widgets[0].model.outputs.length")]
     book.run(1, 2, 3)
     told.idle_from = book.js("window.seen.length")
@@ -67,7 +65,7 @@ w""",
 
 def test_the_cell_returns_at_once_with_one_card(story):
     """The cell is over long before the task; as its last expression the watch is not drawn twice."""
-    assert story.returned < 10
+    assert any(s["running"] == 1 and s["cards"][0] and s["cards"][0]["live"] for s in story.seen)
     assert story.outputs == [1, 1, 1, 1]
 
 

@@ -72,7 +72,7 @@ def test_tasks_of_one_key_share_their_requests(many):
     """Six tasks take as many requests as the longest of them, and all see what they would have seen alone."""
     refs = [many.job(QUEUED, *[WORKING] * n, DONE) for n in range(6)]
 
-    histories = watch(refs).result(20)
+    histories = watch(refs).result(30)
 
     assert [h.outcome for h in histories] == ["succeeded"] * 6
     assert [h.facts.polls for h in histories] == [n + 2 for n in range(6)]
@@ -84,7 +84,7 @@ def test_tasks_of_one_key_share_their_requests(many):
 
 def test_a_batch_has_at_most_so_many(many):
     """More tasks than one request may hold go in several, none of them twice at a time."""
-    histories = watch([many.job(WORKING, WORKING, DONE) for _ in range(20)]).result(20)
+    histories = watch([many.job(WORKING, WORKING, DONE) for _ in range(20)]).result(30)
 
     assert {h.outcome for h in histories} == {Outcome.SUCCEEDED}
     assert {len(ids) for _, ids in many.batches} <= set(range(2, 9))
@@ -97,7 +97,7 @@ def test_tasks_begun_at_different_times_fall_into_step(many):
     until(lambda: many.batches)
     handles.append(watch([many.job(*[WORKING] * 40, DONE) for _ in range(3)]))
     for handle in handles:
-        handle.result(20)
+        handle.result(30)
 
     assert len(many.batches) < 41 + 41
     assert max(len(ids) for _, ids in many.batches) == 6
@@ -118,7 +118,7 @@ def test_a_task_that_a_batch_misses_is_looked_at_alone(many):
     lone = refs[0].partition(":")[2]
     many.missed = {lone}
 
-    histories = watch(refs).result(20)
+    histories = watch(refs).result(30)
 
     assert {h.outcome for h in histories} == {Outcome.SUCCEEDED}
     assert misses(histories[0])[:1] == ["not_found"]
@@ -142,7 +142,7 @@ def test_a_batch_that_fails_says_nothing_of_its_tasks(many, answer, caplog):
     many.refused = [answer]
     refs = [many.job(WORKING, WORKING, DONE) for _ in range(4)]
 
-    histories = watch(refs).result(20)
+    histories = watch(refs).result(30)
 
     assert {h.outcome for h in histories} == {Outcome.SUCCEEDED}
     assert not any(h.facts.misses for h in histories)
@@ -157,7 +157,7 @@ def test_a_batch_that_is_too_early_slows_everybody_down(many):
     """A rate limit speaks for the key: each task has its miss, and the next request keeps the wish."""
     many.refused = [reply({"message": "slow"}, 429, {"retry-after": "1"})]
 
-    histories = watch([many.job(DONE) for _ in range(3)]).result(20)
+    histories = watch([many.job(DONE) for _ in range(3)]).result(30)
 
     assert [h.facts.rate_limited for h in histories] == [1, 1, 1]
     assert many.batches[1][0] - many.batches[0][0] >= 1.0
@@ -169,7 +169,7 @@ def test_one_may_leave_a_batch(many):
     until(lambda: many.batches)
     handles[0].stop()
 
-    outcomes = [h.result(20).outcome for h in handles]
+    outcomes = [h.result(30).outcome for h in handles]
 
     assert outcomes == [Outcome.STOPPED, *[Outcome.SUCCEEDED] * 3]
 
@@ -178,7 +178,7 @@ def test_a_fault_of_our_own_in_a_batch_leaves_nobody_waiting(many, monkeypatch, 
     """A bug in reading a batch is logged, and its tasks are looked at one by one."""
     monkeypatch.setattr(_looks, "read_batch", lambda *a, **k: 1 / 0)
 
-    histories = watch([many.job(WORKING, DONE) for _ in range(3)]).result(20)
+    histories = watch([many.job(WORKING, DONE) for _ in range(3)]).result(30)
 
     assert {h.outcome for h in histories} == {Outcome.SUCCEEDED}
     assert "ZeroDivisionError" in caplog.text
@@ -264,10 +264,10 @@ def test_what_was_stopped_counts_as_longer(tmp_path):
 def test_a_process_learns_from_what_it_watched(many):
     """Once a few have ended, the second look waits for when those ended, where the first task's came at the floor."""
     many.script = [*[WORKING] * 5, DONE]
-    first, *_ = (watch(nbh.submit("mill", {"prompt": "a"}, endpoint="image")).result(20) for _ in range(3))
+    first, *_ = (watch(nbh.submit("mill", {"prompt": "a"}, endpoint="image")).result(30) for _ in range(3))
     many.script = [WORKING, DONE]
 
-    last = watch(nbh.submit("mill", {"prompt": "a"}, endpoint="image")).result(20)
+    last = watch(nbh.submit("mill", {"prompt": "a"}, endpoint="image")).result(30)
 
     early, late = (many.starts(str(h.task))[0] for h in (first, last))
     assert late > early + FLOOR

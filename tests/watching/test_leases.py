@@ -92,7 +92,7 @@ def test_one_process_looks_and_both_see_it(mill, other):
     until(lambda: handle[0].facts.polls >= 5)
     finish(mill)
 
-    mine = handle.result(20)
+    mine = handle.result(30)
 
     assert mine.succeeded
     assert shown(other) == told(mine)
@@ -137,7 +137,7 @@ def test_another_process_takes_over_from_one_that_was_killed(mill, other):
     other.wait(30)
     finish(mill)
 
-    mine = handle.result(20)
+    mine = handle.result(30)
 
     assert words(mine) == ["watching", "resumed"]
     assert mine.facts.polls in {len(mill.looks["x"]), len(mill.looks["x"]) - 1}  # the last look may have died with it
@@ -150,12 +150,12 @@ def test_a_watch_says_that_another_notebook_looks(mill, other):
     followed = until(lambda: handle.elsewhere)
     next_look = handle.next_look
     other.kill()
-    other.wait(10)
+    other.wait(30)
     until(lambda: words(handle[0])[-1] == "resumed" and not handle.elsewhere)
     until(lambda: handle.next_look is not None)
     finish(mill)
 
-    assert handle.result(20).succeeded
+    assert handle.result(30).succeeded
     assert (followed, next_look) == ({handle[0].uid}, None)
     assert not handle.elsewhere
 
@@ -178,7 +178,7 @@ def test_the_floor_holds_for_a_look_that_died_with_its_process(mill, notebook, f
 
     assert mill.looks["x"][2] - killed >= 1.0
     finish(mill)
-    assert handle.result(20).succeeded
+    assert handle.result(30).succeeded
 
 
 def test_a_stopped_process_keeps_its_tasks(mill, other, monkeypatch):
@@ -195,7 +195,7 @@ def test_a_stopped_process_keeps_its_tasks(mill, other, monkeypatch):
     other.send_signal(signal.SIGCONT)
     finish(mill)
 
-    mine = handle.result(20)
+    mine = handle.result(30)
 
     assert shown(other) == told(mine) == told(store().load(mine.uid))
     assert words(mine) == ["watching"]
@@ -238,10 +238,10 @@ def test_one_that_ends_in_order_leaves_the_task_to_the_other(mill, notebook):
     assert process.stdout.readline() == "ready\n"
     handle = watch("mill:x")
     until(lambda: handle[0].facts.polls >= 1)
-    assert process.communicate("\n", timeout=20) == ("", "")
+    assert process.communicate("\n", timeout=30) == ("", "")
     finish(mill)
 
-    mine = handle.result(20)
+    mine = handle.result(30)
 
     assert mine.succeeded
     assert words(mine) == ["watching", "resumed"]
@@ -262,10 +262,10 @@ def test_one_that_stops_by_hand_leaves_the_task_to_the_other(mill, notebook):
     assert process.stdout.readline() == "ready\n"
     handle = watch("mill:x")
     until(lambda: handle[0].facts.polls >= 3)
-    assert process.communicate("\n", timeout=20) == ("stopped\n", "")
+    assert process.communicate("\n", timeout=30) == ("stopped\n", "")
     finish(mill)
 
-    mine = handle.result(20)
+    mine = handle.result(30)
 
     assert mine.succeeded
     assert words(mine) == ["watching", "stopped", "resumed"]
@@ -290,7 +290,7 @@ def test_a_lost_task_is_lost_for_both(mill, other):
     until(lambda: handle[0].facts.polls >= 3)
     mill.jobs["x"][:] = [reply({"message": "bad key"}, 401)]
 
-    mine = handle.result(20)
+    mine = handle.result(30)
 
     assert str(mine.outcome) == "lost"
     assert shown(other) == told(mine)
@@ -303,7 +303,7 @@ def test_watching_writes_nothing_for_its_lease(mill, monkeypatch):
     monkeypatch.setattr(book._writer, "put", lambda work, *rest, **how: works.append(work) or real(work, *rest, **how))
     mill.job(*[WORKING] * 10, DONE, ident="x")
 
-    history = watch("mill:x").result(20)
+    history = watch("mill:x").result(30)
 
     assert len(works) == 2 + history.seq  # the salt of the fingerprints, and the row of the task
     assert is_free(history.uid)
@@ -324,7 +324,7 @@ def test_files_of_the_store_that_are_opened_and_closed_free_nothing(mill, notebo
     assert not is_free(uid)
     finish(mill)
 
-    mine = handle.result(20)
+    mine = handle.result(30)
 
     assert shown(process)[:-1] == told(mine)
     assert words(mine) == ["watching"]
@@ -355,7 +355,7 @@ def test_a_folder_that_cannot_be_locked_is_watched_all_the_same(mill, tmp_path):
     (store().folder / "nbhelper.lock").symlink_to(tmp_path / "elsewhere")
     mill.job(WORKING, DONE, ident="x")
 
-    assert watch("mill:x").result(20).succeeded
+    assert watch("mill:x").result(30).succeeded
     assert not (tmp_path / "elsewhere").exists()
 
 

@@ -6,6 +6,7 @@ import random
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import combinations, pairwise
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -394,7 +395,7 @@ def run(make):
 
 
 def test_requests_pass_at_their_rate():
-    """Beyond a second's worth at once, requests are spaced by the API's limit."""
+    """Beyond a second's worth, requests are spaced by the API's limit, in the order of asking."""
 
     async def make():
         main, times = through(Gate(rate=20, in_flight=100), 30)
@@ -403,9 +404,22 @@ def test_requests_pass_at_their_rate():
 
     times = run(make)
 
-    assert times[19] < 0.8  # at the rate it would be 0.95
     assert times[29] >= 0.4
     assert sorted(times.values()) == [times[i] for i in range(30)]
+
+
+def test_a_seconds_worth_passes_at_once(monkeypatch):
+    """While the clock stands still, twenty requests pass at twenty a second, and the one that is due."""
+    monkeypatch.setattr(_gate, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+
+    async def make():
+        main, times = through(Gate(rate=20, in_flight=100), 30)
+        going = asyncio.create_task(main())
+        await asyncio.sleep(0.2)
+        going.cancel()
+        return len(times)
+
+    assert run(make) == 21
 
 
 def test_so_many_fly_at_once():
@@ -474,7 +488,6 @@ def test_an_outage_is_probed_by_one(monkeypatch):
 
     assert most == 1
     assert spent > 0.7  # twenty probes, four hundredths of a second apart
-    assert spent < 20
 
 
 def test_requests_that_failed_together_are_one_outage():
@@ -521,15 +534,15 @@ def test_an_answer_ends_an_outage_for_those_who_wait():
         gate = Gate()
         for _ in range(5):
             gate.outage.fault()
-        gate.outage._next_probe = time.monotonic() + 30
+        gate.outage._next_probe = time.monotonic() + 3600
         main, times = through(gate, 6, hold=0.05)
         waiting = asyncio.create_task(main())
         await asyncio.sleep(0.05)
         gate.outage.answered()
-        await asyncio.wait_for(waiting, 20)
+        await asyncio.wait_for(waiting, 60)
         return times
 
-    assert max(run(make).values()) < 10
+    assert len(run(make)) == 6
 
 
 def test_a_cancelled_request_gives_its_turn_back():
@@ -540,14 +553,14 @@ def test_a_cancelled_request_gives_its_turn_back():
 
         async def hold():
             async with gate.passing():
-                await asyncio.sleep(30)
+                await asyncio.sleep(3600)
 
         tasks = [asyncio.create_task(hold()) for _ in range(4)]
         await asyncio.sleep(0.01)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        async with asyncio.timeout(1), gate.passing():
+        async with asyncio.timeout(30), gate.passing():
             return True
 
     assert run(make)

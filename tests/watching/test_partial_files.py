@@ -299,7 +299,7 @@ def test_a_download_goes_on_or_begins_anew(mill, restart, tmp_path, first, then,
     assert handle[0].files == ()
     assert list(nbh.pending()["pending"]) == ["results missing"]
 
-    history = nbh.resume(block=False, display=False).result(20)[0]
+    history = nbh.resume(block=False, display=False).result(30)[0]
 
     _went_on(mill, history, whole, asks)
 
@@ -316,7 +316,7 @@ def test_a_download_outlives_the_process_that_began_it(mill, notebook, tmp_path,
     process.kill()
     process.wait(30)
 
-    history = nbh.resume(block=False, display=False).result(20)[0]
+    history = nbh.resume(block=False, display=False).result(30)[0]
 
     _went_on(mill, history, whole, asks)
 
@@ -347,7 +347,7 @@ def test_half_a_file_in_a_broken_connection_is_noted_at_once(mill, notebook, tmp
     process.wait(30)
     kept = time.monotonic()
 
-    history = nbh.resume(block=False, display=False).result(20)[0]
+    history = nbh.resume(block=False, display=False).result(30)[0]
 
     asked = mill.asked("/files")[-1]
     assert asked.at > kept

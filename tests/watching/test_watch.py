@@ -69,7 +69,7 @@ def test_two_handles_share_one_task_watcher(mill):
     ref = mill.job(WORKING, WORKING, WORKING, DONE)
 
     first, second = watch(ref), watch(ref)
-    histories = first.result(30), second.result(10)
+    histories = first.result(30), second.result(30)
 
     assert len(mill.looks["job-1"]) == 4
     assert [len(looks(h)) for h in histories] == [4, 4]
@@ -232,13 +232,13 @@ def test_a_watch_that_knows_an_older_history_keeps_the_floor(mill):
     early = handle[0]
     until(lambda: len(mill.looks["job-1"]) == 3)
     handle.stop()
-    handle.result(20)
+    handle.result(30)
 
     told = watched_again(early)
 
     until(lambda: len(mill.looks["job-1"]) == 5)
     assert min(mill.gaps()) >= FLOOR
-    _engine.engine().detach([told[-1].key], told.append, "enough").result(20)
+    _engine.engine().detach([told[-1].key], told.append, "enough").result(30)
 
 
 def test_a_look_that_was_given_up_counts_for_the_floor(mill, monkeypatch):
@@ -248,7 +248,7 @@ def test_a_look_that_was_given_up_counts_for_the_floor(mill, monkeypatch):
     until(lambda: mill.looks.get("job-1"))
     stopped = time.monotonic()
     handle.stop()
-    handle.result(20)
+    handle.result(30)
 
     assert watch("mill:job-1").result(30).outcome is Outcome.SUCCEEDED
     assert mill.looks["job-1"][1] - stopped >= FLOOR
@@ -299,7 +299,7 @@ def test_stopping_during_a_download_ends_the_handle_at_once(mill):
     until(lambda: mill.asked("/files"))
 
     handle.stop()
-    ended = handle.result(20)
+    ended = handle.result(30)
     release.set()
 
     assert ended.outcome is Outcome.SUCCEEDED
@@ -361,7 +361,7 @@ def test_stopping_does_not_wait_for_a_silent_server(mill, monkeypatch):
 
     handle.stop()
 
-    assert handle.result(20).outcome is Outcome.STOPPED  # a look may take thirty seconds
+    assert handle.result(30).outcome is Outcome.STOPPED  # a look may take thirty seconds
 
 
 # Other ways to wait
@@ -419,7 +419,7 @@ def test_two_loops_at_once_wait_for_one_watch(mill):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(30)
 
     assert found == [Outcome.SUCCEEDED] * 2
 

@@ -50,8 +50,8 @@ def run(n, forever):
     told = {"n": n, "forever": forever}
     try:
         watch = nbh.watch([f"mill:{n}-{forever}-{t}" for t in "ab"], block=False, display=False, timeout=8)
-        told["outcomes"] = [str(h.outcome) for h in watch.result(20)]
-        told["states"] = [str(h.state) for h in watch.result(20)]
+        told["outcomes"] = [str(h.outcome) for h in watch.result(30)]
+        told["states"] = [str(h.state) for h in watch.result(30)]
     except nbh.NbhelperError as error:
         told["refused"] = f"{type(error).__name__}: {error}"
     except BaseException:
