@@ -80,13 +80,13 @@ def test_a_batch_experiment_with_papermill(tmp_path, monkeypatch):
     notebook = nbformat.read(out, as_version=4)
     text = shown(notebook)
 
-    assert "&lt;Experiment owls and foxes: 8 tasks, price unknown&gt;" in text
-    assert "&lt;Experiment owls and foxes: 8 tasks, about $0.08, 4 of unknown price&gt;" in text
+    assert "<Experiment owls and foxes: 8 tasks, price unknown>" in text
+    assert "<Experiment owls and foxes: 8 tasks, about $0.08, 4 of unknown price>" in text
     assert "8 sent" in text
     assert "0 tasks would be sent; <Experiment owls and foxes:" in text
     # One card for each of the two runs: the tables between them wait without drawing it again.
     assert ["✓" in block for block in html(notebook) if "all 8 over" in block] == [True, True]
-    (gallery,) = [block for block in html(notebook) if "nbh-gallery" in block]
+    (gallery,) = [block for block in html(notebook) if 'class="nbh-gallery' in block]
     assert gallery.count("<figure>") == 8
     assert 'title="an owl, studio light"' in gallery
     with zipfile.ZipFile(tmp_path / "owls-and-foxes.zip") as archive:
@@ -107,7 +107,7 @@ def test_your_own_provider(execute):
     assert "no-prompt" in text
     assert "<History pixelmill:mill-1 succeeded 1 file>" in text
     assert "pixelmill refused the create: HTTP 400, code no-prompt: a prompt is needed." in text
-    (gallery,) = [block for block in html(notebook) if "nbh-gallery" in block]
+    (gallery,) = [block for block in html(notebook) if 'class="nbh-gallery' in block]
     assert gallery.count("<figure>") == 3
     assert "loaf-4711-oven" not in text
 

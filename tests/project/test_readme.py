@@ -46,7 +46,7 @@ def test_every_picture_is_there_in_both_themes():
     """The README shows all pictures of the folder, each in a dark variant too, at half their size to be sharp."""
     light = dict(re.findall(r'<img src="([^"]+)" width="(\d+)" alt="[^"]{20,}">', README))
     dark = re.findall(r'<source media="\(prefers-color-scheme: dark\)" srcset="([^"]+)">', README)
-    folder = ROOT / "tests" / "notebook" / "pictures"
+    folder = ROOT / "tests" / "views" / "pictures"
 
     assert dark == [f"{path.removesuffix('.webp')}-dark.webp" for path in light]
     assert {ROOT / path for path in (*light, *dark)} == set(folder.iterdir())
