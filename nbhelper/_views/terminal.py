@@ -18,7 +18,7 @@ from .._model.text import clean, seconds
 from .._session.environment import place
 from .draw_limit import DrawLimit
 from .words import (
-    count_states,
+    describe_counts,
     describe_details,
     describe_end,
     elapsed,
@@ -261,10 +261,9 @@ def _headline(histories: Sequence[History], width: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    counts = count_states(histories)
     ended = sum(map(is_over, histories))
     text = Text(f"{ended} of {len(histories)} over", "bold")
-    text.append(f"   {', '.join(f'{n} {word}' for word, n in counts.items())}", "dim")
+    text.append(f"   {describe_counts(histories)}", "dim")
     known = [h.credits for h in histories if h.credits is not None]
     if known:
         unknown = len(histories) - len(known)
