@@ -20,6 +20,7 @@ from .tiles import tiles
 from .words import (
     advise,
     count_states,
+    describe_counts,
     describe_details,
     describe_files,
     describe_saved,
@@ -96,7 +97,7 @@ def final_words(histories: Sequence[History]) -> str:
     elif histories and all(h.outcome is not None for h in histories):
         n, ended = len(histories), sum(map(is_over, histories))
         head = f"All {n} tasks are over" if ended == n else f"The watch has ended, {ended} of {n} tasks are over"
-        words = f"{head}: {', '.join(f'{n} {w}' for w, n in count_states(histories).items())}"
+        words = f"{head}: {describe_counts(histories)}"
     return str(Markup('<div role="status" aria-live="polite">{}</div>').format(words))
 
 

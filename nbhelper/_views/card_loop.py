@@ -14,18 +14,21 @@ from typing import Any
 
 _lock = threading.Lock()
 _loops: dict[int, asyncio.AbstractEventLoop] = {}
-"""By process: a forked child has no thread of ours."""
+"""The event loop by process id: a forked child inherits the loop, and not the thread that runs it."""
 
 
 def run_in_card_loop(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine in the cards' thread, in an empty context: nothing in there belongs to the cell that asked."""
+    """Run a coroutine in the cards' thread, in an empty `contextvars` context.
+
+    In the calling cell's context, ipykernel would take what is sent from there for output of that cell.
+    """
     with _lock:
         loop = _loops.get(os.getpid()) or _start()
     running: set[asyncio.Task[None]] = set()
 
     def begin() -> None:
         task = loop.create_task(coroutine)
-        running.add(task)  # the loop itself keeps tasks by weak references
+        running.add(task)  # asyncio itself keeps tasks by weak references
         task.add_done_callback(running.discard)
 
     loop.call_soon_threadsafe(begin, context=contextvars.Context())

@@ -1,4 +1,4 @@
-"""How often a view is drawn: at most so many times a second, less often the more a drawing costs."""
+"""A rate limit for the drawings of one view: the more processor time a drawing takes, the longer the pause."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _SHARE = 1 / 20
-"""Of a core's time, what drawing may take: a view of very many tasks is drawn less often."""
+"""The share of one core that drawing may take."""
 _LONGEST = 2.0
-"""Seconds between two drawings, at most."""
+"""The longest pause in seconds, however much a drawing takes."""
 
 
 class DrawLimit:
     """The pause between two drawings of one view.
 
+    Args:
+        shortest: The pause in seconds of a view that is quickly drawn.
+
     Attributes:
-        pause: Seconds from one drawing to the next.
+        pause: Seconds from the last drawing to the next.
     """
 
-    def __init__(self, least: float) -> None:
-        self.pause = self._least = least
+    def __init__(self, shortest: float) -> None:
+        self.pause = self._shortest = shortest
         self._due = 0.0
 
     def is_due(self) -> bool:
@@ -29,10 +32,10 @@ class DrawLimit:
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Around one drawing: the next is due later the more processor time this one took."""
-        begun = time.thread_time()  # not the clock on the wall: a busy machine makes no drawing dearer
+        """A context manager around one drawing; sets the pause behind it by the processor time that it took."""
+        begun = time.thread_time()  # no wall-clock time, which other processes make longer
         try:
             yield
         finally:
-            self.pause = min(_LONGEST, max(self._least, (time.thread_time() - begun) / _SHARE))
+            self.pause = min(_LONGEST, max(self._shortest, (time.thread_time() - begun) / _SHARE))
             self._due = time.monotonic() + self.pause

@@ -182,7 +182,7 @@ class LiveCard:
             return []
         return [f"As of {datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z; a live card is not kept in the file until it is over."]
 
-    def shown_here(self) -> bool:
+    def is_shown_here(self) -> bool:
         """Whether the running cell is the one that made this card, so that it need not be drawn again."""
         here, self._cell = self._cell, (None, None)
         return here[1] is not None and here == environment.cell()
@@ -294,7 +294,7 @@ class LiveCard:
             self._changed.set()
 
     async def _price(self, watch: LiveWatch, histories: Sequence[History]) -> None:
-        await _in_thread(lambda: self._painter.ask_costs(watch, histories))
+        await _in_thread(lambda: self._painter.fetch_costs(watch, histories))
         self._changed.set()
 
     def _update(self, bundle: dict[str, str]) -> None:

@@ -21,7 +21,7 @@ _STYLE = Markup("<style>\n{}</style>")
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _BREAKS = re.compile(r"\s*([{};,]|\n)\s*")
 _TAIL = 10
-"""Characters at a name's end that stay in sight: there the names of a grid differ."""
+"""Characters at a name's end that are never elided: there the names of a grid differ."""
 
 
 @cache
@@ -38,18 +38,20 @@ def _sheet(name: str) -> Markup:
 
 
 def titled(shown: object, title: object) -> Markup:
-    """Text with a title that says more."""
+    """Text with a longer one as its title (the tooltip)."""
     return Markup('<span title="{}">{}</span>').format(title, shown)
 
 
 def cut(text: object, limit: int, classes: str = "", *, title: object = None, element: Markup = SPAN) -> Markup:
-    """A long text cut, whole in its title; where the style may cut it further, the title is there in any case.
+    """A long text cut at the end, with the whole text as its title; with `classes` it always has a title.
+
+    The style of a class may cut the text further.
 
     Args:
-        text: What is said.
-        limit: Its most characters in the markup.
+        text: The whole text.
+        limit: How many characters stand in the markup at most.
         classes: CSS classes.
-        title: What the title says in place of the whole text.
+        title: The title, where it is not the whole text.
         element: `SPAN` or `CELL`.
     """
     whole = clean(text, 1000)
@@ -62,11 +64,11 @@ def cut(text: object, limit: int, classes: str = "", *, title: object = None, el
 
 
 def elide_middle(text: object, limit: int, before: Markup = NOTHING) -> Markup:
-    """A name that the style elides in its middle where it has no room; without styles it is whole.
+    """A name in two parts, of which the style elides the end of the first where it has no room.
 
     Args:
         text: The name.
-        limit: Its most characters in the markup.
+        limit: How many characters stand in the markup at most.
         before: Markup ahead of it, on the same line.
     """
     name = clean(text, 1000)

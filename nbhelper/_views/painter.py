@@ -1,4 +1,4 @@
-"""What a card keeps between two drawings of one watch: thumbnails, what finished tasks cost, where links start."""
+"""The state of a card between two drawings: thumbnails, costs of finished tasks, the folder where links start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .words import describe_all, key_of, saved_files, unique
 
 
 class Watched(Protocol):
-    """What a card reads of a watch. None of it waits, but for `costs`, which a drawing never calls."""
+    """What a card reads of a watch; of these only `costs` may block, and a drawing never calls it."""
 
     @property
     def histories(self) -> Sequence[History]:
@@ -42,22 +42,22 @@ class Watched(Protocol):
 
     @property
     def notes(self) -> Sequence[str]:
-        """Trouble of our own."""
+        """What went wrong on our side, such as a full disk."""
 
     @property
     def nothing(self) -> str:
-        """What is said where there is no task."""
+        """The text in place of tasks where there are none."""
 
     def costs(self, histories: Sequence[History]) -> Sequence[tuple[float | None, str | None, str]]:
         """Amount, currency and source for each of some histories; reads the store, so it may wait for a lock."""
 
 
 class Painter:
-    """Draws one watch again and again; what it has to fetch first is asked for by whoever may wait.
+    """Draws one watch again and again, from memory; costs and thumbnails are fetched by the methods that may block.
 
     Attributes:
         side: Longest side of a thumbnail in pixels; None for no thumbnails.
-        thumbnails: By file; text says why there is none.
+        thumbnails: By file: a thumbnail, or the reason why there is none.
         stopping: Whether a person has asked to stop.
     """
 
@@ -68,7 +68,7 @@ class Painter:
         self._base = Path.cwd()  # links are relative to the notebook, wherever a later cell changes to
         self._costs: dict[str, tuple[History, float | None, str | None]] = {}
 
-    # Drawing: no disk, no waiting, but for the videos that a frozen card embeds
+    # Drawing: reads no disk but for the videos that a frozen card embeds, and never waits
 
     def bundle(self, watch: Watched, *, live: bool, notes: Sequence[str] = ()) -> dict[str, str]:
         """The whole card as HTML and as text."""
@@ -95,15 +95,15 @@ class Painter:
         )
 
     def _money(self, histories: Sequence[History]) -> Money:
-        """Credits as the servers state them, cost as `tasks()` has it; what nobody knows is counted, not zero."""
+        """Credits as the servers state them, cost as `tasks()` has it; unknown costs are counted, not zero."""
         credits_ = [h.credits for h in histories if h.credits is not None]
         cost: dict[str, float] = {}
         unknown = 0
         for history in histories:
-            asked, amount, currency = self._costs.get(key_of(history), (None, None, None))
+            priced, amount, currency = self._costs.get(key_of(history), (None, None, None))
             if amount is not None and currency is not None:
                 cost[currency] = cost.get(currency, 0.0) + amount
-            elif asked is not None:
+            elif priced is not None:
                 unknown += 1
         return Money(sum(credits_) if credits_ else None, cost, unknown)
 
@@ -115,20 +115,20 @@ class Painter:
             return relative if not relative.startswith("..") else str(folder)
         return str(folder)
 
-    # Costs and thumbnails: these wait
+    # Costs and thumbnails: may block
 
     def find_unpriced(self, watch: Watched) -> list[History]:
-        """The tasks that have ended and whose cost was not asked for since."""
+        """The tasks that have ended and whose cost was not fetched since."""
         ended = [h for h in unique(watch.histories) if h.outcome is not None]
         return [h for h in ended if self._costs.get(key_of(h), (None,))[0] is not h]
 
-    def ask_costs(self, watch: Watched, histories: Sequence[History]) -> None:
-        """Ask what some tasks cost; waits for the store."""
+    def fetch_costs(self, watch: Watched, histories: Sequence[History]) -> None:
+        """Read what some tasks cost; blocks while the store is locked."""
         costs: Sequence[tuple[float | None, str | None, str]] = [(None, None, "")] * len(histories)
         try:
             if histories:
                 costs = watch.costs(histories)
-        finally:  # a cost that cannot be told is unknown, and not asked for again
+        finally:  # a cost that cannot be read is unknown, and not read again
             for history, (amount, currency, _) in zip(histories, costs, strict=True):
                 self._costs[key_of(history)] = history, amount, currency
 
@@ -141,7 +141,7 @@ class Painter:
         return [path for path in shown if path not in self.thumbnails]
 
     def paint(self, path: Path) -> None:
-        """Make one thumbnail; waits for the worker."""
+        """Make one thumbnail; blocks until the worker has answered."""
         assert self.side is not None
         self.thumbnails[path] = previewer().thumbnail(path, self.side)
 

@@ -23,8 +23,8 @@ _LATE = 30.0
 class Shown(Watched, Protocol):
     """A watch that shows its card again in later cells."""
 
-    def drawn_as(self, card: Any) -> None:
-        """Take the card: something with `shown_here()` and `show()`."""
+    def keep_card(self, card: Any) -> None:
+        """Keep the card: something with `is_shown_here()` and `show()`."""
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def html_view(watch: Shown, side: int | None) -> Iterator[Callable[[], None]]:
         states = [(state_of(h), len(h.saves)) for h in watch.histories]
         if watched_live or states != drawn[0]:
             drawn[0] = states
-            painter.ask_costs(watch, painter.find_unpriced(watch))
+            painter.fetch_costs(watch, painter.find_unpriced(watch))
             bundle = painter.bundle(watch, live=True)
             update_display(bundle, raw=True, display_id=ident)
             due[0] = time.monotonic() + pause_after(bundle)
@@ -57,10 +57,10 @@ def html_view(watch: Shown, side: int | None) -> Iterator[Callable[[], None]]:
             if time.monotonic() < late:
                 painter.paint(path)
     finally:
-        painter.ask_costs(watch, painter.find_unpriced(watch))
+        painter.fetch_costs(watch, painter.find_unpriced(watch))
         frozen = painter.bundle(watch, live=False)
         update_display(frozen, raw=True, display_id=ident)
-        watch.drawn_as(StillCard(frozen))
+        watch.keep_card(StillCard(frozen))
 
 
 def pause_after(bundle: dict[str, str]) -> float:
@@ -75,7 +75,7 @@ class StillCard:
         self._bundle = bundle
         self._cell = environment.cell()
 
-    def shown_here(self) -> bool:
+    def is_shown_here(self) -> bool:
         """Whether the running cell has it already."""
         here, self._cell = self._cell, (None, None)
         return here[1] is not None and here == environment.cell()

@@ -6,18 +6,19 @@ It is drawn by whoever waits, from the histories alone; drawing it twice changes
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._model.history import History
-from .._model.seen import Outcome, State
+from .._model.seen import Event, Mark, MarkWord, Outcome, Snapshot, State
 from .._model.text import clean, seconds
 from .._session.environment import place
 from .draw_limit import DrawLimit
 from .words import (
-    count_states,
+    describe_counts,
     describe_details,
     describe_end,
     elapsed,
@@ -59,6 +60,10 @@ _STYLES = {
 }
 
 
+_ENDS = frozenset({MarkWord.STOPPED, MarkWord.LOST, MarkWord.REFUSED})
+"""The marks after which a task's outcome is ours."""
+
+
 @contextmanager
 def text_view(histories: Histories) -> Iterator[Callable[[], None]]:
     """Draw tasks while somebody waits for them; `draw()` may be called as often as one likes."""
@@ -81,35 +86,75 @@ def text_view(histories: Histories) -> Iterator[Callable[[], None]]:
 class Lines:
     """One line for each change of a task's state, with the time: made for logs.
 
-    The line of an end waits for the files, for `_WAIT` seconds at most, so that one line says both.
+    A state that was over before the next call has its line too, as far as the histories' newest events tell it. The
+    line of an end waits for the files, for `_WAIT` seconds at most, so that one line says both.
     """
 
     _WAIT = 3.0
 
-    def __init__(self, write: Callable[[str], Any] | None = None) -> None:
+    def __init__(self, write: Callable[[str], Any] | None = None, begun: Iterable[History] = ()) -> None:
         self._write = write
-        self._printed: dict[str, tuple[Any, ...]] = {}
+        self._read = {key_of(history): history for history in begun}
+        """The histories as they were at the last call: only later events are changes."""
+        self._printed: dict[str, tuple[State | Outcome | None, bool]] = {}
+        """The state of each task's last line, and whether that line told what became of its files."""
 
     def print(self, histories: Sequence[History], *, last: bool = False) -> None:
         """Print what changed since the last call; the last call leaves nothing for later."""
         now = datetime.now(UTC)
-        for history in histories:
-            key = key_of(history)
-            state = (state_of(history), history.settled)
-            if self._printed.get(key) == state or state[0] is None:
-                continue
-            end = history.facts.final_at
-            if end is not None and not history.settled and (now - end).total_seconds() < self._WAIT and not last:
-                continue
+        lines = [line for history in histories for line in self._changes(history, now, last=last)]
+        for at, line in sorted(lines, key=itemgetter(0)):
+            self._put(f"{at:%H:%M:%S}Z {line}")
+
+    def _changes(self, history: History, now: datetime, *, last: bool) -> Iterator[tuple[datetime, str]]:
+        """The lines of one task, each with its time."""
+        key = key_of(history)
+        read = self._read.get(key)
+        if read is not history:
+            for passed in _passed_states(read or History(history.task), history):
+                at = passed.events[-1].at
+                self._printed[key] = state_of(passed), passed.settled
+                yield at, _line(passed, at)
+            self._read[key] = history
+        state = state_of(history), history.settled
+        end = history.facts.final_at
+        waits = end is not None and not history.settled and (now - end).total_seconds() < self._WAIT and not last
+        if state[0] is not None and state != self._printed.get(key) and not waits:
             self._printed[key] = state
-            more = describe_details(history, now)
-            words = f"{state[0]}{describe_end(history, now)}{f': {more}' if more else ''}"
-            line = f"{now:%H:%M:%S}Z {_name(history)} {words}"
-            if self._write is not None:
-                self._write(line)
-            else:
-                code = _encoding()
-                print(line.encode(code, "replace").decode(code), flush=True)  # noqa: T201  # this is the view
+            yield now, _line(history, now)
+
+    def _put(self, line: str) -> None:
+        if self._write is not None:
+            self._write(line)
+        else:
+            code = _encoding()
+            print(line.encode(code, "replace").decode(code), flush=True)  # noqa: T201  # this is the view
+
+
+def _passed_states(before: History, history: History) -> list[History]:
+    """The history as it was at the first event of each state between two calls, without the state it is in now."""
+    state, events = state_of(before), [event for event in history.events if event.seq > before.seq]
+    if all(isinstance(event.seen, Snapshot) and event.seen.state == state for event in events):
+        return []  # ordinary looks
+    passed = [before]
+    for event in events:
+        before = before.add_event(event)
+        if _tells_state(event) and state_of(before) != state_of(passed[-1]):
+            passed.append(before)
+    if state_of(passed[-1]) == state_of(history):
+        passed.pop()
+    return passed[1:]
+
+
+def _tells_state(event: Event) -> bool:
+    """Whether an event is a word about the task, not about files, faults or the beginning of a watch."""
+    seen = event.seen
+    return isinstance(seen, Snapshot) or (isinstance(seen, Mark) and seen.word in _ENDS)
+
+
+def _line(history: History, now: datetime) -> str:
+    more = describe_details(history, now)
+    return f"{_name(history)} {state_of(history)}{describe_end(history, now)}{f': {more}' if more else ''}"
 
 
 def _encoding() -> str:
@@ -125,7 +170,7 @@ def _name(history: History, limit: int = 60) -> str:
 
 @contextmanager
 def _lines(histories: Histories) -> Iterator[_Draw]:
-    lines = Lines()
+    lines = Lines(begun=histories())
     yield lambda *, last: lines.print(histories(), last=last)
 
 
@@ -216,10 +261,9 @@ def _headline(histories: Sequence[History], width: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    counts = count_states(histories)
     ended = sum(map(is_over, histories))
     text = Text(f"{ended} of {len(histories)} over", "bold")
-    text.append(f"   {', '.join(f'{n} {word}' for word, n in counts.items())}", "dim")
+    text.append(f"   {describe_counts(histories)}", "dim")
     known = [h.credits for h in histories if h.credits is not None]
     if known:
         unknown = len(histories) - len(known)

@@ -13,17 +13,16 @@ import sys
 from typing import Any
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
-"""What is decoded; each format left out is a decoder that nobody can attack."""
-LARGEST_FILE = 64 * 1024**2
+"""The formats that are decoded; Pillow's other decoders are never run on a server's file."""
 MOST_PIXELS = 40_000_000
-"""Beyond this a picture is kept and not previewed: 40 megapixels take 160 MB decoded."""
+"""Pixels of the largest picture that is previewed: 40 megapixels take 160 MB decoded."""
 MOST_MEMORY = 512 * 1024**2
 LONGEST = 15
-"""Seconds for one picture, should the asking process be gone; while it is there, its own limit is shorter."""
+"""Seconds for one picture, after which the worker ends itself; the parent process, while it lives, kills it earlier."""
 
 
 class TooLarge(Exception):
-    """A picture that is kept and not previewed; the text is for people."""
+    """Raised for a picture of more than `MOST_PIXELS`; the text is for people."""
 
 
 def thumbnail(path: str, side: int, n_bytes: int) -> tuple[dict[str, Any], bytes]:
@@ -40,7 +39,7 @@ def thumbnail(path: str, side: int, n_bytes: int) -> tuple[dict[str, Any], bytes
     """
     from PIL import Image, ImageOps
 
-    Image.MAX_IMAGE_PIXELS = None  # asked below, in our own words
+    Image.MAX_IMAGE_PIXELS = None  # checked below, with a text of our own
     with open(path, "rb") as file, Image.open(file, formats=FORMATS) as opened:  # noqa: PTH123  # no pathlib in here
         width, height = opened.size
         if width * height > MOST_PIXELS:
@@ -52,15 +51,15 @@ def thumbnail(path: str, side: int, n_bytes: int) -> tuple[dict[str, Any], bytes
         picture = ImageOps.exif_transpose(opened)
         if picture.size != opened.size and (picture.width > picture.height) != (width > height):
             width, height = height, width
-        picture = plain(picture)
+        picture = to_rgb(picture)
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         mime, size, data = encode(picture, n_bytes)
     about = {"mime": mime, "size": size, "full": [width, height], "animated": animated}
     return about, data
 
 
-def plain(picture: Any) -> Any:
-    """The picture in RGB or RGBA, as it is meant to look."""
+def to_rgb(picture: Any) -> Any:
+    """Convert any mode to RGB, or to RGBA where something is transparent; colours stay as they are meant."""
     if picture.mode in {"I;16", "I;16B", "I;16L", "I", "F"}:
         # convert() alone clips 16 bits to white; scale first.
         low, high = picture.getextrema()
@@ -72,14 +71,14 @@ def plain(picture: Any) -> Any:
     if picture.mode == "RGB":
         return picture
     if picture.mode == "CMYK" and picture.info.get("icc_profile"):
-        profiled = by_profile(picture)
+        profiled = convert_by_profile(picture)
         if profiled is not None:
             return profiled
     return picture.convert("RGB")
 
 
-def by_profile(picture: Any) -> Any:
-    """A CMYK picture through its own colour profile, None when that is broken."""
+def convert_by_profile(picture: Any) -> Any:
+    """Convert a CMYK picture to RGB by its own colour profile; None when the profile is broken."""
     from PIL import ImageCms
 
     try:
@@ -104,7 +103,7 @@ def encode(picture: Any, n_bytes: int) -> tuple[str, tuple[int, int], bytes]:
         picture = picture.resize((max(1, picture.width * 3 // 4), max(1, picture.height * 3 // 4)))
 
 
-def limit() -> None:
+def limit_memory() -> None:
     """Limit this process's memory by the system; what Python checks comes too late for a decompression bomb."""
     try:
         import resource
@@ -116,7 +115,7 @@ def limit() -> None:
 
 def main() -> None:
     """Serve requests until standard input ends."""
-    limit()
+    limit_memory()
     out = sys.stdout.buffer
     for line in sys.stdin.buffer:
         data = b""

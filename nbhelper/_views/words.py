@@ -118,6 +118,11 @@ def count_states(histories: Iterable[History]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda kv: _COUNTED.index(kv[0]) if kv[0] in _COUNTED else len(_COUNTED)))
 
 
+def describe_counts(histories: Iterable[History]) -> str:
+    """`2 running, 1 failed`: how many tasks stand at each word of `word_of`, those under way first."""
+    return ", ".join(f"{n:,} {word}" for word, n in count_states(histories).items())
+
+
 def ended_badly(history: History) -> bool:
     """Whether it ended in any other way than success, `lost` and `stopped` included."""
     return _rank(history) == _ENDED_BADLY

@@ -221,7 +221,7 @@ def _show(handle: Watch, kind: str, *, blocking: bool, side: int | None) -> None
         if kind in {"widget", "html"}:
             from .._views.still_card import make_empty_card
 
-            handle.drawn_as(make_empty_card(handle))
+            handle.keep_card(make_empty_card(handle))
             handle._card.show()  # noqa: SLF001
     elif kind == "text":
         from .._views.terminal import text_view

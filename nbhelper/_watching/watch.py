@@ -348,15 +348,15 @@ class Watch(Waiting):
     def _unique(self) -> Iterator[History]:
         return (entry.history for entry in self._entries.values())
 
-    def drawn_as(self, card: Any) -> None:
-        """Set the card of this watch in a notebook: an object with `shown_here()` and `show()`."""
+    def keep_card(self, card: Any) -> None:
+        """Set the card of this watch in a notebook: an object with `is_shown_here()` and `show()`."""
         self._card = card
 
     def _ipython_display_(self) -> None:
         """Draw the card again in a later cell; the cell that made it has it already."""
         if self._card is None:
             print(repr(self))  # noqa: T201  # what a notebook shows of a value that has no card
-        elif not self._card.shown_here():
+        elif not self._card.is_shown_here():
             self._card.show()
 
     def __repr__(self) -> str:

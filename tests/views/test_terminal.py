@@ -192,6 +192,54 @@ def test_a_line_for_each_change_and_no_more():
     assert [re.sub(r"^\d\d:\d\d:\d\dZ ", "", line) for line in said] == ["mill:x (owl) queued", "mill:x (owl) running"]
 
 
+def test_a_state_between_two_drawings_has_its_line():
+    """However short a state was, the newest events tell it; the lines of all tasks stand in the order of time."""
+    said = []
+    first, other = grown(ident="x"), grown(ident="y", ago=8.5)
+    lines = Lines(said.append, begun=[first, other])
+
+    for ago, word in ((10, "queued"), (9, "running"), (8, "queued"), (7, "running"), (6, "succeeded")):
+        first = first.add(state(word), now() - timedelta(seconds=ago))
+    other = other.add(state("failed", error=TaskError("7", "too dark")), now() - timedelta(seconds=8.5))
+    lines.print([first, other])
+    lines.print([first, other], last=True)
+
+    assert [re.split(r"[ ,:]+", line.split("Z ")[1].replace("mill:", ""))[:2] for line in said] == [
+        ["x", "queued"],
+        ["x", "running"],
+        ["x", "queued"],
+        ["x", "running"],
+        ["x", "succeeded"],
+        ["y", "failed"],
+    ]
+    assert [line[:8] for line in said] == sorted(line[:8] for line in said)
+
+
+def test_a_stop_between_two_drawings_has_its_line():
+    """Stopped by another handle and taken up again: both are told, and a late look behind the stop is no change."""
+    said = []
+    history = grown(state("running"))
+    lines = Lines(said.append)
+    lines.print([history])
+
+    stopped = history.add(Mark(word=MarkWord.STOPPED, note="stopped by hand"), now()).add(state("running"), now())
+    lines.print([stopped.add(Mark(word=MarkWord.RESUMED), now()).add(state("running"), now())])
+
+    assert [line.split(" ", 2)[2] for line in said] == ["running", "stopped: stopped by hand", "running"]
+
+
+def test_what_was_seen_before_the_wait_is_no_change():
+    """Of a history that was stored, the state that it is in has a line, the earlier ones have none."""
+    said = []
+    stored = grown(state("queued"), state("running"))
+    lines = Lines(said.append, begun=[stored])
+
+    lines.print([stored])
+    lines.print([stored.add(state("running"), now())])
+
+    assert [line.split(" ", 2)[2] for line in said] == ["running"]
+
+
 def test_nothing_is_said_before_anything_is_known():
     """A task that nobody has looked at has no line."""
     said = []
@@ -374,7 +422,7 @@ def test_the_line_view_writes_to_the_output_of_the_moment(monkeypatch, capsys):
 
 
 def test_the_line_view_walks_the_tasks_a_few_times_a_second(monkeypatch, capsys):
-    """A thousand looks at a thousand tasks are no thousand walks over all of them; the last state is said at once."""
+    """All tasks are walked before the wait, a few times a second, and at its end, however many looks there are."""
     monkeypatch.setattr(terminal, "place", lambda: "script")
     histories = [grown(state("running"), ident=f"t-{n}") for n in range(1000)]
     walks = []
@@ -385,5 +433,5 @@ def test_the_line_view_walks_the_tasks_a_few_times_a_second(monkeypatch, capsys)
             draw()
         histories[0] = histories[0].add(state("succeeded"), now())
 
-    assert len(walks) <= 2 + (walks[-1] - begun) / terminal._DRAW
+    assert len(walks) <= 3 + (walks[-1] - begun) / terminal._DRAW
     assert " mill:t-0 succeeded" in capsys.readouterr().out.splitlines()[-1]
