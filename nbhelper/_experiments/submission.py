@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._model.errors import BadInput, MissingAPIKey, StoreError
-from .._model.seen import Mark, MarkWord
+from .._model.seen import Mark, MarkWord, Miss
 from .._model.text import clean
 from .._session.session import Connection
 from .._submitting import send
@@ -46,6 +46,7 @@ class Errand:
         uid: The row it has already, from an earlier try.
         request_id: What makes that try safe to repeat.
         left: Whether it may have left this machine.
+        doubt: What an earlier try met that may have made the task.
     """
 
     place: Place
@@ -56,6 +57,7 @@ class Errand:
     uid: str | None = None
     request_id: str | None = None
     left: bool = False
+    doubt: Miss | None = None
 
     def leaving(self) -> None:
         """From now on it may have left."""
@@ -236,10 +238,14 @@ class Submission:
                 told |= self._notes | {"repeat": errand.place.repeat, "cell": errand.place.cell.key}
                 errand.uid = await asyncio.wrap_future(self._store.begin_intent(**told))
             answer = await send.ask(
-                self._engine, self._store, create, errand.uid, label, errand.request_id, errand.leaving
+                self._engine, self._store, create, errand.uid, label, errand.request_id, errand.leaving, errand.doubt
             )
+            errand.doubt = answer.doubt
             if door.judge(answer.miss, time.monotonic(), is_in_doubt=answer.is_in_doubt, is_sent=answer.is_sent):
-                await asyncio.wrap_future(self._store.intent_postponed(errand.uid))
+                if answer.is_in_doubt:
+                    await send.keep(self._store, errand.uid, answer)
+                else:
+                    await asyncio.wrap_future(self._store.intent_postponed(errand.uid))
                 errand.left = False
                 door.waiting.appendleft(errand)
                 self._watch.touch()
@@ -284,4 +290,8 @@ class Submission:
         for door in self._doors.values() if only is None else (only,):
             why = door.closed or self._halted or "stopped"
             while door.waiting:
-                self._local(door.waiting.popleft(), Mark(word=MarkWord.STOPPED, note=f"not submitted: {why}"))
+                errand = door.waiting.popleft()
+                if errand.doubt is not None:
+                    self._local(errand, Mark(word=MarkWord.LOST, note=clean(errand.doubt)))
+                else:
+                    self._local(errand, Mark(word=MarkWord.STOPPED, note=f"not submitted: {why}"))

@@ -1,6 +1,7 @@
 """Running an experiment: each task once, within the limits, whatever the API says to its creates."""
 
 import time
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
@@ -270,6 +271,68 @@ def test_a_create_with_a_request_id_is_asked_again_with_the_same_one(experiment,
     assert len(set(ids)) == 1
     assert [str(h.outcome) for h in watch] == ["succeeded"]
     assert len(nbh.tasks(experiment="owls")) == 1
+
+
+def safe(experiment):
+    """An experiment of one task at an endpoint that takes a request id."""
+    return experiment({"prompt": ["owl"]}, request=lambda prompt: nbh.Request("mill", {"a": 1}, endpoint="safe"))
+
+
+def request_ids(factory):
+    return [asked.header("x-request-id") for asked in factory.server.requests if asked.method == "POST"]
+
+
+def test_a_doubt_stays_when_its_repetition_is_refused(experiment, factory, run, monkeypatch):
+    """The first create may have been made: a later run repeats it with the same request id, never with a new one."""
+    monkeypatch.setattr(send, "_AGAIN", 0.01)
+    factory.answers = [reset, reset, reset, reply({"message": "pay first"}, 402)]
+    exp = safe(experiment)
+    run(exp)
+
+    assert [str(h.outcome) for h in run(exp)] == ["lost"]
+    assert [row.state for row in session.store().creates("owls")] == ["in_doubt"]
+    assert [str(h.outcome) for h in run(exp)] == ["succeeded"]
+    assert len(request_ids(factory)) == 5
+    assert len(set(request_ids(factory))) == 1
+
+
+def test_a_doubt_stays_while_its_repetition_is_told_to_wait(experiment, factory, run, monkeypatch):
+    """Stopped before it was sent once more, it is in doubt as before, and not a create that was never sent."""
+    monkeypatch.setattr(send, "_AGAIN", 0.01)
+    factory.answers = [reset, reset, reset, reply({"message": "slow down"}, 429, {"retry-after": "600"})]
+    exp = safe(experiment)
+    run(exp)
+    watch = exp.run(display=False, block=False)
+    until(lambda: any("asks to wait" in note for note in watch.notes))
+
+    watch.stop()
+
+    assert [str(h.outcome) for h in watch.result(timeout=30)] == ["lost"]
+    assert [row.state for row in session.store().creates("owls")] == ["in_doubt"]
+    assert [str(h.outcome) for h in run(exp)] == ["succeeded"]
+    assert len(set(request_ids(factory))) == 1
+
+
+AGES = {
+    "a day but a minute": (timedelta(hours=23, minutes=59), 4),
+    "a day and a minute": (timedelta(hours=24, minutes=1), 3),
+}
+
+
+@pytest.mark.parametrize(("age", "n"), AGES.values(), ids=AGES)
+def test_a_request_id_is_trusted_for_a_day(experiment, factory, run, monkeypatch, age, n):
+    """No API says how long it remembers one: a create in doubt is repeated by itself for 24 hours, and then no more."""
+    monkeypatch.setattr(send, "_AGAIN", 0.01)
+    exp = safe(experiment)
+    factory.answers = [reset, reset, reset]
+    run(exp)
+    store = session.store()
+    begun = (datetime.now(UTC) - age).isoformat()
+    store._writer.put(lambda db: db.execute("UPDATE intents SET at = ?", (begun,))).result()
+
+    run(exp)
+
+    assert len(factory.creates) == n
 
 
 def test_a_request_id_is_not_used_for_another_request(experiment, factory, run, monkeypatch):
