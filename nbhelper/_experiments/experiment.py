@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._model.errors import BadInput, StoreError
 from .._model.history import History
-from .._model.seen import Mark, MarkWord
+from .._model.seen import Mark, MarkWord, Miss, MissKind
 from .._model.task import NO_ID, Request, Task
 from .._model.text import clean, nearest
 from .._session import session
@@ -321,6 +321,8 @@ class Experiment:
                 result_of(store.intent_refused(row.uid, "", "not sent: the experiment's request has changed"))
             elif row is not None and same and (row.state == "begun" or (task.status == "in doubt" and row.request_id)):
                 create.uid, create.request_id = row.uid, row.request_id
+                if task.status == "in doubt":
+                    create.doubt = Miss(kind=MissKind.NETWORK, message="an earlier run got no clear answer")
             creates.append(create)
         return creates
 

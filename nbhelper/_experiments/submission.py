@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from .._model.errors import BadInput, MissingAPIKey, StoreError
-from .._model.seen import Mark, MarkWord
+from .._model.seen import Mark, MarkWord, Miss
 from .._model.text import clean
 from .._session.session import Connection
 from .._submitting import send
@@ -46,6 +46,7 @@ class PlannedCreate:
         uid: The row it has already, from an earlier try.
         request_id: What makes that try safe to repeat.
         may_have_left: Whether it may have left this machine.
+        doubt: What an earlier try met that may have made the task.
     """
 
     repetition: Repetition
@@ -56,6 +57,7 @@ class PlannedCreate:
     uid: str | None = None
     request_id: str | None = None
     may_have_left: bool = False
+    doubt: Miss | None = None
 
     def leaving(self) -> None:
         """From now on the request may have left this machine."""
@@ -239,10 +241,21 @@ class Submission:
                 begun = self._store.begin_intent(**intent, experiment=self._experiment, cell=cell, repeat=repeat)
                 planned.uid = await asyncio.wrap_future(begun)
             answer = await send.ask(
-                self._engine, self._store, create, planned.uid, label, planned.request_id, planned.leaving
+                self._engine,
+                self._store,
+                create,
+                planned.uid,
+                label,
+                planned.request_id,
+                planned.leaving,
+                planned.doubt,
             )
+            planned.doubt = answer.doubt
             if limit.judge(answer.miss, time.monotonic(), is_in_doubt=answer.is_in_doubt, is_sent=answer.is_sent):
-                await asyncio.wrap_future(self._store.intent_postponed(planned.uid))
+                if answer.is_in_doubt:
+                    await send.keep(self._store, planned.uid, answer)
+                else:
+                    await asyncio.wrap_future(self._store.intent_postponed(planned.uid))
                 planned.may_have_left = False
                 limit.waiting.appendleft(planned)
                 self._watch.touch()
@@ -284,8 +297,12 @@ class Submission:
         self._watch.take(planned.key, self._watch.history_at(planned.key).add(mark, datetime.now(UTC)))
 
     def _give_up(self, only: CreateLimit[PlannedCreate] | None = None) -> None:
-        """Mark the creates that are not sent any more as stopped, with the reason."""
+        """Mark the creates that are not sent any more: in doubt as before, else stopped, with the reason."""
         for limit in self._limits.values() if only is None else (only,):
             why = limit.closed or self._halted or "stopped"
             while limit.waiting:
-                self._mark(limit.waiting.popleft(), Mark(word=MarkWord.STOPPED, note=f"not submitted: {why}"))
+                planned = limit.waiting.popleft()
+                if planned.doubt is not None:
+                    self._mark(planned, Mark(word=MarkWord.LOST, note=clean(planned.doubt)))
+                else:
+                    self._mark(planned, Mark(word=MarkWord.STOPPED, note=f"not submitted: {why}"))

@@ -114,7 +114,7 @@ class CreateLimit(Generic[T]):
             return False
         self.spoiled += 1
         if self.spoiled >= _MAX_SPOILED:
-            what = "gave no clear answer" if is_in_doubt else _SPOILED[miss.kind]
+            what = _SPOILED.get(miss.kind, "gave no clear answer")
             self.closed = f"{self.name} {what} {_MAX_SPOILED} times in a row"
         return False
 

@@ -53,15 +53,20 @@ class Answer:
 
     Attributes:
         task: The task that was made.
-        miss: Why there is none, as far as is known.
-        is_in_doubt: Whether one may have been made all the same.
+        miss: Why there is none, by the latest attempt.
+        doubt: What the attempt met that may have made one: it was sent and got no clear answer.
         is_sent: Whether bytes of the create may have reached the API.
     """
 
     task: Task | None = None
     miss: Miss | None = None
-    is_in_doubt: bool = False
+    doubt: Miss | None = None
     is_sent: bool = True
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a task may have been made that nobody knows of."""
+        return self.doubt is not None
 
 
 def prepare(
@@ -146,8 +151,12 @@ async def ask(
     label: str | None,
     request_id: str | None,
     on_leave: Callable[[], None] = lambda: None,
+    doubt: Miss | None = None,
 ) -> Answer:
     """Send one create whose intent is in the store; its result is not recorded yet.
+
+    A doubt stays whatever a later attempt is answered, unless with a task: the API may refuse a repetition for reasons
+    of its own.
 
     Args:
         running: The engine, whose gate and clients are used.
@@ -158,6 +167,7 @@ async def ask(
         request_id: Makes it safe to repeat: a lost reply is requested up to twice more.
         on_leave: Called right before the request: until then nothing was sent, however long the gate's turn is waited
             for.
+        doubt: Of an earlier attempt with this request id.
     """
     connection, provider, spec = create.connection, create.draft.provider, create.draft.endpoint
     is_multipart = spec.encoding == "multipart"
@@ -165,13 +175,13 @@ async def ask(
     if create.draft.files and not is_multipart:
         failure = await _upload_files(running, create, body)
         if failure is not None:
-            return failure
+            return replace(failure, doubt=doubt)
     request = HttpRequest("POST", spec.path, json=None if is_multipart else body)
     data = {k: _form_text(v) for k, v in body.items()} if is_multipart else None
     headers = {spec.request_id: request_id} if spec.request_id and request_id else {}
     # With a request id the API makes one task, however often the create is sent.
     attempts = 3 if headers else 1
-    answer: Task | Miss = Miss(kind=MissKind.NETWORK)
+    answer: Task | Miss = Miss(kind=MissKind.NETWORK)  # there is at least one attempt
     is_sent = False
     for attempt in range(attempts):
         async with running.gate(connection).passing():
@@ -187,13 +197,14 @@ async def ask(
             reply = None
         else:
             answer = miss
-        if not isinstance(answer, Miss) or answer.kind not in _DOUBTFUL:
+        if isinstance(answer, Task):
+            return Answer(task=answer)
+        if answer.kind not in _DOUBTFUL:
             break
+        doubt = doubt or (answer if was_sent else None)
         if attempt + 1 < attempts:
             await asyncio.sleep(_AGAIN * 2**attempt)
-    if isinstance(answer, Task):
-        return Answer(task=answer)
-    return Answer(miss=answer, is_in_doubt=is_sent and answer.kind in _DOUBTFUL, is_sent=is_sent)
+    return Answer(miss=answer, doubt=doubt, is_sent=is_sent)
 
 
 async def _post(
@@ -254,8 +265,8 @@ async def keep(store: Store, uid: str, answer: Answer) -> History | None:
         except StoreError as error:
             raise StoreError(f'"{answer.task}" was created and may be billed, but not recorded: {error}') from None
     assert answer.miss is not None
-    if answer.is_in_doubt:
-        await asyncio.wrap_future(store.intent_in_doubt(uid, str(answer.miss).rstrip(".")))
+    if answer.doubt is not None:
+        await asyncio.wrap_future(store.intent_in_doubt(uid, str(answer.doubt).rstrip(".")))
     else:
         await asyncio.wrap_future(store.intent_refused(uid, code_of(answer), answer.miss.message))
     return None
@@ -275,7 +286,9 @@ def error_of(provider: Provider, answer: Answer) -> NbhelperError:
     miss = answer.miss
     assert miss is not None
     reason = str(miss).rstrip(".")
-    if answer.is_in_doubt:
+    if answer.doubt is not None:
+        if answer.miss is not answer.doubt:
+            reason = f"{str(answer.doubt).rstrip('.')}; then {reason}"
         return SubmitUnknown(
             f"{provider.name} was asked to create a task and no clear answer came ({reason}). It may have been made "
             f"and billed: check your account at the provider before sending it again. It is kept as in doubt.",

@@ -228,6 +228,25 @@ def test_an_idempotent_create_gives_up_in_doubt(mill, monkeypatch):
     assert len(mill.server.requests) == 3
 
 
+REFUSED_LATER = {
+    "no credit": (reply({"message": "pay first"}, 402), "HTTP 402: pay first"),
+    "too many": (reply({"message": "slow"}, 429, {"retry-after": "7"}), "HTTP 429: slow"),
+    "the id again": (reply({"message": "this request id was used"}, 400), "HTTP 400: this request id was used"),
+}
+
+
+@pytest.mark.parametrize(("answer", "words"), REFUSED_LATER.values(), ids=REFUSED_LATER)
+def test_a_doubt_stays_whatever_a_later_attempt_is_answered(mill, monkeypatch, answer, words):
+    """The first attempt may have made a task, so a refusal of the second is no proof that there is none."""
+    monkeypatch.setattr(_submit, "_AGAIN", 0.02)
+
+    with pytest.raises(nbh.SubmitUnknown, match=f"broke off.*; then {words}"):
+        send(mill, reset, answer, endpoint="safe")
+
+    assert len(mill.server.requests) == 2
+    assert intents() == ["in_doubt"]
+
+
 def test_an_idempotent_create_that_is_refused_is_not_asked_again(mill):
     """A clear no is final."""
     with pytest.raises(nbh.SubmitFailed):
