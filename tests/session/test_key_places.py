@@ -1,0 +1,199 @@
+"""Where a key is found: argument, environment, `.env`, Colab's secrets, a prompt, in this order."""
+
+from pathlib import Path
+
+import pytest
+from support.keys import fake_colab, fake_kernel, put_key
+from support.mill import KEY, provider
+
+import nbhelper as nbh
+from nbhelper._session import environment, keys, session
+
+OTHER = {k: f"key-from-{k}-1234567890" for k in ("argument", "environment", "second", "dotenv", "colab", "prompt")}
+
+
+@pytest.fixture
+def places(monkeypatch):
+    """Put a key of its own in each place that is named."""
+    nbh.register(provider("https://mill.example", key_variable=("MILL_API_KEY", "MILL_KEY")))
+    monkeypatch.setattr("getpass.getpass", lambda prompt: pytest.fail("asked for a key"))
+
+    def put(*names):
+        if "environment" in names:
+            monkeypatch.setenv("MILL_API_KEY", OTHER["environment"])
+        if "second" in names:
+            monkeypatch.setenv("MILL_KEY", OTHER["second"])
+        if "dotenv" in names:
+            Path(".env").write_text(f"OTHER=1\nMILL_API_KEY='{OTHER['dotenv']}'\n")
+        if "colab" in names:
+            fake_colab(monkeypatch, {"MILL_API_KEY": OTHER["colab"]}.__getitem__)
+        if "prompt" in names:
+            monkeypatch.setattr(environment, "place", lambda: "notebook")
+            monkeypatch.setattr("getpass.getpass", lambda prompt: OTHER["prompt"])
+
+    return put
+
+
+ORDER = ("environment", "second", "dotenv", "colab", "prompt")
+
+
+@pytest.mark.parametrize("first", ORDER)
+def test_a_key_is_taken_from_the_first_place_that_has_one(places, first):
+    """Environment, a second variable, `.env`, Colab's secrets, the prompt: in this order."""
+    places(*ORDER[ORDER.index(first) :])
+
+    found = session.connection("mill")
+
+    assert found.key.reveal() == OTHER[first]
+    assert first.removeprefix("dot") in found.key_from.casefold() or first == "second"
+
+
+def test_an_argument_comes_before_everything(places):
+    """What `connect` was given is used, wherever else a key lies."""
+    places(*ORDER)
+
+    found = nbh.connect("mill", api_key=f"  {OTHER['argument']}\n")
+
+    assert found.key.reveal() == OTHER["argument"]
+    assert session.connection("mill").key.reveal() == OTHER["argument"]
+    assert found.key_from == "argument"
+
+
+def test_an_empty_variable_does_not_hide_the_next_place(mill, monkeypatch):
+    """`export MILL_API_KEY=` is as good as unset, and so is an empty line of `.env`."""
+    monkeypatch.setenv("MILL_API_KEY", " ")
+    Path(".env").write_text("MILL_API_KEY=\n")
+    fake_colab(monkeypatch, lambda name: KEY)
+
+    assert nbh.connect("mill").key_from == "Colab secret MILL_API_KEY"
+
+
+# `.env`
+
+
+ENV_FILES = {
+    "quotes": ('MILL_API_KEY="abc-1234567890"', "abc-1234567890"),
+    "export": ("export MILL_API_KEY=abc-1234567890 # mine", "abc-1234567890"),
+    "dollar": ("MILL_API_KEY=abc$HOME-1234567890", "abc$HOME-1234567890"),
+    "windows": ("A=1\r\nMILL_API_KEY=abc-1234567890\r\n", "abc-1234567890"),
+    "mark at the start": ("\ufeffMILL_API_KEY=abc-1234567890", "abc-1234567890"),
+    "empty": ("MILL_API_KEY=\n", None),
+    "blank": ("MILL_API_KEY='   '\n", None),
+    "nonsense": ("}{=\n\n;;", None),
+}
+
+
+@pytest.mark.parametrize(("text", "key"), ENV_FILES.values(), ids=ENV_FILES)
+def test_a_dotenv_file_is_read_as_people_write_it(places, text, key):
+    """Quotes, `export`, comments, line ends; a "$" in a key is a character of it."""
+    Path(".env").write_bytes(text.encode())
+
+    if key is None:
+        with pytest.raises(nbh.MissingAPIKey):
+            session.connection("mill")
+    else:
+        assert session.connection("mill").key.reveal() == key
+
+
+@pytest.mark.parametrize("make", ["folder", "binary"])
+def test_a_dotenv_that_cannot_be_read_is_as_good_as_none(places, make):
+    """A folder of that name (many virtual environments) or bytes of another encoding."""
+    Path(".env").mkdir() if make == "folder" else Path(".env").write_bytes(b"MILL_API_KEY=\xff\xfe\x00")
+
+    with pytest.raises(nbh.MissingAPIKey):
+        session.connection("mill")
+
+
+# Colab
+
+
+def no_such_secret(name):
+    raise RuntimeError(name)
+
+
+COLAB = {"None": lambda name: None, "empty": lambda name: "", "blank": lambda name: "  ", "error": no_such_secret}
+
+
+@pytest.mark.parametrize("get", COLAB.values(), ids=COLAB)
+def test_a_colab_secret_that_is_not_there_is_none(places, monkeypatch, get):
+    """One that was never filled in, or that Colab refuses with a type of its own: nothing such as "None" is a key."""
+    fake_colab(monkeypatch, get)
+
+    with pytest.raises(nbh.MissingAPIKey):
+        session.connection("mill")
+
+
+# The prompt
+
+
+@pytest.mark.parametrize("place", ["headless", "script", "terminal"])
+def test_nobody_is_asked_where_nobody_can_answer(places, monkeypatch, place):
+    """Without a person, or where input is no terminal, there is an error that names the variable, and no prompt."""
+    monkeypatch.setattr(environment, "place", lambda: place)
+
+    with pytest.raises(nbh.MissingAPIKey, match=r'No key for "mill"\. Set the environment variable MILL_API_KEY'):
+        session.connection("mill")
+
+
+@pytest.mark.parametrize("stdin", [False, True, None], ids=["headless", "a person", "a kernel that does not say"])
+def test_only_a_person_is_asked(mill, monkeypatch, stdin):
+    """A headless client says that there is no input: no prompt, an error that names the variable."""
+    monkeypatch.delenv("MILL_API_KEY")
+    fake_kernel(monkeypatch, stdin=stdin)
+    asked = []
+    monkeypatch.setattr("getpass.getpass", lambda prompt: asked.append(prompt) or KEY)
+
+    if stdin is False:
+        with pytest.raises(nbh.MissingAPIKey, match="MILL_API_KEY"):
+            nbh.submit("mill", {"a": 1}, endpoint="image")
+    else:
+        assert session.connection("mill").key_from == "prompt"
+
+    assert len(asked) == (stdin is not False)
+
+
+def test_a_person_is_asked_once(mill, monkeypatch):
+    """Each verb needs the key, and one answer is enough for the process; the prompt does not show it."""
+    put_key(monkeypatch, "prompt", KEY)
+    prompts = []
+    monkeypatch.setattr("getpass.getpass", lambda prompt: prompts.append(prompt) or KEY)
+    mill.creates.append({"id": "job-1"})
+
+    nbh.watch(nbh.submit("mill", {"a": 1}, endpoint="image"), block=False, display=False).stop()
+    nbh.watch("mill:job-2", block=False, display=False).stop()
+
+    assert prompts == ["API key for mill (not shown, kept in memory only): "]
+    assert nbh.providers().set_index("provider").loc["mill", "key_found"] == "prompt"
+
+
+@pytest.mark.parametrize("kind", [EOFError, NotImplementedError], ids=["closed input", "front end without input"])
+def test_a_prompt_that_nobody_answers_is_a_missing_key(mill, monkeypatch, kind):
+    """Ctrl-D, or a front end that turns out to have no input: our error, which says what to do."""
+    put_key(monkeypatch, "prompt", "")
+
+    def give_up(prompt):
+        raise kind
+
+    monkeypatch.setattr("getpass.getpass", give_up)
+
+    with pytest.raises(nbh.MissingAPIKey, match="Set the environment variable MILL_API_KEY"):
+        nbh.connect("mill")
+
+
+def test_an_interrupt_at_the_prompt_is_an_interrupt(mill, monkeypatch):
+    """Whoever changes their mind at the prompt is not told about keys."""
+    put_key(monkeypatch, "prompt", "")
+
+    def interrupt(prompt):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("getpass.getpass", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        nbh.connect("mill")
+
+
+def test_where_a_key_is_found_is_never_asked_for(places):
+    """The table of providers shows no prompt."""
+    nbh.providers()
+    assert keys.where(nbh._providers.get("mill")) == ""
