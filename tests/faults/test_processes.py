@@ -87,7 +87,7 @@ def test_g16_fork_after_open(mill, script):
 
 
 def test_g21_sleep(mill, script):
-    """A machine that slept: on waking the task is looked at at once and once, and the watch goes on to its end."""
+    """A machine that slept: on waking the task is looked at, never twice within its floor, and watched to its end."""
     mill.job(WORKING, ident="x")
     process = script("print(watch('x').result(60)[0].outcome)")
     until(lambda: len(mill.looks.get("x", ())) >= 3)
