@@ -1,7 +1,7 @@
-"""Which of the three pictures of a tasks() frame is drawn, and what is refused before: the entry to the plots.
+"""Check the arguments of a plot of a tasks() frame, and call the function that draws its kind.
 
-Matplotlib is imported by this module and `_plot_*` alone, and only when something is drawn. In all three, nothing is
-told by colour alone, and nothing is drawn that the rows do not carry.
+Matplotlib is imported by this module and the `plot_*` beside it alone, and only when something is drawn. In every plot,
+no two groups differ by colour alone, and no number is drawn that the rows do not have.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NEEDED: dict[Kind, tuple[str, ...]] = {
 
 
 def check(kind: object, ax: object) -> None:
-    """What can be refused before any data is waited for.
+    """Refuse what can be refused before any data is waited for.
 
     Raises:
         BadInput: An unknown kind, something else than Axes, or no matplotlib.
@@ -59,16 +59,16 @@ def plot(
     by: str | Sequence[str] = ("provider", "model"),
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw one of the three.
+    """Draw one kind of plot.
 
     Args:
         frame: The columns of `tasks()`.
         kind: See `nbhelper.plot`.
         by: A column or several that colour, line and mark go by; an empty list for none.
-        ax: Where to draw; None makes a figure through pyplot, which a notebook shows by itself.
+        ax: Axes to draw on; None makes a figure through pyplot, which a notebook shows by itself.
 
     Raises:
-        BadInput: An unknown kind or column, several currencies, or no matplotlib.
+        BadInput: An unknown kind or column, a column that is missing, several currencies, or no matplotlib.
     """
     check(kind, ax)
     names = _names(frame, by)
@@ -86,6 +86,11 @@ def plot(
 
 
 def _names(frame: pd.DataFrame, by: object) -> list[str]:
+    """The columns that `by` names, each once.
+
+    Raises:
+        BadInput: Something else than names, or a column that the frame does not have.
+    """
     given: object = [by] if isinstance(by, str) else by
     if not isinstance(given, Iterable):
         raise BadInput(f"by is a column's name or several, not {type(by).__name__}.")

@@ -1,7 +1,7 @@
-"""What a frame's rows say, in plain values, and which of them look alike.
+"""Columns of a frame as lists of plain values, and its rows in groups, each with colour, marker, dashes and hatch.
 
-Groups stand in the order of `summary`, and a group looks the same in all pictures of one frame: by colour, by mark and
-dashes or hatch, so that it is never told by colour alone.
+Groups stand in the order of `summary`, and a group looks the same in all plots of one frame. Groups of one colour
+differ by marker, and by dashes or hatch.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._model.text import clean
-from .plot_sheet import LABEL, Pen
+from .plot_axes import LABEL, TextStyle
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "")
-"""Okabe and Ito's, which colour-blind people tell apart, for white and for dark grounds: without their yellow, which
-white swallows, and with the ink of the text (the empty one) for their black."""
+"""Okabe and Ito's, which colour-blind people can tell apart, for light and dark backgrounds: without their yellow,
+which cannot be seen on white, and with the colour of the text (the empty one) for their black."""
 _MARKERS = "osD^vPX"
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 1.5, 1, 1.5)))
 _HATCHES = ("", "xxxx", "....", "++++")
 _STYLES = len(_COLOURS) * len(_DASHES)
-"""Groups that can be told apart; beyond these, the smaller ones are left out or grey."""
+"""How many groups look different; of more, the smaller ones are left out or grey."""
 
 
 def numbers(cells: pd.Series[Any]) -> list[float | None]:
+    """Finite numbers; None for anything else."""
     import pandas as pd
 
     return [
@@ -37,7 +38,7 @@ def numbers(cells: pd.Series[Any]) -> list[float | None]:
 
 
 def times(cells: pd.Series[Any]) -> list[float | None]:
-    """Seconds since 1970."""
+    """Seconds since 1970; None for what is no time."""
     import pandas as pd
 
     moments = cells
@@ -47,11 +48,12 @@ def times(cells: pd.Series[Any]) -> list[float | None]:
 
 
 def texts(cells: pd.Series[Any]) -> list[str | None]:
+    """Texts; None for a missing value."""
     return [None if missing else str(value) for value, missing in zip(cells, cells.isna(), strict=True)]
 
 
 def counts(outcomes: Sequence[str | None]) -> str:
-    """`14 succeeded of 17`, the rest by their words."""
+    """How many tasks ended in which way, in words: `14 succeeded of 17, 2 failed, 1 unfinished`."""
     if not outcomes:
         return "no tasks"
     parts = [f"{outcomes.count('succeeded')} succeeded of {len(outcomes)}"]
@@ -62,12 +64,13 @@ def counts(outcomes: Sequence[str | None]) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Rows drawn alike.
+    """Rows that are drawn alike.
 
     Attributes:
-        name: To be drawn; empty where nothing was grouped.
+        name: As it is drawn; empty where rows are not grouped.
         rows: Numbers of the rows.
-        look: Which colour, mark, dashes and hatch; None is grey, where there are too many groups.
+        look: Number of the combination of colour, marker, dashes and hatch; None is grey, for one group too many.
+        ink: The colour of text.
     """
 
     name: str
@@ -94,30 +97,32 @@ class Group:
         return _HATCHES[(self.look or 0) // len(_COLOURS) % len(_HATCHES)]
 
 
-def groups(frame: pd.DataFrame, names: Sequence[str], pen: Pen) -> list[Group]:
-    """In the order of `summary`; the same rows look the same in all three plots."""
+def groups(frame: pd.DataFrame, names: Sequence[str], style: TextStyle) -> list[Group]:
+    """The groups of a frame by the columns `names`, in the order of `summary`."""
     if names:
-        found = [group for _, group in frame.groupby(list(names), dropna=False, observed=True, sort=True)]
+        frames = [group for _, group in frame.groupby(list(names), dropna=False, observed=True, sort=True)]
     else:
-        found = [frame] if len(frame) else []
-    largest = sorted(range(len(found)), key=lambda index: -len(found[index]))[:_STYLES]
+        frames = [frame] if len(frame) else []
+    largest = sorted(range(len(frames)), key=lambda index: -len(frames[index]))[:_STYLES]
     looks = {index: number for number, index in enumerate(sorted(largest))}
     made = []
-    for index, group in enumerate(found):
-        head = group.iloc[0]
-        # A missing model adds nothing to its provider's name, unless nothing else is there.
-        words = [str(head[name]) for name in names if not _missing(head[name])] or (["(none)"] if names else [])
-        name = pen.words(" · ".join(clean(word, LABEL) for word in words))
-        made.append(Group(name, tuple(group.index), looks.get(index), pen.ink))
+    for index, group in enumerate(frames):
+        first = group.iloc[0]
+        # A missing value adds nothing to the name, unless all are missing.
+        words = [str(first[name]) for name in names if not _is_missing(first[name])] or (["(none)"] if names else [])
+        name = style.plain(" · ".join(clean(word, LABEL) for word in words))
+        made.append(Group(name, tuple(group.index), looks.get(index), style.ink))
     return made
 
 
-def _missing(value: object) -> bool:
+def _is_missing(value: object) -> bool:
+    """Whether a cell is None, NaN, NaT or NA; `pd.isna` of a list would be a list."""
     import pandas as pd
 
     return value is None or value is pd.NA or value is pd.NaT or value != value  # noqa: PLR0124  # NaN
 
 
 def left_out(groups: Sequence[Group]) -> list[str]:
+    """A note of how many groups are drawn, where not all are."""
     styled = sum(group.look is not None for group in groups)
     return [f"the {styled} largest of {len(groups)} groups"] if styled < len(groups) else []
