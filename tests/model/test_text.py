@@ -2,47 +2,20 @@
 
 import json
 import re
-import unicodedata
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from rich.console import Console
-from support.raw_server import reply
+from support.hostile import EVIL, SECRET, is_harmless
 
-import nbhelper as nbh
-from nbhelper._model.text import clean, kind_of, nearest, redact, slug, without_queries
-from nbhelper._views import terminal
-from nbhelper._views.terminal import Lines, block
-from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
+from nbhelper._model.text import clean, kind_of, nearest, redact, slug, storable, without_queries, without_query
 
 pytestmark = pytest.mark.usefixtures("isolated")
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 QUICK = settings(max_examples=60, deadline=None)
 PLAIN = settings(QUICK, max_examples=25)
-EVIL = st.text(
-    st.one_of(
-        st.characters(),
-        st.sampled_from("\x00\x07\x1b\x9b\r\n\t\u202e\u2066\u200f\u2028\ud800\udfff\ufeff[]{}<>&%$`*_:/\\"),
-        st.sampled_from("\u0301\u200b\U000e0041"),
-    ),
-    max_size=80,
-) | st.sampled_from([
-    "\x1b]0;title\x07", "\x1b]8;;https://evil.example\x1b\\click\x1b]8;;\x1b\\", "\x1b[2J\x1b[H", "\x9b31m",
-    "[bold]x[/bold]",
-    "[link=https://evil.example]x[/link]", ":smile:", "\r\nforged line", "a\u202egnp.exe", "\x1bPq\x1b\\", "x" * 3000,
-])  # fmt: skip
-SPLIT = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
-
-
-def harmless(text):
-    """One line without controls, overrides or halves of characters."""
-    assert not [c for c in text if unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"}]
-    assert not [c for c in text if unicodedata.bidirectional(c) in SPLIT or c in "\u200e\u200f\u061c"]
-    text.encode()
-    return True
 
 
 @QUICK
@@ -51,7 +24,7 @@ def test_clean_text_is_one_harmless_line(text, limit):
     """Whatever comes in: no control, no override, no half of a character, no longer than asked; and again the same."""
     shown = clean(text, limit)
 
-    assert harmless(shown)
+    assert is_harmless(shown)
     assert len(shown) <= limit
     assert clean(shown, limit) == shown
 
@@ -104,7 +77,6 @@ def test_a_slug_is_always_a_safe_file_name(text):
     assert slug(name) == name
 
 
-SECRET = "zq7canary"
 LINKS = {
     "plain": f"https://cdn.example/a.png?Signature={SECRET}&Expires=1",
     "capitals": f"HTTPS://cdn.example/a.png?Signature={SECRET}",
@@ -173,107 +145,66 @@ def test_a_name_that_is_near_is_one_of_the_known(word):
     assert hint in {"", ' Did you mean "tripo"?', ' Did you mean "tripo-v3"?', ' Did you mean "kie"?'}
 
 
-# The terminal
+ANY = st.text(st.characters(codec=None), max_size=300)
 
 
-def histories(word):
-    """Tasks in every state, the same word in every place that takes one."""
-    output = Output(name=word, url=f"https://cdn.example/a?sig={SECRET}", kind="image")
-    seen = {
-        "queued": [Snapshot(state=State.QUEUED, word=word, queue_position=3, model=word)],
-        "running": [Snapshot(state=State.RUNNING, word=word, progress=0.5, seconds_left=9.0, outputs=(output,))],
-        "odd": [Snapshot(state=State.UNKNOWN, word=word)],
-        "failed": [Snapshot(state=State.FAILED, word=word, error=TaskError(word, word))],
-        "missed": [Miss(kind=MissKind.SERVER, status=500, code=word, message=word, trace=word)],
-        "lost": [Mark(word=MarkWord.LOST, note=word)],
-        "unsaved": [
-            Snapshot(state=State.SUCCEEDED, outputs=(output,), credits=1.5),
-            Saved(name=word, state=SaveState.FAILED, message=word),
-        ],
-        "saved": [
-            Snapshot(state=State.SUCCEEDED, outputs=(output,)),
-            Saved(name=word, file=f"/x/{slug(word)}.png", kind="image", n_bytes=5, sha256="0" * 64),
-        ],
-    }  # fmt: skip
-    grown = []
-    for ident, events in seen.items():
-        history = nbh.History(nbh.Task("kie", ident, label=word), uid=ident)
-        for event in events:
-            history = history.add(event, NOON)
-        grown.append(history)
-    return grown
+HOSTILE = {
+    "colour": ("a\x1b[31mred\x1b[0mb", "aredb"),
+    "title": ("a\x1b]0;evil\x07b", "ab"),
+    "link": ("\x1b]8;;http://evil\x1b\\text\x1b]8;;\x1b\\", "text"),
+    "8-bit": ("a\x9b31mb", "a 31mb"),
+    "carriage return": ("good\rbad", "good bad"),
+    "separators": ("a\u2028b\u2029c", "a b c"),
+    "bidi": ("a\u202eb", "ab"),
+    "half character": ("a\ud800b", "a\ufffdb"),
+    "megabyte": ("x" * 10**6, "x" * 499 + "…"),
+}
 
 
-@PLAIN
-@given(EVIL)
-def test_nothing_that_a_server_or_label_says_drives_the_terminal(word):
-    """Lines and the live block at three widths: every line is harmless, none is wrapped, no link's query is in it."""
-    tasks, lines = histories(word), []
-    Lines(lines.append).print(tasks, last=True)
-    for width in (40, 80, 200):
-        console = Console(width=width, force_terminal=True, color_system=None, highlight=False)
-        with console.capture() as capture:
-            console.print(block(tasks, console))
-        drawn = capture.get().splitlines()
-        assert len(drawn) == len(tasks) + 1
-        lines += drawn
-
-    assert lines
-    for line in lines:
-        assert harmless(line)
-        assert SECRET not in line
+@pytest.mark.parametrize(("text", "expected"), HOSTILE.values(), ids=HOSTILE)
+def test_what_servers_may_send_is_made_harmless(text, expected):
+    """Terminal escapes, titles, overrides, a megabyte."""
+    assert clean(text) == expected
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
-def test_a_thousand_tasks_fit_on_a_screen(width):
-    """About twenty rows, those that went wrong among them, and how many more there are; no row is wider than asked."""
-    states = [State.RUNNING] * 600 + [State.QUEUED] * 300 + [State.SUCCEEDED] * 97 + [State.FAILED] * 3
-    tasks = [
-        nbh.History(nbh.Task("kie", f"{n:032x}"), uid=str(n)).add(Snapshot(state=s, progress=None), NOON)
-        for n, s in enumerate(states)
-    ]
-    console = Console(width=width, force_terminal=True, color_system=None, highlight=False)
+@given(ANY)
+def test_storable_text_can_be_stored(text):
+    """It encodes, holds no NUL, and text that could be stored anyway is unchanged."""
+    kept = storable(text)
 
-    with console.capture() as capture:
-        console.print(block(tasks, console))
-    lines = capture.get().splitlines()
-
-    assert len(lines) <= 22
-    assert lines[-1].strip() == f"and {1000 - terminal.ROWS} more"
-    assert sum("✗" in line for line in lines) == 3
-    assert all(len(line) <= width for line in lines)
+    kept.encode()
+    assert "\0" not in kept
+    if "\0" not in text and not any(0xD800 <= ord(c) < 0xE000 for c in text):
+        assert kept == text
 
 
-@PLAIN
-@given(EVIL)
-def test_every_value_reads_as_one_line(word):
-    """Tasks, histories, events, requests and replies read back: one harmless line each, with nothing secret."""
-    shown = [repr(value) for history in histories(word) for value in (history, history.task, *history.events)]
-    shown += [repr(output) for history in histories(word) for output in history.outputs]
-    shown.append(repr(nbh.Request("kie", {word: word, "prompt": word}, endpoint=word if word.strip() else None)))
-
-    for text in shown:
-        assert harmless(text)
-        assert SECRET not in text
-        assert len(text) < 1000 or text.startswith("<Event")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ANY,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY, inner, max_size=4),
+    max_leaves=12,
+)
 
 
-def test_an_emulator_reads_as_one_line(emulator):
-    """Where it listens while it is open, and that it is closed."""
-    assert repr(emulator) == f"<Emulator {emulator.root}>"
-    emulator.close()
-    assert repr(emulator) == "<Emulator closed>"
+@given(JSON, st.sampled_from(["top-secret-key", "ü"]))
+def test_redacted_json_can_be_kept(value, secret):
+    """No key in it anywhere, nothing that SQLite or JSON cannot hold."""
+    kept = redact({"a": value, secret: [f"x{secret}y", {"b": secret}]}, (secret,))
+
+    text = json.dumps(kept, allow_nan=False)
+    assert secret not in json.dumps(kept, ensure_ascii=False)
+    text.encode()
 
 
-def test_a_hostile_server_through_the_whole_library(mill, capsys):
-    """From the wire to the terminal: state word, error and label of a real watch print as harmless lines."""
-    evil = "\x1b]0;owned\x07\x1b[31mred\u202e\x00\ud800\r\n$(reboot)"
-    ref = mill.job(reply({"state": "error", "why": evil, "code": evil}))
-
-    history = nbh.watch(nbh.Task("mill", ref.partition(":")[2], label="\x1b[2Jlabel"), display="text", block=True)[0]
-
-    printed = capsys.readouterr().out
-    assert history.outcome == "failed"
-    assert all(harmless(line) for line in printed.splitlines())
-    assert "$(reboot)" in printed
-    assert harmless(nbh.tasks()["error_message"].iloc[0].replace("\\ud800", ""))
+@pytest.mark.parametrize(
+    ("link", "kept"),
+    [
+        ("https://x.example/a.png?sig=1#f", "https://x.example/a.png"),
+        ("https://user:pass@x.example:8443/a", "https://x.example:8443/a"),
+        ("https://[::1]:99/a?b", "https://[::1]:99/a"),
+        ("https://[::1/a", "(unreadable link)"),
+    ],
+)
+def test_a_link_without_its_query_is_no_secret(link, kept):
+    """Query, fragment and user information go, in a link alone and inside text."""
+    assert without_query(link) == kept
+    assert without_queries(f'see "{link}" there') == f'see "{kept}" there'

@@ -1,14 +1,16 @@
-"""Fixtures of the tests of the model and of the tables: histories whose events have given times."""
+"""Histories whose events have given times: fixtures of the model's and the tables' tests, and what may be seen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from hypothesis import strategies as st
 
 from nbhelper._model.history import History
-from nbhelper._model.seen import Seen
+from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Seen, Snapshot, State
 from nbhelper._model.task import Task
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -31,3 +33,54 @@ def history() -> Callable[..., History]:
         return found
 
     return make
+
+
+def grown(*seen: Seen | float, begin: datetime = NOON, every: float = 1.0) -> History:
+    """A history in which these were seen, one a second; a number instead is a pause."""
+    history, now = History(Task("mill", "x"), origin="http://mill"), begin
+    for item in seen:
+        if isinstance(item, int | float):
+            now += timedelta(seconds=item)
+            continue
+        history = history.add(item, now)
+        now += timedelta(seconds=every)
+    return history
+
+
+def state(word: str, **more: Any) -> Snapshot:
+    """A snapshot whose state and word are the same."""
+    return Snapshot(state=State(word), word=word, **more)
+
+
+def mark(word: str) -> Mark:
+    """A mark of ours with a note."""
+    return Mark(word=MarkWord(word), note=f"because {word}")
+
+
+def miss(kind: str) -> Miss:
+    """A look that failed."""
+    return Miss(kind=MissKind(kind), message="words")
+
+
+_TIMES = st.none() | st.integers(-50, 200).map(lambda seconds: NOON + timedelta(seconds=seconds))
+SEEN = st.one_of(
+    st.builds(
+        Snapshot,
+        state=st.sampled_from(State),
+        word=st.sampled_from(["a", "b"]),
+        progress=st.none() | st.floats(0, 1),
+        queue_position=st.none() | st.integers(0, 5),
+        seconds_left=st.none() | st.floats(0, 60),
+        credits=st.none() | st.floats(0, 9),
+        outputs=st.lists(st.builds(Output, name=st.sampled_from("xyz"), url=st.just("u")), max_size=2).map(tuple),
+        model=st.sampled_from([None, "m", "n"]),
+        params=st.dictionaries(st.sampled_from("pq"), st.integers(0, 3), max_size=2),
+        resolution_s=st.none() | st.just(1.0),
+        created_at=_TIMES, started_at=_TIMES, finished_at=_TIMES, replied_at=_TIMES,
+    ),
+    st.builds(Miss, kind=st.sampled_from(MissKind), replied_at=_TIMES),
+    st.builds(Saved, name=st.sampled_from("xyz"), state=st.sampled_from(SaveState), file=st.just("/f")),
+    st.builds(Mark, word=st.sampled_from(MarkWord)),
+)  # fmt: skip
+PAST = st.lists(st.tuples(SEEN, st.floats(0, 2000)), max_size=25)
+"""What was seen of one task, each with the seconds since the one before."""
