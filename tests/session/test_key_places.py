@@ -196,4 +196,4 @@ def test_an_interrupt_at_the_prompt_is_an_interrupt(mill, monkeypatch):
 def test_where_a_key_is_found_is_never_asked_for(places):
     """The table of providers shows no prompt."""
     nbh.providers()
-    assert keys.where(nbh._providers.get("mill")) == ""
+    assert keys.source_of(nbh._providers.get("mill")) == ""
