@@ -140,8 +140,8 @@ def test_only_a_person_is_asked(mill, monkeypatch, stdin):
     """A headless client says that there is no input: no prompt, an error that names the variable."""
     monkeypatch.delenv("MILL_API_KEY")
     fake_kernel(monkeypatch, stdin=stdin)
-    asked = []
-    monkeypatch.setattr("getpass.getpass", lambda prompt: asked.append(prompt) or KEY)
+    prompts = []
+    monkeypatch.setattr("getpass.getpass", lambda prompt: prompts.append(prompt) or KEY)
 
     if stdin is False:
         with pytest.raises(nbh.MissingAPIKey, match="MILL_API_KEY"):
@@ -149,7 +149,7 @@ def test_only_a_person_is_asked(mill, monkeypatch, stdin):
     else:
         assert session.connection("mill").key_from == "prompt"
 
-    assert len(asked) == (stdin is not False)
+    assert len(prompts) == (stdin is not False)
 
 
 def test_a_person_is_asked_once(mill, monkeypatch):
