@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .._model.errors import StoreError
 from .._providers import get
 from .._session import session
-from .._store.creates import StoredCreate as Row
+from .._store.creates import Create as Row
 from .._submitting.draft import Draft, draft
 from .._submitting.send import Create
 from .._tables.price_list import PRICES, known_prices

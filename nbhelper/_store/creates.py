@@ -24,11 +24,11 @@ from .schema import insert
 INTENT = ("uid", "at", "state", "request_digest", "body_digest", "request_id", "code", "note")
 _PUT_INTENT = insert("intents", INTENT)
 
-CreateState = Literal["begun", "sent", "created", "refused", "in_doubt"]
+State = Literal["begun", "sent", "created", "refused", "in_doubt"]
 
 
 @dataclass(frozen=True, slots=True)
-class StoredCreate:
+class Create:
     """One create of an experiment, as the store has it.
 
     Attributes:
@@ -47,7 +47,7 @@ class StoredCreate:
     origin: str
     cell: str
     repeat: int
-    state: CreateState
+    state: State
     at: datetime | None
     request_digest: str
     request_id: str | None
@@ -77,7 +77,7 @@ def begin(
     return uid
 
 
-def set_state(rows: Rows, db: sqlite3.Connection, uid: str, state: CreateState, code: str = "", note: str = "") -> None:
+def set_state(rows: Rows, db: sqlite3.Connection, uid: str, state: State, code: str = "", note: str = "") -> None:
     """Write the state of a create."""
     row = {**_intent(rows, db, uid), "state": state, "code": code or None, "note": note or None}
     db.execute(_PUT_INTENT, [row[name] for name in INTENT])
@@ -114,18 +114,18 @@ def doubt(rows: Rows, db: sqlite3.Connection, uid: str, note: str, at: datetime 
     rows.add_mark(db, uid, Mark(word=MarkWord.LOST, note=clean(note)), at)
 
 
-def of_experiment(db: sqlite3.Connection, experiment: str) -> list[StoredCreate]:
+def of_experiment(db: sqlite3.Connection, experiment: str) -> list[Create]:
     """Every create of an experiment, oldest first.
 
-    What is left out would be sent again: a create whose state is lost counts as in doubt, and no index is used, since a
-    damaged one hides rows. The cell is empty where it is not known.
+    What decides whether something is sent again is never left out for damage: a create whose state is lost counts as in
+    doubt, and no index is asked, since a damaged one hides whole rows. The cell is empty where it is not known.
     """
     found = []
     for values in db.execute(f"{_CREATES} WHERE t.experiment = ? ORDER BY t.uid", (storable(experiment),)).fetchall():
         row, intent = dict(zip(TASK, values, strict=False)), dict(zip(INTENT, values[len(TASK) :], strict=True))
-        state: CreateState = "created" if row["id"] is not None else intent["state"] or "in_doubt"
+        state: State = "created" if row["id"] is not None else intent["state"] or "in_doubt"
         found.append(
-            StoredCreate(
+            Create(
                 uid=row["uid"],
                 origin=row["origin"],
                 cell=row["cell"] or "",

@@ -84,7 +84,7 @@ class Store:
                 self._database.path,
             )
 
-    def unread_notes(self) -> list[str]:
+    def news(self) -> list[str]:
         """The notes that no earlier call has returned."""
         new, self._notes_read = self.notes[self._notes_read :], len(self.notes)
         return new
@@ -235,7 +235,7 @@ class Store:
         with self._database.reading() as db:
             return _creates.find_submitted(self._rows, db, provider, origin, request_digest) if db else None
 
-    def creates(self, experiment: str) -> list[_creates.StoredCreate]:
+    def creates(self, experiment: str) -> list[_creates.Create]:
         """Every create of an experiment, oldest first."""
         with self._database.reading() as db:
             return _creates.of_experiment(db, experiment) if db else []
@@ -250,15 +250,15 @@ class Store:
         with self._database.reading() as db:
             return listing.providers(db) if db else set()
 
-    def rows(self, chosen: Filter = EVERYTHING) -> list[Row]:
+    def rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
         """What `tasks()` shows, one row per task, newest last."""
         with self._database.reading() as db:
-            return listing.summaries(db, chosen) if db else []
+            return listing.summaries(db, wanted) if db else []
 
-    def pending_rows(self, chosen: Filter = EVERYTHING) -> list[Row]:
-        """The rows of `rows(chosen)` that are unfinished or in doubt, each with its reason as `pending`."""
+    def pending_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
+        """The rows of `rows(wanted)` that are unfinished or in doubt, each with its reason as `pending`."""
         with self._database.reading() as db:
-            return listing.pending(self._rows, db, chosen) if db else []
+            return listing.pending(self._rows, db, wanted) if db else []
 
     def rows_with_ids(self, idents: Iterable[str]) -> list[Row]:
         """The rows, as `rows` gives them, of all tasks with one of these ids."""
@@ -285,20 +285,20 @@ class Store:
         with self._database.reading() as db:
             return listing.last_seqs(db, uids) if db else {}
 
-    def histories(self, chosen: Filter = EVERYTHING) -> list[History]:
-        """The histories of `rows(chosen)`, but for creates that have no id yet."""
+    def histories(self, wanted: Filter = EVERYTHING) -> list[History]:
+        """The histories of `rows(wanted)`, but for creates that have no id yet."""
         with self._database.reading() as db:
-            return listing.histories(self._rows, db, chosen) if db else []
+            return listing.histories(self._rows, db, wanted) if db else []
 
-    def event_rows(self, chosen: Filter = EVERYTHING) -> list[Row]:
-        """Every observation of `rows(chosen)`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
+    def event_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
+        """Every observation of `rows(wanted)`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
         with self._database.reading() as db:
-            return listing.events(self._rows, db, chosen) if db else []
+            return listing.events(self._rows, db, wanted) if db else []
 
-    def output_rows(self, chosen: Filter = EVERYTHING) -> list[Row]:
-        """Every saved file of `rows(chosen)` by its newest `Saved`, its path as the store keeps it."""
+    def output_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
+        """Every saved file of `rows(wanted)` by its newest `Saved`, its path as the store keeps it."""
         with self._database.reading() as db:
-            return listing.outputs(self._rows, db, chosen) if db else []
+            return listing.outputs(self._rows, db, wanted) if db else []
 
     # A child process
 

@@ -212,7 +212,7 @@ def _known(book: Store, asked: tuple[str, ...] | None) -> tuple[str, ...] | None
 
 def _told(book: Store, frame: pd.DataFrame) -> pd.DataFrame:
     """The frame, after a warning of each thing the store has to say: what lacks rows must not look whole."""
-    for note in book.unread_notes():
+    for note in book.news():
         warnings.warn(note, UserWarning, stacklevel=3)
     return frame
 
