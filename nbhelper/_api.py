@@ -40,9 +40,9 @@ def connect(name: str, api_key: str | None = None, base_url: str | None = None, 
 
     `nbhelper.providers()` says for each name which variable is asked, where a key was found, and what the address is.
     """
-    from ._session.keys import covered
+    from ._session.keys import wrap_secret
 
-    secret, api_key = covered(api_key), None  # no traceback prints it
+    secret, api_key = wrap_secret(api_key), None  # no traceback prints it
     return session.connect(name, secret, base_url, private=private)
 
 

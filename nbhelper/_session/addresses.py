@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from .._model.errors import BadInput
 from .._model.text import clean
-
-if TYPE_CHECKING:
-    pass
 
 
 def checked_url(url: object, *, private: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Where this process runs: the one place that looks at kernels and terminals, and touches nothing private by force."""
+"""Where this process runs: a notebook's kernel, a headless run, a terminal or a script."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Place = Literal["notebook", "headless", "terminal", "script"]
 
 
 def kernel() -> Any:
-    """The running Jupyter kernel, or None; IPython is never imported for the question."""
+    """The running Jupyter kernel, or None; IPython is not imported."""
     ipython = sys.modules.get("IPython")
     if ipython is None:
         return None

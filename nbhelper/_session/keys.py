@@ -1,4 +1,4 @@
-"""API keys: where they come from, and a value that cannot be printed, logged, pickled or mistaken for text."""
+"""API keys: where they are found, and `Secret`, which cannot be printed, logged, pickled or mistaken for text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 PROMPT = "prompt"
-"""Where a key was found that somebody typed."""
+"""The source of a key that was typed."""
 
 
 class Secret:
@@ -52,8 +52,8 @@ class Secret:
         self.__reduce__()
 
 
-def covered(given: object) -> object:
-    """What was given as a key, out of sight: tracebacks that print local variables show `<key>`, or its type alone."""
+def wrap_secret(given: object) -> object:
+    """A given key as a `Secret`, anything else as its type, so that tracebacks with local variables do not print it."""
     if given is None or isinstance(given, Secret | type):
         return given
     return Secret(given) if isinstance(given, str) else type(given)
@@ -110,7 +110,7 @@ def find(provider: Provider, given: object = None, *, ask: bool = True) -> tuple
         BadInput: What was found cannot be a key.
     """
     if given is not None:
-        return checked(covered(given), provider, "api_key="), "argument"
+        return checked(wrap_secret(given), provider, "api_key="), "argument"
     for variable in provider.variables:
         if os.environ.get(variable, "").strip():
             secret = Secret(os.environ[variable])
@@ -120,7 +120,7 @@ def find(provider: Provider, given: object = None, *, ask: bool = True) -> tuple
     for variable in provider.variables:
         if (found := _colab(variable)) is not None:
             return checked(found, provider, f"Colab's secret {variable}"), f"Colab secret {variable}"
-    if ask and (typed := _asked(provider)) is not None:
+    if ask and (typed := _prompt(provider)) is not None:
         return checked(typed, provider, "the prompt"), PROMPT
     raise MissingAPIKey(
         f'No key for "{provider.name}". Set the environment variable {provider.variables[0]} '
@@ -128,8 +128,8 @@ def find(provider: Provider, given: object = None, *, ask: bool = True) -> tuple
     )
 
 
-def where(provider: Provider, given: object = None) -> str:
-    """Where the key would come from, without a prompt; empty when there is none, `invalid: …` when it cannot be one."""
+def source_of(provider: Provider, given: object = None) -> str:
+    """Where the key would be found, without a prompt; empty when there is none, `invalid: …` when it cannot be one."""
     try:
         return find(provider, given, ask=False)[1]
     except MissingAPIKey:
@@ -164,8 +164,8 @@ def _colab(variable: str) -> Secret | None:
     return found if found.reveal().strip() else None
 
 
-def _asked(provider: Provider) -> Secret | None:
-    """What a person types at a prompt; None where nobody can be asked, or nobody answers."""
+def _prompt(provider: Provider) -> Secret | None:
+    """The key that a person types; None where there is no prompt, or its input is closed."""
     from .environment import can_ask
 
     if not can_ask():

@@ -1,4 +1,4 @@
-"""What this process is connected to and where it keeps things: base URLs, keys, the store; and the emulator's overlay.
+"""The state of this process: base URL and key of each provider, the store in use, and the emulator's overlay.
 
 While an emulator is open, every provider name, its keys and the store belong to it; closing restores what was.
 """
@@ -80,7 +80,7 @@ _state = _State()
 
 def connect(name: str, api_key: object = None, base_url: object = None, *, private: bool = False) -> Connection:
     """Choose key and address for a provider; see `nbhelper.connect`."""
-    api_key = _keys.covered(api_key)
+    api_key = _keys.wrap_secret(api_key)
     provider = get(name)
     if not isinstance(private, bool):
         raise BadInput("private is True or False.")
@@ -94,7 +94,7 @@ def connect(name: str, api_key: object = None, base_url: object = None, *, priva
 
 
 def connection(name: str) -> Connection:
-    """How to reach a provider now; the key is looked for at first use.
+    """The connection to a provider now; the key is looked for at first use.
 
     Raises:
         MissingAPIKey: There is no key.
@@ -113,12 +113,12 @@ def connection(name: str) -> Connection:
                 raise BadInput(f'The open emulator does not serve "{provider.name}". Close it to reach the real API.')
         key, source = (choice.key, choice.key_from) if choice.key else _keys.find(provider)
         if source == _keys.PROMPT:
-            _state.choices[provider.name] = replace(choice, key=key, key_from=source)  # asked once, not at each use
+            _state.choices[provider.name] = replace(choice, key=key, key_from=source)  # one prompt for the process
         return Connection(provider, choice.base_url, origin_of(choice.base_url), key, source, choice.private)
 
 
 def base_url(name: str) -> str:
-    """Where a provider's requests go now, without asking for a key."""
+    """The base URL of a provider now; no key is looked for."""
     provider = get(name)
     with _state.lock:
         if _state.overlay is not None and provider.name in _state.overlay.urls:
@@ -128,16 +128,13 @@ def base_url(name: str) -> str:
 
 
 def key_source(name: str) -> str:
-    """Where a provider's key would come from: never the key, never a prompt."""
+    """Where a provider's key would be found, without a prompt."""
     provider = get(name)
     with _state.lock:
         if _state.overlay is not None and provider.name in _state.overlay.urls:
             return "the emulator"
         choice = _state.choices.get(provider.name)
-    return choice.key_from if choice and choice.key else _keys.where(provider)
-
-
-# Addresses
+    return choice.key_from if choice and choice.key else _keys.source_of(provider)
 
 
 # The store
@@ -162,8 +159,8 @@ def store() -> Store:
 
 
 def fingerprint(connection: Connection, book: Store) -> str:
-    """What a store keeps of a connection's key."""
-    book.fingerprint("")  # whatever the disk refuses is told here, where the key is in no local variable
+    """The fingerprint of a connection's key in a store."""
+    book.fingerprint("")  # an error of the disk is raised here, where the key is in no local variable
     return book.fingerprint(connection.key.reveal())
 
 
@@ -232,7 +229,7 @@ def enter(
 
 
 def leave(owner: object) -> None:
-    """Give back what was before; a second call does nothing."""
+    """Restore what was before the emulator opened; a second call does nothing."""
     with _state.lock:
         if _state.overlay is not None and _state.overlay.owner is owner:
             for folder in {_state.overlay.folder, _state.emulated_folder or _state.overlay.folder} - {_state.folder}:

@@ -1,7 +1,7 @@
-"""Observations as plain JSON and back: what the store writes, and reads again.
+"""Observations as JSON and back.
 
-Reading is tolerant: a field that a newer version added is passed over, a field of a wrong type counts as not said, and
-an observation that cannot be understood at all is None. Writing is strict: no link keeps its query, no bytes are kept.
+Reading is tolerant: an unknown field is passed over, one of a wrong type is left out, and an observation without its
+required fields is None. Writing is strict: no link keeps its query, no bytes are kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .._model.times import iso, iso_cached, moment
 
 
 def plain(value: Any) -> Any:
-    """Whatever was asked, as JSON: bytes as digest and size, links without queries, other objects as their text."""
+    """Any value as JSON: bytes as digest and size, links without queries, other objects as their text."""
 
     def walk(node: Any) -> Any:
         if isinstance(node, bytes | bytearray | memoryview):
@@ -48,7 +48,7 @@ def plain(value: Any) -> Any:
 
 
 def stored(value: Any) -> str:
-    """The JSON text of `plain(value)`; nearly always that of the value itself, which need not be walked then."""
+    """The JSON text of `plain(value)`; nearly always that of the value itself, which then is not walked."""
     try:
         text = dumps(value)
     except (TypeError, ValueError, RecursionError):  # bytes, times and the like; no finite number
@@ -137,7 +137,7 @@ _KIND = {cls: kind for kind, cls in _RECORDS.items()}
 
 @functools.cache
 def _layout(cls: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], tuple[Any, ...]]:
-    """The names of a record's fields but for `reply`, what reads them all, and their defaults."""
+    """The names of a dataclass's fields but for `reply`, an `attrgetter` of them all, and their defaults."""
     kept = [f for f in fields(cls) if f.name != "reply"]
     names = tuple(f.name for f in kept)
     defaults = tuple(f.default_factory() if f.default_factory is not MISSING else f.default for f in kept)
@@ -151,7 +151,7 @@ def _read(cls: Any, body: Mapping[str, Any]) -> Any:
     values = {name: read(body[name]) for name, read in _readers(cls).items() if name in body}
     try:
         return cls(**{name: value for name, value in values.items() if value is not None})
-    except TypeError:  # what the record cannot do without is missing or was not understood
+    except TypeError:  # a required field is missing
         return None
 
 
@@ -182,7 +182,7 @@ def _member(kind: type[StrEnum]) -> _Reader:
 
 
 def _state(value: Any) -> State | None:
-    # A state word of a newer version is a word that nobody declared here.
+    # A state of a newer version is unknown here.
     return (_member(State)(value) or State.UNKNOWN) if isinstance(value, str) else None
 
 

@@ -1,7 +1,6 @@
-"""Creates, from the intent to the id: what is sent has its row first, and what may have been sent is never forgotten.
+"""Creates, from the row before sending to the task's id. Each function runs inside a transaction of the caller's.
 
-Each function is one step inside a transaction. A create that is only `begun` was never sent; one that is `sent` without
-an answer is in doubt.
+The table `intents` has the state of each create: `begun` was never sent; `sent` without an answer is in doubt.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _STATES = get_args(State)
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """What is kept of one create of an experiment.
+    """One create of an experiment, as the store has it.
 
     Attributes:
         uid: Its row.
@@ -77,45 +76,45 @@ def begin(
     uid = rows.new_uid()
     db.execute(PUT_TASK, (uid, *task))
     db.execute(_PUT_INTENT, (uid, iso(at or rows.clock()), "begun", *digests, None, None))
-    rows.mark(db, uid, Mark(word=MarkWord.SUBMITTING), at)
+    rows.add_mark(db, uid, Mark(word=MarkWord.SUBMITTING), at)
     return uid
 
 
-def turn(rows: Rows, db: sqlite3.Connection, uid: str, state: State, code: str = "", note: str = "") -> None:
-    """The create's new state."""
+def set_state(rows: Rows, db: sqlite3.Connection, uid: str, state: State, code: str = "", note: str = "") -> None:
+    """Write the state of a create."""
     row = {**_intent(rows, db, uid), "state": state, "code": code or None, "note": note or None}
     db.execute(_PUT_INTENT, [row[name] for name in INTENT])
 
 
-def created(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at: datetime | None) -> History:
-    """The API answered with an id: it fills the row, or the row joins the one which that id already has."""
-    turn(rows, db, uid, "created")
-    row = rows.must(db, uid)
-    there = uid_of(db, task, row.origin)
-    rows.mark(db, uid, Mark(word=MarkWord.SUBMITTED), at)
-    if there is None or there == uid:
+def accept(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at: datetime | None) -> History:
+    """Write the id that the API answered with; where a row of that id exists, move this create's events there."""
+    set_state(rows, db, uid, "created")
+    row = rows.require_task(db, uid)
+    existing = uid_of(db, task, row.origin)
+    rows.add_mark(db, uid, Mark(word=MarkWord.SUBMITTED), at)
+    if existing is None or existing == uid:
         row = row._replace(id=task.id, extra=dumps(dict(task.extra)))
         db.execute(PUT_TASK, row[: len(TASK)])
-        there = uid
+        existing = uid
     else:
-        _join(rows, db, uid, there)
-    rows.fill_in(db, there, notes_of(task))
-    row = rows.must(db, there)
+        _join(rows, db, uid, existing)
+    rows.fill_in(db, existing, notes_of(task))
+    row = rows.require_task(db, existing)
     history = rows.load(db, row)
-    rows.sum_up(db, row, history)
+    rows.write_summary(db, row, history)
     return history
 
 
-def refused(rows: Rows, db: sqlite3.Connection, uid: str, code: str, words: str) -> None:
-    """Nothing was made; the row's outcome is failed."""
-    turn(rows, db, uid, "refused", clean(code, 100), clean(words))
-    rows.mark(db, uid, Mark(word=MarkWord.REFUSED, note=clean(words), code=clean(code, 100) or None), None)
+def refuse(rows: Rows, db: sqlite3.Connection, uid: str, code: str, words: str) -> None:
+    """Write that nothing was made: the row's outcome is failed."""
+    set_state(rows, db, uid, "refused", clean(code, 100), clean(words))
+    rows.add_mark(db, uid, Mark(word=MarkWord.REFUSED, note=clean(words), code=clean(code, 100) or None), None)
 
 
-def in_doubt(rows: Rows, db: sqlite3.Connection, uid: str, note: str, at: datetime | None) -> None:
-    """It was sent, and its answer is lost."""
-    turn(rows, db, uid, "in_doubt", note=clean(note))
-    rows.mark(db, uid, Mark(word=MarkWord.LOST, note=clean(note)), at)
+def doubt(rows: Rows, db: sqlite3.Connection, uid: str, note: str, at: datetime | None) -> None:
+    """Write that the create was sent and its answer lost: the row's outcome is lost."""
+    set_state(rows, db, uid, "in_doubt", note=clean(note))
+    rows.add_mark(db, uid, Mark(word=MarkWord.LOST, note=clean(note)), at)
 
 
 def of_experiment(db: sqlite3.Connection, experiment: str) -> list[Create]:
@@ -145,20 +144,22 @@ def of_experiment(db: sqlite3.Connection, experiment: str) -> list[Create]:
     return found
 
 
-def doubtful(db: sqlite3.Connection) -> set[str]:
-    """Every create without an id that may have been sent, also where nothing says any more how far it is."""
+def uids_in_doubt(db: sqlite3.Connection) -> set[str]:
+    """The rows of creates without an id that may have been sent, those whose state is damaged included."""
     sql = "SELECT t.uid, i.state FROM tasks t NOT INDEXED LEFT JOIN intents i ON i.uid = t.uid WHERE t.id IS NULL"
     return {uid for uid, state in db.execute(sql).fetchall() if state not in {"begun", "refused"}}
 
 
-def submitted(rows: Rows, db: sqlite3.Connection, provider: str, origin: str, request_digest: str) -> History | None:
+def find_submitted(
+    rows: Rows, db: sqlite3.Connection, provider: str, origin: str, request_digest: str
+) -> History | None:
     """The newest task of an identical request that is under way or succeeded."""
     found = db.execute("SELECT uid FROM intents WHERE request_digest = ? ORDER BY uid DESC", (request_digest,))
     for (uid,) in found.fetchall():
         history = rows.history(db, uid)
         if history is None or (history.task.provider, history.origin) != (provider, origin):
             continue
-        if rows.must(db, uid).id is not None and history.outcome not in _OVER:
+        if rows.require_task(db, uid).id is not None and history.outcome not in _OVER:
             return history
     return None
 
@@ -175,10 +176,10 @@ def _intent(rows: Rows, db: sqlite3.Connection, uid: str) -> dict[str, Any]:
     return dict(zip(INTENT, found, strict=True))
 
 
-def _join(rows: Rows, db: sqlite3.Connection, uid: str, there: str) -> None:
-    """Move what we did for a create into the row that its id already has."""
-    rows.put_events(db, there, rows.events(db, uid))
-    row = {**_intent(rows, db, uid), "uid": there}
+def _join(rows: Rows, db: sqlite3.Connection, uid: str, existing: str) -> None:
+    """Move the events of a create into the row that its id already has, and delete its own rows."""
+    rows.insert_events(db, existing, rows.events(db, uid))
+    row = {**_intent(rows, db, uid), "uid": existing}
     for table in ("tasks", "summaries", "events", "replies", "links", "intents"):
         db.execute(f"DELETE FROM {table} WHERE uid = ?", (uid,))  # noqa: S608
     db.execute(_PUT_INTENT, [row[name] for name in INTENT])

@@ -18,7 +18,7 @@ from pathlib import Path
 from .._model.errors import StoreError
 from .._model.text import clean
 from .folder import FILE, make_file, make_folder
-from .locks import alone
+from .locks import folder_lock
 from .salvage import salvage
 from .schema import (
     APPLICATION,
@@ -52,7 +52,7 @@ _DAMAGED = _Fault("is damaged")
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an error says that the file is broken. A broken schema may not even be quoted in SQLite's own message."""
+    """Whether an error says that the file is broken; SQLite may quote a broken schema that is no UTF-8."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return isinstance(error, UnicodeDecodeError) or code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -89,7 +89,7 @@ class Database:
         self.path = folder / FILE
         self.notes = notes
         self._used = False
-        """Whether this process has used the history under this name."""
+        """Whether this process has used the file already."""
         self.forget()
 
     def forget(self) -> None:
@@ -110,7 +110,7 @@ class Database:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """While the file may be locked by this process, which must not fork just then."""
+        """Hold off a fork of this process: inside, the file may be locked."""
         with self._activity:
             while self._shut:
                 self._activity.wait()
@@ -123,7 +123,7 @@ class Database:
                 self._activity.notify_all()
 
     def pause(self) -> None:
-        """Wait until nothing is active, and keep it so until `resume`; a stuck disk must not hold up a fork for ever.
+        """Wait up to 5 s until nothing is active, and keep it so until `resume`.
 
         SQLite's book-keeping of the locks a process holds is copied by a fork, while the locks themselves are not.
         """
@@ -165,7 +165,7 @@ class Database:
 
     def _examine(self) -> None:
         if self._find_fault() is not None:
-            with alone(self.path, WAIT):
+            with folder_lock(self.path, WAIT):
                 fault = self._find_fault()  # another process may have been quicker
                 if fault is not None:
                     self._set_aside(fault)
@@ -224,7 +224,7 @@ class Database:
     def _set_aside(self, fault: _Fault) -> None:
         """Keep a file that cannot be used under another name, and begin a new one with what can be read of it."""
         aside = self._free_name(fault)
-        told = "A new history was begun"
+        result = "A new history was begun"
         if fault != _DAMAGED:
             # Another program's file is not even opened for writing: SQLite could change it on closing.
             with contextlib.nullcontext() if fault.version is None else self._held():
@@ -233,14 +233,14 @@ class Database:
         else:
             with self._held() as damaged:
                 new = self._new()
-                told = self._salvage(damaged, new)
+                result = self._salvage(damaged, new)
                 self._move_companions(aside)
                 try:
                     aside.hardlink_to(self.path)  # so that there is a history under its name all the time
                 except OSError:
                     self.path.rename(aside)
                 new.replace(self.path)
-        self.notes.append(f"{self.path} {fault.words}. It was kept as {aside.name}. {told}.")
+        self.notes.append(f"{self.path} {fault.words}. It was kept as {aside.name}. {result}.")
 
     def _move_companions(self, aside: Path) -> None:
         for suffix in ("-journal", "-wal", "-shm"):
@@ -318,7 +318,7 @@ class Database:
             raise explain(error, self.folder) from error
 
     def outdated(self) -> StoreError:
-        """What is said once another version of nbhelper has taken the history over."""
+        """The error once another version of nbhelper has changed the file's tables."""
         return StoreError(
             f"Another version of nbhelper keeps {self.path} now (its tables have the number {self.taken_over}, here it "
             f"is {VERSION}): it is only read from here. Restart this kernel, or choose another folder with "
@@ -341,18 +341,18 @@ class Database:
                 if not busy or time.monotonic() > min(give_up, self.deadline):
                     raise
                 waited = True
-                time.sleep(nap())
+                time.sleep(jitter())
             else:
                 db.execute(f"PRAGMA busy_timeout = {WAIT * 1000:.0f}")
                 return waited
 
     def suspect(self, error: BaseException) -> None:
-        """Examine the file again before its next use: the disk, or the file, gave an error."""
+        """Have the file examined before its next use, after an error of the disk or of SQLite."""
         self._known = None
         self._thorough = self._thorough or is_damage(error)  # what the quick check had not seen
 
     def close(self) -> None:
-        """Close what nobody uses just now."""
+        """Close the idle connections."""
         with self._lock:
             while self._idle:
                 self._idle.pop().close()
@@ -374,7 +374,9 @@ def _passes(db: sqlite3.Connection, check: str) -> bool:
 
 
 LEAKED: list[sqlite3.Connection] = []
+"""Connections of the parent in a forked child: kept, since SQLite must not close them there."""
 
 
-def nap() -> float:
-    return random.uniform(0.001, 0.01)  # noqa: S311 - jitter
+def jitter() -> float:
+    """Seconds to sleep before the next try of a lock."""
+    return random.uniform(0.001, 0.01)  # noqa: S311

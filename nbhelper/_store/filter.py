@@ -1,4 +1,4 @@
-"""Which tasks a table is about: one value, checked when it is made, before any file is opened."""
+"""Conditions that choose tasks: one value, checked when it is made, before any file is opened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Names = tuple[str, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Everything that is named must hold; None is no condition.
+    """Conditions that must all hold; None is no condition.
 
     Attributes:
         since: The task began (`_model.timing.begin`) no earlier; as `iso` writes it.
@@ -68,7 +68,7 @@ class Filter:
         )
 
     def parameters(self) -> dict[str, str | None]:
-        """What an SQL statement is given by name: text, or a JSON list of names."""
+        """The named parameters of an SQL statement: text, or a JSON list of names."""
         return {
             "since": self.since,
             "until": self.until,

@@ -1,7 +1,7 @@
-"""One process looks at a task, however many notebooks watch it; the others read what it writes.
+"""Leases: of the processes that watch a task one looks at the API, the others read what it writes into the store.
 
-The one that looks holds a lock on the row's uid, see `_locks.py`. The others read the store once a second, and try to
-lock: so another process takes over about a second after the first one stopped watching, ended or was killed.
+The process that looks has locked the row's uid, see `locks.py`. The others read the store once a second, and try to
+lock it: so one of them takes over about a second after the first one stopped watching, ended or was killed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from .store import Store
 
 TICK = 1.0
-"""Seconds between two readings of what another process has written."""
+"""Seconds between two readings of the last events' numbers."""
 
 
 class Leases:
-    """Which tasks of one store this process looks at; used by the engine's loop only.
+    """The tasks of one store that this process has locked, and those that it follows; for the engine's loop only.
 
     Args:
         store: Its folder has the lock file, its rows tell what other processes have seen.
@@ -35,9 +35,9 @@ class Leases:
         self._reading: asyncio.Task[None] | None = None
 
     def take(self, uid: str) -> bool:
-        """Become the one that looks at a task, if no other process does; it never waits.
+        """Lock a task without waiting; False while another process has it.
 
-        Where nothing can be locked this process looks all the same: its watch is worth more than the look saved.
+        Where the file system has no locks the lease is given: a watch is worth more than a look that is saved.
         """
         try:
             taken = self._file.take(uid)
@@ -48,27 +48,27 @@ class Leases:
         return taken
 
     def holds(self, uid: str) -> bool:
-        """Whether this process is the one that looks."""
+        """Whether this process has the lease."""
         return uid in self._held
 
     def release(self, uid: str) -> None:
-        """Let another process look; a second call does nothing."""
+        """Unlock a task; a second call does nothing."""
         if uid in self._held:
             self._held.discard(uid)
             self._file.release(uid)
 
     def close(self) -> None:
-        """Release everything and follow nothing: the engine ends."""
+        """Release everything and follow nothing more, as the engine ends."""
         if self._reading is not None:
             self._reading.cancel()
         for uid in tuple(self._held):
             self.release(uid)
 
     async def follow(self, uid: str, seq: int) -> bool:
-        """Wait until another process wrote more than `seq` events of a task, or looks at it no more.
+        """Wait until another process wrote more than `seq` events of a task, or has released it.
 
         Returns:
-            Whether it looks no more, and this process has the lease now.
+            Whether it has released it, and this process has the lease now.
         """
         news: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._following[uid] = seq, news
@@ -80,23 +80,23 @@ class Leases:
             del self._following[uid]
 
     async def _read(self) -> None:
-        """Tell those who follow: one reading of the store a tick for all of them."""
+        """Once a tick, read the last events' numbers of all followed tasks, and resolve the futures of what changed."""
         while self._following:
-            asked = dict(self._following)
+            followed = dict(self._following)
             try:
-                last = await asyncio.to_thread(self._store.last_seqs, tuple(asked))
+                last = await asyncio.to_thread(self._store.last_seqs, tuple(followed))
             except StoreError:
                 last = {}  # the next reading may succeed
             except Exception as error:  # noqa: BLE001 - a fault of ours belongs to whoever waits
-                for _, news in asked.values():
+                for _, news in followed.values():
                     if not news.done():
                         news.set_exception(error)
                 return
-            self._tell(asked, last)
+            self._resolve(followed, last)
             await asyncio.sleep(TICK)
 
-    def _tell(self, asked: Mapping[str, tuple[int, asyncio.Future[bool]]], last: Mapping[str, int]) -> None:
-        for uid, (seq, news) in asked.items():
+    def _resolve(self, followed: Mapping[str, tuple[int, asyncio.Future[bool]]], last: Mapping[str, int]) -> None:
+        for uid, (seq, news) in followed.items():
             if news.done():  # its follower was cancelled
                 continue
             if self.take(uid):

@@ -53,7 +53,7 @@ def outputs(rows: Rows, db: sqlite3.Connection, wanted: Filter) -> list[Row]:
 def _observed(
     rows: Rows, db: sqlite3.Connection, columns: str, wanted: Filter
 ) -> Iterator[tuple[str, str | None, list[tuple[int, str, Row]]]]:
-    """For each task: its row's name, its text, and number, time and body of its events."""
+    """For each task its uid, its text, and number, time and body of its events."""
     for uid, group in itertools.groupby(_select(db, columns, wanted), lambda row: row[0]):
         found = [(seq, at, body) for _, seq, at, text in group if isinstance(body := loads(text), dict)]
         yield uid, rows.text(db, uid), found
@@ -83,14 +83,14 @@ def providers(db: sqlite3.Connection) -> set[str]:
 
 def pending(rows: Rows, db: sqlite3.Connection, wanted: Filter) -> list[Row]:
     """The summaries that are unfinished or in doubt, each with its reason as `pending`."""
-    doubtful = creates.doubtful(db)
-    found = ((row, _why(rows, db, row, doubtful)) for row in summaries(db, wanted))
-    return [{**row, "pending": why} for row, why in found if why is not None]
+    in_doubt = creates.uids_in_doubt(db)
+    reasons = ((row, _why(rows, db, row, in_doubt)) for row in summaries(db, wanted))
+    return [{**row, "pending": why} for row, why in reasons if why is not None]
 
 
-def _why(rows: Rows, db: sqlite3.Connection, row: Row, doubtful: Container[str]) -> Why | None:
+def _why(rows: Rows, db: sqlite3.Connection, row: Row, in_doubt: Container[str]) -> Why | None:
     if row["task_id"] is None:  # one that was begun and never sent made nothing
-        return "in doubt" if row["uid"] in doubtful else None
+        return "in doubt" if row["uid"] in in_doubt else None
     match row["outcome"]:
         case None:
             return "unfinished"
@@ -118,15 +118,15 @@ def fingerprints(db: sqlite3.Connection, uids: Iterable[str]) -> list[tuple[str,
 
 
 def _select(db: sqlite3.Connection, columns: str, wanted: Filter) -> list[tuple[Any, ...]]:
-    asked, lenient = wanted.parameters(), db.text_factory
+    parameters, lenient = wanted.parameters(), db.text_factory
     try:
-        db.text_factory = str  # four times as quick, and refuses what is no text
-        return db.execute(columns + _WANTED, asked).fetchall()
+        db.text_factory = str  # a third quicker, and raises where a text is damaged
+        return db.execute(columns + _WANTED, parameters).fetchall()
     except sqlite3.OperationalError as error:
         if "decode" not in str(error):
             raise
         db.text_factory = lenient
-        return db.execute(columns + _WANTED, asked).fetchall()
+        return db.execute(columns + _WANTED, parameters).fetchall()
     finally:
         db.text_factory = lenient
 

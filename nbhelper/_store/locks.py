@@ -1,4 +1,4 @@
-"""Locks between processes: `LockFile` locks names, `alone` a folder while files in it are renamed.
+"""Locks between processes: `LockFile` locks names, `folder_lock` a folder while files in it are renamed.
 
 A name is locked by a byte lock of the kernel on one empty file in the store's folder. The kernel frees them when their
 process ends, however that happens; a process that is only stopped keeps them. The byte's offset is 62 bits of the
@@ -80,7 +80,7 @@ class LockFile:
                 self._close_if_idle()
 
     def forget(self) -> None:
-        """Hold nothing, in a forked child: a lock lasts until the last copy of its descriptor is closed."""
+        """Release everything in a forked child: a lock lasts until the last copy of its descriptor is closed."""
         self._held.clear()
         self._close_if_idle()
 
@@ -114,7 +114,7 @@ def lock_file(folder: Path) -> LockFile:
 
 
 @contextlib.contextmanager
-def alone(path: Path, wait: float) -> Iterator[None]:
+def folder_lock(path: Path, wait: float) -> Iterator[None]:
     """Lock the folder of this history, in which files are about to be renamed; on Windows nothing is locked.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One history as rows, read and written on an open connection; whoever calls has begun the transaction."""
+"""A task's rows (task, events, replies, links, summary), read and written inside a transaction of the caller's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .summary_row import COLUMNS, summary_row
 
 
 class TaskRow(NamedTuple):
-    """The row of a task as it stands in the file, and its `Task`."""
+    """The row of a task as it stands in the file, and the `Task` that it describes."""
 
     uid: str
     provider: str
@@ -44,7 +44,7 @@ class TaskRow(NamedTuple):
 
 TASK = TaskRow._fields[:-1]
 _NOTES = TASK[5:]
-"""What a later call may fill in where the first one said nothing."""
+"""Columns that a later call may fill in where they are empty."""
 EVENT = ("uid", "seq", "at", "kind", "body", "reply")
 PUT_TASK = insert("tasks", TASK)
 PUT_EVENT = insert("events", EVENT)
@@ -87,17 +87,17 @@ class Rows:
         row = self.task(db, uid)
         return str(row.task) if row and row.id else None
 
-    def open(self, db: sqlite3.Connection, task: Task, origin: str, known: Sequence[Any]) -> History:
-        """The stored history of a task, or an empty one with a row of its own; `known` fills in what was not."""
+    def open_task(self, db: sqlite3.Connection, task: Task, origin: str, known: Sequence[Any]) -> History:
+        """The stored history of a task, or an empty one with a new row; `known` fills in columns that are empty."""
         uid = uid_of(db, task, origin)
         if uid is None or self.task(db, uid) is None:
             uid = uid or self.new_uid()
             db.execute(PUT_TASK, (uid, task.provider, origin, task.id, dumps(dict(task.extra)), *known))
         else:
             self.fill_in(db, uid, known)
-        row = self.must(db, uid)
+        row = self.require_task(db, uid)
         history = self.load(db, row)
-        self.sum_up(db, row, history)
+        self.write_summary(db, row, history)
         return history
 
     def append(
@@ -121,12 +121,12 @@ class Rows:
             task, events = history.task, history.events
             own = (uid, task.provider, history.origin, task.id, dumps(dict(task.extra)))
             db.execute(PUT_TASK, (*own, *notes_of(task)))
-            row = self.must(db, uid)
+            row = self.require_task(db, uid)
         for name, url in links.items():
             db.execute(_PUT_LINK, (uid, storable(name), storable(url)))
-        together = self.put_events(db, uid, events) == history.seq > 0
-        self.sum_up(db, row, history if together else self.load(db, row))
-        return together
+        are_alone = self.insert_events(db, uid, events) == history.seq > 0
+        self.write_summary(db, row, history if are_alone else self.load(db, row))
+        return are_alone
 
     def history(self, db: sqlite3.Connection, uid: str) -> History | None:
         """The history of a row; None where there is no such row."""
@@ -138,13 +138,19 @@ class Rows:
         row = db.execute("SELECT url FROM links WHERE uid = ? AND name = ?", (uid, storable(name))).fetchone()
         return str(row[0]) if row else None
 
-    def must(self, db: sqlite3.Connection, uid: str) -> TaskRow:
+    def require_task(self, db: sqlite3.Connection, uid: str) -> TaskRow:
+        """The row of a task.
+
+        Raises:
+            StoreError: There is none.
+        """
         row = self.task(db, uid)
         if row is None:
             raise StoreError(f'{self.path} has no row "{clean(uid, 60)}" any more.')
         return row
 
     def load(self, db: sqlite3.Connection, row: TaskRow) -> History:
+        """The history of a row, made of all its events."""
         return History.of(row.task, self.events(db, row.uid), origin=row.origin, uid=row.uid)
 
     def events(self, db: sqlite3.Connection, uid: str, after: int = 0) -> list[Event]:
@@ -167,8 +173,12 @@ class Rows:
                 events.append(Event(seq, when, seen))
         return events
 
-    def put_events(self, db: sqlite3.Connection, uid: str, events: Iterable[Event]) -> int:
-        """Insert what is not there yet; the number of the last row."""
+    def insert_events(self, db: sqlite3.Connection, uid: str, events: Iterable[Event]) -> int:
+        """Insert the events that are not there yet, with the next free number where theirs is taken.
+
+        Returns:
+            The number of the last row.
+        """
         found = db.execute(_LAST, (uid,)).fetchone()
         last: int = found[0] if found else 0
         for event in events:
@@ -184,15 +194,15 @@ class Rows:
                 db.execute("DELETE FROM links WHERE uid = ? AND name = ?", (uid, storable(event.seen.name)))
         return last
 
-    def mark(self, db: sqlite3.Connection, uid: str, mark: Mark, at: datetime | None) -> None:
-        """Add a mark of ours to a history."""
-        row = self.must(db, uid)
+    def add_mark(self, db: sqlite3.Connection, uid: str, mark: Mark, at: datetime | None) -> None:
+        """Add a `Mark` to a history."""
+        row = self.require_task(db, uid)
         history = self.load(db, row).add(mark, at or self.clock())
-        self.put_events(db, uid, history.events[-1:])
-        self.sum_up(db, row, history)
+        self.insert_events(db, uid, history.events[-1:])
+        self.write_summary(db, row, history)
 
-    def sum_up(self, db: sqlite3.Connection, row: TaskRow, history: History) -> None:
-        """Write the summary of a history."""
+    def write_summary(self, db: sqlite3.Connection, row: TaskRow, history: History) -> None:
+        """Insert or replace the row of `summaries` for a history."""
         summary = summary_row(
             history,
             self.folder,
@@ -210,14 +220,15 @@ class Rows:
         db.execute(_PUT_SUMMARY, values)
 
     def fill_in(self, db: sqlite3.Connection, uid: str, known: Sequence[Any]) -> None:
-        row = self.must(db, uid)
-        said = zip(_NOTES, known, strict=True)
-        new = {n: v for n, v in said if v not in {None, "{}"} and getattr(row, n) in {None, "{}"}}
+        """Write the values of `_NOTES` into those of a task's columns that are empty."""
+        row = self.require_task(db, uid)
+        given = zip(_NOTES, known, strict=True)
+        new = {n: v for n, v in given if v not in {None, "{}"} and getattr(row, n) in {None, "{}"}}
         if new:
             db.execute(PUT_TASK, row._replace(**new)[: len(TASK)])
 
     def new_uid(self) -> str:
-        """Sorts by time, also within one process whose clock is set back; unique across processes by chance."""
+        """A name for a row: sorts by time, also in a process whose clock is set back; ends in 40 random bits."""
         now = int(self.clock().timestamp() * 1_000_000)
         self._last_uid = max(now, self._last_uid + 1)
         return f"{self._last_uid:014x}-{secrets.token_hex(5)}"
@@ -230,7 +241,7 @@ _ONE_TASK = f"SELECT {', '.join(TASK)} FROM tasks WHERE uid = ?"  # noqa: S608
 
 @functools.lru_cache(maxsize=1024)
 def _task_of(provider: str, ident: str | None, label: str | None, params: str, extra: str) -> Task | None:
-    """The task that these texts describe; None where they cannot. Each append asks again for the same few."""
+    """The task of these columns; None where they are no task. Cached, since each append parses the same few."""
     try:
         return Task(provider, ident or NO_ID, label, loads(params), loads(extra))
     except BadInput:
@@ -238,6 +249,7 @@ def _task_of(provider: str, ident: str | None, label: str | None, params: str, e
 
 
 def uid_of(db: sqlite3.Connection, task: Task, origin: str) -> str | None:
+    """The row of a task at one origin."""
     found = db.execute(
         "SELECT uid FROM tasks WHERE provider = ? AND origin = ? AND id = ? AND extra = ?",
         (task.provider, origin, task.id, dumps(dict(task.extra))),
@@ -263,6 +275,6 @@ def notes_of(
     cell: str | None = None,
     fingerprint: str | None = None,
 ) -> list[Any]:
-    """The values of `_NOTES`, fit to be kept."""
+    """The values of `_NOTES` as text that SQLite can hold."""
     values = (task.label, dumps(plain(task.params)), endpoint, model, experiment, repeat, cell, fingerprint)
     return [storable(value) if isinstance(value, str) else value for value in values]

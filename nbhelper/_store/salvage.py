@@ -1,4 +1,4 @@
-"""What SQLite itself can still read of a damaged file, carried over into a new one."""
+"""Copy what SQLite can still read of a damaged file into a new one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SELECT uid, provider, origin, task_id, extra, label, params, endpoint, model, ex
 
 
 def salvage(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> tuple[int, int]:
-    """Copy every readable row of a damaged file into an empty history; how many tasks and observations it has then."""
+    """Copy every readable row of a damaged file into an empty history; how many tasks and events it has then."""
     new.execute("DELETE FROM meta")  # the old salt, or a new one when it is first asked for
     for table in TABLES:
         columns = [name for _, name, *_ in new.execute(f"PRAGMA table_info({table})")]
@@ -30,7 +30,7 @@ def salvage(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> tup
     rows = Rows(path)
     for (uid,) in new.execute("SELECT uid FROM tasks WHERE uid NOT IN (SELECT uid FROM summaries)").fetchall():
         if (row := rows.task(new, uid)) is not None:
-            rows.sum_up(new, row, rows.load(new, row))
+            rows.write_summary(new, row, rows.load(new, row))
     tasks, events = (new.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("tasks", "events"))  # noqa: S608
     return tasks, events
 

@@ -1,4 +1,4 @@
-"""What is in the file: its tables and their number; transactions and rows."""
+"""The tables of the file and their version; transactions, and the salt of fingerprints."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ CREATE TABLE prices (name TEXT PRIMARY KEY, at TEXT NOT NULL, body TEXT NOT NULL
 
 
 def header(db: sqlite3.Connection) -> tuple[int, int, int]:
-    """Whose file it is, the version of its schema, and how many tables and indexes it has."""
+    """The file's `application_id`, its `user_version`, and how many tables and indexes it has."""
     application = db.execute("PRAGMA application_id").fetchone()[0]
     version = db.execute("PRAGMA user_version").fetchone()[0]
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]

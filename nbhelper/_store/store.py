@@ -1,14 +1,13 @@
 """Where histories are kept: one SQLite file that many notebooks may use at once.
 
-Here is what may be asked of it. `_database.py` is the file, `_writer.py` the one thread that writes to it; `_rows.py`,
-`_creates.py` and `listing.py` are what is written and read on an open connection. A write is on the disk when its
-future is done, never before. Reading takes a connection of its own and waits for nobody.
+`file.py` opens the file, `writer.py` is the one thread that writes to it; `rows.py`, `creates.py` and `listing.py` read
+and write on an open connection. A write is on the disk when its future is done, never before. Reading takes a
+connection of its own and waits for no writer.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import hmac
 import logging
 import os
@@ -60,25 +59,25 @@ class Store:
         self._writer = Writer(self._database)
         self._rows = Rows(self._database.path, clock)
         self._salt: bytes | None = None
-        self._said = 0
+        self._notes_read = 0
         _STORES.add(self)
 
     def __repr__(self) -> str:
         return f"<Store {self.folder}>"
 
     def close(self) -> None:
-        """Write what is left and let go of the file; the next use opens it again."""
+        """Write what is queued and close the file; the next use opens it again."""
         self._writer.stop()
         self._database.close()
 
     def release(self) -> None:
-        """The same, without waiting: a thread that still writes lets go when it is done."""
+        """Close without waiting: a thread that still writes closes the file when it is done."""
         self._writer.stop(0)
         if not self._writer.running:
             self._database.close()
 
     def leave(self, deadline: float) -> None:
-        """The same, as the process ends: what another process keeps us from writing until then is not written."""
+        """Close as the process ends; what another process keeps from being written until `deadline` is given up."""
         if not self._writer.stop(max(0.0, deadline - time.monotonic()) + 0.5):
             log.warning(
                 "What was seen last is not in %s: another process holds it, or it cannot be written.",
@@ -86,12 +85,12 @@ class Store:
             )
 
     def news(self) -> list[str]:
-        """The notes that were not asked for yet, so that each is said once."""
-        new, self._said = self.notes[self._said :], len(self.notes)
+        """The notes that no earlier call has returned."""
+        new, self._notes_read = self.notes[self._notes_read :], len(self.notes)
         return new
 
     def fingerprint(self, key: str) -> str:
-        """Eight hex digits that tell two keys apart in this store, and say nothing about either."""
+        """Eight hex digits of an HMAC of the key with this store's salt: they tell keys apart, and hide both."""
         if self._salt is None:
             self._salt = self._read_salt() or self._writer.put(lasting_salt).result()
         return hmac.new(self._salt, key.encode("utf-8", "surrogatepass"), sha256).hexdigest()[:8]
@@ -119,7 +118,7 @@ class Store:
         What a later call knows and the first one did not (label, params, endpoint and so on) is filled in.
         """
         known = notes_of(task, endpoint, model, experiment, repeat, cell, fingerprint)
-        return self._writer.put(lambda db: self._rows.open(db, task, origin, known))
+        return self._writer.put(lambda db: self._rows.open_task(db, task, origin, known))
 
     def append(
         self,
@@ -174,26 +173,26 @@ class Store:
 
     def intent_sent(self, uid: str) -> Future[None]:
         """The first byte may have left: without an answer this create is in doubt from now on."""
-        return self._writer.put(lambda db: _creates.turn(self._rows, db, uid, "sent"))
+        return self._writer.put(lambda db: _creates.set_state(self._rows, db, uid, "sent"))
 
     def intent_postponed(self, uid: str) -> Future[None]:
         """The API asked to wait, or nothing was sent: nothing was made, and this create may be sent later."""
-        return self._writer.put(lambda db: _creates.turn(self._rows, db, uid, "begun"))
+        return self._writer.put(lambda db: _creates.set_state(self._rows, db, uid, "begun"))
 
     def intent_created(self, uid: str, task: Task, *, at: datetime | None = None) -> Future[History]:
         """The API answered with an id. Where a row of that id exists (an idempotent create) this one joins it."""
-        return self._writer.put(lambda db: _creates.created(self._rows, db, uid, task, at))
+        return self._writer.put(lambda db: _creates.accept(self._rows, db, uid, task, at))
 
     def intent_refused(self, uid: str, code: str, words: str) -> Future[None]:
         """The API refused, or nothing was sent: nothing was made, and the row's outcome is failed."""
-        return self._writer.put(lambda db: _creates.refused(self._rows, db, uid, code, words))
+        return self._writer.put(lambda db: _creates.refuse(self._rows, db, uid, code, words))
 
     def intent_in_doubt(self, uid: str, note: str, *, at: datetime | None = None) -> Future[None]:
         """It was sent and its answer lost: it may exist, and may be billed. It is listed, and never sent again."""
-        return self._writer.put(lambda db: _creates.in_doubt(self._rows, db, uid, note, at))
+        return self._writer.put(lambda db: _creates.doubt(self._rows, db, uid, note, at))
 
     def set_price(self, name: str, price: Mapping[str, Any]) -> Future[None]:
-        """Keep a price as plain JSON; it takes the place of one of the same name, which says what it is for."""
+        """Keep a price as plain JSON; it replaces one of the same name."""
         sql = "INSERT OR REPLACE INTO prices (name, at, body) VALUES (?, ?, ?)"
         row = storable(name), iso(self._rows.clock()), storable(dumps(price))
 
@@ -209,10 +208,6 @@ class Store:
         with self._database.reading() as db:
             rows = db.execute("SELECT body FROM prices ORDER BY at, name").fetchall() if db else []
         return [price for (body,) in rows if isinstance(price := loads(body), dict)]
-
-    def reading(self) -> contextlib.AbstractContextManager[sqlite3.Connection | None]:
-        """A connection for one piece of reading; None when nothing is kept yet."""
-        return self._database.reading()
 
     def load(self, uid: str) -> History | None:
         """The history of one row. One without an id of the API's yet has the id `(no id yet)`."""
@@ -238,17 +233,12 @@ class Store:
     def find_submitted(self, provider: str, origin: str, request_digest: str) -> History | None:
         """The newest task of an identical request that is under way or succeeded."""
         with self._database.reading() as db:
-            return _creates.submitted(self._rows, db, provider, origin, request_digest) if db else None
+            return _creates.find_submitted(self._rows, db, provider, origin, request_digest) if db else None
 
     def creates(self, experiment: str) -> list[_creates.Create]:
         """Every create of an experiment, oldest first."""
         with self._database.reading() as db:
             return _creates.of_experiment(db, experiment) if db else []
-
-    def doubtful(self) -> set[str]:
-        """The rows of creates that may have been sent and have no id."""
-        with self._database.reading() as db:
-            return _creates.doubtful(db) if db else set()
 
     def link(self, uid: str, name: str) -> str | None:
         """The live link of an output that is not saved yet."""
@@ -256,7 +246,7 @@ class Store:
             return self._rows.link(db, uid, name) if db else None
 
     def providers(self) -> set[str]:
-        """Whose tasks are kept here, also of providers that nobody has registered in this process."""
+        """The providers of all tasks here, also those that are not registered in this process."""
         with self._database.reading() as db:
             return listing.providers(db) if db else set()
 
@@ -310,7 +300,7 @@ class Store:
             return listing.events(self._rows, db, wanted) if db else []
 
     def output_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
-        """Every saved file of `rows(wanted)`, by the newest word about it, its path as the store keeps it."""
+        """Every saved file of `rows(wanted)` by its newest `Saved`, its path as the store keeps it."""
         with self._database.reading() as db:
             return listing.outputs(self._rows, db, wanted) if db else []
 

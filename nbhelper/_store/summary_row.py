@@ -1,4 +1,4 @@
-"""The row of `summaries` that a history gives: what `tasks()` shows of it, and how it is written and read."""
+"""The row of the table `summaries` for a history: what `tasks()` shows of it."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _total(sizes: Collection[int | None]) -> int | None:
 
 
 def _time_of(uid: str) -> datetime:
-    """When a row was made, by its name."""
+    """When a row was made, from the digits of its uid."""
     try:
         return datetime.fromtimestamp(int(uid[:14], 16) / 1_000_000, UTC)
     except (ValueError, OverflowError):

@@ -1,7 +1,6 @@
-"""The one thread that writes.
+"""The one thread that writes: a queue of functions, run in batches, each batch in one transaction.
 
-What is asked of it while a transaction runs goes into the next one together, so that a hundred watches share one wait
-for the disk.
+What is queued while a transaction runs goes into the next one, so that a hundred watches share one wait for the disk.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 
 from .._model.errors import StoreError
 from .._model.text import clean
-from .file import LEAKED, WAIT, Database, Identity, explain, is_damage, nap
+from .file import LEAKED, WAIT, Database, Identity, explain, is_damage, jitter
 from .schema import VERSION
 
 TICK = 0.02
@@ -30,7 +29,7 @@ Work = Callable[[sqlite3.Connection], T]
 
 
 class Writer:
-    """The thread that writes: it starts with the first piece of work, and outlives every fault."""
+    """The thread that writes: it starts with the first piece of work, and goes on after every error."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -47,16 +46,16 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._lost = False
-        """Whether something was not written because the process ends."""
+        """Whether something was given up because the process ends."""
         self._hurry = False
         self._next = 0.0
 
     def put(self, work: Work[T], *, patient: bool = False) -> Future[T]:
-        """Have `work` done inside the next transaction; once asked for it cannot be cancelled.
+        """Queue `work` for the next transaction; the future cannot be cancelled.
 
         Args:
-            work: What to do.
-            patient: Whether it may wait for others of the same tick.
+            work: A function of the connection.
+            patient: Whether it may wait for others, up to `TICK`.
         """
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
@@ -73,7 +72,7 @@ class Writer:
                     future.set_exception(StoreError(f"The history was not written: {clean(error, 100)}."))
                     return future
                 self._thread = thread
-            if not patient or len(self._queue) == 1:  # else it knows already that there is something
+            if not patient or len(self._queue) == 1:  # else the thread was notified already
                 self._wake.notify()
         return future
 
@@ -81,10 +80,10 @@ class Writer:
         """Write what is left, and end the thread.
 
         Args:
-            wait: Seconds after which it is left alone; it goes on until nothing is left.
+            wait: Seconds to wait for the thread, which goes on writing after that.
 
         Returns:
-            Whether nothing is left.
+            Whether everything was written.
         """
         with self._wake:
             thread, self._stopping = self._thread, True
@@ -96,7 +95,7 @@ class Writer:
 
     @property
     def running(self) -> bool:
-        """Whether there is a thread, which closes the connections when it ends."""
+        """Whether there is a thread; when it ends it closes the connections."""
         return self._thread is not None
 
     def _run(self) -> None:
@@ -116,7 +115,7 @@ class Writer:
                     return
             with self._database.active():
                 self._write(batch)
-            del batch  # until the next one comes, which may be never, it would keep whole histories
+            del batch  # else its histories would be kept until the next batch
             self._next = time.monotonic() + TICK
 
     def _write(self, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
@@ -147,14 +146,14 @@ class Writer:
             future.set_result(value)
         for future, trouble in failed:
             future.set_exception(trouble)
-        # Whoever waits for the lock sees it free only now and then: leave it free for a moment, longer in a crowd.
+        # Other processes poll the lock: leave it free for a moment, longer where this one had to wait for it.
         if crowded or self._queue:
-            time.sleep(nap() if crowded else 0.0005)
+            time.sleep(jitter() if crowded else 0.0005)
 
     def _one_by_one(
         self, db: sqlite3.Connection, batch: list[tuple[Work[Any], Future[Any]]]
     ) -> tuple[list[tuple[Future[Any], Any]], list[tuple[Future[Any], Exception]]]:
-        """Do each piece of work so that one that fails takes nothing of the others back."""
+        """Do each piece of work in a savepoint of its own: one that fails takes nothing of the others back."""
         done: list[tuple[Future[Any], Any]] = []
         failed: list[tuple[Future[Any], Exception]] = []
         for work, future in batch:
@@ -172,7 +171,7 @@ class Writer:
         return done, failed
 
     def _begun(self) -> tuple[sqlite3.Connection, bool]:
-        """A connection inside a transaction, and whether that took a while."""
+        """A connection inside a transaction, and whether it had to wait for another process."""
         while True:
             db = self._connection()
             crowded = self._database.begin(db)

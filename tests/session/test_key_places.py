@@ -140,8 +140,8 @@ def test_only_a_person_is_asked(mill, monkeypatch, stdin):
     """A headless client says that there is no input: no prompt, an error that names the variable."""
     monkeypatch.delenv("MILL_API_KEY")
     fake_kernel(monkeypatch, stdin=stdin)
-    asked = []
-    monkeypatch.setattr("getpass.getpass", lambda prompt: asked.append(prompt) or KEY)
+    prompts = []
+    monkeypatch.setattr("getpass.getpass", lambda prompt: prompts.append(prompt) or KEY)
 
     if stdin is False:
         with pytest.raises(nbh.MissingAPIKey, match="MILL_API_KEY"):
@@ -149,7 +149,7 @@ def test_only_a_person_is_asked(mill, monkeypatch, stdin):
     else:
         assert session.connection("mill").key_from == "prompt"
 
-    assert len(asked) == (stdin is not False)
+    assert len(prompts) == (stdin is not False)
 
 
 def test_a_person_is_asked_once(mill, monkeypatch):
@@ -196,4 +196,4 @@ def test_an_interrupt_at_the_prompt_is_an_interrupt(mill, monkeypatch):
 def test_where_a_key_is_found_is_never_asked_for(places):
     """The table of providers shows no prompt."""
     nbh.providers()
-    assert keys.where(nbh._providers.get("mill")) == ""
+    assert keys.source_of(nbh._providers.get("mill")) == ""

@@ -80,7 +80,7 @@ def test_white_space_around_a_key_is_no_part_of_it(mill, monkeypatch, place):
     put_key(monkeypatch, place, f"  {KEY} \t")
 
     assert nbh.watch(mill.job(), display=False, block=True)[0].succeeded
-    assert {asked.header("authorization") for asked in mill.server.requests} == {f"Bearer {KEY}"}
+    assert {request.header("authorization") for request in mill.server.requests} == {f"Bearer {KEY}"}
 
 
 def test_tripos_keys_have_a_beginning(refused):

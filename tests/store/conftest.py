@@ -1,3 +1,5 @@
+"""An empty store, times, and Python processes beside it."""
+
 from __future__ import annotations
 
 import os

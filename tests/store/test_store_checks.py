@@ -47,16 +47,16 @@ def break_page(path, table):
 
 def statements(store):
     """Every statement of every connection that the store opens from now on."""
-    said = []
+    executed = []
     open_ = store._database._open
 
     def traced():
         db = open_()
-        db.set_trace_callback(said.append)
+        db.set_trace_callback(executed.append)
         return db
 
     store._database._open = traced
-    return said
+    return executed
 
 
 def test_a_small_file_is_checked_before_its_first_use(tmp_path):
@@ -77,9 +77,9 @@ def test_a_large_file_is_checked_when_it_gave_an_error(tmp_path, monkeypatch):
     break_page(path, "replies")
     monkeypatch.setattr(_database, "SMALL", 1000)
     store = Store(tmp_path / FOLDER)
-    said = statements(store)
+    executed = statements(store)
     (uid, *_) = (row["uid"] for row in store.rows())
-    assert not [sql for sql in said if "quick_check" in sql or "integrity_check" in sql]
+    assert not [sql for sql in executed if "quick_check" in sql or "integrity_check" in sql]
 
     with pytest.raises(StoreError, match=r"is damaged\. The next call moves it aside"):
         store.load(uid)

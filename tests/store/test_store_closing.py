@@ -80,7 +80,7 @@ def test_the_store_of_a_closed_emulator_is_let_go():
 
 @linux
 def test_an_idle_store_lets_go(tmp_path, monkeypatch):
-    """A store that nobody asks for anything has no thread and no connection after a while, and goes on when asked."""
+    """A store that is not used has no thread and no connection after a while, and opens again at its next use."""
     monkeypatch.setattr(writer, "IDLE", 0.05)
     store = Store(tmp_path / FOLDER)
     for ident in ("a", "b"):
@@ -118,11 +118,11 @@ def test_the_end_does_not_wait_for_another_process(python, tmp_path, lock):
     child = python(LEAVES, *folders)
     try:
         assert child.stdout.readline() == "asked\n"
-        _, said = child.communicate(timeout=60)
+        _, errors = child.communicate(timeout=60)
     finally:
         for holder in holders:
             with closing(holder):
                 holder.execute("ROLLBACK")
 
     assert child.returncode == 0
-    assert said.count("another process holds it") == 2
+    assert errors.count("another process holds it") == 2

@@ -1,3 +1,5 @@
+"""Observations as JSON and back; paths and times as the store keeps them."""
+
 from __future__ import annotations
 
 import json
@@ -5,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nbhelper import BadInput
@@ -25,6 +27,7 @@ from nbhelper._model.seen import (
 from nbhelper._model.times import instant, iso, moment
 from nbhelper._store.codec import decode, encode, kept_path, plain, real_path, stored
 
+UNTIMED = settings(deadline=None, suppress_health_check=list(HealthCheck))  # the machine may be busy
 FOLDER = Path("/data/nbhelper-data")
 
 # What `redact` would change is told apart by tests of its own: here, text that it keeps.
@@ -73,6 +76,7 @@ def kept(seen):
     return json.loads(written.body) | ({} if written.raw is None else {"reply": written.raw})
 
 
+@UNTIMED
 @given(st.one_of(snapshots, misses, saves, marks))
 def test_round_trip(seen):
     """Every observation comes back from its JSON text as it was."""
@@ -82,6 +86,7 @@ def test_round_trip(seen):
 FIELDS = ["state", "word", "kind", "outputs", "error", "reply", "file", "name", "params", "x"]
 
 
+@UNTIMED
 @given(
     st.dictionaries(st.sampled_from(FIELDS), json_values),
     st.sampled_from(["snapshot", "miss", "saved", "mark", "later"]),
@@ -145,6 +150,7 @@ hostile = st.recursive(
 )  # fmt: skip
 
 
+@UNTIMED
 @given(hostile)
 def test_the_quick_way_writes_the_same(value):
     """A value that is written without being walked gives the text that walking it gives."""
@@ -226,6 +232,7 @@ def test_naive_times_are_local():
     assert instant(naive, NOW, "since") == iso(naive.astimezone())
 
 
+@UNTIMED
 @given(times.filter(bool))
 def test_iso_round_trip(at):
     """Times keep their microseconds, and their texts sort as they do."""

@@ -62,7 +62,7 @@ def unindexed(folder, index):
 
 
 def read(folder):
-    """Everything that decides, and whether anything was said."""
+    """What decides whether something is watched or paid for again, and whether the store has notes."""
     store = Store(folder)
     found = store.find(Task("kie", "t1"), ORIGIN)
     submitted = store.find_submitted("kie", ORIGIN, "made")
@@ -80,7 +80,7 @@ WHOLE = {"task": "an owl", "submitted": "t1", "pending": ["in doubt"], "creates"
 
 
 def test_unhurt(folder):
-    """What the tests below must find, and nothing is said."""
+    """What the tests below must find, and no note."""
     assert read(folder) == (WHOLE, False)
 
 
@@ -154,9 +154,9 @@ def test_a_lost_summary_is_made_again(folder):
 def test_a_lost_table_takes_no_other_with_it(folder, table):
     """What can be read of the other tables is in the new history, and what was sent without an answer is in doubt."""
     hidden(folder, table, 0)
-    facts, said = read(folder)
+    facts, has_notes = read(folder)
 
-    assert said
+    assert has_notes
     assert facts["pending"] == ["in doubt"]
     assert facts["creates"] == ["created", "in_doubt"]
     assert facts["task"] == "an owl"

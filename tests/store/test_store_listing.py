@@ -38,7 +38,7 @@ def five(store):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"),
+    ("conditions", "expected"),
     [
         ({}, "01234"),
         ({"provider": "kie"}, "024"),
@@ -57,9 +57,9 @@ def five(store):
     ],
     ids=str,
 )
-def test_filters(five, wanted, expected):
+def test_filters(five, conditions, expected):
     """Every filter must hold; rows come newest last, and all four tables choose alike."""
-    chosen = Filter.of(NOW, **wanted)
+    chosen = Filter.of(NOW, **conditions)
 
     assert "".join(row["task_id"][1:] for row in five.rows(chosen)) == expected
     assert "".join(h.task.id[1:] for h in five.histories(chosen)) == expected

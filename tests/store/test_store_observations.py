@@ -30,9 +30,9 @@ def test_a_new_task(store):
 
 def test_a_task_that_nobody_has_looked_at_is_opened_again(store):
     """Watches of one new task that begin before its first look, and are written together: one row."""
-    asked = [store.open_task(Task("kie", "t1"), ORIGIN) for _ in range(4)]
+    futures = [store.open_task(Task("kie", "t1"), ORIGIN) for _ in range(4)]
 
-    assert len({future.result().uid for future in asked}) == 1
+    assert len({future.result().uid for future in futures}) == 1
     assert len(store.rows()) == 1
 
 

@@ -144,7 +144,7 @@ def _cut_off(path: Path) -> tuple[bytes, bytes]:
         db.execute("BEGIN IMMEDIATE")
         for number in range(4):
             task = nbhelper.Task("kie", f"task-{number}")
-            history = rows.open(db, task, ORIGIN, notes_of(task))
+            history = rows.open_task(db, task, ORIGIN, notes_of(task))
             miss = Miss(kind=MissKind.GARBLED, message="no JSON", excerpt="y" * 400 * number)
             history = history.add(miss, NOON + timedelta(minutes=1))
             rows.append(db, history.uid, history.events[-1:], {}, history)
@@ -251,8 +251,8 @@ def _less(whole: Any, found: Any) -> bool:
             return {**found, "task": None} == {**whole, "task": None}
         case Create():
             states = {whole.state, "created", "in_doubt"}
-            told = (name for name in Create.__slots__ if name != "state" and getattr(found, name) not in {None, ""})
-            return found.state in states and all(getattr(found, name) == getattr(whole, name) for name in told)
+            filled = (name for name in Create.__slots__ if name != "state" and getattr(found, name) not in {None, ""})
+            return found.state in states and all(getattr(found, name) == getattr(whole, name) for name in filled)
     return isinstance(found, str)
 
 
