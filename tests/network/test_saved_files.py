@@ -1,10 +1,9 @@
-"""Results on disk: whole or not at all, under names of ours, the most urgent first, and never with a key."""
+"""Saving results: folders, bytes that came inside a reply, the download queue, and the types of files."""
 
 import asyncio
 import base64
 import errno
 import os
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -27,7 +26,7 @@ def watch(what, **options):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """The first attempts follow each other at once."""
+    """The second attempt at a download follows the first at once."""
     monkeypatch.setattr(downloads, "_PAUSE", 0.02)
 
 
@@ -36,22 +35,7 @@ def changed(monkeypatch, where, module, **replaced):
     monkeypatch.setattr(where, module.__name__, SimpleNamespace(**{**vars(module), **replaced}))
 
 
-@pytest.fixture
-def hasty(monkeypatch):
-    """Patience of a second where there is a minute, so that giving up is quick."""
-    monkeypatch.setattr(downloads, "_LAG", 0.3)
-    monkeypatch.setattr(downloads, "_PATIENCE", 0.5)
-
-
-def left_over(folder):
-    return [p.name for p in Path(folder).rglob("*.part")]
-
-
 DATA = png(200_000)
-TAG = {"etag": '"v1"', "accept-ranges": "bytes"}
-
-
-# A connection that breaks
 
 
 # Where files go
@@ -64,31 +48,25 @@ def test_two_tasks_with_one_label_have_two_folders(mill):
         for n in range(2)
     ]
 
-    found = watch(tasks).result(30)
+    histories = watch(tasks).result(30)
 
-    folders = {h.files[0].parent.name for h in found}
+    folders = {h.files[0].parent.name for h in histories}
     assert len(folders) == 2
     assert all(name.startswith("owl-") for name in folders)
 
 
+def test_a_watch_is_not_over_before_its_files_are(mill):
+    """A watch ends when each output is saved or given up, not with the final state."""
+    handle = watch(mill.job(WORKING, {"state": "done", "files": [mill.file(reply(b"", 503), reply(DATA))]}, DONE))
+    until(lambda: handle[0].succeeded)
+
+    history = handle.result(30)
+
+    assert history.settled
+    assert history.files
+
+
 # The disk
-
-
-def test_a_full_disk_is_the_outputs_trouble_alone(mill, monkeypatch, tmp_path):
-    """Without room the output failed at once, by name; the task succeeded and nothing half-written has a name."""
-
-    def full(handle, data):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    link = mill.file(reply(DATA))
-    changed(monkeypatch, partial_file, os, write=full)
-    history = watch(mill.job({"state": "done", "files": [link]})).result(30)
-
-    found = history.saves["files[0]"]
-    assert history.succeeded
-    assert found.state is SaveState.FAILED
-    assert "No space left" in found.message
-    assert [p for p in tmp_path.rglob("*.p*") if "png" in p.name or "part" in p.name] == []
 
 
 def test_bytes_that_cannot_be_written_stay_in_memory(mill, monkeypatch):
@@ -131,7 +109,7 @@ def test_bytes_in_a_reply_are_on_disk_before_their_row(mill, monkeypatch):
 @given(st.lists(st.sampled_from(["come", "go", "give up"]), max_size=60), st.integers(1, 3))
 @settings(max_examples=60, deadline=None)
 def test_turns_are_neither_lost_nor_doubled(steps, slots):
-    """Whoever comes, goes or gives up while waiting: never more at once than slots, and in the end all are free."""
+    """However downloads come, end or are cancelled, at most `slots` run, and in the end all turns are free."""
 
     async def main():
         queue, inside, most = DownloadQueue(slots), 0, 0
@@ -188,7 +166,7 @@ SNIFFED = {
 
 @pytest.mark.parametrize(("head", "suffix"), SNIFFED.values(), ids=SNIFFED)
 def test_a_file_is_known_by_its_beginning(head, suffix):
-    """Formats with a signature are told by it, whatever the link's suffix."""
+    """The type of a format with a signature is read from its first bytes, whatever the link's suffix."""
     assert sniff(head, ".obj" if suffix != ".bin" else "").suffix == suffix
 
 
@@ -201,7 +179,7 @@ def test_a_suffix_helps_only_formats_without_a_signature():
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"RIFF0000WEBP", b"\xff\xd8\xff", b"GIF8"]))
-def test_any_bytes_are_something(data, head):
+def test_any_bytes_have_a_type(data, head):
     """Neither the type nor the pixels of hostile bytes are an exception."""
     assert sniff(head + data).suffix.startswith(".")
     size = pixels(head + data)
@@ -219,14 +197,3 @@ def test_pixels_come_from_the_header(form):
     Image.new("RGB", (37, 21), "red").save(buffer, form)
 
     assert pixels(buffer.getvalue()[:4096]) == (37, 21)
-
-
-def test_a_watch_is_not_over_before_its_files_are(mill):
-    """The handle ends when each output is saved or given up, not with the state word."""
-    handle = watch(mill.job(WORKING, {"state": "done", "files": [mill.file(reply(b"", 503), reply(DATA))]}, DONE))
-    until(lambda: handle[0].succeeded)
-
-    history = handle.result(30)
-
-    assert history.settled
-    assert history.files
