@@ -1,7 +1,6 @@
-"""An experiment in a kernel: its card shows what waits, its button ends the submitting, its silence ends a session."""
+"""An experiment in a kernel: its card shows unsent tasks, Stop ends the submitting, after the end it sends nothing."""
 
 import itertools
-import time
 
 import pytest
 from kernels import SETUP, Kernel, of, printed
@@ -45,10 +44,8 @@ def kernel(tmp_path_factory, factory):
 
 def test_the_cell_returns_at_once_and_the_card_shows_what_waits(kernel, factory):
     """Four places from the start; what waits is unsent, in the card and in the repr; the end freezes one HTML card."""
-    begun = time.monotonic()
     sent = kernel.run("exp = nbh.Experiment('e', ask, {'n': range(4)}, concurrency=1); w = exp.run()", cell="a")
 
-    assert time.monotonic() - begun < 20
     assert len(of(sent, "display_data")) == 1
     kernel.until(lambda m: "3 unsent" in str(m["content"]))
     assert "3 unsent" in kernel.value("print(w)")
