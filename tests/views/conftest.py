@@ -1,4 +1,4 @@
-"""What takes seconds to start is shared: a Jupyter server by all tests, a browser and the tests' API by a module."""
+"""Fixtures that take seconds to start: one Jupyter server for all tests, a browser and the tests' API for a module."""
 
 import os
 from pathlib import Path
@@ -40,10 +40,10 @@ def browser(request):
     if path is None:
         _missing("there is no Chromium on the path")
     with sync_playwright() as play:
-        found = play.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        launched = play.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         scale = getattr(request.module, "SCALE", 1)
-        yield found.new_context(device_scale_factor=scale)  # one for all pages: Jupyter's scripts are fetched once
-        found.close()
+        yield launched.new_context(device_scale_factor=scale)  # one for all pages: Jupyter's scripts are fetched once
+        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def opened(jupyter, browser):
 
 
 @pytest.fixture
-def alone(browser):
+def offline_page(browser):
     """A page that reaches no network."""
     page = browser.new_page()
     page.route("**/*", lambda route: route.continue_() if route.request.url.startswith("file:") else route.abort())
@@ -75,7 +75,7 @@ def alone(browser):
 
 
 @pytest.fixture(scope="session")
-def shots(tmp_path_factory):
+def pictures_folder(tmp_path_factory):
     """Where pictures of the cards are kept."""
     from front_end import SCREENSHOTS
 

@@ -46,7 +46,7 @@ nbh.register(provider("{root}"));
 def chromium() -> str | None:
     """The browser that this machine has."""
     return next(
-        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
     )
 
 
@@ -239,7 +239,7 @@ LOG = """
         return part && {width: part.getBoundingClientRect().width,
                         live: !!n.querySelector('.jupyter-widgets'), text: part.innerText,
                         height: part.getBoundingClientRect().height,
-                        said: n.querySelector('[role=status]')?.innerText ?? ''};
+                        spoken: n.querySelector('[role=status]')?.innerText ?? ''};
       }),
     });
   }, 100);
@@ -261,7 +261,7 @@ CONTRAST = """
   };
   const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const found = [];
+  const contrasts = [];
   for (const root of document.querySelectorAll('.nbh-card, .nbh-gallery, .nbh-history')) {
     const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
     while (walk.nextNode()) {
@@ -269,10 +269,10 @@ CONTRAST = """
       if (!walk.currentNode.textContent.trim() || !node.checkVisibility() || node.closest('.nbh-says, style')) continue;
       const back = ground(node), front = over(rgba(getComputedStyle(node).color), back);
       const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
-      found.push([(a + 0.05) / (b + 0.05), walk.currentNode.textContent.trim().slice(0, 40)]);
+      contrasts.push([(a + 0.05) / (b + 0.05), walk.currentNode.textContent.trim().slice(0, 40)]);
     }
   }
-  return found;
+  return contrasts;
 })()
 """
 """The contrast of every text on the cards with what really lies behind it."""
@@ -305,9 +305,9 @@ def loaded(page):
 def convert(path, exporter, folder):
     """What nbconvert makes of a saved notebook."""
     body, _ = exporter().from_filename(str(path))
-    found = folder / f"{path.stem}{exporter().file_extension}"
-    found.write_text(body)
-    return found
+    converted = folder / f"{path.stem}{exporter().file_extension}"
+    converted.write_text(body)
+    return converted
 
 
 def picture(colour=(30, 120, 90), size=(320, 240)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import time
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -27,9 +28,9 @@ def variables(folder: Path) -> dict[str, str]:
     """The environment of a Jupyter that keeps everything below a folder."""
     own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
     paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
-    found = environment(**own, JUPYTER_RUNTIME_DIR=str(folder / "runtime"), PYTHONPATH=paths)
-    del found["PYTHONWARNINGS"]  # Jupyter's own
-    return found
+    made = environment(**own, JUPYTER_RUNTIME_DIR=str(folder / "runtime"), PYTHONPATH=paths)
+    del made["PYTHONWARNINGS"]  # Jupyter's own
+    return made
 
 
 class Kernel:
@@ -72,33 +73,34 @@ class Kernel:
         """
         began = False
         while not began:
-            asked = self.send(code, cell=cell)
-            sent = self.finish(asked, seconds)
-            began = any(m["parent_header"].get("msg_id") == asked for m in of(sent, "execute_input"))
+            msg_id = self.send(code, cell=cell)
+            sent = self.finish(msg_id, seconds)
+            began = any(m["parent_header"].get("msg_id") == msg_id for m in of(sent, "execute_input"))
         assert fails or not raised(sent), of(sent, "error")[0]["content"]
         return sent
 
-    def finish(self, asked: str, seconds: float = 30) -> list[Message]:
+    def finish(self, msg_id: str, seconds: float = 30) -> list[Message]:
+        """What comes until the cell of this request is over."""
         ends = time.monotonic() + seconds
-        found: list[Message] = []
+        sent: list[Message] = []
         while True:
             message = self.next(max(0.01, ends - time.monotonic()))
             assert message is not None, f"the cell is not over after {seconds} s"
-            found.append(message)
-            mine = message["parent_header"].get("msg_id") == asked
+            sent.append(message)
+            mine = message["parent_header"].get("msg_id") == msg_id
             if mine and message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-                return found
+                return sent
 
-    def until(self, wanted: Any, seconds: float = 30) -> list[Message]:
-        """Messages up to and including the first that is wanted."""
+    def until(self, condition: Callable[[Message], bool], seconds: float = 30) -> list[Message]:
+        """Messages up to and including the first that meets a condition."""
         ends = time.monotonic() + seconds
-        found: list[Message] = []
+        sent: list[Message] = []
         while True:
             message = self.next(max(0.01, ends - time.monotonic()))
-            assert message is not None, f"not seen within {seconds} s; {kinds(found)}"
-            found.append(message)
-            if wanted(message):
-                return found
+            assert message is not None, f"not seen within {seconds} s; {kinds(sent)}"
+            sent.append(message)
+            if condition(message):
+                return sent
 
     def value(self, code: str) -> str:
         """What a cell prints."""
@@ -131,14 +133,14 @@ def raised(messages: list[Message]) -> list[str]:
     return [m["content"]["ename"] for m in of(messages, "error")]
 
 
-def frozen(ident: str) -> Any:
-    """Whether a message replaces a task's live card by the static one."""
+def frozen(ident: str) -> Callable[[Message], bool]:
+    """A condition: the message replaces a task's live card by the static one."""
 
-    def tell(message: Message) -> bool:
+    def is_frozen(message: Message) -> bool:
         data = message["content"].get("data", {})
         plain = str(data.get("text/plain", "")) if isinstance(data, dict) else ""
         return (
             message["msg_type"] == "update_display_data" and WIDGET not in data and plain.startswith(f"mill:{ident}:")
         )
 
-    return tell
+    return is_frozen

@@ -110,11 +110,11 @@ def test_success_without_a_file_says_so():
 
 def test_a_start_that_nobody_knows_gives_no_duration():
     """Of a task that was found running the card says how long it was watched, which is not how long it took."""
-    found = Page(card([history(running(), running(), succeeded())], scene()))
+    unknown = Page(card([history(running(), running(), succeeded())], scene()))
     sent = Page(card([history(Mark(word=MarkWord.SUBMITTED), running(), succeeded())], scene()))
     left = Page(card([history(Mark(word=MarkWord.SUBMITTED), running(), Mark(word=MarkWord.STOPPED))], scene()))
 
-    assert "watched for 2.0 s" in found.text
+    assert "watched for 2.0 s" in unknown.text
     assert "1.5 s" in sent.text
     assert "watched" not in sent.text
     assert "last seen after 1.0 s" in left.text
@@ -137,7 +137,7 @@ def test_ends_that_are_ours(mark, words):
     assert "nbhelper.watch()" in page.text
 
 
-GONE = {
+ENDED_BY_US = {
     "all stopped": ("ss", "The tasks go on and may be billed; nbhelper.resume() looks at them again."),
     "one stopped": ("sd", "The stopped task goes on and may be billed; nbhelper.resume() looks at it again."),
     "some stopped": ("ssdr", "The 2 stopped tasks go on and may be billed; nbhelper.resume() looks at them again."),
@@ -148,7 +148,7 @@ GONE = {
 }
 
 
-@pytest.mark.parametrize(("kinds", "words"), GONE.values(), ids=GONE)
+@pytest.mark.parametrize(("kinds", "words"), ENDED_BY_US.values(), ids=ENDED_BY_US)
 def test_ends_that_are_ours_among_many(kinds, words):
     """A card of many says once that what was stopped or lost goes on, and how to look again."""
     ends = {
@@ -177,7 +177,7 @@ def test_the_last_trouble_takes_one_line():
     assert max(map(len, page.values("title"))) > 300
 
 
-def test_who_looks_is_told_while_it_is_somebody_else():
+def test_another_notebook_that_looks_is_named():
     """A live card says that another notebook looks, of one task or of how many; a frozen one does not."""
     one, two = history(running(), ident="t-1"), history(running(), ident="t-2")
     theirs = {"live": True, "elsewhere": frozenset({"t-1"})}
@@ -208,14 +208,14 @@ def test_an_id_that_is_not_known_yet():
     assert "the API does not know this id yet (code 422: recordInfo is null)" in page.values("title")
 
 
-def test_trouble_of_our_own_is_told():
+def test_trouble_of_our_own_is_shown():
     """What the store cannot write stands on the card."""
     assert (
         "▲ the disk is full" in Page(live_body([history(running())], scene(live=True, notes=["the disk is full"]))).text
     )
 
 
-def test_a_failed_save_is_told_beside_the_success():
+def test_a_failed_save_is_shown_beside_the_success():
     """A file that could not be kept never hides that the task succeeded."""
     lost = Saved(name="out0", state=SaveState.EXPIRED, kind="image", message="the link has expired (HTTP 403)")
     page = Page(card([history(succeeded(lost), lost)], scene()))
@@ -424,7 +424,7 @@ def test_no_words_become_markup(label, prompt, word, code, name, note):
     plain = pages("l", "p", "w", "c", "n", "t")
     given_ = pages(*(f"x{text}" for text in (label, prompt, word, code, name, note)))
 
-    for expected, found in zip(plain, given_, strict=True):
-        assert found.tags == expected.tags
-        assert {n for _, n, _ in found.attributes} <= {n for _, n, _ in expected.attributes} | {"title"}
-        assert not {"\x1b", "\u202e"} & set(found.text)
+    for expected, page in zip(plain, given_, strict=True):
+        assert page.tags == expected.tags
+        assert {n for _, n, _ in page.attributes} <= {n for _, n, _ in expected.attributes} | {"title"}
+        assert not {"\x1b", "\u202e"} & set(page.text)

@@ -1,4 +1,4 @@
-"""A desk full of cards in JupyterLab, each step in the test's hand: batches, pictures, looks, hostile words."""
+"""Many cards in one notebook in JupyterLab, each change made by the test: batches, pictures, Stop, hostile words."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -132,7 +132,7 @@ def test_reduced_motion_and_digits_of_one_width(desk, factory):
     assert book.js("getComputedStyle(document.querySelector('.nbh-line')).fontVariantNumeric") == "tabular-nums"
 
 
-def test_stop_is_a_click(desk):
+def test_a_click_on_stop_ends_the_watching(desk):
     """With an idle kernel a click on Stop ends the watching, and the card says that the task goes on."""
     book = desk.book
     button = book.cell(2).get_by_role("button", name="Stop")
@@ -202,15 +202,15 @@ def test_legible_in_both_themes(batch, theme):
     """Every text of a crowded desk has a contrast of 4.5 with what lies behind it, and nothing sticks out."""
     batch.page.set_viewport_size({"width": 480, "height": 1500})
     change_theme(batch, theme)
-    found = batch.js(CONTRAST)
+    contrasts = batch.js(CONTRAST)
 
-    assert len(found) > 60
-    assert min(found)[0] >= 4.5, min(found)
+    assert len(contrasts) > 60
+    assert min(contrasts)[0] >= 4.5, min(contrasts)
     assert batch.js("[...document.querySelectorAll('.nbh-card')].every(n => n.scrollWidth <= n.clientWidth + 1)")
 
 
 @pytest.fixture(scope="module")
-def evil(desk):
+def hostile_book(desk):
     """The notebook with its hostile words on the cards and in the gallery."""
     book = desk.book
     book.page.set_viewport_size({"width": 1400, "height": 1500})
@@ -224,9 +224,9 @@ def evil(desk):
     return book
 
 
-def test_hostile_words_stay_words(evil):
+def test_hostile_words_stay_words(hostile_book):
     """Label, prompt, state, error, message and names that are markup become text: no element, no script, no style."""
-    book = evil
+    book = hostile_book
     check_hostile(book.page)
     assert book.text(4).count("<script>window.hit=2</script>") >= 4
     assert "<script>window.hit=2</" in book.text(5)
@@ -259,25 +259,25 @@ def test_the_end_is_spoken_once_and_the_height_is_steady(batch, factory):
 
     for index, end in ((1, "succeeded"), (3, f"All {BATCH} tasks are over: 29 succeeded, 5 failed")):
         cards = [s["cards"][index] for s in seen if s["cards"][index] and s["cards"][index]["live"]]
-        said = list(dict.fromkeys(c["said"] for c in cards))
-        assert len(said) == 2
-        assert said[0] == ""
-        assert end in said[1]
+        spoken = list(dict.fromkeys(c["spoken"] for c in cards))
+        assert len(spoken) == 2
+        assert spoken[0] == ""
+        assert end in spoken[1]
         # Other widths were tried meanwhile: only steps within one width count.
         assert max(steps(cards)) <= LINE
 
 
-def test_hostile_words_in_the_saved_notebook(evil, alone, tmp_path):
+def test_hostile_words_in_the_saved_notebook(hostile_book, offline_page, tmp_path):
     """Frozen, saved and converted to HTML, hostile words are still words."""
-    book = evil
+    book = hostile_book
     book.run(9)
     book.frozen(4)
     book.save()
-    alone.goto(convert(book.path, HTMLExporter, tmp_path).as_uri(), wait_until="domcontentloaded")
+    offline_page.goto(convert(book.path, HTMLExporter, tmp_path).as_uri(), wait_until="domcontentloaded")
 
-    check_hostile(alone)
-    assert alone.locator(".nbh-card").count() >= 4
-    assert "<script>window.hit=2</script>" in alone.inner_text("body")
+    check_hostile(offline_page)
+    assert offline_page.locator(".nbh-card").count() >= 4
+    assert "<script>window.hit=2</script>" in offline_page.inner_text("body")
     assert book.page.evaluate("window.hit") is None
 
 
@@ -305,8 +305,8 @@ def test_a_gallery_on_its_own(factory, isolated, browser, monkeypatch):
     """A saved gallery is one file that needs nothing else: its pictures load, a click enlarges, words stay words."""
     monkeypatch.setenv("MILL_API_KEY", KEY)
     nbh.register(provider(factory.root))
-    factory.job({**DONE, "files": [factory.file(reply(picture(size=(900, 600))))]}, ident="hung")
-    task = nbh.Task("mill", "hung", label=HOSTILE, params={"prompt": HOSTILE})
+    factory.job({**DONE, "files": [factory.file(reply(picture(size=(900, 600))))]}, ident="pictured")
+    task = nbh.Task("mill", "pictured", label=HOSTILE, params={"prompt": HOSTILE})
     path = nbh.watch(task, display=False).gallery(row="prompt", size=128).save(Path("gallery.html"))
     page = browser.new_page()
     try:

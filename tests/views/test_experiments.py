@@ -1,4 +1,4 @@
-"""An experiment in a kernel: its card shows what waits, its button ends the submitting, its silence ends a session."""
+"""An experiment in a kernel: its card shows unsent tasks, Stop ends the submitting, after the end it sends nothing."""
 
 import itertools
 

@@ -35,32 +35,32 @@ def story(opened):
         """
 import nbhelper as nbh
 emu = nbh.Emulator(speed=10)
-w = nbh.watch(nbh.submit("tripo", {"type": "text_to_model", "prompt": "an owl emu:server-error=2 emu:real-seconds=16"}))
+w = nbh.watch(nbh.submit("tripo", {"type": "text_to_model", "prompt": "an owl emu:server-error=2 emu:real-seconds=13"}))
 w""",
-        "import time\nfor _ in range(32): time.sleep(0.1)",
-        "import asyncio\nawait asyncio.sleep(3.2)",
+        "import time\nfor _ in range(22): time.sleep(0.1)",
+        "import asyncio\nawait asyncio.sleep(2.2)",
         "w",
         "w",
     )
     book.js(LOG)
     book.run(0)
-    told = SimpleNamespace(book=book)
-    told.outputs = [book.js("app.shell.currentWidget.content.widgets[0].model.outputs.length")]
+    run = SimpleNamespace(book=book)
+    run.outputs = [book.js("app.shell.currentWidget.content.widgets[0].model.outputs.length")]
     book.run(1, 2, 3)
-    told.idle_from = book.js("window.seen.length")
+    run.idle_from = book.js("window.seen.length")
     book.frozen(0, 40)
     book.frozen(3)
-    told.seen = book.js("window.seen")
+    run.seen = book.js("window.seen")
     book.run(4)
-    told.texts = [book.text(i) for i in (0, 3, 4)]
-    told.outputs += [book.js("app.shell.currentWidget.content.widgets[a].model.outputs.length", i) for i in (0, 3, 4)]
-    told.link = book.cell(0).locator("figcaption a").first.get_attribute("href")
-    told.file = book.save()
-    told.contrast = []
+    run.texts = [book.text(i) for i in (0, 3, 4)]
+    run.outputs += [book.js("app.shell.currentWidget.content.widgets[a].model.outputs.length", i) for i in (0, 3, 4)]
+    run.link = book.cell(0).locator("figcaption a").first.get_attribute("href")
+    run.file = book.save()
+    run.contrast = []
     for theme in (THEMES[1], THEMES[0]):
         change_theme(book, theme)
-        told.contrast.append(min(book.js(CONTRAST)))
-    return told
+        run.contrast.append(min(book.js(CONTRAST)))
+    return run
 
 
 def test_the_cell_returns_at_once_with_one_card(story):
@@ -78,7 +78,7 @@ def test_the_card_goes_on(story, cell, least):
     assert distinct(texts) >= least
 
 
-def test_the_last_trouble_is_told(story):
+def test_the_last_trouble_is_shown(story):
     """Two bad replies: the code, how many, and when the next look is; gone with the first good reply."""
     texts = [s["cards"][0]["text"] for s in story.seen if s["cards"][0]]
 
@@ -94,7 +94,7 @@ def test_drawn_again_it_goes_on_too(story):
     assert story.texts[0] == story.texts[1] == story.texts[2]
 
 
-def test_the_frozen_card_tells_all(story):
+def test_the_frozen_card_has_all_facts(story):
     """State, prompt, time, credits, money, files, reference and folder stand on the frozen card; Stop does not."""
     for words in (
         "succeeded",
@@ -137,11 +137,11 @@ def test_the_frozen_card_is_legible_and_steady(story):
 def test_the_link_leads_to_the_file(story):
     """The link below the picture is relative in the file, and Jupyter serves what it names."""
     html = "".join(story.file["cells"][0]["outputs"][0]["data"]["text/html"])
-    got = story.book.page.request.get(story.link)
+    response = story.book.page.request.get(story.link)
 
     assert 'href="nbhelper-emulated/' in html
-    assert got.status == 200
-    assert len(got.body()) > 1000
+    assert response.status == 200
+    assert len(response.body()) > 1000
 
 
 @pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "without kernel or trust"])
@@ -171,12 +171,12 @@ def test_reopened_it_shows_picture_and_numbers(story, jupyter, browser, trusted)
         page.close()
 
 
-def test_converted_to_html_the_picture_is_there(story, alone, tmp_path):
+def test_converted_to_html_the_picture_is_there(story, offline_page, tmp_path):
     """Nbconvert's page shows the picture and the numbers without any kernel or network."""
-    alone.goto(convert(story.book.path, HTMLExporter, tmp_path).as_uri(), wait_until="domcontentloaded")
+    offline_page.goto(convert(story.book.path, HTMLExporter, tmp_path).as_uri(), wait_until="domcontentloaded")
 
-    assert loaded(alone)
-    assert "20 credits" in alone.inner_text(".nbh-card >> nth=0")
+    assert loaded(offline_page)
+    assert "20 credits" in offline_page.inner_text(".nbh-card >> nth=0")
 
 
 def test_converted_to_markdown_it_says_the_end(story, tmp_path):
@@ -210,6 +210,7 @@ def test_a_page_reloaded_meanwhile_shows_the_end(opened, factory):
     assert book.cell(1).get_by_role("button", name="Stop").count() == 0
 
 
+@pytest.mark.front_ends
 def test_notebook_7(opened, factory):
     """In Notebook 7 the card is live beside a blocking cell, stops by a click, freezes, and saves as HTML and text."""
     factory.job({"state": "working", "percent": 10}, ident="seven")

@@ -39,18 +39,18 @@ def frame(tmp_path):
 PART = re.compile(r'<(?:figcaption|div class="nbh-none"|th|td class="nbh-axes")[^>]*>(.*?)</(?:figcaption|div|th|td)>')
 
 
-def words(found):
+def words(drawn):
     """The words of each caption, tile and edge, in order."""
-    parts = PART.findall(found.body.partition("</style>")[2])
+    parts = PART.findall(drawn.body.partition("</style>")[2])
     return [html.unescape(" ".join(re.sub(r"<[^>]+>", " ", part).split())) for part in parts]
 
 
 def test_without_a_grid_each_picture_has_its_name(frame, tmp_path):
     """Name and facts stand below each picture; what has none says how it stands and why, as text."""
-    found = gallery(frame, tmp_path, row=None, col=None, size=64)
+    drawn = gallery(frame, tmp_path, row=None, col=None, size=64)
 
-    assert found.pictures == 2
-    assert words(found) == [
+    assert drawn.pictures == 2
+    assert words(drawn) == [
         "a fox 1.5 s · USD 0.020",
         "a fox 1.5 s",
         f"✗ failed an owl {FAILED}",
@@ -72,16 +72,16 @@ def test_without_a_grid_each_picture_has_its_name(frame, tmp_path):
 def test_an_experiment_s_label_is_shortened_by_what_the_edges_tell(frame, tmp_path, label, left):
     """Below a picture stands what tells it from its neighbours, not the values of its row and column again."""
     frame.loc[0, "label"] = label
-    found = gallery(frame.head(1), tmp_path, row="prompt", col="model", size=64)
+    drawn = gallery(frame.head(1), tmp_path, row="prompt", col="model", size=64)
 
-    assert words(found)[-1] == f"{left} 1.5 s · USD 0.020".strip()
+    assert words(drawn)[-1] == f"{left} 1.5 s · USD 0.020".strip()
 
 
 def test_a_grid_says_each_value_once(frame, tmp_path):
     """What stands at an edge is not repeated below the pictures, and the corner says what the edges are."""
-    found = gallery(frame, tmp_path, row="prompt", col="model", size=64)
+    drawn = gallery(frame, tmp_path, row="prompt", col="model", size=64)
 
-    assert words(found) == [
+    assert words(drawn) == [
         "prompt / model",
         "one",
         "two",

@@ -1,8 +1,7 @@
-"""Notebooks that nobody looks at: the cell waits, and the file holds one finished HTML output and no widget."""
+"""Notebooks run by nbclient, nbconvert and papermill: the cell waits, the file holds one HTML output and no widget."""
 
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from textwrap import dedent
 
@@ -10,7 +9,7 @@ import nbformat
 import pytest
 from kernels import variables
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(240)]  # the first of them waits for all
+pytestmark = pytest.mark.kernel
 
 CELLS = (
     "import nbhelper as nbh\nemu = nbh.Emulator(speed=1000)",
@@ -26,11 +25,12 @@ CELLS = (
 )
 RUNNERS = {
     "nbclient": ["-c", "from nbclient.cli import main; main()", "book.ipynb", "--inplace"],
+    "nested": ["-c", "from nbclient.cli import main; main()", "book.ipynb", "--inplace"],
     "nbconvert": ["-m", "nbconvert", "--execute", "--to", "notebook", "--output", "book", "book.ipynb"],
     "papermill": ["-m", "papermill", "book.ipynb", "book.ipynb", "--no-progress-bar"],
 }
-CASES = [*((name, False) for name in RUNNERS), ("nbclient", True)]
-"""A runner, and whether nest_asyncio is applied: that is the kernel's, whichever runner asks it."""
+FIRST = {"nested": "import nest_asyncio; nest_asyncio.apply()\n"}
+"""The first line of the notebook: nest_asyncio is the kernel's, whichever runner asks it."""
 
 
 def write(path, cells):
@@ -40,47 +40,38 @@ def write(path, cells):
     nbformat.write(book, path)
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Every runner, and one with nest_asyncio applied in its kernel, side by side: the notebooks they leave."""
-
-    def run(name, first, folder):
-        write(folder / "book.ipynb", (first + CELLS[0], *CELLS[1:]))
-        done = subprocess.run(
-            [sys.executable, *RUNNERS[name]],
-            cwd=folder,
-            env=variables(folder),
-            capture_output=True,
-            text=True,
-            timeout=220,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return nbformat.read(folder / "book.ipynb", as_version=4)
-
-    nested = "import nest_asyncio; nest_asyncio.apply()\n"
-    # The folders are made before the threads, two of which might find the same name free.
-    jobs = {(name, nest): (name, nested * nest, tmp_path_factory.mktemp(name)) for name, nest in CASES}
-    with ThreadPoolExecutor(3) as pool:
-        futures = {key: pool.submit(run, *job) for key, job in jobs.items()}
-    return {key: future.result() for key, future in futures.items()}
+@pytest.fixture(
+    scope="module",
+    params=["nbclient", *(pytest.param(name, marks=pytest.mark.front_ends) for name in RUNNERS if name != "nbclient")],
+)
+def book(request, tmp_path_factory):
+    """The notebook that a runner leaves."""
+    folder = tmp_path_factory.mktemp(request.param)
+    write(folder / "book.ipynb", (FIRST.get(request.param, "") + CELLS[0], *CELLS[1:]))
+    done = subprocess.run(
+        [sys.executable, *RUNNERS[request.param]],
+        cwd=folder,
+        env=variables(folder),
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return nbformat.read(folder / "book.ipynb", as_version=4)
 
 
-@pytest.fixture(params=CASES, ids=lambda p: p[0] + " nested" * p[1])
-def book(request, runs):
-    """One of the notebooks."""
-    return runs[request.param]
+class Markup(HTMLParser):
+    """The elements of some markup, and where its pictures come from."""
 
-
-class Pictures(HTMLParser):
     def __init__(self, text):
         super().__init__()
-        self.found, self.tags = [], set()
+        self.sources, self.tags = [], set()
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
         if tag == "img":
-            self.found.append(dict(attributes)["src"])
+            self.sources.append(dict(attributes)["src"])
 
 
 def test_the_cell_waits_and_leaves_one_html_output(book):
@@ -90,8 +81,8 @@ def test_the_cell_waits_and_leaves_one_html_output(book):
         assert [o.output_type for o in outputs] == ["display_data"]
         assert set(outputs[0].data) == {"text/html", "text/plain"}
         assert words in outputs[0].data["text/plain"]
-        page = Pictures(outputs[0].data["text/html"])
-        assert [src[:11] for src in page.found] == ["data:image/"]
+        page = Markup(outputs[0].data["text/html"])
+        assert [src[:11] for src in page.sources] == ["data:image/"]
         assert "script" not in page.tags
     assert book.cells[3].outputs[0].text == "succeeded failed\n"
 

@@ -20,14 +20,14 @@ MODELS = "import ipywidgets; print(len(ipywidgets.widgets.widget._instances))"
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory, factory):
     made = Kernel(tmp_path_factory.mktemp("kernel"))
-    made.run("1 / 0", fails=True)  # IPython's first traceback takes long; an interrupt is timed without that
+    made.run("1 / 0", fails=True)  # IPython's first traceback takes long
     made.run(SETUP.format(root=factory.root))
     yield made
     made.close()
 
 
 def test_one_card_and_the_cell_returns_at_once(kernel, factory):
-    """The cell shows one card and ends while the task runs; as its last expression the watch adds none."""
+    """The cell shows one card and ends though the task never does; as its last expression the watch adds none."""
     ref = factory.job(WORKING, ident="once")
 
     sent = kernel.run(f"w = nbh.watch('{ref}')\nw", cell="a")
@@ -75,14 +75,14 @@ def test_the_number_of_models_does_not_grow_with_the_tasks(kernel, factory):
     kernel.run("one = many = None", cell="one")
     factory.jobs["many-0"][:] = [DONE]
     for cell in ("one", "many", "a"):
-        kernel.run("x = nbh.watch('mill:many-0', display=True if False else 'auto')", cell=cell)
+        kernel.run("x = nbh.watch('mill:many-0')", cell=cell)
     until(lambda: kernel.value("print(x._card.over)") == "True")
 
     assert int(kernel.value(MODELS)) - before <= 3 * single
 
 
 def test_a_cell_run_again_while_it_watches(kernel, factory):
-    """Run again, the cell has one card: the first one's models go when it is over, and there is still one poller."""
+    """Run again, the cell has one card: the first one's models go when it is over, and there is still one watcher."""
     ref = factory.job(WORKING, ident="again")
     before = int(kernel.value(MODELS))
     kernel.run(f"w = nbh.watch('{ref}')", cell="d")
@@ -207,11 +207,11 @@ def test_without_ipywidgets_the_card_is_html(kernel, factory):
 def test_a_blocking_cell_that_a_person_looks_at_moves(kernel, factory):
     """Where a cell has to wait for the end (as in Colab), its HTML goes on second by second, and freezes."""
     ref = factory.job(WORKING, ident="waits")
-    asked = kernel.send(f"w = nbh.watch('{ref}', block=True, display='html')\nw", cell="j")
+    msg_id = kernel.send(f"w = nbh.watch('{ref}', block=True, display='html')\nw", cell="j")
     kernel.until(lambda m: m["msg_type"] == "update_display_data")
     kernel.until(lambda m: m["msg_type"] == "update_display_data")
     factory.jobs["waits"][:] = [DONE]
-    sent = kernel.finish(asked)
+    sent = kernel.finish(msg_id)
 
     assert of(sent, "display_data", "execute_result") == []
     assert of(sent, "update_display_data")[-1]["content"]["data"]["text/plain"].startswith("mill:waits: succeeded")
@@ -227,13 +227,13 @@ WAITS = {
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_an_interrupted_wait(kernel, factory, wait):
-    """Interrupt ends the cell at once: one line, KeyboardInterrupt, and the kernel goes on."""
+    """Interrupt ends the cell though the task never ends: one line, KeyboardInterrupt, and the kernel goes on."""
     ref = factory.job(WORKING, ident=f"wait-{wait}")
-    asked = kernel.send(f"ref = '{ref}'; {WAITS[wait]}", cell="k")
+    msg_id = kernel.send(f"ref = '{ref}'; {WAITS[wait]}", cell="k")
     until(lambda: len(factory.looks.get(f"wait-{wait}", ())) > 1)
 
     kernel.manager.interrupt_kernel()
-    sent = kernel.finish(asked)
+    sent = kernel.finish(msg_id)
 
     assert raised(sent) == ["KeyboardInterrupt"]
     assert [line[:20] for line in printed(sent).splitlines()] == ["Interrupted the wait"]
@@ -254,12 +254,12 @@ def test_an_interrupted_download(kernel, factory, how, times):
     ident = f"slow-{times}-{len(how)}"
     factory.job({**DONE, "files": [factory.file(slow, name=f"{ident}.png")]}, ident=ident)
     kernel.run("w = None")
-    asked = kernel.send(f"w = nbh.watch('mill:{ident}', {how}); w.result()", cell="p")
+    msg_id = kernel.send(f"w = nbh.watch('mill:{ident}', {how}); w.result()", cell="p")
     until(lambda: any(r.path.endswith(f"{ident}.png") for r in factory.asked("/files")))
 
     for _ in range(times):
         kernel.manager.interrupt_kernel()
-    sent = kernel.finish(asked)
+    sent = kernel.finish(msg_id)  # before the file is there
     go.set()
 
     assert interrupted(sent)
@@ -276,12 +276,12 @@ def test_interrupted_twice(kernel, factory):
     """A second interrupt right behind the first changes nothing: the kernel lives and the watching goes on."""
     factory.job(WORKING, ident="twice")
     kernel.run("w = nbh.watch('mill:twice')", cell="l")
-    asked = kernel.send("print('ready'); w.result()")
+    msg_id = kernel.send("print('ready'); w.result()")
     kernel.until(lambda m: "ready" in str(m["content"].get("text")))
 
     kernel.manager.interrupt_kernel()
     kernel.manager.interrupt_kernel()
-    sent = kernel.finish(asked)
+    sent = kernel.finish(msg_id)
     factory.jobs["twice"][:] = [DONE]
 
     assert interrupted(sent)
@@ -305,7 +305,7 @@ def wrong_words(sent):
 
 
 def test_every_public_value_shows_itself(kernel, factory):
-    """A history has an HTML form on one line, a gallery as a grid, escaped; a task and an emulator say it as text."""
+    """A history has a line of HTML, a gallery a grid, both escaped; a task and an emulator have their repr."""
     factory.job(DONE, ident="shown")
     watched = "nbh.watch(nbh.Task('mill', 'shown', label='<b>bold</b>'), display=False)"
     code = {
@@ -410,6 +410,6 @@ def test_interrupts_on_top_of_interrupts(tmp_path, factory):
     """However close interrupts follow each other, the engine is not held up: another task is watched to its end."""
     factory.job(WORKING, ident="going")
     factory.job(DONE, ident="other")
-    found = run(STORM, factory.root, cwd=tmp_path, timeout=60, PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
+    done = run(STORM, factory.root, cwd=tmp_path, timeout=60, PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
 
-    assert found.stdout.endswith("well\n"), found.stderr[-2000:]  # the line before may be torn off
+    assert done.stdout.endswith("well\n"), done.stderr[-2000:]  # the line before may be torn off

@@ -33,8 +33,8 @@ plt.style.use(["dark_background", {"figure.facecolor": "none", "axes.facecolor":
 
 
 @pytest.fixture(scope="session", autouse=True)
-def asked_for(request):
-    """Pictures are taken where they are asked for; otherwise not even a server is begun."""
+def taken_on_request(request):
+    """Skip without `-m pictures`, before a server is begun."""
     if "pictures" not in request.config.option.markexpr:
         pytest.skip("takes the README's pictures: python -m pytest tests/views/test_readme_pictures.py -m pictures")
 
@@ -53,8 +53,8 @@ class Example:
 
     def at(self, words):
         """The cell of code with these words."""
-        (found,) = [at for at, source in enumerate(self.sources) if words in source]
-        return found
+        (index,) = [at for at, source in enumerate(self.sources) if words in source]
+        return index
 
     def run(self, first, last):
         """The cells of code from one to another one, both by their words."""
@@ -73,18 +73,18 @@ class Example:
         return taken
 
 
-def in_both_themes(example, shots, name, *where, margin=0, before_dark=lambda: None):
+def in_both_themes(example, pictures_folder, name, *where, margin=0, before_dark=lambda: None):
     """Two pictures of the same, and both fit for the README."""
     for theme, suffix in zip(THEMES, ("", "-dark"), strict=True):
         change_theme(example.book, theme)
         if suffix:
             before_dark()
-        taken = example.take(*where, shots / f"{name}{suffix}.webp", margin)
+        taken = example.take(*where, pictures_folder / f"{name}{suffix}.webp", margin)
 
         corner = taken.getpixel((taken.width - 2, 2))
         assert (max(corner) < 40) if suffix else (min(corner) > 240)
         assert 1000 < taken.width < 1800
-        assert (shots / f"{name}{suffix}.webp").stat().st_size < LARGEST
+        assert (pictures_folder / f"{name}{suffix}.webp").stat().st_size < LARGEST
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def batch(opened):
     return Example(opened, "02-batch-experiment", [("repeats = 2", "repeats = 1")], more=[MIDWAY, "emu.close()"])
 
 
-def test_a_live_card(batch, shots):
+def test_a_live_card(batch, pictures_folder):
     """The batch experiment halfway: four tasks succeeded and show their pictures, one failed, three are under way."""
     batch.run(0, "emu = ")
     batch.book.run(len(batch.sources))
@@ -105,27 +105,27 @@ def test_a_live_card(batch, shots):
     )
     batch.book.says(cell, "running", 60)
 
-    in_both_themes(batch, shots, "live-card", "w = exp.run()", ".nbh-card")
+    in_both_themes(batch, pictures_folder, "live-card", "w = exp.run()", ".nbh-card")
 
 
-def test_a_gallery(batch, shots):
+def test_a_gallery(batch, pictures_folder):
     """From the top once more, with nothing in its way: the batch experiment's pictures by prompt and resolution."""
     batch.book.run(len(batch.sources) + 1)
     batch.run(0, "exp.gallery(")
 
-    in_both_themes(batch, shots, "gallery", "exp.gallery(", "table", margin=12)
+    in_both_themes(batch, pictures_folder, "gallery", "exp.gallery(", "table", margin=12)
 
 
-def test_a_frozen_card(opened, shots):
+def test_a_frozen_card(opened, pictures_folder):
     """One task of the first notebook, its model, its picture and its cost."""
     example = Example(opened, "01-watch-a-task", width=680)
     example.run(0, "w = nbh.watch(task)")
     example.book.frozen(example.at("w = nbh.watch(task)"))
 
-    in_both_themes(example, shots, "frozen-card", "w = nbh.watch(task)", ".nbh-card")
+    in_both_themes(example, pictures_folder, "frozen-card", "w = nbh.watch(task)", ".nbh-card")
 
 
-def test_a_plot(opened, shots):
+def test_a_plot(opened, pictures_folder):
     """Cost against time in the third notebook; in the dark theme drawn again in matplotlib's dark style."""
     example = Example(opened, "03-cost-and-latency", more=[DARK_PLOTS])
     example.run(0, 'nbh.plot(frame, "cost"')
@@ -134,4 +134,4 @@ def test_a_plot(opened, shots):
         example.book.run(len(example.sources))
         example.run('nbh.plot(frame, "cost"', 'nbh.plot(frame, "cost"')
 
-    in_both_themes(example, shots, "plot", 'nbh.plot(frame, "cost"', "img", before_dark=again)
+    in_both_themes(example, pictures_folder, "plot", 'nbh.plot(frame, "cost"', "img", before_dark=again)

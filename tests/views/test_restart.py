@@ -22,15 +22,15 @@ def kernel(tmp_path_factory, factory):
     made.close()
 
 
-async def half(conn, _asked):
+async def half(conn, _):
     await conn.send(reply(DATA[:150_000], headers=TAG, length=len(DATA)))
     await conn.gone()
 
 
-async def rest(conn, asked):
-    begin = int((asked.header("range") or "bytes=0-")[6:-1])
-    told = {**TAG, "content-range": f"bytes {begin}-{len(DATA) - 1}/{len(DATA)}"}
-    await conn.send(reply(DATA[begin:], 206, told) if begin else reply(DATA, headers=TAG))
+async def rest(conn, request):
+    begin = int((request.header("range") or "bytes=0-")[6:-1])
+    headers = {**TAG, "content-range": f"bytes {begin}-{len(DATA) - 1}/{len(DATA)}"}
+    await conn.send(reply(DATA[begin:], 206, headers) if begin else reply(DATA, headers=TAG))
 
 
 POINTS = {
@@ -68,8 +68,8 @@ def test_a_killed_kernel_goes_on_with_its_card(kernel, factory, point):
     assert last["content"]["data"]["text/plain"].startswith(f"mill:{point}: succeeded")
     assert marks == ["watching", "resumed"]
     assert sha256(Path(path).read_bytes()) == sha256(DATA)
-    asked = [a.header("range") is not None for a in factory.asked(f"/files/{factory_link(factory, point)}")]
-    assert asked == ([False, True] if point == "saving" else [False])
+    ranged = [a.header("range") is not None for a in factory.asked(f"/files/{factory_link(factory, point)}")]
+    assert ranged == ([False, True] if point == "saving" else [False])
 
 
 def factory_link(factory, point):

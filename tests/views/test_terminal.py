@@ -110,8 +110,8 @@ def test_an_id_may_be_too_new_for_a_minute():
 @pytest.mark.parametrize(("late", "text"), [(8, "should finish soon"), (40, "longer than usual")])
 def test_a_task_that_is_overdue(late, text):
     """Behind the first estimate by more than half of it, a task takes longer than usual, whatever is said now."""
-    told = now() - timedelta(seconds=20 + late)
-    begun = History(Task("mill", "x")).add(state("running", seconds_left=20.0), told)
+    at = now() - timedelta(seconds=20 + late)
+    begun = History(Task("mill", "x")).add(state("running", seconds_left=20.0), at)
 
     assert describe_time_left(begun.add(state("running", seconds_left=0.5), now()), now()) == text
 
@@ -124,8 +124,9 @@ def test_saved_files_are_counted_and_unsaved_ones_named():
         Saved(name="b", state=SaveState.EXPIRED, message="the link has expired (HTTP 403)"),
     )
 
-    told = describe_details(history, now())
-    assert told == "1 file, 1.5 kB, b not saved: the link has expired (HTTP 403), 12.5 credits"
+    assert (
+        describe_details(history, now()) == "1 file, 1.5 kB, b not saved: the link has expired (HTTP 403), 12.5 credits"
+    )
 
 
 def test_time_runs_until_the_end():
@@ -159,8 +160,8 @@ ENDED = {
 def test_an_end_has_one_duration(seen):
     """Card, text and table tell one number of a task that is over, whenever they are drawn, or all three none."""
     history = History(Task("mill", "x"))
-    for place, item in enumerate(seen):
-        history = history.add(item, BEGUN + timedelta(seconds=10 * place))
+    for index, item in enumerate(seen):
+        history = history.add(item, BEGUN + timedelta(seconds=10 * index))
 
     assert elapsed(history, now()) == timing(history).total_s
     assert elapsed(history, now() + timedelta(hours=1)) == timing(history).total_s
@@ -179,8 +180,8 @@ def test_a_running_task_of_a_server_hours_ahead():
 
 def test_a_line_for_each_change_and_no_more():
     """Printed twice, nothing is said twice; the time is UTC."""
-    said = []
-    lines = Lines(said.append)
+    printed = []
+    lines = Lines(printed.append)
     history = grown(state("queued"), label="owl")
 
     lines.print([history])
@@ -189,14 +190,17 @@ def test_a_line_for_each_change_and_no_more():
     lines.print([history, history])
     lines.print([history.add(state("running", progress=0.9), now())])
 
-    assert [re.sub(r"^\d\d:\d\d:\d\dZ ", "", line) for line in said] == ["mill:x (owl) queued", "mill:x (owl) running"]
+    assert [re.sub(r"^\d\d:\d\d:\d\dZ ", "", line) for line in printed] == [
+        "mill:x (owl) queued",
+        "mill:x (owl) running",
+    ]
 
 
 def test_a_state_between_two_drawings_has_its_line():
     """However short a state was, the newest events tell it; the lines of all tasks stand in the order of time."""
-    said = []
+    printed = []
     first, other = grown(ident="x"), grown(ident="y", ago=8.5)
-    lines = Lines(said.append, begun=[first, other])
+    lines = Lines(printed.append, begun=[first, other])
 
     for ago, word in ((10, "queued"), (9, "running"), (8, "queued"), (7, "running"), (6, "succeeded")):
         first = first.add(state(word), now() - timedelta(seconds=ago))
@@ -204,7 +208,7 @@ def test_a_state_between_two_drawings_has_its_line():
     lines.print([first, other])
     lines.print([first, other], last=True)
 
-    assert [re.split(r"[ ,:]+", line.split("Z ")[1].replace("mill:", ""))[:2] for line in said] == [
+    assert [re.split(r"[ ,:]+", line.split("Z ")[1].replace("mill:", ""))[:2] for line in printed] == [
         ["x", "queued"],
         ["x", "running"],
         ["x", "queued"],
@@ -212,40 +216,40 @@ def test_a_state_between_two_drawings_has_its_line():
         ["x", "succeeded"],
         ["y", "failed"],
     ]
-    assert [line[:8] for line in said] == sorted(line[:8] for line in said)
+    assert [line[:8] for line in printed] == sorted(line[:8] for line in printed)
 
 
 def test_a_stop_between_two_drawings_has_its_line():
     """Stopped by another handle and taken up again: both are told, and a late look behind the stop is no change."""
-    said = []
+    printed = []
     history = grown(state("running"))
-    lines = Lines(said.append)
+    lines = Lines(printed.append)
     lines.print([history])
 
     stopped = history.add(Mark(word=MarkWord.STOPPED, note="stopped by hand"), now()).add(state("running"), now())
     lines.print([stopped.add(Mark(word=MarkWord.RESUMED), now()).add(state("running"), now())])
 
-    assert [line.split(" ", 2)[2] for line in said] == ["running", "stopped: stopped by hand", "running"]
+    assert [line.split(" ", 2)[2] for line in printed] == ["running", "stopped: stopped by hand", "running"]
 
 
 def test_what_was_seen_before_the_wait_is_no_change():
     """Of a history that was stored, the state that it is in has a line, the earlier ones have none."""
-    said = []
+    printed = []
     stored = grown(state("queued"), state("running"))
-    lines = Lines(said.append, begun=[stored])
+    lines = Lines(printed.append, begun=[stored])
 
     lines.print([stored])
     lines.print([stored.add(state("running"), now())])
 
-    assert [line.split(" ", 2)[2] for line in said] == ["running"]
+    assert [line.split(" ", 2)[2] for line in printed] == ["running"]
 
 
 def test_nothing_is_said_before_anything_is_known():
     """A task that nobody has looked at has no line."""
-    said = []
-    Lines(said.append).print([History(Task("mill", "x"))])
+    printed = []
+    Lines(printed.append).print([History(Task("mill", "x"))])
 
-    assert said == []
+    assert printed == []
 
 
 def evil():
@@ -261,13 +265,13 @@ def evil():
 
 def test_hostile_words_never_reach_a_log():
     """One printable line each, however a server or a label tries."""
-    said = []
+    printed = []
 
-    Lines(said.append).print(evil())
+    Lines(printed.append).print(evil())
 
-    assert len(said) == 4
-    assert all(line.isprintable() for line in said)
-    "".join(said).encode()
+    assert len(printed) == 4
+    assert all(line.isprintable() for line in printed)
+    "".join(printed).encode()
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
@@ -344,10 +348,10 @@ def test_a_hundred_tasks_take_twenty_rows_and_failures_are_among_them():
 def test_long_names_give_way_in_their_middle(name, width):
     """The names of a grid differ at their ends, which stay in sight, in a terminal and in a log."""
     histories = [grown(state("running"), ident=n, label=name.format(n)) for n in ("1K", "2K")]
-    said = []
-    Lines(said.append).print(histories)
+    printed = []
+    Lines(printed.append).print(histories)
 
-    for lines in (drawn(histories, width=width).splitlines()[1:], said):
+    for lines in (drawn(histories, width=width).splitlines()[1:], printed):
         assert [line.partition("…")[2].split("K")[0][-1:] + "K" for line in lines] == ["1K", "2K"]
     assert all(cell_len(line) <= width for line in drawn(histories, width=width).splitlines())
 
