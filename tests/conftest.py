@@ -19,7 +19,9 @@ from support.wire import authority, library, names, serve, tls  # noqa: F401  # 
 
 import nbhelper as nbh
 
-LONG = ("browser", "conformance", "kernel", "slow")
+ON_REQUEST = ("binder", "front_ends", "long", "pictures", "sdks")
+"""Markers of tests that run only where `-m` names them; pyproject.toml and README.md say what each costs."""
+SLOW = ("browser", "conformance", "kernel", "slow")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 settings.register_profile("any speed", deadline=None)  # 200 ms an example, which a busy machine exceeds by chance
@@ -30,10 +32,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that no worker is left alone with one of them at the end."""
-    long = {item.path for item in items if any(item.get_closest_marker(name) for name in LONG)}
-    items.sort(key=lambda item: item.path not in long)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what has a marker of `ON_REQUEST` that `-m` does not name, and begin with the files that take longest.
+
+    No worker is left alone with one of those at the end.
+    """
+    left_out = [name for name in ON_REQUEST if name not in config.option.markexpr]
+    deselected = [item for item in items if any(item.get_closest_marker(name) for name in left_out)]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+    slow = {item.path for item in items if any(item.get_closest_marker(name) for name in SLOW)}
+    kept = [item for item in items if not any(item.get_closest_marker(name) for name in left_out)]
+    items[:] = sorted(kept, key=lambda item: item.path not in slow)
 
 
 @pytest.fixture

@@ -193,9 +193,7 @@ async def ask(
         is_sent = is_sent or was_sent
         if reply is not None:
             # Neither the key nor a reply that may echo it stays in a variable: some tracebacks show variables.
-            answer: Task | Miss = _read_task(
-                provider, spec, reply, (connection.key.reveal(),), label, create.draft.params
-            )
+            answer = _read_task(provider, spec, reply, (connection.key.reveal(),), label, create.draft.params)
             reply = None
         else:
             answer = miss

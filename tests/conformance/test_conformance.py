@@ -85,6 +85,7 @@ def test_tripo_v2(server: Server, run: Run) -> None:
     assert seen["balance"] == [100_000 - billed, 0]
 
 
+@pytest.mark.sdks
 @pytest.mark.parametrize("backend", ["aiohttp", "fallback"])
 def test_tripo_v3(server: Server, run: Run, backend: str) -> None:
     """tripo3d 1.0.0 creates, waits, downloads and fails, over aiohttp and over its own HTTP client."""

@@ -1,14 +1,13 @@
-"""The command: help with examples, exit codes, errors on one line, and the real thing as a process."""
+"""The command inside this process: help with examples, exit codes, errors on one line, and what each command writes."""
 
 import re
-import signal
-import subprocess
-import sys
+import socket
+from pathlib import Path
 
-import httpx
 import pytest
-from support.mill import DONE, KEY
-from support.scripts import environment
+from support.mill import DONE, WORKING, png
+from support.raw_server import reply
+from support.waiting import until
 
 import nbhelper as nbh
 from nbhelper import cli
@@ -16,18 +15,6 @@ from nbhelper import cli
 pytestmark = pytest.mark.usefixtures("isolated")
 
 COMMANDS = sorted(cli._parser()._subparsers._group_actions[0].choices)
-
-
-def run(*arguments, cwd, timeout=60, **variables):
-    return subprocess.run(
-        [sys.executable, "-m", "nbhelper", *arguments],
-        cwd=cwd,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
 
 
 def call(capsys, *arguments):
@@ -66,25 +53,31 @@ def test_the_version_is_the_packages(capsys):
 WRONG = {
     "no such provider": ("watch", "kei:1"),
     "no reference": ("watch", "1ec04ced"),
+    "control characters": ("watch", "tripo:x", "tripo:a\nb"),
     "no key": ("watch", "kie:1"),
     "timeout": ("watch", "kie:1", "--timeout", "-1"),
     "interval": ("watch", "kie:1", "--interval", "nan"),
     "since": ("export", "x.csv", "--since", "when?"),
     "outcome": ("export", "x.csv", "--outcome", "good"),
+    "provider": ("export", "x.csv", "--provider", "tripoo"),
     "speed": ("emulate", "--speed", "0"),
     "port": ("emulate", "--port", "99999"),
     "faults": ("emulate", "--faults", "flakey"),
+    "max age": ("resume", "--max-age", "old"),
+    "timeout of a resume": ("resume", "--timeout", "-1"),
+    "interval of a resume": ("resume", "--interval", "nan"),
 }
 
 
 @pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG)
 def test_what_cannot_be_done_is_one_line_and_code_two(arguments, capsys):
-    """On the error output, without a traceback."""
+    """On the error output, without a traceback, and no file is made."""
     code, out, err = call(capsys, *arguments)
 
     assert (code, out) == (2, "")
     assert err.startswith("nbhelper: ")
     assert err.count("\n") == 1
+    assert list(Path.cwd().iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [("wach",), ("watch",), ("watch", "kie:1", "--bogus"), ("export",)])
@@ -98,9 +91,6 @@ def test_a_mistyped_command_is_code_two(arguments, capsys):
 
 def test_watch_writes_lines_and_files(mill, capsys):
     """One line per change, then the files, and code 0."""
-    from support.mill import png
-    from support.raw_server import reply
-
     ref = mill.job({"state": "done", "files": [mill.file(reply(png()))]})
 
     code, out, err = call(capsys, "watch", ref, "--save", "here")
@@ -127,6 +117,13 @@ def test_a_watch_that_stops_is_code_one(mill, capsys):
     assert "stopped" in out
 
 
+def test_an_interrupted_watch_is_code_130(mill, monkeypatch, capsys):
+    """As the shell expects it."""
+    monkeypatch.setattr("nbhelper._api.watch", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+
+    assert call(capsys, "watch", "mill:x")[0] == 130
+
+
 def test_export_writes_the_table(mill, capsys, tmp_path):
     """The tasks of the store, filtered, as CSV that reads back."""
     nbh.watch([mill.job(DONE), mill.job({"state": "error"})], display=False)
@@ -138,68 +135,51 @@ def test_export_writes_the_table(mill, capsys, tmp_path):
     assert list(nbh.read_csv("t.csv")["task_id"]) == ["job-2"]
 
 
-def test_watch_without_a_key_as_a_process(mill, tmp_path):
-    """`python -m nbhelper watch` without a key: one line, code 2, and nothing left behind."""
-    done = run("watch", "kie:1", cwd=tmp_path)
+def test_a_port_that_is_taken_is_one_line(capsys):
+    """The line names the port."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, out, err = call(capsys, "emulate", "--port", port)
 
-    assert done.returncode == 2
-    assert done.stderr.startswith('nbhelper: No key for "kie"')
-    assert done.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_key_is_not_in_what_the_command_writes(tmp_path):
-    """Not even when it is the mistake."""
-    done = run("watch", f"kie:sk-{KEY}", cwd=tmp_path, KIE_API_KEY=f'"{KEY}"')
-
-    assert done.returncode == 2
-    assert KEY not in done.stdout + done.stderr
+    assert (code, out) == (2, "")
+    assert err.startswith("nbhelper: ")
+    assert port in err
+    assert err.count("\n") == 1
 
 
-def test_emulate_serves_until_it_is_interrupted(tmp_path):
-    """It prints each API's address and key, answers there, and ends with Ctrl-C and code 0."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nbhelper", "emulate", "--speed", "100", "--faults", "slow"],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        lines = [process.stdout.readline() for _ in range(10)]
-        table = {line.split()[0]: line.split()[1:] for line in lines[3:]}
-        url, key = table["kie"]
-        answer = httpx.get(f"{url}/api/v1/chat/credit", headers={"authorization": f"Bearer {key}"}, trust_env=False)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
-
-    assert set(table) == {"ailab-legacy", "ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie"}
-    assert answer.json()["code"] == 200
-    assert (process.returncode, err) == (0, "")
+@pytest.fixture
+def unfinished(mill, restart):
+    """A task that was watched before a restart and goes on."""
+    handle = nbh.watch(mill.job(WORKING, ident="x"), block=False, display=False)
+    until(lambda: handle[0].state)
+    restart()
 
 
-def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
-    """`nbhelper … | head` ends in silence."""
-    done = subprocess.run(
-        f"{sys.executable} -m nbhelper --help | head -1",
-        shell=True,
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def test_resume_watches_on_and_prints_the_files(mill, unfinished, capsys):
+    """A line for the end, the paths of the files, and 0 when all succeeded."""
+    mill.jobs["x"][:] = [{**DONE, "files": [mill.file(reply(png(100)))]}]
 
-    assert done.stdout.startswith("usage: nbhelper")
-    assert done.stderr == ""
+    code, out, err = call(capsys, "resume")
+
+    assert (code, err) == (0, "")
+    assert "mill:x succeeded" in out
+    assert out.splitlines()[-1].endswith("files-0.png")
 
 
-def test_an_interrupted_watch_is_code_130(mill, monkeypatch, capsys):
-    """As the shell expects it."""
-    monkeypatch.setattr("nbhelper._api.watch", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+def test_resume_of_a_task_that_fails_is_code_one(mill, unfinished, capsys):
+    """As with `watch`."""
+    mill.jobs["x"][:] = [{"state": "error", "why": "no"}]
 
-    assert call(capsys, "watch", "mill:x")[0] == 130
+    code, out, _ = call(capsys, "resume", "--no-save")
+
+    assert code == 1
+    assert "mill:x failed" in out
+
+
+def test_nothing_to_resume_is_code_nought(mill, unfinished, capsys):
+    """One line says so; how many tasks are too old is in another."""
+    code, out, err = call(capsys, "resume", "--max-age", "0s")
+
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == f"Nothing to resume in {Path.cwd() / 'nbhelper-data'}."
+    assert "1 task older than 0s left pending" in out

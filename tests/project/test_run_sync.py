@@ -1,169 +1,266 @@
-"""`run_sync`: a coroutine to its end from anywhere, and every queued cell of a real kernel runs."""
+"""`run_sync`: a coroutine to its end in a script, inside a running loop, in a thread, interrupted, failed."""
 
 import asyncio
 import contextvars
-import queue
 import signal
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from jupyter_client.manager import KernelManager
-from support.scripts import environment, run, start
-from support.waiting import until
+from support.scripts import run, start
 
 import nbhelper as nbh
 
 pytestmark = pytest.mark.usefixtures("isolated")
 
-
-async def double(x):
-    await asyncio.sleep(0)
-    return 2 * x
+WHERE = contextvars.ContextVar("where", default="nowhere")
 
 
-async def fail():
-    await asyncio.sleep(0)
-    raise ZeroDivisionError("as asked")
+async def echo(value, seconds=0.0):
+    await asyncio.sleep(seconds)
+    return value
 
 
-def test_it_runs_where_no_loop_does():
-    """In a script: the result, nothing else."""
-    assert nbh.run_sync(double(2)) == 4
+def plainly(call):
+    return call()
 
 
-def test_it_runs_inside_a_running_loop():
-    """In an async function, where `asyncio.run` would refuse."""
+def inside_a_loop(call):
+    async def main():
+        return call()
+
+    return asyncio.run(main())
+
+
+def inside_a_task(call):
+    async def work():
+        await asyncio.sleep(0)
+        return call()
 
     async def main():
-        return nbh.run_sync(double(3))
+        return await asyncio.create_task(work())
 
-    assert asyncio.run(main()) == 6
-
-
-def test_it_runs_in_a_thread():
-    """Also where no loop was ever set."""
-    found = []
-    thread = threading.Thread(target=lambda: found.append(nbh.run_sync(double(4))))
-    thread.start()
-    thread.join(30)
-
-    assert found == [8]
+    return asyncio.run(main())
 
 
-def test_it_runs_inside_itself():
-    """A helper that uses it may be called from one that does."""
-
-    async def outer():
-        return nbh.run_sync(double(nbh.run_sync(double(1))))
-
-    assert nbh.run_sync(outer()) == 4
+def in_a_thread(call):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
 
 
-def test_an_error_comes_through_as_it_is():
-    """Type, text and the line where it was raised."""
-    with pytest.raises(ZeroDivisionError, match="as asked") as caught:
-        nbh.run_sync(fail())
+def inside_itself(call):
+    async def main():
+        return call()
 
+    return nbh.run_sync(main())
+
+
+PLACES = [plainly, inside_a_loop, inside_a_task, in_a_thread, inside_itself]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda p: p.__name__)
+def test_a_coroutine_is_run_to_its_end(place):
+    """Its result comes back, whether or not a loop runs here, and no thread stays behind."""
+    before = threading.active_count()
+
+    assert place(lambda: nbh.run_sync(echo([1, "two"], 0.01))) == [1, "two"]
+    assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda p: p.__name__)
+def test_an_exception_is_raised_here(place):
+    """The exception itself, with the line that raised it, not one of ours around it."""
+
+    class OwnError(Exception):
+        pass
+
+    error = OwnError("from within")
+
+    async def fail():
+        await asyncio.sleep(0)
+        raise error
+
+    with pytest.raises(OwnError) as caught:
+        place(lambda: nbh.run_sync(fail()))
+
+    assert caught.value is error
     assert caught.traceback[-1].name == "fail"
 
 
-def test_what_the_caller_set_is_what_the_coroutine_reads():
-    """Context variables go along."""
-    colour = contextvars.ContextVar("colour", default="none")
+def test_context_variables_of_the_caller_are_read():
+    """The caller's context goes along, and what the coroutine sets is not set here."""
 
     async def read():
-        return colour.get()
+        was = WHERE.get()
+        WHERE.set("inside")
+        return was
 
-    colour.set("blue")
+    token = WHERE.set("here")
+    try:
+        assert nbh.run_sync(read()) == "here"
+        assert WHERE.get() == "here"
+    finally:
+        WHERE.reset(token)
 
-    assert nbh.run_sync(read()) == "blue"
+
+def test_many_threads_run_theirs_at_once():
+    """Each call has a loop of its own."""
+    with ThreadPoolExecutor(8) as pool:
+        values = list(pool.map(lambda n: nbh.run_sync(echo(n, 0.01)), range(40)))
+
+    assert values == list(range(40))
 
 
-def test_nothing_of_the_callers_is_patched():
-    """Without `nested` the loops of this process are as they were."""
+@pytest.mark.parametrize("block", [True, False])
+def test_a_watch_is_awaited_in_it(mill, block):
+    """`await watch(...)` works in the coroutine, also where `run_sync` is called inside a loop."""
 
     async def main():
-        loop = asyncio.get_running_loop()
-        before = type(loop).run_until_complete
-        nbh.run_sync(double(1))
-        return type(loop).run_until_complete is before and not hasattr(asyncio, "_nest_patched")
+        return await nbh.watch(mill.job(), display=False, block=block)
 
-    assert asyncio.run(main())
+    assert nbh.run_sync(main()).succeeded
+    assert inside_a_loop(lambda: nbh.run_sync(main())).succeeded
 
 
-def test_a_watch_can_be_waited_for(mill):
-    """`run_sync(w)`'s coroutine twin works with a watch."""
-    handle = nbh.watch(mill.job(), block=False, display=False)
-
-    async def wait():
-        return await handle
-
-    assert nbh.run_sync(wait()).succeeded
-
-
-@pytest.mark.parametrize("given", [None, 5, double, [], "x"], ids=["None", "number", "function", "list", "text"])
-def test_what_is_no_coroutine_is_refused(given):
-    """An uncalled function gets the hint to call it."""
+@pytest.mark.parametrize(("given", "hint"), [(echo, True), (print, False), (5, False)], ids=["async", "plain", "int"])
+def test_an_uncalled_async_function_gets_the_hint_to_call_it(given, hint):
+    """Whatever else is no coroutine is refused without the hint."""
     with pytest.raises(nbh.BadInput, match="takes a coroutine") as caught:
         nbh.run_sync(given)
 
-    assert ("call the function" in str(caught.value)) is (given is double)
+    assert ("call the function" in str(caught.value)) is hint
 
 
-def test_nested_without_a_loop_is_plain(tmp_path):
-    """`nested=True` in a script needs no patch."""
-    code = """
-    import asyncio, nbhelper as nbh
-    async def f():
-        return 7
-    print(nbh.run_sync(f(), nested=True), hasattr(asyncio, "_nest_patched"))
-    """
+NESTED = """
+import asyncio, sys
+import nbhelper as nbh
 
-    assert run(code, cwd=tmp_path).stdout == "7 False\n"
+async def echo(value):
+    await asyncio.sleep(0.01)
+    return value, id(asyncio.get_running_loop())
+
+async def main():
+    there = id(asyncio.get_running_loop())
+    later = asyncio.create_task(echo("task"))
+    value, here = nbh.run_sync(echo("nested"), nested=True)
+    assert here == there
+    try:
+        nbh.run_sync(asyncio.wait_for(asyncio.sleep(9), 0.01), nested=True)
+    except TimeoutError:
+        print("raised")
+    print(value, (await later)[0])
+
+async def plain():
+    nbh.run_sync(echo("helper thread, inside a loop"))
+
+before = asyncio.BaseEventLoop._run_once
+nbh.run_sync(echo("helper thread"))
+asyncio.run(plain())
+print(nbh.run_sync(echo("alone"), nested=True)[0])
+assert asyncio.BaseEventLoop._run_once is before, "patched without being asked"
+assert not {"nest_asyncio", "nest_asyncio2"} & set(sys.modules)
+asyncio.run(main())
+"""
 
 
 def test_nested_runs_on_the_loop_that_runs(tmp_path):
-    """For objects that are bound to the running loop: the same loop, patched, in a process of its own."""
-    code = """
-    import asyncio, nbhelper as nbh
-    async def which():
-        await asyncio.sleep(0.01)
-        return id(asyncio.get_running_loop())
-    async def main():
-        return nbh.run_sync(which(), nested=True) == id(asyncio.get_running_loop())
-    print(asyncio.run(main()))
-    """
+    """Objects bound to the running loop can be used; without `nested`, or without a loop, nothing is patched."""
+    done = run(NESTED, cwd=tmp_path)
 
-    done = run(code, cwd=tmp_path, PYTHONWARNINGS="default")
-
-    assert done.stdout == "True\n"
+    assert (done.stdout.splitlines(), done.stderr) == (["alone", "raised", "nested task"], "")
 
 
-def test_an_interrupt_cancels_the_coroutine(tmp_path):
-    """Ctrl-C ends the wait at once and lets the coroutine clean up."""
-    process = start(
-        """
-        import asyncio, nbhelper as nbh
-        async def f():
-            try:
-                print("ready", flush=True)
-                await asyncio.sleep(60)
-            finally:
-                print("cleaned up", flush=True)
+FOREIGN = """
+import asyncio
+import nbhelper as nbh
+
+class Foreign(asyncio.AbstractEventLoop):
+    def __getattr__(self, name):
+        return getattr(inner, name)
+
+inner = asyncio.new_event_loop()
+asyncio._set_running_loop(Foreign())
+try:
+    nbh.run_sync(asyncio.sleep(0), nested=True)
+except nbh.BadInput as error:
+    print(error)
+finally:
+    asyncio._set_running_loop(None)
+    inner.close()
+"""
+
+
+def test_a_loop_that_cannot_be_nested_is_refused_in_one_line(tmp_path):
+    """Loops that are not asyncio's own (uvloop): the line says what to leave out."""
+    done = run(FOREIGN, cwd=tmp_path)
+
+    assert done.stderr == ""
+    assert done.stdout.startswith("nested=True cannot be had here: ")
+    assert done.stdout.count("\n") == 1
+
+
+INTERRUPTED = """
+import asyncio, sys, threading
+import nbhelper as nbh
+
+async def forever():
+    try:
+        print("ready", flush=True)
+        await asyncio.sleep(600)
+    except asyncio.CancelledError:
+        print("cancelled", flush=True)
+        raise
+
+async def main():
+    nbh.run_sync(forever())
+
+try:
+    asyncio.run(main()) if LOOP else nbh.run_sync(forever())
+except KeyboardInterrupt:
+    print("interrupted", [t.name for t in threading.enumerate() if t.name == "nbhelper-sync"])
+    sys.exit(3)
+"""
+
+
+def interrupt(code, cwd):
+    """Run a script, send Ctrl-C when it has printed `ready`; code, output and error output."""
+    with start(code, cwd=cwd) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)  # the coroutines sleep ten minutes
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("loop", [False, True], ids=["plain", "in a loop"])
+def test_an_interrupt_cancels_the_coroutine(tmp_path, loop):
+    """Ctrl-C reaches the coroutine as a cancellation and the caller as KeyboardInterrupt; no thread stays behind."""
+    code, out, err = interrupt(INTERRUPTED.replace("LOOP", str(loop)), tmp_path)
+
+    assert (code, out.splitlines(), err) == (3, ["cancelled", "interrupted []"], "")
+
+
+STUBBORN = """
+import asyncio
+import nbhelper as nbh
+
+async def stubborn():
+    print("ready", flush=True)
+    while True:
         try:
-            nbh.run_sync(f())
-        except KeyboardInterrupt:
-            print("raised", flush=True)
-        """,
-        cwd=tmp_path,
-    )
-    assert process.stdout.readline() == "ready\n"
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            pass
 
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+nbh.run_sync(stubborn())
+"""
 
-    assert (out, err) == ("cleaned up\nraised\n", "")
+
+def test_a_coroutine_that_ignores_its_cancellation_does_not_hold_the_caller(tmp_path):
+    """The interrupt ends the script, whatever the coroutine does about it."""
+    code, _, err = interrupt(STUBBORN, tmp_path)
+
+    assert code != 0
+    assert "KeyboardInterrupt" in err
 
 
 def test_an_interrupt_cancels_the_coroutine_whenever_it_comes(tmp_path):
@@ -189,132 +286,3 @@ def test_an_interrupt_cancels_the_coroutine_whenever_it_comes(tmp_path):
     done = run(code, cwd=tmp_path)
 
     assert (done.stdout, done.stderr) == ("200 200\n", "")
-
-
-# Real kernels
-
-
-@pytest.fixture
-def kernel(tmp_path):
-    """A real kernel with this checkout on its path."""
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(tmp_path), env=environment(PYTHONWARNINGS="default", IPYTHONDIR=str(tmp_path / "ipy")))
-    client = manager.client()
-    client.start_channels()
-    client.wait_for_ready(timeout=30)
-    yield client
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
-
-
-def answers(client, cells, deadline=30.0):
-    """What each cell printed or raised, all of them sent before the first has run."""
-    sent = [client.execute(code) for code in cells]
-    found = dict.fromkeys(sent, "")
-    idle = set()
-    ends = time.monotonic() + deadline
-    while len(idle) < len(sent) and time.monotonic() < ends:
-        try:
-            message = client.get_iopub_msg(timeout=0.5)
-        except queue.Empty:
-            continue
-        parent = message["parent_header"].get("msg_id")
-        if parent not in found:
-            continue
-        content = message["content"]
-        if message["msg_type"] == "stream":
-            found[parent] += content["text"]
-        elif message["msg_type"] == "error":
-            found[parent] += f"{content['ename']}: {content['evalue']}"
-        elif message["msg_type"] == "status" and content["execution_state"] == "idle":
-            idle.add(parent)
-    return [found[ident].strip() if ident in idle else "never ran" for ident in sent]
-
-
-SETUP = """
-import asyncio, warnings
-warnings.simplefilter("ignore")
-import nbhelper as nbh
-async def f(x):
-    await asyncio.sleep(0.05)
-    return x
-print("set up")
-"""
-WAYS = {
-    "plain": ("", "nested=False"),
-    "nested": ("", "nested=True"),
-    "after the user's nest_asyncio2": ("import nest_asyncio2; nest_asyncio2.apply()", "nested=False"),
-    "nested after the user's nest_asyncio2": ("import nest_asyncio2; nest_asyncio2.apply()", "nested=True"),
-    "after the user's nest_asyncio": ("import nest_asyncio; nest_asyncio.apply()", "nested=False"),
-}
-
-
-@pytest.mark.kernel
-@pytest.mark.slow
-@pytest.mark.parametrize(("first", "how"), WAYS.values(), ids=WAYS)
-def test_every_queued_cell_runs(kernel, first, how):
-    """Five cells sent without waiting, as "Run All" does: each one runs and answers."""
-    cells = [SETUP, first or "pass", *(f"print(nbh.run_sync(f({n}), {how}))" for n in range(5)), "print('last')"]
-
-    found = answers(kernel, cells)
-
-    assert found[2:] == ["0", "1", "2", "3", "4", "last"]
-
-
-@pytest.mark.kernel
-@pytest.mark.slow
-def test_watching_goes_on_while_cells_are_queued(kernel, tmp_path):
-    """A real notebook's run: emulator, creates, a watch, an async cell, a plain one; all queued at once."""
-    cells = [
-        SETUP,
-        "emu = nbh.Emulator(speed=1000); print('open')",
-        "t = nbh.submit('kie', {'model': 'google/nano-banana', 'input': {'prompt': 'x'}}); print(t.provider)",
-        "w = nbh.watch(t, display=False); print(type(w).__name__)",
-        "print((await w).outcome)",
-        "print(nbh.run_sync(f(3)), w.result().outcome, len(w.files))",
-        "emu.close(); print('closed')",
-    ]
-
-    found = answers(kernel, cells)
-
-    assert found == ["set up", "open", "kie", "Watch", "succeeded", "3 succeeded 1", "closed"]
-
-
-STUCK = """
-emu = nbh.Emulator(speed=1)
-t = nbh.submit("kie", {"model": "google/nano-banana", "input": {"prompt": "emu:stuck"}})
-w = nbh.watch(t, block=False, display=False)
-"""
-
-
-@pytest.mark.kernel
-@pytest.mark.slow
-def test_an_interrupt_in_a_cell_ends_the_wait_and_not_the_watch(tmp_path):
-    """The kernel's interrupt button: one line, KeyboardInterrupt, and the watch is still there."""
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(tmp_path), env=environment(PYTHONWARNINGS="default"))
-    client = manager.client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=30)
-        answers(client, [SETUP, STUCK])
-        sent = client.execute("print('waiting', flush=True); w.result()")
-        until(lambda: _printed(client, sent, "waiting"))
-        manager.interrupt_kernel()
-        until(lambda: client.get_shell_msg(timeout=30)["parent_header"].get("msg_id") == sent)
-        # A failed cell takes those behind it along, also the ones that come a moment after its reply.
-        until(lambda: answers(client, ["print('runs')"]) == ["runs"])
-        found = answers(client, ["print(w.done, t.id == w[0].task.id); w.stop(); w.result(); emu.close()"])
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
-
-    assert found == ["False True"]
-
-
-def _printed(client, ident, text):
-    try:
-        message = client.get_iopub_msg(timeout=0.2)
-    except queue.Empty:
-        return False
-    return message["parent_header"].get("msg_id") == ident and text in message["content"].get("text", "")

@@ -1,4 +1,4 @@
-"""Real kernels with cells in the queue: "Run all" sends them without waiting, and that is when loops break."""
+"""Real kernels with cells in the queue: "Run all" sends them without waiting, and a patched loop may lose them."""
 
 import queue
 import subprocess
@@ -8,6 +8,7 @@ import nbformat
 import pytest
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
+from support.waiting import until
 
 pytestmark = [
     pytest.mark.usefixtures("isolated"),
@@ -63,17 +64,9 @@ def ok(*texts):
     return [("ok", "" if text == "" else f"{text}\n") for text in texts]
 
 
-@pytest.mark.parametrize("nested", [False, True], ids=["in a helper thread", "nested"])
-def test_queued_cells_all_run(tmp_path, nested):
-    """Five cells in the queue, each with a coroutine: each runs, in order, and answers with its own result."""
-    cells = [f"print(nbh.run_sync(asyncio.sleep(0.05, {n}), nested={nested}))" for n in range(5)]
-    cells[0] = f"import asyncio, nbhelper as nbh\n{cells[0]}"
-
-    assert Cells(cells, folder=tmp_path).seen == ok(0, 1, 2, 3, 4)
-
-
+SYNC = [f"print(nbh.run_sync(asyncio.sleep(0.05, {n}), nested={n > 2}))" for n in range(6)]
 WATCHED = [
-    "import asyncio, nbhelper as nbh\nemu = nbh.Emulator(speed=1000)",
+    "emu = nbh.Emulator(speed=1000)",
     "task = nbh.submit('tripo', {'type': 'text_to_model', 'prompt': 'an owl'})",
     "w = nbh.watch(task, block=False, display=False)",
     "print(w.result(30).outcome)",
@@ -91,22 +84,55 @@ PATCHES = {
 
 
 @pytest.mark.parametrize("patch", PATCHES.values(), ids=PATCHES)
-def test_watching_works_whatever_the_user_has_patched(tmp_path, patch):
-    """The user's own `nest_asyncio.apply()` in the first cell changes nothing: every cell behind it answers."""
-    cells = [f"{patch}\n{WATCHED[0]}", *WATCHED[1:]]
+def test_every_queued_cell_runs_whatever_the_user_has_patched(tmp_path, patch):
+    """`run_sync` in a helper thread, then nested, then a watch: each cell runs, in order, and has its own answer.
 
-    assert Cells(cells, folder=tmp_path).seen == ANSWERS
+    Behind the user's own nest-asyncio alone the cells that wait in the queue would never run.
+    """
+    cells = [f"{patch}\nimport asyncio, nbhelper as nbh", *SYNC, *WATCHED]
+
+    assert Cells(cells, folder=tmp_path).seen == [*ok("", *range(6)), *ANSWERS]
 
 
-@pytest.mark.parametrize("nested", [False, True], ids=["in a helper thread", "nested"])
-def test_run_sync_works_behind_the_users_own_nest_asyncio(tmp_path, nested):
-    """Where the user's nest-asyncio alone would stop the cells that wait in the queue, ours does not, and heals it."""
-    cells = [
-        "import nest_asyncio; nest_asyncio.apply()\nimport asyncio, nbhelper as nbh",
-        *(f"print(nbh.run_sync(asyncio.sleep(0.05, {n}), nested={nested}))" for n in range(4)),
-    ]
+STUCK = """
+import nbhelper as nbh
+emu = nbh.Emulator(speed=1)
+t = nbh.submit("kie", {"model": "google/nano-banana", "input": {"prompt": "emu:stuck"}})
+w = nbh.watch(t, block=False, display=False)
+"""
 
-    assert Cells(cells, folder=tmp_path).seen == ok("", 0, 1, 2, 3)
+
+def test_an_interrupt_in_a_cell_ends_the_wait_and_not_the_watch(tmp_path):
+    """The kernel's interrupt button: KeyboardInterrupt in the cell, and the watch goes on."""
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path), stderr=subprocess.DEVNULL)
+    try:
+        client.execute_interactive(STUCK, timeout=60, output_hook=lambda _: None)
+        waiting = client.execute("print('waiting', flush=True); w.result()")
+        until(lambda: _printed(client, waiting, "waiting"), 60)
+        manager.interrupt_kernel()
+        until(lambda: client.get_shell_msg(timeout=30)["parent_header"].get("msg_id") == waiting)
+        lines = []
+
+        def note(message):
+            lines.append(message["content"].get("text", ""))
+
+        # A failed cell takes those behind it along, also the ones that come a moment after its reply.
+        until(lambda: client.execute_interactive("", timeout=60)["content"]["status"] == "ok", 60)
+        last = "print(w.done, t.id == w[0].task.id); w.stop(); w.result(); emu.close()"
+        client.execute_interactive(last, timeout=60, output_hook=note)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+    assert "".join(lines) == "False True\n"
+
+
+def _printed(client, ident, text):
+    try:
+        message = client.get_iopub_msg(timeout=0.2)
+    except queue.Empty:
+        return False
+    return message["parent_header"].get("msg_id") == ident and text in message["content"].get("text", "")
 
 
 def test_a_headless_kernel_is_asked_for_no_key(tmp_path, monkeypatch):
@@ -139,7 +165,7 @@ def test_an_error_in_a_cell_is_the_reader_s_line_and_the_text(tmp_path):
 def test_the_magic_in_a_kernel(tmp_path):
     """`%load_ext nbhelper`, then `%watch` on a reference, on a variable of the notebook, and on nonsense."""
     cells = [
-        f"%load_ext nbhelper\n{WATCHED[0]}\n{WATCHED[1]}",
+        f"%load_ext nbhelper\nimport nbhelper as nbh\n{WATCHED[0]}\n{WATCHED[1]}",
         "w = %watch {task}",
         "print(w.result(30).outcome)",
         "try:\n    get_ipython().run_line_magic('watch', 'kei:x')\nexcept nbh.BadInput as error:\n    print(error)",
@@ -161,7 +187,7 @@ try:
     nbh.watch("kie:x")
 except nbh.BadInput as error:
     lines = get_ipython().InteractiveTB.text(type(error), error, error.__traceback__)
-print("_session.py" in lines, "provider = <Provider kie" in lines, "canary" in lines.partition("_api.py")[2])
+print("session.py" in lines, "provider = <Provider kie" in lines, "canary" in lines.partition("_api.py")[2])
 """
 
 
