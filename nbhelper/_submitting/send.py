@@ -204,6 +204,7 @@ async def ask(
         doubt = doubt or (answer if was_sent else None)
         if attempt + 1 < attempts:
             await asyncio.sleep(_AGAIN * 2**attempt)
+    assert isinstance(answer, Miss)
     return Answer(miss=answer, doubt=doubt, is_sent=is_sent)
 
 
