@@ -72,7 +72,7 @@ def run(folder: Path) -> pd.DataFrame:
     seen = testing.read("tripo", {"code": 0}, 200)
     if isinstance(seen, types.Miss):
         print(seen.kind is types.MissKind.GARBLED)
-    nbh.to_csv(nbh.tasks(since="2h", outcome="failed"), folder / "timings.csv")
+    nbh.to_csv(nbh.tasks(since="2h", outcome=["failed", "lost"]), folder / "timings.csv")
     return nbh.summary(watch, by=["provider"])
 
 

@@ -1,3 +1,5 @@
+"""CSV files: read back as they were, and nothing in them that a spreadsheet computes."""
+
 from __future__ import annotations
 
 import csv
@@ -18,8 +20,8 @@ import nbhelper
 from nbhelper import BadInput, StoreError
 from nbhelper._model.seen import Outcome, State
 from nbhelper._tables.csv_file import read_csv, to_csv
-from nbhelper._tables.frames import column, events_frame, outputs_frame, tasks_frame
-from nbhelper._tables.summary import summary
+from nbhelper._tables.frames import EVENTS, OUTPUTS, PRICE_COLUMNS, TASKS, column, tasks_frame
+from nbhelper._tables.summary import SUMMARY, summary
 
 HOSTILE = [
     "", " ", "'", "''", "'\\", "'\\\"", "=1+1", "+1", "-1", "@x", " =1", "\t=1", "\n=1", "\u3000=1", "'=1", "\t",
@@ -39,13 +41,12 @@ FULL = {
 
 
 def same(path, frame):
-    """Write, read, compare: dtypes and all. Gives what was read."""
-    again = read_csv(to_csv(frame, path))
-    pd.testing.assert_frame_equal(again, frame.reset_index(drop=True), check_column_type=False)
-    return again
+    """Write a frame, read it, and compare values and dtypes."""
+    pd.testing.assert_frame_equal(read_csv(to_csv(frame, path)), frame.reset_index(drop=True), check_column_type=False)
 
 
 def cells(path):
+    """The cells of a file as Python's csv module reads them."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.reader(file))
 
@@ -59,25 +60,51 @@ def cells(path):
         tasks_frame([FULL, {}, {"params": {"x": None, "y": 2**70}}]),
         tasks_frame([FULL, {}]).iloc[1:],
         tasks_frame([FULL]).iloc[:0],
-        events_frame([]),
-        outputs_frame([]),
         summary(tasks_frame([FULL, {}])),
         summary(tasks_frame([FULL]), by=["param_seed", "outcome"]),
     ],
     ids=[
-        "no rows", "an empty row", "a full row", "mixed", "all missing", "cut to nothing", "events", "outputs",
-        "summary", "summary by parameter",
+        "no rows", "an empty row", "a full row", "mixed", "all missing", "cut to nothing", "summary",
+        "summary by parameter",
     ],
 )  # fmt: skip
 def test_our_tables_come_back(tmp_path, frame):
-    """Each table of ours is the same after a round trip, also without rows."""
+    """A frame of nbhelper is the same after a round trip, also without rows."""
     same(tmp_path / "t.csv", frame)
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [TASKS, EVENTS, OUTPUTS, PRICE_COLUMNS, SUMMARY],
+    ids=["tasks", "events", "outputs", "prices", "summary"],
+)
+@pytest.mark.parametrize("rows", [0, 2])
+def test_dtypes_of_our_columns_are_known(tmp_path, kinds, rows):
+    """The columns of each table keep their dtypes without any value, and without a header that names dtypes."""
+    same(tmp_path / "t.csv", pd.DataFrame({name: column([None] * rows, kind) for name, kind in kinds.items()}))
+
+    assert cells(tmp_path / "t.csv")[0] == list(kinds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1", "+1", "-1 owl", "@SUM(A1)", "\uff1d1", "\uff0b1", "\uff0d1", "\uff201", " @x", "\u3000=1", "\t=1",
+        "\r1", "\n1",
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_what_begins_as_a_formula_has_an_apostrophe(tmp_path, text):
+    """A text or a column's name that a spreadsheet could compute is written with an apostrophe in front."""
+    same(tmp_path / "t.csv", pd.DataFrame({text: column([text], "string")}))
+
+    assert cells(tmp_path / "t.csv") == [[f"'{text}"], [f"'{text}"]]
 
 
 @settings(deadline=None)
 @given(st.lists(st.none() | hostile, max_size=6), st.lists(st.none() | hostile, max_size=6))
 def test_hostile_text_comes_back(tmp_path_factory, known, other):
-    """Text is text after a round trip, whatever it looks like; missing and empty stay apart; nothing is a formula."""
+    """Any text is the same after a round trip, missing and empty ones differ, and no cell begins as a formula."""
     length = max(len(known), len(other))
     data = {
         "task_id": column([*known, *[None] * length][:length], "string"),
@@ -87,9 +114,9 @@ def test_hostile_text_comes_back(tmp_path_factory, known, other):
     same(path, pd.DataFrame(data))
 
     limit = csv.field_size_limit(10_000_000)
-    found = [cell for row in cells(path) for cell in row]
+    written = [cell for row in cells(path) for cell in row]
     csv.field_size_limit(limit)
-    assert not [cell for cell in found if cell.lstrip().startswith(FORMULA) or cell.startswith(FORMULA)]
+    assert not [cell for cell in written if cell.lstrip().startswith(FORMULA) or cell.startswith(FORMULA)]
 
 
 values = st.one_of(
@@ -111,29 +138,29 @@ values = st.one_of(
     values,
 )
 def test_any_dtype_under_any_name(tmp_path_factory, name, series):
-    """A column of any of our dtypes comes back with it, under a known name, an unknown one, or a hostile one."""
+    """A column of any of our dtypes keeps it, under a known name, an unknown one, or a hostile one."""
     same(tmp_path_factory.getbasetemp() / "dtype.csv", pd.DataFrame({name: series}))
 
 
 def test_a_plain_file(tmp_path):
-    """One header row with the columns' own names, text quoted, numbers bare, ISO times with microseconds and zone."""
+    """One header row of the columns' names, text quoted, numbers bare, ISO times with microseconds and zone."""
     path = to_csv(tasks_frame([FULL]).drop(columns=["param_size"]), tmp_path / "t.csv")
     lines = path.read_text("utf-8").split("\n")
-    found = dict(zip(*cells(path), strict=True))
+    cell = dict(zip(*cells(path), strict=True))
 
     assert lines[0].startswith('"provider","task_id","label"')
     assert (len(lines), lines[2]) == (3, "")
     assert '"00123"' in lines[1]
     assert ",7," in lines[1]
-    assert found["submitted_at"] == "2026-11-21T12:00:00.000001+00:00"
-    assert (found["label"], found["param_prompt"]) == ("'=1", "'-1 owl")
-    assert (found["param_seed"], found["param_scale"], found["param_hd"]) == ("-1", "7.5", "true")
-    assert (found["model"], found["files"]) == ("", '["a.png"]')
+    assert cell["submitted_at"] == "2026-11-21T12:00:00.000001+00:00"
+    assert (cell["label"], cell["param_prompt"]) == ("'=1", "'-1 owl")
+    assert (cell["param_seed"], cell["param_scale"], cell["param_hd"]) == ("-1", "7.5", "true")
+    assert (cell["model"], cell["files"]) == ("", '["a.png"]')
     assert "dtypes" not in lines[0]
 
 
 def test_text_that_looks_like_a_number(tmp_path):
-    """A column of texts such as "1024" is told from one of numbers by one more header, without another row."""
+    """The dtype of a column of texts such as "1024" stands in one more cell of the header, without another row."""
     path = to_csv(tasks_frame([FULL])[["task_id", "param_size", "param_seed"]], tmp_path / "t.csv")
 
     assert cells(path) == [
@@ -144,7 +171,7 @@ def test_text_that_looks_like_a_number(tmp_path):
 
 
 def test_pandas_reads_it_too(tmp_path):
-    """Anybody else's reader gets the rows and columns as they are."""
+    """Another reader than ours gets the same rows and columns."""
     frame = pd.read_csv(to_csv(tasks_frame([FULL, {"label": "a\rb"}]), tmp_path / "t.csv"), dtype=str)
 
     assert frame["task_id"][0] == "00123"
@@ -153,7 +180,7 @@ def test_pandas_reads_it_too(tmp_path):
 
 
 def test_sorted_in_a_spreadsheet(tmp_path):
-    """Rows in another order, quotes left out, `TRUE` and a byte order mark: still the same table."""
+    """A file saved by a spreadsheet is read: rows in another order, no quotes, `TRUE`, a byte order mark."""
     frame = tasks_frame([{**FULL, "repeat": n} for n in range(3)])
     rows = cells(to_csv(frame, tmp_path / "t.csv"))
     header, *body = [["TRUE" if cell == "true" else cell for cell in row] for row in rows]
@@ -166,7 +193,7 @@ def test_sorted_in_a_spreadsheet(tmp_path):
 
 
 def test_other_dtypes_become_the_nearest(tmp_path):
-    """Columns of the user's own dtypes are read back as the nearest of ours."""
+    """A column of a dtype that no table of ours has is read back with the nearest one."""
     frame = pd.DataFrame(
         {
             "a": [1, 2], "b": [0.5, float("nan")], "c": [True, False], "d": ["x", None],
@@ -193,7 +220,7 @@ def test_other_dtypes_become_the_nearest(tmp_path):
     not shutil.which("soffice"), reason="LibreOffice is not installed: apt-get install libreoffice-calc"
 )
 def test_libreoffice_computes_nothing(tmp_path):
-    """In LibreOffice every cell of a hostile table is text or a plain value; a bare formula beside it does compute."""
+    """LibreOffice computes no cell of a hostile table, and does compute a bare formula."""
     texts = [text for text in HOSTILE if len(text) < 1000] + ["\u00a0=1", "\u200b=1", "\x0b=1", "--ar 16:9", "=1|=2"]
     rows = [{"provider": t, "task_id": t, "label": t, "error_message": t, "params": {"prompt": t}} for t in texts]
     to_csv(tasks_frame(rows), tmp_path / "ours.csv")
@@ -232,7 +259,7 @@ def test_times_of_any_zone(tmp_path):
 
 
 def test_the_file_is_replaced_as_a_whole(tmp_path, monkeypatch):
-    """A write that fails leaves the old file as it was and no other behind; one that works leaves one file."""
+    """A write that fails at the last moment leaves the old file and no other; one that succeeds leaves one file."""
     path = tmp_path / "t.csv"
     to_csv(tasks_frame([{}]), path)
     before = path.read_bytes()
@@ -252,7 +279,7 @@ def test_the_file_is_replaced_as_a_whole(tmp_path, monkeypatch):
 
 
 def test_links_and_modes_are_the_users(tmp_path):
-    """A link to a file is written through, and a new file has the mode that the user's umask gives."""
+    """A link to a file stays a link, and a new file has the mode that the user's umask gives."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link.csv").symlink_to(tmp_path / "real" / "t.csv")
     before = os.umask(0o022)
@@ -274,7 +301,7 @@ def test_links_and_modes_are_the_users(tmp_path):
     ids=["folder", "missing parent", "empty", "NUL", "number", "loop of links", "too long"],
 )  # fmt: skip
 def test_targets_that_cannot_be(tmp_path, monkeypatch, path, words):
-    """A path that cannot be a file is refused with what to do."""
+    """A path that cannot be a file is refused, and the text says what to do."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
 
@@ -304,7 +331,7 @@ def test_targets_that_cannot_be(tmp_path, monkeypatch, path, words):
     ],
 )  # fmt: skip
 def test_files_that_are_none_of_ours(tmp_path, content, words):
-    """A file that cannot be read as a table is refused, with the place where it fails."""
+    """A file that cannot be read as a table is refused, and the text says where it fails."""
     if content is not None:
         (tmp_path / "t.csv").write_bytes(content)
 
@@ -314,7 +341,7 @@ def test_files_that_are_none_of_ours(tmp_path, content, words):
 
 @pytest.mark.parametrize("names", [["a", "a"], ["a", 5], ["", "b"]], ids=str)
 def test_names_of_columns(tmp_path, names):
-    """A table whose columns cannot be told apart is not written."""
+    """A table with two columns of one name, or a column without a name, is not written."""
     with pytest.raises(BadInput, match="name of its own"):
         to_csv(pd.DataFrame([[1, 2]], columns=names), tmp_path / "t.csv")
 
@@ -337,7 +364,7 @@ except Exception as error:
 
 @pytest.fixture
 def open_folder():
-    """A folder that others may enter, unlike pytest's own."""
+    """A folder that other users may enter, unlike pytest's own."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name).resolve()
@@ -348,7 +375,7 @@ def open_folder():
     ["full", pytest.param("nobody", marks=pytest.mark.skipif(os.getuid() != 0, reason="only root can be another"))],
 )
 def test_a_disk_that_refuses(open_folder, trouble):
-    """A disk that is full, or a folder of somebody else: one line, the old file as it was, and no other behind."""
+    """On a full disk, or in another user's folder, one line says so, and the old file stays, without another one."""
     path = to_csv(tasks_frame([{}]), open_folder / "t.csv")
     before = path.read_bytes()
     done = subprocess.run([sys.executable, "-c", CHILD, path, trouble], capture_output=True, text=True, cwd=ROOT)

@@ -1,3 +1,5 @@
+"""Frames of tasks, events and outputs: columns, dtypes and cells."""
+
 from __future__ import annotations
 
 import json
@@ -13,45 +15,8 @@ from nbhelper._store.store import Store
 from nbhelper._store.summary_row import summary_row
 from nbhelper._tables.frames import EVENTS, OUTPUTS, TASKS, events_frame, histories_frame, outputs_frame, tasks_frame
 
-COLUMNS = [
-    "provider",
-    "task_id",
-    "label",
-    "experiment",
-    "repeat",
-    "model",
-    "endpoint",
-    "origin",
-    "state",
-    "outcome",
-    "error_code",
-    "error_message",
-    "submitted_at",
-    "created_at",
-    "first_seen_at",
-    "started_at",
-    "finished_at",
-    "finished_seen_at",
-    "saved_at",
-    "queue_s",
-    "run_s",
-    "total_s",
-    "delivered_s",
-    "time_source",
-    "uncertainty_s",
-    "lag_s",
-    "polls",
-    "misses",
-    "rate_limited",
-    "credits",
-    "cost",
-    "currency",
-    "cost_source",
-    "n_outputs",
-    "n_saved",
-    "n_bytes",
-    "files",
-]
+COLUMNS = list(TASKS)
+"""Which they are, and in which order, is compared with README's table in its tests."""
 TEXT, WHOLE, NUMBER, TIME = (
     pd.StringDtype("python"),
     pd.Int64Dtype(),
@@ -60,14 +25,15 @@ TEXT, WHOLE, NUMBER, TIME = (
 )
 EXPECTED = (
     dict.fromkeys(COLUMNS, TEXT)
-    | dict.fromkeys(("repeat", "polls", "misses", "rate_limited", "n_outputs", "n_saved", "n_bytes"), WHOLE)
-    | dict.fromkeys([c for c in COLUMNS if c.endswith("_s")] + ["credits", "cost"], NUMBER)
+    | dict.fromkeys(["repeat", "polls", "misses", "rate_limited", *(c for c in COLUMNS if c.startswith("n_"))], WHOLE)
+    | dict.fromkeys(["credits", "cost", *(c for c in COLUMNS if c.endswith("_s"))], NUMBER)
     | dict.fromkeys([c for c in COLUMNS if c.endswith("_at")], TIME)
 )
 
 
-def words(kind):
-    return pd.CategoricalDtype(pd.Index(kind, dtype=TEXT), ordered=True)
+def words(categories):
+    """An ordered categorical of texts."""
+    return pd.CategoricalDtype(pd.Index(categories, dtype=TEXT), ordered=True)
 
 
 EXPECTED["state"] = words(["queued", "running", "succeeded", "failed", "cancelled", "expired", "unknown"])
@@ -89,12 +55,13 @@ MANY = [
 
 
 def dtypes(frame):
+    """The dtypes of a frame by column."""
     return dict(frame.dtypes.items())
 
 
 @pytest.mark.parametrize("rows", [[], [{}], "filled"], ids=["no row", "an empty row", "filled"])
 def test_tasks_columns_and_dtypes(rows, history):
-    """Columns, their order and their dtypes are always the same, also without rows."""
+    """Columns, order and dtypes are always the same, also without rows: `…_at` is a time, `…_s` a number of seconds."""
     found = [summary_row(history(*MANY))] if rows == "filled" else rows
     frame = tasks_frame(found)
 
@@ -105,7 +72,7 @@ def test_tasks_columns_and_dtypes(rows, history):
 
 
 def test_a_filled_row(history):
-    """Every cell is what the history says."""
+    """Every cell has the value that follows from the history."""
     task = Task("kie", "00123", label="owl", params={"prompt": "an owl"})
     frame = histories_frame([history(*MANY, task=task, origin="https://api.kie.ai", uid="u")])
     row = frame.iloc[0]
@@ -127,7 +94,7 @@ def test_a_filled_row(history):
 
 
 def test_unknown_is_missing_never_zero(history):
-    """What nobody said is missing in the table."""
+    """What is unknown is missing in the frame."""
     row = histories_frame([history((0, Snapshot(state=State.FAILED, error=TaskError(None))))]).iloc[0]
     unknown = [name for name in COLUMNS if pd.isna(row[name])]
 
@@ -146,6 +113,7 @@ def test_what_no_event_tells(history):
 
 
 def with_params(*params):
+    """The frame of tasks with these parameters."""
     return tasks_frame([{"params": p} for p in params])
 
 
@@ -187,16 +155,16 @@ def test_nested_parameters():
 
 
 def test_one_name_for_two_parameters():
-    """A dotted name that a nested one also has keeps its first value, and the table its shape."""
+    """Where a dotted name and a nested one are the same, the column has the first value, and one cell a row."""
     frame = with_params({"a.b": 1, "a": {"b": 2}})
 
     assert list(frame["param_a.b"]) == [1]
 
 
 def test_times_of_any_zone_are_in_utc():
-    """A time with any offset becomes the same moment in UTC; one without a zone says no moment, and is missing."""
-    told = ["2026-11-21T20:00:00+08:00", "2026-11-21T13:00:00.000000+01:00", "2026-11-21T12:00:00Z", None]
-    frame = tasks_frame([{"created_at": at} for at in [*told, "2026-11-21T12:00:00"]])
+    """A time with any offset becomes the same moment in UTC; a time without a zone is missing."""
+    noons = ["2026-11-21T20:00:00+08:00", "2026-11-21T13:00:00.000000+01:00", "2026-11-21T12:00:00Z", None]
+    frame = tasks_frame([{"created_at": at} for at in [*noons, "2026-11-21T12:00:00"]])
 
     assert str(frame["created_at"].dtype) == "datetime64[us, UTC]"
     assert set(frame["created_at"][:3]) == {pd.Timestamp("2026-11-21T12:00:00Z")}
@@ -204,7 +172,7 @@ def test_times_of_any_zone_are_in_utc():
 
 
 def test_times_far_away(history):
-    """Zero dates and dates beyond nanoseconds are times like others."""
+    """Times in the years 1 and 9999 keep their microseconds, though pandas' nanoseconds cannot hold them."""
     early, late = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
     frame = histories_frame([history((0, Snapshot(state=State.SUCCEEDED, created_at=early, finished_at=late)))])
 
@@ -213,7 +181,7 @@ def test_times_far_away(history):
 
 
 def test_states_sort_and_compare(history):
-    """States and outcomes are ordered as a task goes through them."""
+    """States sort and compare in the order in which a task goes through them."""
     states = [State.FAILED, State.QUEUED, State.RUNNING]
     frame = histories_frame([history((0, Snapshot(state=state))) for state in states])
 
@@ -223,7 +191,7 @@ def test_states_sort_and_compare(history):
 
 @pytest.fixture
 def stored(tmp_path, at):
-    """A store with one task in all its kinds of observation."""
+    """A store with one task that has each kind of observation."""
     store = Store(tmp_path / "s")
     history = store.open_task(Task("kie", "t/1", extra={"type": "x"}), "https://a").result()
     for seconds, seen in MANY:
@@ -262,20 +230,15 @@ def test_outputs_columns(stored):
 
 
 def test_rows_of_a_store_and_of_a_history_agree(stored):
-    """The table read from the store equals the one made from the histories in it."""
+    """The frame of the store's rows equals the frame of the histories in it."""
     rows = stored.rows()
     again = histories_frame(stored.histories(), stored={row["uid"]: row for row in rows}, folder=stored.folder)
 
     pd.testing.assert_frame_equal(tasks_frame(rows), again)
 
 
-def test_tasks_is_complete():
-    """The library's own list of columns is the promised one."""
-    assert list(TASKS) == COLUMNS
-
-
 def test_every_value_of_a_summary_is_a_column():
-    """What a summary row says is shown by `tasks()`, and each column that no price fills is in such a row."""
+    """`TASKS` has each value of a summary row but four, and no other column than those computed from prices."""
     hidden = {"uid", "begun", "params", "extra"}
     priced = {"cost", "currency", "cost_source"}
 

@@ -1,3 +1,5 @@
+"""What tasks cost by which price, what requests would cost, and prices that a user sets."""
+
 from __future__ import annotations
 
 import math
@@ -18,11 +20,12 @@ UNKNOWN = (None, None, "unknown")
 
 
 def row(provider, outcome="succeeded", **more):
+    """A row of `tasks()` with an id."""
     return {"provider": provider, "outcome": outcome, "task_id": "1", **more}
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("cells", "cost"),
     [
         (row("tripo", credits=20), (0.2, "USD", "server")),
         (row("tripo-v3", credits=12.5), (0.125, "USD", "server")),
@@ -53,18 +56,19 @@ def row(provider, outcome="succeeded", **more):
     ],
     ids=lambda value: " ".join(str(v) for v in value.values() if v != "1") if isinstance(value, dict) else "",
 )
-def test_costs(found, expected):
-    """A cost is what the server stated or a published price says; else it is unknown, never zero."""
-    assert cost_of(found, PRICES) == expected
+def test_costs(cells, cost):
+    """A cost follows from the credits that the server states, or from a published price; else it is unknown."""
+    assert cost_of(cells, PRICES) == cost
 
 
 @pytest.mark.parametrize("stated", [math.nan, math.inf, -1, True, "3"], ids=str)
 def test_credits_that_are_no_amount(stated):
-    """What is no amount of credits has no price."""
+    """Credits that are no finite number of zero or more have no cost."""
     assert cost_of(row("kie", credits=stated), PRICES) == UNKNOWN
 
 
 def price(per, amount, **more):
+    """A price of the provider mill, in euros."""
     return Price(
         **{"provider": "mill", "currency": "EUR", "source": "invoice", "date": "", **more}, per=per, amount=amount
     )
@@ -85,7 +89,7 @@ FILM = {"model": "film", "params": {"duration": 5}}
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("cells", "cost"),
     [
         (row("mill", n_outputs=3), (0.12, "EUR", "price list")),
         (row("mill"), UNKNOWN),
@@ -109,13 +113,13 @@ FILM = {"model": "film", "params": {"duration": 5}}
         "failed: nobody says", "stated credits", "credits of the list", "an option on top", "failed, credits unknown",
     ],
 )  # fmt: skip
-def test_which_price_holds(found, expected):
-    """The more particular price holds, then the later one; each unit is counted from what the row carries."""
-    assert cost_of(found, OWN) == expected
+def test_which_price_holds(cells, cost):
+    """The more particular price holds, then the later one; units are counted from the row's cells and parameters."""
+    assert cost_of(cells, OWN) == cost
 
 
 def test_many_rows_at_once():
-    """What a row costs does not depend on the others of the table, however alike their values are."""
+    """The cost of a row is the same alone and in a table with rows of almost the same values."""
     asked = [{"hd": True}, {"hd": 1}, {"hd": "true"}, {"a": {"hd": "true"}, "b": {"hd": 1}}, {"duration": 5}, None]
     numbers = [None, 0, 1, True, 1.5]
     rows = [
@@ -131,7 +135,7 @@ def test_many_rows_at_once():
 
 
 def test_one_name_at_two_places():
-    """Of two parameters with one name, neither of which stands at the top, the first one by its dotted name counts."""
+    """Of two nested parameters with one name, the first one by its dotted name counts."""
     two = {"film": {"duration": 7}, "audio": {"duration": 5}}
 
     assert cost_of(row("mill", model="film", params=two), OWN) == (3.0, "EUR", "price list")
@@ -168,16 +172,16 @@ PLAIN = {"texture": False, "pbr": False}
     ids=lambda value: str(value)[:60] if isinstance(value, str | dict) else "",
 )
 def test_what_a_request_would_cost(provider, endpoint, params, credits, amount):  # noqa: A002
-    """The published list gives credits by parameters, and money where a credit has a price; else nothing is claimed."""
-    found = expected(provider, endpoint, params, PRICES)
+    """Published prices give credits by parameters, and money where a credit has a price; the rest is unknown."""
+    would_cost = expected(provider, endpoint, params, PRICES)
 
-    assert (found.credits, found.amount) == (credits, amount)
-    assert found.currency == (None if amount is None else "USD")
-    assert (found.source is None) == (credits is None)
+    assert (would_cost.credits, would_cost.amount) == (credits, amount)
+    assert would_cost.currency == (None if amount is None else "USD")
+    assert (would_cost.source is None) == (credits is None)
 
 
 def test_what_a_request_would_cost_by_own_prices():
-    """Images are counted as the request asks for them; one where it does not say; the sources are named."""
+    """Images are counted by the request's `n`, one without it; the sources of the prices are named."""
     assert expected("mill", None, {"n": 4}, OWN) == Expected(0.16, "EUR", None, "invoice")
     assert expected("mill", None, {}, OWN).amount == 0.04
     assert expected("mill", None, {}, OWN, model="token") == Expected(6.0, "EUR", 3.0, "invoice")
@@ -185,17 +189,17 @@ def test_what_a_request_would_cost_by_own_prices():
 
 
 def test_every_price_names_its_source_and_date():
-    """No number stands without where and when it was read, and every amount can be one."""
+    """Every published price has a source, a date, and an amount of zero or more for a known unit."""
     assert all(price.source and price.date == "2026-11-21" for price in PRICES)
     assert all(price.amount >= 0 and price.per in {"task", "second", "credit", "option"} for price in PRICES)
     assert {price.provider for price in PRICES} == {"ailab", "ailab-legacy", "tripo", "tripo-v3", "aigptimage", "kie"}
 
 
-# What a user sets
+# Prices that a user sets
 
 
 def test_a_price_that_is_set_fills_earlier_rows(isolated):
-    """Cost is worked out when the table is made, also from a price that came later, and is read from the store."""
+    """Cost is computed when the table is made, also for earlier tasks, from the prices in the store."""
     task = nbh.Task("aigptimage", "1", params=PICTURE)
     history = session.store().open_task(task, "https://aigptimage.com").result()
     done = history.add(nbh.testing.read("aigptimage", {"code": 200, "data": {"taskId": "1", "state": "success"}}), NOW)
@@ -211,7 +215,7 @@ def test_a_price_that_is_set_fills_earlier_rows(isolated):
 
 
 def test_prices_table(isolated):
-    """`prices()` has those that were set, newest first, then the published ones, always with the same dtypes."""
+    """`prices()` lists those that were set, newest first, then the published ones, with their dtypes."""
     kinds = {"amount": "Float64", "failed_billed": "boolean"}
     nbh.set_price("kie", usd_per_credit=0.004, source="plan A", date=date(2026, 1, 2))
     nbh.set_price("gptge", cny_per_second=0.5, model="Hailuo", params={"resolution": "768P"}, failed_billed=False)
@@ -249,7 +253,7 @@ def test_prices_table(isolated):
 
 
 def test_prices_outlive_the_process(isolated):
-    """What was set stands in the store of the folder; a row that cannot be understood is left out."""
+    """A price that was set is kept in the store; a stored row that is no price is left out."""
     set_one = nbh.set_price("kie", usd_per_task=1.5, model="m", source="s", date="2026-01-01")
     store = session.store()
     assert known_prices(store.prices())[-1] == set_one
@@ -282,7 +286,7 @@ def test_prices_outlive_the_process(isolated):
     ids=lambda value: str(value)[:50] if isinstance(value, dict) else "",
 )
 def test_prices_that_cannot_be(given, words, isolated):
-    """Each is refused in one line, before anything is written."""
+    """Arguments that cannot be are refused in one line, before anything is written."""
     with pytest.raises(nbh.BadInput, match=words) as caught:
         nbh.set_price(**{"provider": "kie", **given})
 

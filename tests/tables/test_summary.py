@@ -1,3 +1,5 @@
+"""Counts, rates, times and money per group of tasks."""
+
 from __future__ import annotations
 
 import pandas as pd
@@ -30,10 +32,12 @@ COLUMNS = [
 
 
 def row(outcome="succeeded", *, provider="tripo", **more):
+    """A row of `tasks()` with an id and 10 credits."""
     return {"provider": provider, "task_id": "1", "outcome": outcome, "credits": 10, "n_outputs": 1, "polls": 3, **more}
 
 
 def one(*rows, **options):
+    """The only row of the summary of these rows."""
     found = summary(tasks_frame(rows), **options)
     assert len(found) == 1
     return found.iloc[0]
@@ -49,7 +53,7 @@ def test_columns_and_dtypes(rows):
 
 
 def test_counts():
-    """Lost, stopped and unfinished tasks are counted apart, and the rate is over those that the server ended."""
+    """Lost, stopped and unfinished tasks have counts of their own; the rate is over those that the server ended."""
     ends = ["succeeded"] * 6 + ["failed", "expired", "cancelled"] + ["lost"] * 2 + ["stopped"] + [None] * 3
     found = one(*map(row, ends))
 
@@ -69,12 +73,12 @@ def test_counts():
     ids=str,
 )
 def test_wilson(successes, trials, low, high):
-    """The interval is Wilson's at 95 %: the values are published ones."""
+    """The interval is Wilson's at 95 %, compared with published values."""
     assert wilson(successes, trials) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
 
 
 def test_no_rate_without_an_end():
-    """Where no task ended there is no rate."""
+    """Where no task ended, rate and interval are missing."""
     found = one(row(None), row("lost"))
 
     assert found[["success_rate", "success_low", "success_high"]].isna().all()
@@ -104,14 +108,14 @@ def test_percentiles(count, p50, p90, p95):
 
 
 def test_means():
-    """Means are over what is known."""
+    """Means are over the values that are known."""
     found = one(row(lag_s=1.0, polls=2), row(lag_s=None, polls=4), row(lag_s=2.0, polls=6))
 
     assert (found["lag_s_mean"], found["polls_mean"]) == (1.5, 4.0)
 
 
 def test_money():
-    """Cost is the sum over all that may have been billed, and its shares follow from it."""
+    """Cost is the sum over all tasks that may have been billed; per success and per output it is divided."""
     found = one(row(n_outputs=2), row(), row("failed", credits=0, n_outputs=0), row(None, credits=None))
 
     assert (found["credits"], found["cost"]) == (20.0, 0.2)
@@ -131,19 +135,19 @@ def test_money():
     ids=["unknown credits", "lost", "stopped", "create in doubt", "none ended"],
 )
 def test_an_unknown_cost_makes_the_sum_unknown(rows):
-    """Unknown is not zero: where one task that may have been billed has no known cost, there is no sum."""
+    """Where one task that may have been billed has no known cost, the sum is missing."""
     found = one(*rows)
 
     assert found[["cost", "cost_per_success", "cost_per_output"]].isna().all()
 
 
 def test_a_refused_create_costs_nothing():
-    """A create that was refused made nothing, and does not hide what the others cost."""
+    """A create that was refused adds nothing to the cost and does not make it unknown."""
     assert one(row(), row("failed", task_id=None, credits=None))["cost"] == 0.1
 
 
 def test_currencies_are_never_added_up():
-    """A group of several currencies has no cost; its credits still add up."""
+    """The cost of a group of several currencies is missing; its credits are added up."""
     frame = tasks_frame([row(), row()])
     frame.loc[1, "currency"] = "EUR"
     found = summary(frame).iloc[0]
@@ -163,7 +167,7 @@ def test_missing_keys_form_a_group():
 
 
 def test_failures_by_reason():
-    """Grouped by code, failures are counted with their reasons; what has none is the last group, and is counted too."""
+    """Grouped by `error_code`, failures are counted by code; tasks without one are the last group."""
     reasons = [("failed", "1302"), ("failed", "policy"), ("failed", "1302"), ("succeeded", None), ("lost", None)]
     frame = tasks_frame([row(outcome, error_code=code) for outcome, code in [*reasons, (None, None)]])
     found = summary(frame, by="error_code")
@@ -180,7 +184,7 @@ def test_failures_by_reason():
 
 @pytest.mark.parametrize("index", [[5, 5, 5], [9, 1, 4]], ids=["repeated", "any"])
 def test_any_index_and_any_column(index):
-    """Parameters group like other columns, whatever the index; an empty list gives one row for all."""
+    """Parameters are columns to group by, whatever the index; an empty list gives one row for all tasks."""
     frame = tasks_frame([row(params={"seed": 1}), row(params={"seed": 2}), row(params={"seed": 1})])
     frame.index = index
 
@@ -199,12 +203,12 @@ def test_any_index_and_any_column(index):
     ids=str,
 )
 def test_columns_that_cannot_be(by, words):
-    """An unknown column is refused with the nearest one."""
+    """An unknown column to group by is refused with the nearest one, and so is a column of the summary itself."""
     with pytest.raises(BadInput, match=words):
         summary(tasks_frame([]), by=by)
 
 
 def test_another_table():
-    """A table without the needed columns is refused by their names."""
+    """A frame without the needed columns is refused by their names."""
     with pytest.raises(BadInput, match="there is no task_id, outcome"):
         summary(pd.DataFrame({"provider": []}), by="provider")

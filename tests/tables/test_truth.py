@@ -1,4 +1,4 @@
-"""The tables against the emulator's ledger: the short form of tests/benchmarks/truth.py."""
+"""Tables compared with the emulator's ledger: the short form of tests/benchmarks/truth.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nbhelper._tables.summary import summary
 
 @pytest.mark.slow
 def test_the_tables_say_what_happened(isolated):
-    """Durations hold within their own uncertainty whatever clock the servers have; nothing unknown is shown as zero."""
+    """Times hold within their own `uncertainty_s` whatever the server's clock is, also after CSV; no cell is wrong."""
     frame, ledger = batch(63, speed=25, skew=-73.5, patience=6)
     verdict = judge(frame, ledger)
     again = judge(read_csv(to_csv(frame, isolated / "timings.csv")), ledger)
