@@ -66,15 +66,16 @@ async def _look_up(host: str, port: int) -> list[str]:
         return [str(ipaddress.ip_address(host))]
     try:
         async with asyncio.timeout(LOOKUP_DEADLINE):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError:
         raise Forbidden(f"the link's host can be no name: {clean(host, 80)}") from None
     except OSError:  # a TimeoutError is one
         raise Unreached(f"the name {clean(host, 80)} cannot be resolved", is_sent=False) from None
-    return list(dict.fromkeys(str(info[4][0]) for info in found))
+    return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
 def _is_public(address: str) -> bool:
+    """Whether an IP address, or the IPv4 address inside it, is a public one."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""What bytes are, by their own beginning: never by a name or header that a server chose."""
+"""The type and pixel size of a file from its first bytes, never from a name or header that a server chose."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 HEAD: Final = 4096
-"""Bytes from the start that are enough to tell."""
+"""Bytes from the start of a file that are enough to tell its type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,9 @@ def sniff(head: bytes, suffix: str = "") -> Type:
         head: Up to `HEAD` bytes.
         suffix: The link's, a hint for formats that have no signature. A page of HTML never passes as one of them.
     """
-    for offset, magic, found in _MAGIC:
+    for offset, magic, file_type in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
-            return _ZIPPED.get(suffix, found) if found.suffix == ".zip" else found
+            return _ZIPPED.get(suffix, file_type) if file_type.suffix == ".zip" else file_type
     if head[:4] == b"RIFF":
         form = head[8:12]
         if form == b"WEBP":
@@ -89,7 +89,7 @@ def sniff(head: bytes, suffix: str = "") -> Type:
         return Type(".mp3", "audio", "audio/mpeg")
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg", b"<error")):
-        # Kept for what it is worth and never shown as a picture: SVG and HTML can hold scripts.
+        # Saved, and never shown as a picture: SVG and HTML can hold scripts.
         return Type(".svg", "file", "image/svg+xml") if b"<svg" in text else UNKNOWN
     return _BY_NAME.get(suffix, UNKNOWN)
 

@@ -125,7 +125,7 @@ class Http:
         return client
 
     async def leave(self, origin: str) -> None:
-        """Close the connections kept open to an API that has gone."""
+        """Close the connections that are kept open to an API."""
         if client := self._look_clients.pop(origin, None):
             await client.aclose()
 
@@ -228,7 +228,7 @@ class Http:
             if trace.status in REDIRECTS:
                 raise Forbidden("the link redirects to an unreadable address") from None
             raise Unreached(error_text(error, url), is_sent=True) from None
-        # Beyond here a fault is the receiver's own, such as a full disk, and is not taken for the network's.
+        # An exception from here on is the receiver's, such as that of a full disk, and no fault of the network.
         try:
             yield HttpReply(response.status_code, dict(response.headers)), stream_body(response, url)
         finally:
@@ -262,7 +262,7 @@ class Http:
 
 
 class _StaleConnection(Unreached):
-    """A connection that was kept open ended before any byte of the reply."""
+    """A kept connection that the server had closed: it ended before any byte of the reply."""
 
 
 async def _send(
@@ -330,8 +330,8 @@ class _Trace:
     """What httpx's `trace` extension reports of one request.
 
     Attributes:
-        is_sent: Whether bytes of the request may have reached the server, in this attempt or an earlier one. A
-            proxy's CONNECT does not count.
+        is_sent: Whether bytes of the request itself, never those of a proxy's CONNECT, may have reached the server, in
+            this attempt or an earlier one.
         is_fresh: Whether this attempt opened a connection.
         status: The status of this attempt's reply; 0 before its headers are complete.
     """

@@ -1,4 +1,4 @@
-"""One create, checked as the API documents it: nothing is sent, and no key is needed yet."""
+"""Check a create against what the API documents: nothing is sent, and no key is needed yet."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ from .._providers.provider import Provider
 from .._providers.reply_parts import Endpoint
 from .uploads import uploads_of
 
-_DEEPEST = 64
-_HALF = re.compile("[\ud800-\udfff]")
+_MAX_DEPTH = 64
+"""Levels of lists and mappings in a parameter."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ALIKE = 0.8
-"""How near an unknown parameter must be to a known one to be taken for a slip; others may be newer than our list."""
+"""Similarity, by difflib, from which on an unknown parameter is taken for a misspelt one; others may be new."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One create, checked, with neither key nor address.
+    """A checked create, without key and address.
 
     Attributes:
-        provider: Whose.
+        provider: The API.
         name: The endpoint's short name, or its path.
         endpoint: How it is sent and read.
         body: The parameters, `fixed` ones included.
-        files: The uploads.
-        params: What the tables keep of it: bytes as digest and size.
-        digest: Of all that decides what is made; equal creates have equal digests.
+        files: The files that are uploaded.
+        params: What the tables show of it: files as digest and size.
+        digest: SHA-256 of provider, path, body and files; equal creates have equal digests.
     """
 
     provider: Provider
@@ -52,8 +53,8 @@ class Draft:
     @property
     def model(self) -> str | None:
         """What the tables show as the model until a reply names one."""
-        asked = find(self.provider.request_model, dict(self.body)) if self.provider.request_model else None
-        return asked if isinstance(asked, str) else self.endpoint.model or None
+        name = find(self.provider.request_model, dict(self.body)) if self.provider.request_model else None
+        return name if isinstance(name, str) else self.endpoint.model or None
 
 
 def draft(
@@ -64,7 +65,7 @@ def draft(
     files: object = None,
     params: object = None,
 ) -> Draft:
-    """Check a create, for which no key is needed yet.
+    """Check a create.
 
     Raises:
         BadInput: What is wrong, in one line.
@@ -88,9 +89,9 @@ def draft(
     for field in spec.fixed:
         body.setdefault(field, spec.fixed[field])
     if uploads and spec.encoding != "multipart":
-        _check_handed_over(provider, name, spec, uploads)
+        _check_uploads(provider, name, spec, uploads)
     if spec.encoding == "multipart":
-        _check_no_names(provider, name, spec, body)
+        _check_no_file_names(provider, name, spec, body)
     body = _plain(body)
     _check_names(provider, name, spec, (*body, *(u.name for u in uploads)))
     shown = dict(params) if params is not None else {k: v for k, v in body.items() if k not in spec.fixed}
@@ -100,8 +101,8 @@ def draft(
     return Draft(provider, name, spec, body, uploads, shown, short)
 
 
-def _check_handed_over(provider: Provider, name: str, spec: Endpoint, uploads: tuple[Upload, ...]) -> None:
-    """Whether an API whose creates take JSON has a way to take files."""
+def _check_uploads(provider: Provider, name: str, spec: Endpoint, uploads: tuple[Upload, ...]) -> None:
+    """Refuse files that an API whose creates are JSON cannot take before the create."""
     first = clean(uploads[0].name, 40)
     if provider.upload is None:
         raise BadInput(
@@ -114,8 +115,8 @@ def _check_handed_over(provider: Provider, name: str, spec: Endpoint, uploads: t
             raise BadInput(f'{provider.name}\'s "{name}" takes no file as "{clean(upload.name, 40)}".{takes}')
 
 
-def _check_no_names(provider: Provider, name: str, spec: Endpoint, body: Mapping[str, Any]) -> None:
-    """A file's name as text would be sent as it is, and the create billed for nothing."""
+def _check_no_file_names(provider: Provider, name: str, spec: Endpoint, body: Mapping[str, Any]) -> None:
+    """Refuse text where a file belongs: it would be sent as it is, and the create billed for nothing."""
     for field in spec.files:
         if isinstance(text := body.get(field), str):
             raise BadInput(
@@ -125,7 +126,7 @@ def _check_no_names(provider: Provider, name: str, spec: Endpoint, body: Mapping
 
 
 def _check_names(provider: Provider, name: str, spec: Endpoint, given: tuple[str, ...]) -> None:
-    """Refuse what is missing, and what is probably a slip: an API may ignore it, and bill all the same."""
+    """Refuse a create without a required parameter, or with a misspelt one: an API may ignore that one, and bill."""
     for field in spec.required:
         if field not in given:
             close = difflib.get_close_matches(field, [g for g in given if g not in spec.required], 1, _ALIKE)
@@ -143,40 +144,40 @@ def _check_names(provider: Provider, name: str, spec: Endpoint, given: tuple[str
 
 
 def _digests(uploads: tuple[Upload, ...]) -> dict[str, Any]:
-    """How uploads stand in the tables; several under one name have a number."""
-    found: dict[str, Any] = {}
+    """Digest and size of each upload, by parameter; several of one parameter are numbered."""
+    digests: dict[str, Any] = {}
     for upload in uploads:
         several = [u for u in uploads if u.name == upload.name]
         name = upload.name if len(several) == 1 else f"{upload.name}[{several.index(upload)}]"
-        found[name] = digest(upload.content)
-    return found
+        digests[name] = digest(upload.content)
+    return digests
 
 
 def _sums(uploads: tuple[Upload, ...]) -> dict[str, Any]:
-    sums: dict[str, Any] = {}
+    """The SHA-256 of each upload, by parameter; a list where a parameter has several."""
+    sums: dict[str, list[str]] = {}
     for upload in uploads:
-        found = hashlib.sha256(upload.content).hexdigest()
-        sums[upload.name] = [*sums[upload.name], found] if upload.name in sums else [found]
-    return {name: found[0] if len(found) == 1 else found for name, found in sums.items()}
+        sums.setdefault(upload.name, []).append(hashlib.sha256(upload.content).hexdigest())
+    return {name: values[0] if len(values) == 1 else values for name, values in sums.items()}
 
 
-def find_endpoint(provider: Provider, wanted: object) -> tuple[str, Endpoint]:
-    """The endpoint of that short name or path; the only one when none is named.
+def find_endpoint(provider: Provider, endpoint: object) -> tuple[str, Endpoint]:
+    """The endpoint of a short name or path; the only one when none is named.
 
     Raises:
         BadInput: Unknown, or one of several has to be named; the text lists them.
     """
     known = ", ".join(sorted(provider.creates))
-    if wanted is None:
+    if endpoint is None:
         if len(provider.creates) == 1:
             return next(iter(provider.creates.items()))
         if not provider.creates:
             raise BadInput(f'"{provider.name}" has no endpoints to create with; give it some when you register it.')
         raise BadInput(f"{provider.name} has several endpoints; name one: endpoint=… of {known}.")
-    if not isinstance(wanted, str) or not wanted.strip():
-        shown = "an empty text" if isinstance(wanted, str) else kind_of(wanted)
+    if not isinstance(endpoint, str) or not endpoint.strip():
+        shown = "an empty text" if isinstance(endpoint, str) else kind_of(endpoint)
         raise BadInput(f"endpoint is a short name or a path, not {shown}. {provider.name} has {known}.")
-    text = wanted.strip()
+    text = endpoint.strip()
     if text in provider.creates:
         return text, provider.creates[text]
     for name, spec in provider.creates.items():
@@ -189,18 +190,18 @@ def find_endpoint(provider: Provider, wanted: object) -> tuple[str, Endpoint]:
 
 
 def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters as JSON has them.
+    """The parameters as dicts, lists, text and numbers of JSON.
 
     Raises:
-        BadInput: A value that JSON has not; the text names the parameter.
+        BadInput: A value that JSON does not have; the text names the parameter.
     """
 
     def walk(node: Any, path: str, depth: int) -> Any:
         shown = f'The parameter "{clean(path, 60)}"'
-        if depth > _DEEPEST:
-            raise BadInput(f"{shown} is nested more than {_DEEPEST} levels deep, or holds itself.")
+        if depth > _MAX_DEPTH:
+            raise BadInput(f"{shown} is nested more than {_MAX_DEPTH} levels deep, or holds itself.")
         if isinstance(node, Mapping):
-            if not all(isinstance(key, str) and not _HALF.search(key) for key in node):
+            if not all(isinstance(key, str) and not _SURROGATE.search(key) for key in node):
                 raise BadInput(f"{shown} is a mapping whose keys are not all text.")
             return {key: walk(value, f"{path}.{key}" if path else key, depth + 1) for key, value in node.items()}
         if isinstance(node, list | tuple):
@@ -213,7 +214,7 @@ def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
             raise BadInput(f"{shown} is {kind_of(node)}; use text, numbers, lists and mappings.")
         if isinstance(node, int) and node.bit_length() > 1024:
             raise BadInput(f"{shown} is a whole number of hundreds of digits.")
-        if isinstance(node, str) and _HALF.search(node):
+        if isinstance(node, str) and _SURROGATE.search(node):
             raise BadInput(f"{shown} holds half a character (a lone surrogate).")
         return node
 

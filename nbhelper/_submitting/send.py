@@ -181,8 +181,7 @@ async def ask(
     headers = {spec.request_id: request_id} if spec.request_id and request_id else {}
     # With a request id the API makes one task, however often the create is sent.
     attempts = 3 if headers else 1
-    answer: Task | Miss = Miss(kind=MissKind.NETWORK)  # there is at least one attempt
-    is_sent = False
+    miss, is_sent = Miss(kind=MissKind.NETWORK), False
     for attempt in range(attempts):
         async with running.gate(connection).passing():
             # A process that dies from here on leaves a create in doubt.
@@ -193,19 +192,17 @@ async def ask(
         is_sent = is_sent or was_sent
         if reply is not None:
             # Neither the key nor a reply that may echo it stays in a variable: some tracebacks show variables.
-            answer = _read_task(provider, spec, reply, (connection.key.reveal(),), label, create.draft.params)
+            made = _read_task(provider, spec, reply, (connection.key.reveal(),), label, create.draft.params)
             reply = None
-        else:
-            answer = miss
-        if isinstance(answer, Task):
-            return Answer(task=answer)
-        if answer.kind not in _DOUBTFUL:
+            if isinstance(made, Task):
+                return Answer(task=made)
+            miss = made
+        if miss.kind not in _DOUBTFUL:
             break
-        doubt = doubt or (answer if was_sent else None)
+        doubt = doubt or (miss if was_sent else None)
         if attempt + 1 < attempts:
             await asyncio.sleep(_AGAIN * 2**attempt)
-    assert isinstance(answer, Miss)
-    return Answer(miss=answer, doubt=doubt, is_sent=is_sent)
+    return Answer(miss=miss, doubt=doubt, is_sent=is_sent)
 
 
 async def _post(
@@ -288,8 +285,8 @@ def error_of(provider: Provider, answer: Answer) -> NbhelperError:
     assert miss is not None
     reason = str(miss).rstrip(".")
     if answer.doubt is not None:
-        if answer.miss is not answer.doubt:
-            reason = f"{str(answer.doubt).rstrip('.')}; then {reason}"
+        lost = str(answer.doubt).rstrip(".")
+        reason = lost if miss.kind in _DOUBTFUL else f"{lost}; then {reason}"
         return SubmitUnknown(
             f"{provider.name} was asked to create a task and no clear answer came ({reason}). It may have been made "
             f"and billed: check your account at the provider before sending it again. It is kept as in doubt.",

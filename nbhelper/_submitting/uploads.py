@@ -1,6 +1,6 @@
-"""Files on their way to an API: from a path, bytes, a Pillow picture or an array to bytes with a name of ours.
+"""The files of a create: from a path, bytes, a Pillow picture or an array to bytes with a name of ours.
 
-Everything that can be wrong with a file is said here, before anything is sent.
+Whatever an API would refuse of a file is refused here, before anything is sent.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .._providers.reply_parts import Endpoint
 
 LARGEST_UPLOAD = 50_000_000
 """Bytes of one uploaded file; no API here takes more."""
-_FAR = 1_000_000
-"""Bytes in which a JPEG's size is looked for: cameras write previews before it."""
+_PIXELS_WITHIN = 1_000_000
+"""Bytes of a file in which its pixel size is searched for: cameras write a preview before it."""
 _PNG_MODES = frozenset({"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"})
 
 
@@ -33,28 +33,31 @@ def is_file(value: object) -> bool:
 def uploads_of(
     request: Mapping[str, Any], files: Mapping[str, Any] | None, spec: Endpoint
 ) -> tuple[tuple[Upload, ...], dict[str, Any]]:
-    """The uploads, and the parameters that are none. Where files are handed over ahead, a list of them is several.
+    """The files of a create, and its other parameters.
+
+    A list of files is several files where they are uploaded before the create; a form takes one file a parameter.
 
     Raises:
         BadInput: A file that cannot be read, or that the API would refuse.
     """
-    given = dict(files or {})
+    values = dict(files or {})
     body: dict[str, Any] = {}
     for key, value in request.items():
         if is_file(value):
-            given.setdefault(key, value)
+            values.setdefault(key, value)
         else:
             body[key] = value
-    found: list[Upload] = []
-    for field, value in given.items():
-        several = value if isinstance(value, list | tuple) and spec.encoding != "multipart" else [value]
-        if not several:
+    uploads: list[Upload] = []
+    for field, value in values.items():
+        items = value if isinstance(value, list | tuple) and spec.encoding != "multipart" else [value]
+        if not items:
             raise BadInput(f'The list of files for "{clean(field, 40)}" is empty.')
-        found += [_upload(field, item, spec) for item in several]
-    return tuple(found), body
+        uploads += [_upload(field, item, spec) for item in items]
+    return tuple(uploads), body
 
 
 def _upload(field: str, value: object, spec: Endpoint) -> Upload:
+    """One file: its bytes are read and its type is told from them."""
     shown = f'The file for "{clean(field, 40)}"'
     if isinstance(value, str | Path):
         content = _read(shown, value)
@@ -67,10 +70,10 @@ def _upload(field: str, value: object, spec: Endpoint) -> Upload:
     else:
         raise BadInput(f"{shown} is a path, bytes, a Pillow picture or an array, not {kind_of(value)}.")
     _check_size(shown, len(content))
-    found = sniff(content[:HEAD])
-    if found.kind == "image":
+    file_type = sniff(content[:HEAD])
+    if file_type.kind == "image":
         _check_picture(shown, content, spec)
-    return Upload(field, f"{clean(field, 40)}{found.suffix}", content, found.mime)
+    return Upload(field, f"{clean(field, 40)}{file_type.suffix}", content, file_type.mime)
 
 
 def _read(shown: str, value: str | Path) -> bytes:
@@ -97,17 +100,17 @@ def _check_size(shown: str, n_bytes: int) -> None:
 
 
 def _check_picture(shown: str, content: bytes, spec: Endpoint) -> None:
-    """The limits that an API's docs state for pictures."""
+    """Refuse a picture beyond the limits that the API's docs state."""
     if spec.file_bytes is not None and len(content) > spec.file_bytes:
         raise BadInput(
             f"{shown} has {size(len(content))}; the API takes pictures of at most {size(spec.file_bytes)}. "
             "Save it smaller, or as JPEG.",
         )
-    found = pixels(content[:_FAR])
-    if spec.file_pixels is not None and found is not None and max(found) > spec.file_pixels:
+    width_height = pixels(content[:_PIXELS_WITHIN])
+    if spec.file_pixels is not None and width_height is not None and max(width_height) > spec.file_pixels:
         raise BadInput(
-            f"{shown} has {found[0]} by {found[1]} pixels; the API takes at most {spec.file_pixels} on a side. "
-            f"Shrink it first: image.thumbnail(({spec.file_pixels}, {spec.file_pixels})).",
+            f"{shown} has {width_height[0]} by {width_height[1]} pixels; the API takes at most {spec.file_pixels} "
+            f"on a side. Shrink it first: image.thumbnail(({spec.file_pixels}, {spec.file_pixels})).",
         )
 
 
@@ -115,17 +118,17 @@ def _check_picture(shown: str, content: bytes, spec: Endpoint) -> None:
 
 
 def _is_picture(value: object) -> bool:
-    """Whether it is a Pillow picture; Pillow is not imported for the question."""
+    """Whether a value is a Pillow picture; Pillow is not imported to tell."""
     return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(value).__mro__)
 
 
 def _is_array(value: object) -> bool:
-    """Whether it is an array of several dimensions, of NumPy or of what converts itself to one."""
+    """Whether a value is an array of several dimensions, of NumPy or convertible to one of NumPy."""
     return hasattr(value, "__array__") and getattr(value, "ndim", 0) >= 2 and not hasattr(value, "columns")
 
 
 def _png(shown: str, picture: Any) -> bytes:
-    """A picture without loss."""
+    """The bytes of a PNG of a Pillow picture."""
     buffer = io.BytesIO()
     try:
         (picture if picture.mode in _PNG_MODES else picture.convert("RGB")).save(buffer, "PNG")
@@ -135,7 +138,7 @@ def _png(shown: str, picture: Any) -> bytes:
 
 
 def _picture_of(shown: str, value: Any) -> Any:
-    """An array as a picture: height, width and 1, 3 or 4 channels; whole numbers 0 to 255 or fractions 0 to 1."""
+    """A Pillow picture of an array of height, width and 1, 3 or 4 channels, with integers to 255 or fractions to 1."""
     import numpy as np
     from PIL import Image
 

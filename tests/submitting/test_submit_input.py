@@ -1,66 +1,96 @@
-"""What `submit` checks before anything leaves: parameters, files, endpoints; and what it keeps of them."""
+"""What `submit` checks before anything is sent: parameters and endpoints; and what it keeps of them."""
 
 import hashlib
 import json
-import os
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 
+import numpy as np
 import pytest
+from support.creates import OWL, send
+from support.experiments import picture
 
 import nbhelper as nbh
 from nbhelper._providers import get, names
-from nbhelper._submitting import uploads
+from nbhelper._session import session
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(100)
 KEPT = {"sha256": hashlib.sha256(PICTURE).hexdigest(), "n_bytes": len(PICTURE)}
 
 
-def kept():
-    """The parameters of the one stored task."""
-    from nbhelper._session import session
-
-    (row,) = session.store().rows()
-    return row["params"]
+# What cannot work
 
 
-UPLOADS = {
-    "bytes among the parameters": {"request": {"prompt": "owl", "image": PICTURE}},
-    "a path among the parameters": {"request": {"prompt": "owl", "image": Path("a.png")}},
-    "files with a path": {"request": {"prompt": "owl"}, "files": {"image": "a.png"}},
-    "files with bytes": {"request": {"prompt": "owl"}, "files": {"image": bytearray(PICTURE)}},
-    "files alone": {"request": {}, "files": {"image": PICTURE}},
-}
+class Odd:
+    pass
 
 
-@pytest.mark.parametrize("call", UPLOADS.values(), ids=UPLOADS)
-def test_a_file_is_kept_as_digest_and_size(mill, call):
-    """The table and the database say which file it was, and do not hold it."""
-    Path("a.png").write_bytes(PICTURE)
-    mill.creates.append({"id": "job-1"})
+LOOP = {"a": {}}
+LOOP["a"]["a"] = LOOP["a"]
+DEEP = {"a": 1}
+for _ in range(3000):
+    DEEP = {"a": DEEP}
 
-    task = nbh.submit("mill", endpoint="form", **call)
+BAD = {
+    "no mapping": ({"request": "an owl"}, "mapping of parameters"),
+    "None": ({"request": None}, "not None"),
+    "empty": ({"request": {}}, "empty"),
+    "number as name": ({"request": {1: "x"}}, "name must be"),
+    "empty name": ({"request": {"": "x"}}, "name must be"),
+    "object": ({"request": {"a": Odd()}}, '"a" is an? Odd'),
+    "object inside": ({"request": {"a": [{"b": Odd()}]}}, r'"a\[0\]\.b" is an? Odd'),
+    "NaN": ({"request": {"a": float("nan")}}, "nan, which JSON has not"),
+    "infinite": ({"request": {"a": [float("inf")]}}, "inf, which JSON has not"),
+    "surrogate": ({"request": {"a": "\ud800"}}, "lone surrogate"),
+    "mixed keys": ({"request": {"a": {1: 2, "b": 3}}}, "keys are not all text"),
+    "holds itself": ({"request": LOOP}, "holds itself"),
+    "very deep": ({"request": DEEP}, "nested more than 64"),
+    "set": ({"request": {"a": {1, 2}}}, '"a" is a set'),
+    "unknown provider": ({"provider": "kei"}, 'Did you mean "kie"'),
+    "provider of another type": ({"provider": 7}, "named by text"),
+    "no endpoint": ({"endpoint": None}, "several endpoints; name one: endpoint=… of form, image, safe"),
+    "unknown endpoint": ({"endpoint": "imagge"}, 'no endpoint "imagge". Did you mean "image"'),
+    "endpoint of another type": ({"endpoint": 3}, "short name or a path"),
+    "empty endpoint": ({"endpoint": " "}, "short name or a path"),
+    "unknown path": ({"endpoint": "/v9/x"}, 'no endpoint "/v9/x"'),
+    "file for JSON": ({"request": {"image": b"x"}}, "takes JSON, so no file can go along"),
+    "files no mapping": ({"endpoint": "form", "files": ["a.png"]}, "files is a mapping"),
+    "nobody's home": ({"endpoint": "form", "files": {"image": "~nobody-here/a.png"}}, "cannot be"),
+    "NUL in a path": ({"endpoint": "form", "files": {"image": "a\0b"}}, 'The file for "image"'),
+    "empty bytes": ({"endpoint": "form", "files": {"image": b""}}, "is empty"),
+    "too large": ({"endpoint": "form", "files": {"image": bytes(50_000_001)}}, "at most 50,000,000 are sent"),
+    "picture object": ({"endpoint": "form", "files": {"image": Odd()}}, "Pillow picture or an array, not an? Odd"),
+    "label": ({"label": 3}, "label must be text"),
+    "reuse": ({"reuse": "yes"}, "reuse is True or False"),
+    "params": ({"params": [1]}, "params is a mapping"),
+    "params with a number as name": ({"params": {1: 2}}, "name must be"),
+}  # fmt: skip
 
-    assert task.params["image"] == KEPT
-    assert kept()["image"] == KEPT
-    assert PICTURE in mill.asked("/forms")[0].body
-    stored = [p for p in Path("nbhelper-data").rglob("*") if p.is_file()]
-    assert stored
-    assert not [p for p in stored if PICTURE[-100:] in p.read_bytes() and PICTURE[:8] in p.read_bytes()]
+
+@pytest.mark.parametrize(("change", "words"), BAD.values(), ids=BAD)
+def test_what_cannot_work_is_refused_before_anything_happens(mill, change, words):
+    """One line of ours, no request, no store."""
+    call = {"provider": "mill", "request": OWL, "endpoint": "image", **change}
+
+    with pytest.raises(nbh.BadInput, match=words) as caught:
+        nbh.submit(call.pop("provider"), call.pop("request"), **call)
+
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert mill.server.connections == 0
+    assert list(Path.cwd().iterdir()) == []
 
 
-def test_what_the_tables_show_may_be_said(mill):
-    """`params=` replaces the request in the tables; bytes in it become digest and size, whatever else becomes text."""
-    mill.creates.append({"id": "job-1"})
+def test_a_missing_key_is_refused_before_anything_happens(mill, monkeypatch):
+    """No key, no request, no store; the text names the variable."""
+    monkeypatch.delenv("MILL_API_KEY")
 
-    nbh.submit(
-        "mill", {"prompt": "p" * 5000}, endpoint="image", params={"style": 3, "mask": PICTURE, "when": date(2026, 1, 1)}
-    )
+    with pytest.raises(nbh.MissingAPIKey, match="Set the environment variable MILL_API_KEY"):
+        send(mill)
 
-    assert kept()["style"] == 3
-    assert kept()["mask"] == KEPT
-    assert kept()["when"] == "2026-01-01"
-    assert mill.asked("/jobs")[0].json() == {"prompt": "p" * 5000}
+    assert mill.server.connections == 0
+    assert list(Path.cwd().iterdir()) == []
 
 
 CREATES = [
@@ -79,47 +109,50 @@ def test_each_required_parameter_is_asked_for(refused, monkeypatch, name, short)
 
     for missing in spec.required:
         given = {field: PICTURE if field in spec.files else "x" for field in spec.required if field != missing}
-        with refused() as said:
+        with refused() as texts:
             nbh.submit(name, given or {"other": "x"}, endpoint=short)
-        assert f'needs "{missing}"' in said[0]
+        assert f'needs "{missing}"' in texts[0]
+
+
+SLIPS = {
+    "kie": ("kie", {"modle": "x", "input": {}}, None, 'needs "model", not "modle"'),
+    "bald": ("ailab", {"imag": "x"}, "bald", 'needs "image", not "imag"'),
+    "tripo": ("tripo", {"type": "text_to_model", "promt": "owl"}, None, '"promt". Did you mean "prompt"'),
+    "hailuo": (
+        "gptge", {"model": "x", "prompt": "y", "duraton": 6}, "hailuo", '"duraton". Did you mean "duration"',
+    ),
+    "hairstyle": (
+        "ailab", {"image": picture(), "hair_style": "x", "colour": "red"}, "hairstyle-pro", 'Did you mean "color"',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "request_", "endpoint", "words"), SLIPS.values(), ids=SLIPS)
+def test_a_slip_in_a_parameter_s_name_is_told(emulator, name, request_, endpoint, words):
+    """An API may ignore it and bill all the same, so it is refused here; what is unlike any known name is sent."""
+    with pytest.raises(nbh.BadInput, match=words):
+        nbh.submit(name, request_, endpoint=endpoint)
+
+    assert emulator.ledger().requests == 0
+
+
+def test_a_parameter_that_we_do_not_know_is_sent(emulator):
+    """APIs learn new ones before we do."""
+    nbh.submit("tripo", {"type": "text_to_model", "prompt": "owl", "brand_new_thing": 3})
+
+    assert len(emulator.ledger().creates) == 1
 
 
 @pytest.mark.parametrize("name", [n for n in names() if len(get(n).creates) > 1])
 def test_an_unknown_endpoint_lists_the_known(refused, name):
     """Every short name there is stands in the text."""
     for wrong in ("no-such-endpoint", None):
-        with refused() as said:
+        with refused() as texts:
             nbh.submit(name, {"prompt": "owl"}, endpoint=wrong)
-        assert all(short in said[0] for short in get(name).creates)
+        assert all(short in texts[0] for short in get(name).creates)
 
 
-@pytest.mark.parametrize(("name", "short"), [("kie", "createTask"), ("gptge", "hailuo"), ("aigptimage", "createTask")])
-@pytest.mark.parametrize("how", ["bytes", "path", "files"])
-def test_a_file_at_an_api_that_takes_json_is_refused(refused, name, short, how):
-    """Those APIs take links: said before anything is sent, with the parameter's name."""
-    with refused(words='takes JSON, so no file can go along \\("image"\\)'):
-        if how == "files":
-            nbh.submit(name, {"prompt": "owl"}, endpoint=short, files={"image": PICTURE})
-        else:
-            nbh.submit(name, {"image": PICTURE if how == "bytes" else Path(__file__)}, endpoint=short)
-
-
-def test_a_file_too_large_is_not_even_read(mill, refused, monkeypatch):
-    """Its size on the disk decides; a file of many gigabytes does not fill the memory first."""
-    with Path("large.png").open("wb") as file:
-        file.truncate(uploads.LARGEST_UPLOAD * 1000)
-    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("it was read"))
-
-    with refused(words="at most 50,000,000 are sent"):
-        nbh.submit("mill", {"prompt": "owl"}, endpoint="form", files={"image": "large.png"})
-
-
-def test_a_pipe_is_no_file(refused):
-    """Reading it would wait for ever."""
-    os.mkfifo("pipe")
-
-    with refused(words="is no ordinary file"):
-        nbh.submit("mill", {"prompt": "owl"}, endpoint="form", files={"image": "pipe"})
+# What is sent and kept
 
 
 def test_what_json_has_arrives_as_it_was(mill):
@@ -140,14 +173,28 @@ def test_what_json_has_arrives_as_it_was(mill):
     assert mill.asked("/jobs")[0].json() == json.loads(json.dumps(body))
 
 
-@pytest.mark.parametrize(
-    "answer", [{"message": "No such model."}, {"message": "No such model"}], ids=["full stop", "none"]
-)
-def test_a_refusal_ends_in_one_full_stop(mill, answer):
-    """The server's words end where our sentence ends."""
-    from support.raw_server import reply
+def test_mappings_and_tuples_of_any_kind_are_sent_as_json(mill):
+    """Frozen mappings and tuples are as good as dicts and lists."""
+    send(mill, request=MappingProxyType({"a": MappingProxyType({"b": (1, 2)})}))
 
-    mill.creates.append(reply(answer, 400))
+    assert mill.server.requests[0].json() == {"a": {"b": [1, 2]}}
 
-    with pytest.raises(nbh.SubmitFailed, match=r"No such model\.$"):
-        nbh.submit("mill", {"prompt": "owl"}, endpoint="image")
+
+def test_numbers_of_numpy_are_numbers(mill):
+    """What comes from a frame or an `arange` needs no conversion."""
+    send(mill, request={"seed": np.int64(3), "scale": np.float32(0.5), "on": np.True_})
+
+    assert mill.server.requests[0].json() == {"seed": 3, "scale": 0.5, "on": True}
+
+
+def test_params_replace_what_the_tables_show(mill):
+    """`params=` replaces the request in the tables; bytes in it become digest and size, whatever else becomes text."""
+    mill.creates.append({"id": "job-1"})
+
+    nbh.submit(
+        "mill", {"prompt": "p" * 5000}, endpoint="image", params={"style": 3, "mask": PICTURE, "when": date(2026, 1, 1)}
+    )
+
+    (row,) = session.store().rows()
+    assert row["params"] == {"style": 3, "mask": KEPT, "when": "2026-01-01"}
+    assert mill.asked("/jobs")[0].json() == {"prompt": "p" * 5000}

@@ -1,18 +1,26 @@
 """Files of submits: from a path, bytes, a picture or an array, ahead of the create where the API wants a token."""
 
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.creates import send
 from support.experiments import picture
+from support.mill import provider
 from support.raw_server import reply
 from support.waiting import finished
 
 import nbhelper as nbh
 from nbhelper import _providers
+from nbhelper._model.task import digest
+from nbhelper._session import session
 from nbhelper._submitting import uploads
 from nbhelper.types import Endpoint, FileUpload
+
+# From a value to bytes
 
 
 def opened(data):
@@ -114,6 +122,117 @@ def test_a_picture_above_the_api_s_limit_is_refused(emulator):
     assert emulator.ledger().requests == 0
 
 
+def test_a_file_too_large_is_not_even_read(mill, refused, monkeypatch):
+    """Its size on the disk decides; a file of many gigabytes does not fill the memory first."""
+    with Path("large.png").open("wb") as file:
+        file.truncate(uploads.LARGEST_UPLOAD * 1000)
+    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("it was read"))
+
+    with refused(words="at most 50,000,000 are sent"):
+        nbh.submit("mill", {"prompt": "owl"}, endpoint="form", files={"image": "large.png"})
+
+
+def test_a_pipe_is_no_file(refused):
+    """Reading it would wait for ever."""
+    os.mkfifo("pipe")
+
+    with refused(words="is no ordinary file"):
+        nbh.submit("mill", {"prompt": "owl"}, endpoint="form", files={"image": "pipe"})
+
+
+# With the create
+
+
+def parts(request):
+    """The parts of a multipart body by name: file name, type, bytes."""
+    boundary = request.header("content-type").partition("boundary=")[2].encode()
+    fields = {}
+    for part in request.body.split(b"--" + boundary)[1:-1]:
+        head, _, data = part.strip(b"\r\n").partition(b"\r\n\r\n")
+        names = dict(p.partition("=")[::2] for p in head.decode().split("\r\n")[0].split("; ")[1:])
+        kind = next((h.split(": ")[1] for h in head.decode().split("\r\n") if h.lower().startswith("content-type")), "")
+        fields[names["name"].strip('"')] = (names.get("filename", "").strip('"'), kind, data)
+    return fields
+
+
+UPLOADS = {
+    "path in files": lambda path: ({"mode": "x"}, {"image": path}),
+    "text in files": lambda path: ({"mode": "x"}, {"image": str(path)}),
+    "bytes in files": lambda path: ({"mode": "x"}, {"image": path.read_bytes()}),
+    "bytearray in files": lambda path: ({"mode": "x"}, {"image": bytearray(path.read_bytes())}),
+    "path in the request": lambda path: ({"mode": "x", "image": path}, None),
+    "bytes in the request": lambda path: ({"mode": "x", "image": path.read_bytes()}, None),
+    "bytearray in the request": lambda path: ({"mode": "x", "image": bytearray(path.read_bytes())}, None),
+}
+
+
+@pytest.mark.parametrize("give", UPLOADS.values(), ids=UPLOADS)
+def test_files_are_uploaded_beside_the_fields(mill, tmp_path, give):
+    """However a file is given, the server gets its bytes, a name of ours and the fields as text."""
+    path = tmp_path / "my private holiday.png"
+    path.write_bytes(picture())
+    request, files = give(path)
+
+    task = send(mill, endpoint="form", request={**request, "n": 3, "on": True, "list": [1]}, files=files)
+
+    sent = parts(mill.server.requests[0])
+    assert sent["image"] == ("image.png", "image/png", picture())
+    assert [sent[k][2] for k in ("mode", "n", "on", "list")] == [b"x", b"3", b"true", b"[1]"]
+    assert sent["mode"][0] == ""
+    assert task.params["image"] == digest(picture())
+
+
+@pytest.mark.parametrize("where", ["request", "files"])
+def test_a_file_is_kept_as_digest_and_size(mill, where):
+    """The table says which file it was; no file of the store holds its bytes."""
+    data = picture() + b"CANARY-IN-THE-PICTURE"
+
+    if where == "files":
+        send(mill, endpoint="form", request={}, files={"image": data})
+    else:
+        send(mill, endpoint="form", request={"image": data})
+    (row,) = session.store().rows()
+    folder = session.store().folder
+    session.store().close()
+
+    assert row["params"] == {"image": digest(data)}
+    assert parts(mill.server.requests[0])["image"][2] == data
+    stored = [path for path in folder.rglob("*") if path.is_file()]
+    assert stored
+    assert not [path for path in stored if b"CANARY-IN-THE-PICTURE" in path.read_bytes()]
+
+
+def test_a_form_without_a_file_is_multipart_too(mill):
+    """An API that wants a form gets one, whatever is in it."""
+    send(mill, endpoint="form", request={"a": "ü"})
+
+    create = mill.server.requests[0]
+    assert create.header("content-type").startswith("multipart/form-data")
+    assert parts(create)["a"][2] == "ü".encode()
+
+
+@pytest.mark.parametrize(("name", "short"), [("kie", "createTask"), ("gptge", "hailuo"), ("aigptimage", "createTask")])
+@pytest.mark.parametrize("how", ["bytes", "path", "files"])
+def test_a_file_at_an_api_that_takes_json_is_refused(refused, name, short, how):
+    """Those APIs take links: said before anything is sent, with the parameter's name."""
+    with refused(words='takes JSON, so no file can go along \\("image"\\)'):
+        if how == "files":
+            nbh.submit(name, {"prompt": "owl"}, endpoint=short, files={"image": picture()})
+        else:
+            nbh.submit(name, {"image": picture() if how == "bytes" else Path(__file__)}, endpoint=short)
+
+
+def test_a_file_s_name_as_text_is_refused(emulator):
+    """Where a form takes a file, its name alone would be sent, and billed; the text says how to pass the file."""
+    with pytest.raises(nbh.BadInput, match=r'takes a file as "image", not text\. Pass files=\{"image": "me\.jpg"\}'):
+        nbh.submit("ailab", {"image": "me.jpg"}, endpoint="bald")
+
+    assert emulator.ledger().requests == 0
+
+
+# Ahead of the create
+
+
 TRIPO = {
     "v2, one picture": ("tripo", {"type": "image_to_model"}, None, "file", False),
     "v2, several": ("tripo", {"type": "multiview_to_model"}, None, "files", True),
@@ -140,8 +259,6 @@ def test_tripo_gets_the_picture_first_and_its_token_in_the_create(emulator, name
 @pytest.fixture
 def handing(mill):
     """The mill, with an upload of its own kind."""
-    from support.mill import provider
-
     nbh.register(provider(
         mill.root,
         endpoints={"image": Endpoint(path="/jobs", files=("image", "images"))},
@@ -181,7 +298,7 @@ def test_an_upload_that_fails_makes_nothing(handing, answer, words, code):
 
     assert "the upload of image.png did not work" in str(caught.value)
     assert caught.value.code == code
-    assert [asked.path for asked in handing.server.requests] == ["/upload"]
+    assert [request.path for request in handing.server.requests] == ["/upload"]
     assert nbh.tasks()["outcome"].tolist() == ["failed"]
 
 
@@ -198,40 +315,3 @@ def test_only_endpoints_that_take_files_name_them(name):
     """What is uploaded ahead is a parameter that the docs have."""
     for endpoint in _providers.get(name).creates.values():
         assert set(endpoint.files) <= set(endpoint.params)
-
-
-SLIPS = {
-    "kie": ("kie", {"modle": "x", "input": {}}, None, 'needs "model", not "modle"'),
-    "bald": ("ailab", {"imag": "x"}, "bald", 'needs "image", not "imag"'),
-    "tripo": ("tripo", {"type": "text_to_model", "promt": "owl"}, None, '"promt". Did you mean "prompt"'),
-    "hailuo": (
-        "gptge", {"model": "x", "prompt": "y", "duraton": 6}, "hailuo", '"duraton". Did you mean "duration"',
-    ),
-    "hairstyle": (
-        "ailab", {"image": picture(), "hair_style": "x", "colour": "red"}, "hairstyle-pro", 'Did you mean "color"',
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "request_", "endpoint", "words"), SLIPS.values(), ids=SLIPS)
-def test_a_slip_in_a_parameter_s_name_is_told(emulator, name, request_, endpoint, words):
-    """An API may ignore it and bill all the same, so it is refused here; what is unlike any known name is sent."""
-    with pytest.raises(nbh.BadInput, match=words):
-        nbh.submit(name, request_, endpoint=endpoint)
-
-    assert emulator.ledger().requests == 0
-
-
-def test_a_file_s_name_as_text_is_refused(emulator):
-    """Where a form takes a file, its name alone would be sent, and billed; the text says how to pass the file."""
-    with pytest.raises(nbh.BadInput, match=r'takes a file as "image", not text\. Pass files=\{"image": "me\.jpg"\}'):
-        nbh.submit("ailab", {"image": "me.jpg"}, endpoint="bald")
-
-    assert emulator.ledger().requests == 0
-
-
-def test_a_parameter_that_we_do_not_know_is_sent(emulator):
-    """APIs learn new ones before we do."""
-    nbh.submit("tripo", {"type": "text_to_model", "prompt": "owl", "brand_new_thing": 3})
-
-    assert len(emulator.ledger().creates) == 1

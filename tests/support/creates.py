@@ -1,0 +1,17 @@
+"""Submitting to the mill, with the answers that it gives to the creates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from support.mill import Answer, Mill
+
+import nbhelper as nbh
+
+OWL = {"prompt": "an owl", "size": [1, 2.5, None, True], "deep": {"a": ["ü"]}}
+
+
+def send(mill: Mill, *answers: Answer, endpoint: str = "image", request: Any = None, **options: Any) -> nbh.Task:
+    """The task that the mill makes of a request, or of `OWL`."""
+    mill.creates[:] = list(answers) or [{"id": "new-1"}]
+    return nbh.submit("mill", OWL if request is None else request, endpoint=endpoint, **options)
