@@ -49,7 +49,7 @@ PATTERNS = 60
 
 def commit_now(store: Store) -> None:
     """Let the writer commit what it was given, without waiting for more."""
-    store.write(lambda _: None)
+    store._writer.put(lambda _: None)
 
 
 def record_writes(store: Store, connect: Callable[..., sqlite3.Connection]) -> None:
