@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from support.mill import KEY, Mill, provider
 from support.promises import Kept, promised
+from support.scripts import starting
 
 import nbhelper as nbh
 from nbhelper._network.http import Http
@@ -35,6 +37,26 @@ def mill_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Mill]]:
     for mill in made:
         mill.close()
         assert mill.server.faults == []
+
+
+SCRIPT = """
+import os, sys, time
+import nbhelper as nbh
+from support.mill import provider
+from support.waiting import until
+
+nbh.register(provider(sys.argv[1], looks_per_second=500))
+
+def watch(*names, **more):
+    return nbh.watch([f"mill:{n}" for n in names], **{"block": False, "display": False, "interval": 0.1, **more})
+"""
+
+
+@pytest.fixture
+def script(mill: Mill, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start scripts in which the mill is registered, with `watch(*ids)` and `until(condition)`."""
+    with starting(SCRIPT, mill.root, cwd=tmp_path, MILL_API_KEY=KEY) as begin:
+        yield begin
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from kernels import Kernel, frozen, of, printed, raised, variables
 from support.mill import DONE, FLOOR, KEY, WORKING, Mill, later, png, sha256, silence
 from support.raw_server import reply
-from support.scripts import ROOT, run, start
+from support.scripts import run, start
 from support.waiting import until
 
 import nbhelper as nbh
@@ -191,9 +191,8 @@ def test_g24_no_widget_stack(mill, tmp_path):
     """Without ipywidgets, comm and IPython, every display falls back to text, and nothing is an ImportError."""
     mill.job(WORKING, DONE, ident="x")
     shown = "for d in ('auto', 'widget', 'html', 'text', False): print(nbh.watch('mill:x', display=d))"
-    paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
 
-    done = run(BLOCKED + SETUP + shown, cwd=tmp_path, MILL_ROOT=mill.root, MILL_API_KEY=KEY, PYTHONPATH=paths)
+    done = run(BLOCKED + SETUP + shown, cwd=tmp_path, MILL_ROOT=mill.root, MILL_API_KEY=KEY)
 
     assert (done.stderr, done.returncode) == ("", 0)
     assert done.stdout.count("<Watch mill:x succeeded>") == 5
@@ -214,12 +213,11 @@ def test_interrupt_anywhere(mill, tmp_path):
         except KeyboardInterrupt:
             os._exit(130) if "hard" in sys.argv else sys.exit(130)
     """)
-    paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
     seen = []
     for n, delay in enumerate((0.0, 0.05, 0.15, 0.3)):
         # With warnings as a person has them: an import that is interrupted leaves its file to the garbage collector.
         process = start(
-            code, *["hard"] * (n % 2), cwd=tmp_path, MILL_ROOT=mill.root, MILL_API_KEY=KEY, PYTHONPATH=paths,
+            code, *["hard"] * (n % 2), cwd=tmp_path, MILL_ROOT=mill.root, MILL_API_KEY=KEY,
             PYTHONWARNINGS="",
         )  # fmt: skip
         assert process.stdout.readline() == "ready\n"

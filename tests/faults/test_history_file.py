@@ -11,46 +11,15 @@ import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
-from support.mill import DONE, FLOOR, KEY, WORKING, png
+from support.mill import DONE, FLOOR, WORKING, png
 from support.raw_server import reply
-from support.scripts import start
 from support.waiting import until
 
 import nbhelper as nbh
 
-SCRIPT = dedent("""
-    import os, sys, time
-    import nbhelper as nbh
-
-    nbh.register(nbh.Provider(
-        name="mill", base_url=sys.argv[1], key_variable="MILL_API_KEY", floor=0.1, poll="GET /jobs/{id}",
-        state="state", words={"working": "running", "done": "succeeded"}, outputs="files",
-    ))
-
-    def watch(*names, **more):
-        return nbh.watch([f"mill:{n}" for n in names], **{"block": False, "display": False, "interval": 0.1, **more})
-""")
-
-
 DAMAGE = pytest.mark.filterwarnings("ignore:.*(damaged|history):UserWarning")  # what is missing is told
-
-
-@pytest.fixture
-def script(mill, tmp_path):
-    """Begin a script in which the mill is registered."""
-    begun = []
-
-    def begin(code):
-        begun.append(start(SCRIPT + dedent(code), mill.root, cwd=tmp_path, MILL_API_KEY=KEY))
-        return begun[-1]
-
-    yield begin
-    for process in begun:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture

@@ -6,43 +6,15 @@ import stat
 import time
 from datetime import datetime, timedelta
 from itertools import pairwise
-from textwrap import dedent
 
 import pytest
-from support.mill import DONE, KEY, WORKING, png, reset, silence
+from support.mill import DONE, WORKING, png, reset, silence
 from support.raw_server import reply
-from support.scripts import starting
 from support.waiting import until
 from support.watched import events_of
 
 import nbhelper as nbh
 from nbhelper._watching import task_watcher
-
-MILL = dedent("""
-    import os, sys, time
-    import nbhelper as nbh
-
-    nbh.register(nbh.Provider(
-        name="mill", base_url=sys.argv[1], key_variable="MILL_API_KEY", floor=0.1, poll="GET /jobs/{id}",
-        state="state", words={"working": "running", "done": "succeeded"}, outputs="files", looks_per_second=500,
-    ))
-
-    def watch(*names, **more):
-        return nbh.watch([f"mill:{n}" for n in names], **{"block": False, "display": False, **more})
-
-    def until(condition):
-        ends = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < ends
-            time.sleep(0.005)
-""")
-
-
-@pytest.fixture
-def script(mill, tmp_path):
-    """Begin a script in which the mill is registered."""
-    with starting(MILL, mill.root, cwd=tmp_path, MILL_API_KEY=KEY) as begin:
-        yield begin
 
 
 def said(process, code=0):

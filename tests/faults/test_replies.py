@@ -117,7 +117,6 @@ def in_a_child(mill, tmp_path, library, *answers):
         warm,
         mill.job(*answers),
         cwd=tmp_path,
-        PYTHONPATH=f"{scripts.ROOT}:{scripts.ROOT / 'tests'}",
         MILL_API_KEY=KEY,
         NBHELPER_HTTP=library,
     )

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import torture
+from support import store_damage
 from support.chaos.disk import compiler
 from support.scripts import ROOT, environment
 
@@ -62,12 +62,12 @@ def test_all_facts_are_asked(quick):
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A closed small store: its folder, its bytes, and what is read from it."""
-    return torture.small(tmp_path_factory.mktemp("torture") / "nbhelper-data")
+    return store_damage.small(tmp_path_factory.mktemp("torture") / "nbhelper-data")
 
 
 def test_the_small_store_is_read_whole(small):
     """Unhurt, the small store gives all that was written, without a note: the comparison below means something."""
-    tally = torture.cuts(small, [len(small.data)])
+    tally = store_damage.cuts(small, [len(small.data)])
 
     assert (tally.unnoticed, tally.salvaged, tally.present) == ([], 0, tally.rows)
     assert len(small.whole["events"]) == 13
@@ -77,7 +77,7 @@ def test_the_small_store_is_read_whole(small):
 def test_a_lost_row_is_found_by_this_comparison(small, monkeypatch):
     """The comparison is not blind: a salvage that leaves a table out is caught."""
     monkeypatch.setattr(salvage, "TABLES", [table for table in salvage.TABLES if table != "events"])
-    tally = torture.cuts(small, [len(small.data) - torture.PAGE])
+    tally = store_damage.cuts(small, [len(small.data) - store_damage.PAGE])
 
     assert tally.aside == 1
     assert tally.behind
@@ -86,7 +86,7 @@ def test_a_lost_row_is_found_by_this_comparison(small, monkeypatch):
 @pytest.mark.parametrize("bit", range(8))
 def test_a_schema_of_another_format_is_damage(small, bit):
     """A flip in the one byte that tells the schema's format, which SQLite refuses as too new, is told."""
-    tally = torture.flips(small, [(47, bit)])
+    tally = store_damage.flips(small, [(47, bit)])
 
     assert (tally.unnoticed, tally.behind) == ([], [])
 
@@ -96,7 +96,7 @@ def test_a_salvaged_store_goes_on(small):
     folder = small.folder
     for path in folder.iterdir():
         path.unlink()
-    (folder / "history.db").write_bytes(small.data[: -torture.PAGE])
+    (folder / "history.db").write_bytes(small.data[: -store_damage.PAGE])
     first = Store(folder)
     histories = first.histories()
     first.close()

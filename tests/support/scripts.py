@@ -11,13 +11,15 @@ from pathlib import Path
 from textwrap import dedent
 
 ROOT = Path(__file__).parents[2]
+PATHS = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
+"""What a process imports from: the library of this checkout, and `support`."""
 
 
 def environment(**more: str) -> dict[str, str]:
     """This process's variables without keys and settings of ours, nor what pytest was told for this run."""
     ours = ("NBHELPER_", "PYTEST_")
     kept = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY") and not k.startswith(ours)}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1", **more}
+    return {**kept, "PYTHONPATH": PATHS, "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1", **more}
 
 
 def start(code: str, *arguments: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:

@@ -20,13 +20,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from support import killing, torture
-from support.killing import Child, Scene, Tally
+from support import store_damage, store_kills
+from support.store_damage import Damage
+from support.store_kills import Child, Kills, Scene
 
 FAST = Path("/dev/shm")
 """Where files that are hurt lie: no disk's sync is part of what they show."""
 RANDOM, EACH = "killed", "killed in each change:"
-Found = Tally | torture.Tally
+Figures = Kills | Damage
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ QUICK = Run(kills=20, every=41, step=757, rows=9, jobs=1)
 def scenes(base: Path) -> dict[str, Scene]:
     """Folders to be opened, each in the state that a kind of opening begins with."""
     folder = base / "scene" / "nbhelper-data"
-    small = torture.small(base / "small")
+    small = store_damage.small(base / "small")
     other = base / "other.db"
     with closing(sqlite3.connect(other)) as db:
         db.execute("CREATE TABLE bookmarks (url)")
@@ -79,7 +80,7 @@ def scenes(base: Path) -> dict[str, Scene]:
     }
 
 
-def renumbered(small: torture.Small) -> bytes:
+def renumbered(small: store_damage.Small) -> bytes:
     """The small store with the number of other tables."""
     with tempfile.NamedTemporaryFile(suffix=".db") as file:
         Path(file.name).write_bytes(small.data)
@@ -88,67 +89,67 @@ def renumbered(small: torture.Small) -> bytes:
         return Path(file.name).read_bytes()
 
 
-def killed(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Found]]]:
+def killed(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Figures]]]:
     """Each kind of kill by name."""
     chance = random.Random(run.seed)
     writing = {
-        "amid writing": (killing.amid_writing, 0.4),
-        "at a commit": (killing.at_a_commit, 0.2),
-        "beside others": (killing.beside_others, 0.2),
+        "amid writing": (store_kills.amid_writing, 0.4),
+        "at a commit": (store_kills.at_a_commit, 0.2),
+        "beside others": (store_kills.beside_others, 0.2),
     }
     for name, (kind, share) in writing.items():
         yield f"{RANDOM} {name}", partial(kind, base / name, round(share * run.kills), chance)
     opened = scenes(base)
     for name in ("a new store", "a store", "another version", "salvage"):
-        yield f"{RANDOM} opening: {name}", partial(killing.at_random, opened[name], round(0.05 * run.kills), chance)
+        yield f"{RANDOM} opening: {name}", partial(store_kills.at_random, opened[name], round(0.05 * run.kills), chance)
     for name, scene in opened.items():
-        yield f"{EACH} {name}", partial(killing.at_every_change, scene, run.every)
+        yield f"{EACH} {name}", partial(store_kills.at_every_change, scene, run.every)
 
 
 # Hurt
 
 
-def hurt(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Found]]]:
+def hurt(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Figures]]]:
     """Each kind of hurt by name."""
-    small = torture.small(base / "sizes")
+    small = store_damage.small(base / "sizes")
 
     def bits(size: int) -> list[tuple[int, int]]:
         return [(place, (place * 5 + run.seed) % 8) for place in range(0, size, run.step)]
 
     kinds: dict[str, tuple[Any, Sequence[Any]]] = {
         # A file of one byte is an empty one for SQLite, and a new history for us.
-        "cuts": (torture.cuts, range(2, len(small.data), run.step)),
-        "flips": (torture.flips, bits(len(small.data))),
-        "torn: cuts": (torture.torn_cuts, range(2, len(small.torn) + 1, run.step)),
-        "torn: cuts of the journal": (torture.journal_cuts, range(0, len(small.journal) + 1, run.step)),
-        "torn: flips in the journal": (torture.journal_flips, bits(len(small.journal))),
+        "cuts": (store_damage.cuts, range(2, len(small.data), run.step)),
+        "flips": (store_damage.flips, bits(len(small.data))),
+        "torn: cuts": (store_damage.torn_cuts, range(2, len(small.torn) + 1, run.step)),
+        "torn: cuts of the journal": (store_damage.journal_cuts, range(0, len(small.journal) + 1, run.step)),
+        "torn: flips in the journal": (store_damage.journal_flips, bits(len(small.journal))),
     }
     for name, (act, places) in kinds.items():
         yield name, partial(shared, act, base / name.replace(" ", "-"), places, run.jobs)
 
 
-def shared(act: Callable[[torture.Small, Sequence[Any]], torture.Tally], base: Path, places: Any, jobs: int) -> Found:
+def shared(act: Callable[[store_damage.Small, Sequence[Any]], Damage], base: Path, places: Any, jobs: int) -> Figures:
     """Several processes, each with a small store of its own and its share of the places."""
 
-    def work(number: int, say: killing.Say) -> None:
-        say(json.dumps(asdict(act(torture.small(base / str(number)), places[number::jobs]))))
+    def work(number: int, say: store_kills.Say) -> None:
+        say(json.dumps(asdict(act(store_damage.small(base / str(number)), places[number::jobs]))))
 
     children = [Child(partial(work, number)) for number in range(jobs)]
     tallies = [json.loads(child.end()[0][-1]) for child in children]
     sums: dict[str, Any] = {}
-    for field in fields(torture.Tally):
+    for field in fields(Damage):
         first, *rest = (tally[field.name] for tally in tallies)
         sums[field.name] = sum(rest, first)
-    return torture.Tally(**sums)
+    return Damage(**sums)
 
 
 # Told
 
 
-def words(found: Found) -> str:
+def words(found: Figures) -> str:
     """The figures of one fact."""
     match found:
-        case Tally():
+        case Kills():
             more = f", {found.torn:,} left a transaction unfinished"
             return f"{found.rows:,} acknowledged rows, {found.lost:,} lost, {found.corrupt:,} corrupt" + more
         case _:
@@ -163,7 +164,7 @@ def main() -> None:
     parser.add_argument("only", nargs="*", help="parts of the facts' names")
     parser.add_argument("--quick", action="store_true")
     chosen = parser.parse_args()
-    killing.preload()
+    store_kills.preload()
     run = QUICK if chosen.quick else Run()
     with (
         tempfile.TemporaryDirectory() as slow,
@@ -171,13 +172,13 @@ def main() -> None:
     ):
         together = (
             "8 processes write at once",
-            partial(killing.together, Path(slow).resolve() / "together", 8, run.rows),
+            partial(store_kills.together, Path(slow).resolve() / "together", 8, run.rows),
         )
         for name, act in (together, *killed(Path(slow).resolve(), run), *hurt(Path(fast).resolve(), run)):
             if chosen.only and not any(part in name for part in chosen.only):
                 continue
             found = act()
-            details = found.wrong if isinstance(found, Tally) else [*found.unnoticed, *found.behind]
+            details = found.wrong if isinstance(found, Kills) else [*found.unnoticed, *found.behind]
             fact = {
                 "fact": name, "goal": found.TARGET, "found": f"{found.done:,} done; {words(found)}", "met": found.met,
                 "details": [str(one) for one in details[:20]],

@@ -8,7 +8,6 @@ the disk is well again, and another process takes up what is left.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from support.mill import DONE, KEY, WORKING, Mill, png, sha256
 from support.raw_server import reply
-from support.scripts import ROOT, environment
+from support.scripts import environment
 
 SOURCE = Path(__file__).with_name("failing_disk.c")
 FILES = {"a": (png(70_000, 1), png(200, 2)), "b": (png(5_000, 3),)}
@@ -180,8 +179,7 @@ def _runs(mill: Mill, work: Path, library: Path, jobs: list[tuple[int, int]]) ->
 
 
 def _python(code: str, *arguments: str, cwd: Path, **more: str) -> list[dict]:
-    paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
-    variables = environment(PYTHONPATH=paths, MILL_API_KEY=KEY, **more)
+    variables = environment(MILL_API_KEY=KEY, **more)
     del variables["PYTHONWARNINGS"]  # a fork beside a library's threads is warned of
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=cwd, env=variables, capture_output=True, text=True, check=False

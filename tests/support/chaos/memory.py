@@ -6,7 +6,6 @@ The peak is the kernel's own count of the child, less what it had when it was re
 from __future__ import annotations
 
 import gzip
-import os
 import struct
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from support.mill import DONE, KEY, Answer, Mill
 from support.raw_server import Asked, Conn, reply
-from support.scripts import ROOT, environment
+from support.scripts import environment
 
 MOST = 64.0
 """Megabytes that hostile input may take."""
@@ -146,9 +145,8 @@ def run(clients: tuple[str, ...] = ("httpx", "httpx2"), only: str = "") -> Figur
 
 
 def _child(root: str, client: str) -> str:
-    paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
     with tempfile.TemporaryDirectory() as where:
-        variables = environment(PYTHONPATH=paths, MILL_API_KEY=KEY, NBHELPER_HTTP=client)
+        variables = environment(MILL_API_KEY=KEY, NBHELPER_HTTP=client)
         done = subprocess.run(
             [sys.executable, "-c", _CHILD, root, "3"], cwd=Path(where), env=variables, capture_output=True, text=True,
             timeout=100, check=False,

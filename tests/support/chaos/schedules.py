@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import random
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from typing import Self
 from support.chaos.watching import scaled, uncaught
 from support.mill import FLOOR, KEY, Answer, Mill, later, png, provider, reset, sha256
 from support.raw_server import Asked, Conn, reply
-from support.scripts import ROOT, environment
+from support.scripts import environment
 
 import nbhelper as nbh
 
@@ -230,13 +229,13 @@ import json, sys
 from support.chaos.schedules import run
 print(json.dumps(vars(run(int(sys.argv[1]), seed=int(sys.argv[2])))))
 """
-    paths, figures = f"{ROOT}{os.pathsep}{ROOT / 'tests'}", Figures()
+    figures = Figures()
     with tempfile.TemporaryDirectory() as where:
         started = []
         for at, client in enumerate(clients):
             work = Path(where, client)
             work.mkdir()
-            variables = environment(PYTHONPATH=paths, MILL_API_KEY=KEY, NBHELPER_HTTP=client)
+            variables = environment(MILL_API_KEY=KEY, NBHELPER_HTTP=client)
             command = [sys.executable, "-c", code, str(n // len(clients)), str(seed + at)]
             started.append(subprocess.Popen(command, cwd=work, env=variables, stdout=subprocess.PIPE, text=True))
         for process in started:

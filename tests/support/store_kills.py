@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from support.chaos.disk import SOURCE, compiler
-from support.torture import ORIGIN, Found, everything
+from support.store_damage import ORIGIN, Found, everything
 
 from nbhelper._model.json_text import dumps
 from nbhelper._store.store import Store
@@ -40,7 +40,7 @@ KILL = 2
 
 
 @dataclass
-class Tally:
+class Kills:
     """What was done, and what was found.
 
     Attributes:
@@ -155,7 +155,7 @@ def promised(told: Iterable[str]) -> int:
     return len([line for line in told if line.isdecimal()])
 
 
-def judge_writers(folder: Path, rounds: Mapping[str, int], tally: Tally) -> None:
+def judge_writers(folder: Path, rounds: Mapping[str, int], tally: Kills) -> None:
     """Every promised round of these writers is there, in order; at most one more, which was cut off before the word."""
     journal = folder / "history.db-journal"
     with suppress(FileNotFoundError):  # another process may be about to finish it
@@ -183,9 +183,9 @@ def intact(folder: Path) -> bool:
     return found == "ok"
 
 
-def amid_writing(base: Path, count: int, chance: random.Random) -> Tally:
+def amid_writing(base: Path, count: int, chance: random.Random) -> Kills:
     """One writer, killed at a random moment after its first round; every second one with hardly any cache."""
-    tally = Tally()
+    tally = Kills()
     for number in range(count):
         folder = _of_many(base, number)
         child = Child(lambda say: write(folder, f"w{number}", say, small=number % 2 == 1))  # noqa: B023 - forked now
@@ -196,9 +196,9 @@ def amid_writing(base: Path, count: int, chance: random.Random) -> Tally:
     return tally
 
 
-def at_a_commit(base: Path, count: int, chance: random.Random) -> Tally:
+def at_a_commit(base: Path, count: int, chance: random.Random) -> Kills:
     """One writer, killed while it commits: the time from the statement to the word is what the moment is taken from."""
-    tally, usual = Tally(), 0.002
+    tally, usual = Kills(), 0.002
     for number in range(count):
         folder = _of_many(base, number)
         child = Child(lambda say: write(folder, f"w{number}", say, small=number % 2 == 1))  # noqa: B023 - forked now
@@ -214,9 +214,9 @@ def at_a_commit(base: Path, count: int, chance: random.Random) -> Tally:
     return tally
 
 
-def beside_others(base: Path, count: int, chance: random.Random, width: int = 3) -> Tally:
+def beside_others(base: Path, count: int, chance: random.Random, width: int = 3) -> Kills:
     """Several writers on one file: one after the other is killed and judged while the others go on, at last all."""
-    tally = Tally()
+    tally = Kills()
     base.mkdir(parents=True)
     for begun in range(0, count, 20):
         folder, rounds, names = base / f"store-{begun}", dict[str, int](), map("w{}".format, itertools.count())
@@ -240,9 +240,9 @@ def beside_others(base: Path, count: int, chance: random.Random, width: int = 3)
     return tally
 
 
-def together(base: Path, processes: int, rows: int) -> Tally:
+def together(base: Path, processes: int, rows: int) -> Kills:
     """Processes that write to one store at once and come to their end."""
-    tally, rounds = Tally(), (rows + 2) // 3
+    tally, rounds = Kills(), (rows + 2) // 3
     names = [f"p{number}" for number in range(processes)]
     children = [Child(lambda say, name=name: write(base, name, say, limit=rounds)) for name in names]
     told = {name: promised(child.end()[0]) for name, child in zip(names, children, strict=True)}
@@ -307,7 +307,7 @@ def use(folder: Path, say: Say) -> None:
     say("kept")
 
 
-def judge_scene(scene: Scene, told: list[str], expected: Found, tally: Tally) -> None:
+def judge_scene(scene: Scene, told: list[str], expected: Found, tally: Kills) -> None:
     """What was there is there, what was promised too; what is kept beside is whole, and nothing else lies about."""
     folder = scene.folder
     journal = folder / "history.db-journal"
@@ -340,9 +340,9 @@ def judge_scene(scene: Scene, told: list[str], expected: Found, tally: Tally) ->
     tally.wrong += ["the old file is gone"] * (scene.kept is not None and not kept)
 
 
-def at_random(scene: Scene, count: int, chance: random.Random) -> Tally:
+def at_random(scene: Scene, count: int, chance: random.Random) -> Kills:
     """Kill a child at a random moment from its first one to its last."""
-    tally, expected, usual = Tally(), scene.read(), 0.03
+    tally, expected, usual = Kills(), scene.read(), 0.03
     for _ in range(count):
         scene.set()
         child = Child(lambda say: use(scene.folder, say))
@@ -358,11 +358,11 @@ def at_random(scene: Scene, count: int, chance: random.Random) -> Tally:
     return tally
 
 
-def at_every_change(scene: Scene, every: int = 1) -> Tally:
+def at_every_change(scene: Scene, every: int = 1) -> Kills:
     """Kill a child within its n-th change to the disk, half of what it writes written, for every n up to its end."""
     if not preloaded():
-        return Tally(wrong=["needs a C compiler"])
-    tally, expected = Tally(), scene.read()
+        return Kills(wrong=["needs a C compiler"])
+    tally, expected = Kills(), scene.read()
     disk = ctypes.CDLL(None)
     for n in itertools.count(1, every):
         scene.set()

@@ -30,7 +30,7 @@ Found = dict[str, dict[Any, Any]]
 
 
 @dataclass
-class Tally:
+class Damage:
     """What was done, and what was found.
 
     Attributes:
@@ -63,12 +63,12 @@ class Small:
     """A closed store of about 20 kB with something of everything in it, and the same one in the middle of a write.
 
     Attributes:
-        folder: The store's.
-        data: Its file.
-        whole: What is read from it.
-        torn: The file of a process that died while it wrote: some of the new pages are in it already.
-        journal: What takes them back.
-        longer: What would be read had that process lived.
+        folder: The store's folder.
+        data: The bytes of its history.db.
+        whole: The rows that are read from it.
+        torn: The history.db of a process that died while it wrote: some of the new pages are in it already.
+        journal: The rollback journal beside `torn`, which takes those pages back.
+        longer: The rows that would be read had that process committed.
     """
 
     folder: Path
@@ -80,7 +80,7 @@ class Small:
 
 
 def small(folder: Path) -> Small:
-    """Make one, and leave it closed."""
+    """Make such a store in a folder, and close it."""
     folder.mkdir(parents=True)
     path = folder / "history.db"
     with closing(sqlite3.connect(path)) as db:
@@ -176,7 +176,7 @@ def everything(store: Store) -> Found:
 # Hurt
 
 
-def hurt(small: Small, files: Mapping[str, bytes], what: object, tally: Tally, *, exact: bool = True) -> None:
+def hurt(small: Small, files: Mapping[str, bytes], what: object, tally: Damage, *, exact: bool = True) -> None:
     """Read a store of these files, and compare: what is read is right, and what is missing is said.
 
     Args:
@@ -276,43 +276,43 @@ def readable(path: Path) -> set[tuple[Any, ...]]:
     return found
 
 
-def cuts(small: Small, places: Iterable[int]) -> Tally:
+def cuts(small: Small, places: Iterable[int]) -> Damage:
     """The file cut off at each of these places."""
-    tally = Tally()
+    tally = Damage()
     for place in places:
         hurt(small, {"history.db": small.data[:place]}, ("cut", place), tally)
     return tally
 
 
-def torn_cuts(small: Small, places: Iterable[int]) -> Tally:
+def torn_cuts(small: Small, places: Iterable[int]) -> Damage:
     """The file of a writer that died, cut off, beside its journal."""
-    tally = Tally()
+    tally = Damage()
     for place in places:
         files = {"history.db": small.torn[:place], "history.db-journal": small.journal}
         hurt(small, files, ("cut beside its journal", place), tally, exact=False)
     return tally
 
 
-def journal_cuts(small: Small, places: Iterable[int]) -> Tally:
+def journal_cuts(small: Small, places: Iterable[int]) -> Damage:
     """The journal of a writer that died before it changed the file, cut off: as far as it came."""
-    tally = Tally()
+    tally = Damage()
     for place in places:
         files = {"history.db": small.data, "history.db-journal": small.journal[:place]}
         hurt(small, files, ("journal cut", place), tally)
     return tally
 
 
-def flips(small: Small, places: Iterable[tuple[int, int]]) -> Tally:
+def flips(small: Small, places: Iterable[tuple[int, int]]) -> Damage:
     """One bit turned over, at each of these bytes and bits."""
-    tally = Tally()
+    tally = Damage()
     for place, bit in places:
         hurt(small, {"history.db": flipped(small.data, place, bit)}, ("flip", place, bit), tally, exact=False)
     return tally
 
 
-def journal_flips(small: Small, places: Iterable[tuple[int, int]]) -> Tally:
+def journal_flips(small: Small, places: Iterable[tuple[int, int]]) -> Damage:
     """The same in the journal of a writer that died."""
-    tally = Tally()
+    tally = Damage()
     for place, bit in places:
         files = {"history.db": small.torn, "history.db-journal": flipped(small.journal, place, bit)}
         hurt(small, files, ("journal flip", place, bit), tally, exact=False)
