@@ -1,9 +1,10 @@
-"""Every test of resuming runs in a process without keys, proxies or a store, and reads often what others write."""
+"""Every test of watching runs without keys, proxies or a store, and reads often what another process writes."""
 
 import pytest
-from support.mill import KEY
+from support.mill import KEY, WORKING
 from support.scripts import starting
-from support.waiting import end
+from support.waiting import end, until
+from support.watched import watch
 
 from nbhelper._store import leases
 from nbhelper._watching import engine
@@ -54,3 +55,12 @@ def restart():
             end(engine._engine)
 
     return again
+
+
+@pytest.fixture
+def unfinished(mill, restart):
+    """The history of a task whose process ended while it ran."""
+    handle = watch(mill.job(WORKING, ident="x"))
+    until(lambda: handle[0].facts.polls >= 2)
+    restart()
+    return handle[0]

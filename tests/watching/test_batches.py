@@ -6,13 +6,12 @@ import pytest
 from support.mill import DONE, FLOOR, KEY, QUEUED, WORKING, Mill, provider
 from support.raw_server import reply
 from support.waiting import until
-from support.watched import misses
+from support.watched import misses, watch
 
 import nbhelper as nbh
 from nbhelper._session import session
 from nbhelper._watching import looks as _looks
-from nbhelper._watching.past import Past
-from nbhelper.types import Batch, HttpRequest, Mark, MarkWord, Outcome, Snapshot, State, Task
+from nbhelper.types import Batch, HttpRequest, Outcome
 
 BATCH = Batch(
     request=HttpRequest("POST", "/list", json={"ids": "{ids}"}), size=8, items="jobs", missed="missed", wrap=""
@@ -26,12 +25,8 @@ class Many(Mill):
         super().__init__()
         self.batches, self.missed, self.refused = [], set(), []
         self.creates = [self._post]
-        self.script = []
 
     async def _post(self, conn, asked):
-        if asked.path == "/jobs":
-            await conn.send(reply({"id": self.job(*self.script).partition(":")[2]}))
-            return
         ids = asked.json()["ids"]
         self.batches.append((asked.at, ids))
         if self.refused:
@@ -60,10 +55,6 @@ def many(fresh_engine):
     assert mill.server.faults == []
 
 
-def watch(what, **options):
-    return nbh.watch(what, block=False, display=False, preview=False, **options)
-
-
 def singles(mill):
     return len(mill.asked("/jobs/"))
 
@@ -72,7 +63,7 @@ def test_tasks_of_one_key_share_their_requests(many):
     """Six tasks take as many requests as the longest of them, and all see what they would have seen alone."""
     refs = [many.job(QUEUED, *[WORKING] * n, DONE) for n in range(6)]
 
-    histories = watch(refs).result(20)
+    histories = watch(refs).result(30)
 
     assert [h.outcome for h in histories] == ["succeeded"] * 6
     assert [h.facts.polls for h in histories] == [n + 2 for n in range(6)]
@@ -84,7 +75,7 @@ def test_tasks_of_one_key_share_their_requests(many):
 
 def test_a_batch_has_at_most_so_many(many):
     """More tasks than one request may hold go in several, none of them twice at a time."""
-    histories = watch([many.job(WORKING, WORKING, DONE) for _ in range(20)]).result(20)
+    histories = watch([many.job(WORKING, WORKING, DONE) for _ in range(20)]).result(30)
 
     assert {h.outcome for h in histories} == {Outcome.SUCCEEDED}
     assert {len(ids) for _, ids in many.batches} <= set(range(2, 9))
@@ -97,7 +88,7 @@ def test_tasks_begun_at_different_times_fall_into_step(many):
     until(lambda: many.batches)
     handles.append(watch([many.job(*[WORKING] * 40, DONE) for _ in range(3)]))
     for handle in handles:
-        handle.result(20)
+        handle.result(30)
 
     assert len(many.batches) < 41 + 41
     assert max(len(ids) for _, ids in many.batches) == 6
@@ -118,7 +109,7 @@ def test_a_task_that_a_batch_misses_is_looked_at_alone(many):
     lone = refs[0].partition(":")[2]
     many.missed = {lone}
 
-    histories = watch(refs).result(20)
+    histories = watch(refs).result(30)
 
     assert {h.outcome for h in histories} == {Outcome.SUCCEEDED}
     assert misses(histories[0])[:1] == ["not_found"]
@@ -142,7 +133,7 @@ def test_a_batch_that_fails_says_nothing_of_its_tasks(many, answer, caplog):
     many.refused = [answer]
     refs = [many.job(WORKING, WORKING, DONE) for _ in range(4)]
 
-    histories = watch(refs).result(20)
+    histories = watch(refs).result(30)
 
     assert {h.outcome for h in histories} == {Outcome.SUCCEEDED}
     assert not any(h.facts.misses for h in histories)
@@ -157,7 +148,7 @@ def test_a_batch_that_is_too_early_slows_everybody_down(many):
     """A rate limit speaks for the key: each task has its miss, and the next request keeps the wish."""
     many.refused = [reply({"message": "slow"}, 429, {"retry-after": "1"})]
 
-    histories = watch([many.job(DONE) for _ in range(3)]).result(20)
+    histories = watch([many.job(DONE) for _ in range(3)]).result(30)
 
     assert [h.facts.rate_limited for h in histories] == [1, 1, 1]
     assert many.batches[1][0] - many.batches[0][0] >= 1.0
@@ -169,7 +160,7 @@ def test_one_may_leave_a_batch(many):
     until(lambda: many.batches)
     handles[0].stop()
 
-    outcomes = [h.result(20).outcome for h in handles]
+    outcomes = [h.result(30).outcome for h in handles]
 
     assert outcomes == [Outcome.STOPPED, *[Outcome.SUCCEEDED] * 3]
 
@@ -178,7 +169,7 @@ def test_a_fault_of_our_own_in_a_batch_leaves_nobody_waiting(many, monkeypatch, 
     """A bug in reading a batch is logged, and its tasks are looked at one by one."""
     monkeypatch.setattr(_looks, "read_batch", lambda *a, **k: 1 / 0)
 
-    histories = watch([many.job(WORKING, DONE) for _ in range(3)]).result(20)
+    histories = watch([many.job(WORKING, DONE) for _ in range(3)]).result(30)
 
     assert {h.outcome for h in histories} == {Outcome.SUCCEEDED}
     assert "ZeroDivisionError" in caplog.text
@@ -199,75 +190,3 @@ def test_both_apis_that_have_a_batch_are_looked_at_by_it(emulator):
         polls = [p for t in ledger.tasks if t.provider == name for p in t.polls]
         assert sum(p.batch for p in polls) >= 0.8 * len(polls)
         assert min(ledger.gaps(name)) >= 2.0
-
-
-# What the store knows
-
-
-def remember(store, seconds, *, model=None, over=True, name="before"):
-    """Tasks that were submitted, queued for a second, ran and ended, or were stopped, in the store."""
-    from datetime import UTC, datetime, timedelta
-
-    begun = datetime(2026, 11, 1, tzinfo=UTC)
-    for n, run in enumerate(seconds):
-        history = store.open_task(Task("mill", f"{name}-{n}"), "http://mill", model=model).result()
-        steps = [
-            (0.0, Mark(word=MarkWord.SUBMITTED)),
-            (0.9, Snapshot(state=State.QUEUED)),
-            (1.1, Snapshot(state=State.RUNNING)),
-            (0.9 + run, Snapshot(state=State.RUNNING)),
-            (1.1 + run, Snapshot(state=State.SUCCEEDED) if over else Mark(word=MarkWord.STOPPED)),
-        ]
-        for at, seen in steps:
-            history = history.add(seen, begun + timedelta(seconds=at))
-        store.append(history.uid, history.events, summary=history).result()
-
-
-def test_the_past_is_told_by_model(tmp_path):
-    """A model's own durations count where there are three; the API's others stand in before."""
-    from nbhelper._model.history import History
-    from nbhelper._store.store import Store
-
-    store = Store(tmp_path / "s")
-    remember(store, [10.0] * 4, model="quick", name="q")
-    remember(store, [100.0] * 4, model="slow", name="s")
-    remember(store, [50.0], model="rare", name="r")
-    past = Past.read(store, "mill", "http://mill")
-
-    def mean(model):
-        history = History(Task("mill", "x", params={"model": model}))
-        return past.of(history).run.left(0.0)[0]
-
-    assert 5 < mean("quick") < 20
-    assert 60 < mean("slow") < 200
-    assert mean("rare") == mean("unheard of") > mean("quick")
-    assert past.of(History(Task("mill", "x"))).queue.left(0.0)[0] == pytest.approx(1.0, abs=0.6)
-    assert Past.read(store, "mill", "http://elsewhere").of(History(Task("mill", "x"))).run is None
-    store.close()
-
-
-def test_what_was_stopped_counts_as_longer(tmp_path):
-    """Tasks stopped at 30 s are known to have lasted so long: the curve moves up."""
-    from nbhelper._model.history import History
-    from nbhelper._store.store import Store
-
-    store, means = Store(tmp_path / "s"), []
-    remember(store, [20.0, 25.0, 30.0, 35.0, 40.0])
-    for _ in range(2):
-        means.append(Past.read(store, "mill", "http://mill").of(History(Task("mill", "x"))).run.left(0.0)[0])
-        remember(store, [30.0] * 5, over=False, name="stopped")
-
-    assert means[1] > means[0] + 2
-    store.close()
-
-
-def test_a_process_learns_from_what_it_watched(many):
-    """Once a few have ended, the second look waits for when those ended, where the first task's came at the floor."""
-    many.script = [*[WORKING] * 5, DONE]
-    first, *_ = (watch(nbh.submit("mill", {"prompt": "a"}, endpoint="image")).result(20) for _ in range(3))
-    many.script = [WORKING, DONE]
-
-    last = watch(nbh.submit("mill", {"prompt": "a"}, endpoint="image")).result(20)
-
-    early, late = (many.starts(str(h.task))[0] for h in (first, last))
-    assert late > early + FLOOR

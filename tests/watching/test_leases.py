@@ -10,7 +10,7 @@ from support.mill import DONE, FLOOR, QUEUED, WORKING, png, provider, sha256, si
 from support.raw_server import reply
 from support.scripts import run
 from support.waiting import until
-from support.watched import events_of
+from support.watched import events_of, marks, watch
 
 import nbhelper as nbh
 from nbhelper._session.session import store
@@ -22,10 +22,6 @@ print("ready", flush=True)
 show(w.result()[0] if isinstance(w.result(), list) else w.result())
 """
 PNG = png(3000)
-
-
-def watch(what, **options):
-    return nbh.watch(what, block=False, display=False, **options)
 
 
 def finish(mill, ident="x"):
@@ -45,10 +41,6 @@ def shown(process):
     out, err = process.communicate(timeout=30)
     assert err == ""
     return [line.strip() for line in out.splitlines() if line != "ready"]
-
-
-def words(history):
-    return [str(event.seen.word) for event in events_of(history) if type(event.seen).__name__ == "Mark"]
 
 
 def is_free(uid):
@@ -92,14 +84,14 @@ def test_one_process_looks_and_both_see_it(mill, other):
     until(lambda: handle[0].facts.polls >= 5)
     finish(mill)
 
-    mine = handle.result(20)
+    mine = handle.result(30)
 
     assert mine.succeeded
     assert shown(other) == told(mine)
     assert mine.facts.polls == len(mill.looks["x"])
     assert min(mill.gaps()) >= FLOOR
     assert len(mill.asked("/files")) == 1
-    assert words(mine) == ["watching"]
+    assert marks(mine) == ["watching"]
     assert told(store().load(mine.uid)) == told(mine)
     assert is_free(mine.uid)
 
@@ -137,9 +129,9 @@ def test_another_process_takes_over_from_one_that_was_killed(mill, other):
     other.wait(30)
     finish(mill)
 
-    mine = handle.result(20)
+    mine = handle.result(30)
 
-    assert words(mine) == ["watching", "resumed"]
+    assert marks(mine) == ["watching", "resumed"]
     assert mine.facts.polls in {len(mill.looks["x"]), len(mill.looks["x"]) - 1}  # the last look may have died with it
     assert sha256(mine.files[0].read_bytes()) == sha256(PNG)
 
@@ -150,12 +142,12 @@ def test_a_watch_says_that_another_notebook_looks(mill, other):
     followed = until(lambda: handle.elsewhere)
     next_look = handle.next_look
     other.kill()
-    other.wait(10)
-    until(lambda: words(handle[0])[-1] == "resumed" and not handle.elsewhere)
+    other.wait(30)
+    until(lambda: marks(handle[0])[-1] == "resumed" and not handle.elsewhere)
     until(lambda: handle.next_look is not None)
     finish(mill)
 
-    assert handle.result(20).succeeded
+    assert handle.result(30).succeeded
     assert (followed, next_look) == ({handle[0].uid}, None)
     assert not handle.elsewhere
 
@@ -178,7 +170,9 @@ def test_the_floor_holds_for_a_look_that_died_with_its_process(mill, notebook, f
 
     assert mill.looks["x"][2] - killed >= 1.0
     finish(mill)
-    assert handle.result(20).succeeded
+    mine = handle.result(30)
+    assert mine.succeeded
+    assert marks(mine) == ["watching", "resumed"]
 
 
 def test_a_stopped_process_keeps_its_tasks(mill, other, monkeypatch):
@@ -195,10 +189,10 @@ def test_a_stopped_process_keeps_its_tasks(mill, other, monkeypatch):
     other.send_signal(signal.SIGCONT)
     finish(mill)
 
-    mine = handle.result(20)
+    mine = handle.result(30)
 
     assert shown(other) == told(mine) == told(store().load(mine.uid))
-    assert words(mine) == ["watching"]
+    assert marks(mine) == ["watching"]
     assert mine.facts.polls == len(mill.looks["x"])
 
 
@@ -238,13 +232,13 @@ def test_one_that_ends_in_order_leaves_the_task_to_the_other(mill, notebook):
     assert process.stdout.readline() == "ready\n"
     handle = watch("mill:x")
     until(lambda: handle[0].facts.polls >= 1)
-    assert process.communicate("\n", timeout=20) == ("", "")
+    assert process.communicate("\n", timeout=30) == ("", "")
     finish(mill)
 
-    mine = handle.result(20)
+    mine = handle.result(30)
 
     assert mine.succeeded
-    assert words(mine) == ["watching", "resumed"]
+    assert marks(mine) == ["watching", "resumed"]
 
 
 def test_one_that_stops_by_hand_leaves_the_task_to_the_other(mill, notebook):
@@ -262,13 +256,13 @@ def test_one_that_stops_by_hand_leaves_the_task_to_the_other(mill, notebook):
     assert process.stdout.readline() == "ready\n"
     handle = watch("mill:x")
     until(lambda: handle[0].facts.polls >= 3)
-    assert process.communicate("\n", timeout=20) == ("stopped\n", "")
+    assert process.communicate("\n", timeout=30) == ("stopped\n", "")
     finish(mill)
 
-    mine = handle.result(20)
+    mine = handle.result(30)
 
     assert mine.succeeded
-    assert words(mine) == ["watching", "stopped", "resumed"]
+    assert marks(mine) == ["watching", "stopped", "resumed"]
 
 
 def test_one_that_only_follows_stops_alone(mill, other):
@@ -281,7 +275,7 @@ def test_one_that_only_follows_stops_alone(mill, other):
     assert nbh.tasks()["outcome"].isna().all()
     finish(mill)
     assert shown(other)[-1] == "succeeded ['files-0.png']"
-    assert words(store().load(handle[0].uid)) == ["watching"]
+    assert marks(store().load(handle[0].uid)) == ["watching"]
 
 
 def test_a_lost_task_is_lost_for_both(mill, other):
@@ -290,7 +284,7 @@ def test_a_lost_task_is_lost_for_both(mill, other):
     until(lambda: handle[0].facts.polls >= 3)
     mill.jobs["x"][:] = [reply({"message": "bad key"}, 401)]
 
-    mine = handle.result(20)
+    mine = handle.result(30)
 
     assert str(mine.outcome) == "lost"
     assert shown(other) == told(mine)
@@ -303,7 +297,7 @@ def test_watching_writes_nothing_for_its_lease(mill, monkeypatch):
     monkeypatch.setattr(book._writer, "put", lambda work, *rest, **how: works.append(work) or real(work, *rest, **how))
     mill.job(*[WORKING] * 10, DONE, ident="x")
 
-    history = watch("mill:x").result(20)
+    history = watch("mill:x").result(30)
 
     assert len(works) == 2 + history.seq  # the salt of the fingerprints, and the row of the task
     assert is_free(history.uid)
@@ -324,10 +318,10 @@ def test_files_of_the_store_that_are_opened_and_closed_free_nothing(mill, notebo
     assert not is_free(uid)
     finish(mill)
 
-    mine = handle.result(20)
+    mine = handle.result(30)
 
     assert shown(process)[:-1] == told(mine)
-    assert words(mine) == ["watching"]
+    assert marks(mine) == ["watching"]
     assert mine.facts.polls == len(mill.looks["x"])
 
 
@@ -355,7 +349,7 @@ def test_a_folder_that_cannot_be_locked_is_watched_all_the_same(mill, tmp_path):
     (store().folder / "nbhelper.lock").symlink_to(tmp_path / "elsewhere")
     mill.job(WORKING, DONE, ident="x")
 
-    assert watch("mill:x").result(20).succeeded
+    assert watch("mill:x").result(30).succeeded
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -376,11 +370,11 @@ def test_a_forked_child_follows_its_parent(mill, notebook):
     """)
     assert process.stdout.readline() == "follows\n"
     process.kill()
-    until(lambda: "resumed" in words(stored()))
+    until(lambda: "resumed" in marks(stored()))
     finish(mill)
 
     out = process.stdout.read()
 
     assert out.splitlines()[-1] == "succeeded ['files-0.png']"
-    assert words(stored()) == ["watching", "resumed"]
+    assert marks(stored()) == ["watching", "resumed"]
     assert min(mill.gaps()) >= FLOOR
