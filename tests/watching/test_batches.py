@@ -1,6 +1,8 @@
 """Looks at many tasks with one request: what is due goes together, and what a batch leaves out is looked at alone."""
 
+import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 from support.mill import DONE, FLOOR, KEY, QUEUED, WORKING, Mill, provider
@@ -71,6 +73,50 @@ def test_tasks_of_one_key_share_their_requests(many):
     assert len(many.batches) + singles(many) <= 7 + 2
     assert sorted(many.batches[0][1]) == sorted(r.partition(":")[2] for r in refs)
     assert min(many.gaps()) >= FLOOR
+
+
+@pytest.fixture
+def slow_marks(many, monkeypatch):
+    """The results of the first writes to the store, each held back until the test sets it."""
+    store, held = session.store(), []
+    real = store.append
+
+    def append(*args, **kwargs):
+        written = real(*args, **kwargs)
+        if len(held) == 4:
+            return written
+        held.append(Future())
+        return held[-1]
+
+    monkeypatch.setattr(store, "append", append)
+    return held
+
+
+def test_first_looks_of_one_watch_share_a_request_on_a_slow_disk(many, slow_marks, monkeypatch):
+    """Each task's mark is stored before its first look; marks that are stored one by one part no first looks."""
+    monkeypatch.setattr(_looks, "_GATHER_BEGINNING", 30.0)
+    handle = watch([many.job(WORKING, DONE) for _ in range(4)])
+    until(lambda: len(slow_marks) == 4)
+    for n, mark in enumerate(slow_marks):
+        threading.Timer(3 * n * _looks._GATHER, mark.set_result, [True]).start()
+
+    assert {h.outcome for h in handle.result(30)} == {Outcome.SUCCEEDED}
+    assert [len(ids) for _, ids in many.batches] == [4, 4]
+    assert singles(many) == 0
+
+
+def test_no_first_look_waits_for_a_mark_that_does_not_come(many, slow_marks):
+    """Three of four tasks are looked at to their end, although the mark of the first is not stored yet."""
+    handle = watch([many.job(WORKING, DONE) for _ in range(4)])
+    until(lambda: len(slow_marks) == 4)
+    for mark in slow_marks[1:]:
+        mark.set_result(True)
+
+    until(lambda: all(h.succeeded for h in handle[1:]))
+    assert handle[0].facts.polls == 0
+    slow_marks[0].set_result(True)
+
+    assert handle.result(30)[0].succeeded
 
 
 def test_a_batch_has_at_most_so_many(many):
