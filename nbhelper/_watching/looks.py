@@ -2,8 +2,10 @@
 
 Where the API answers for many ids in one request, the first look that is due opens a batch. The batch takes along every
 planned look whose floor has passed, due or not, since one more id costs nothing; and it waits a quarter of a floor for
-looks whose floor is about to pass, so that tasks begun at different times fall into step. A task that a batch misses is
-looked at alone next time; when a batch itself fails, all looks are sent alone for ten minutes.
+looks whose floor is about to pass, so that tasks begun at different times fall into step. A batch that is not full also
+waits, up to a second, for tasks whose first mark is being stored: those of one `watch()` share a request on a slow disk
+too. A task that a batch misses is looked at alone next time; when a batch itself fails, all looks are sent alone for
+ten minutes.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ log = logging.getLogger("nbhelper")
 
 _GATHER = 0.02
 """Seconds between opening a batch and sending it."""
+_GATHER_BEGINNING = 1.0
+"""Seconds that a batch waits at the longest for tasks that are beginning."""
 _EARLY = 0.001
 """Seconds that a timer of the loop may fire early."""
 _SHARE_OF_FLOOR = 0.25
@@ -66,6 +70,7 @@ class Looks:
 
     Attributes:
         shared: How many tasks the last request looked at.
+        beginning: How many tasks are about to plan their first look.
     """
 
     def __init__(self, connection: Connection, http: Http, gate: Gate) -> None:
@@ -73,6 +78,7 @@ class Looks:
         self._http = http
         self._gate = gate
         self.shared = 1
+        self.beginning = 0
         self._planned: dict[Look, tuple[float, asyncio.TimerHandle]] = {}
         """From which time (monotonic) a batch may take each along, and the timer at which it is due."""
         self._gathering: list[Look] = []
@@ -188,14 +194,20 @@ class Looks:
         now = time.monotonic()
         patience = 0.0 if look.is_first else self.connection.provider.floor * _SHARE_OF_FLOOR
         near = [may for may, _ in self._planned.values() if may <= now + patience]
-        self._opened = asyncio.get_running_loop().call_at(max(now, *near, 0.0), self._gather)
+        begin = max(now, *near, 0.0)
+        self._opened = asyncio.get_running_loop().call_at(begin, self._gather, begin + _GATHER_BEGINNING)
 
-    def _gather(self) -> None:
-        """Take along every look whose floor has passed."""
-        ready = time.monotonic() + _EARLY
-        for look in [look for look, (may, _) in self._planned.items() if may <= ready]:
+    def _gather(self, deadline: float) -> None:
+        """Take along every look whose floor has passed; again after `_GATHER`, while tasks that begin may fill it."""
+        now, loop = time.monotonic(), asyncio.get_running_loop()
+        for look in [look for look, (may, _) in self._planned.items() if may <= now + _EARLY]:
             self._ask(look)
-        self._opened = asyncio.get_running_loop().call_later(_GATHER, self._depart)
+        batch = self.connection.provider.batch
+        assert batch is not None
+        if self.beginning and len(self._gathering) < batch.size and now < deadline:
+            self._opened = loop.call_later(_GATHER, self._gather, deadline)
+        else:
+            self._opened = loop.call_later(_GATHER, self._depart)
 
     def _depart(self) -> None:
         """Send the batch, in as many requests as its size asks for."""

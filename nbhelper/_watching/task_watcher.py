@@ -268,7 +268,11 @@ class TaskWatcher:
             # The process that watched it was killed: its last look may not be recorded.
             self.timetable.hold_back()
         word = MarkWord.RESUMED if facts.watching else MarkWord.WATCHING
-        await self._recorder.record(Mark(word=word, note="" if self._saves.folder else UNSAVED))
+        self._looks.beginning += 1
+        try:
+            await self._recorder.record(Mark(word=word, note="" if self._saves.folder else UNSAVED))
+        finally:
+            self._looks.beginning -= 1
         if self._saves.unsaved and not await self._saves.go_on() and self.history.outcome is not None:
             self._wanted_polls = self.history.facts.polls + 1
 

@@ -56,3 +56,9 @@ def test_what_a_user_calls_has_an_example():
     functions = [name for name in nbh.__all__ if inspect.isfunction(getattr(nbh, name))]
 
     assert sorted({*functions} - EXAMPLES.keys()) == sorted(HELD)
+
+
+@pytest.mark.parametrize("name", sorted({*nbh.__all__} - {"__version__"}))
+def test_the_first_line_of_every_public_docstring_fits_a_tooltip(name):
+    """Each name of `__all__` has a docstring, whose first line is no longer than 120 characters."""
+    assert 0 < len(getattr(nbh, name).__doc__.strip().splitlines()[0]) <= 120

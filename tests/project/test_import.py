@@ -13,7 +13,20 @@ import nbhelper as nbh
 
 pytestmark = pytest.mark.usefixtures("isolated")
 
-HEAVY = ["pandas", "numpy", "httpx", "ipywidgets", "IPython", "PIL", "rich", "asyncio", "jmespath", "sqlite3"]
+HEAVY = [
+    "pandas",
+    "numpy",
+    "httpx",
+    "httpx2",
+    "ipywidgets",
+    "IPython",
+    "PIL",
+    "rich",
+    "asyncio",
+    "jmespath",
+    "sqlite3",
+    "ssl",
+]
 LIGHT = {
     "the package": "import nbhelper",
     "its names": "import nbhelper; dir(nbhelper); nbhelper.__all__; nbhelper.__version__",

@@ -10,6 +10,7 @@ from support.raw_server import Asked, Conn
 
 import nbhelper as nbh
 from nbhelper._session import session
+from nbhelper._watching.references import references_of
 from nbhelper.types import Event, Mark, Miss, Outcome, Snapshot
 
 
@@ -18,7 +19,24 @@ def watch(what: Any, **options: Any) -> nbh.Watch:
     return nbh.watch(what, block=False, display=False, **options)
 
 
-def ended(what: Any, seconds: float = 30, **options: Any) -> nbh.History:
+def resume(*what: Any, **options: Any) -> nbh.Watch:
+    """A handle on what was left unfinished; it draws nothing and does not wait."""
+    return nbh.resume(*what, block=False, display=False, **options)
+
+
+def reasons_pending() -> dict[str, str]:
+    """Why each task is pending, by its id; "-" where it has none."""
+    frame = nbh.pending()
+    return dict(zip(frame["task_id"].fillna("-"), frame["pending"], strict=True))
+
+
+def tasks_of(what: Any, provider: str | None = None) -> tuple[list[nbh.Task], bool]:
+    """The tasks that an argument of `watch()` names, and whether it is a single one."""
+    found, is_single = references_of(what, provider)
+    return [reference.task for reference in found], is_single
+
+
+def ended(what: Any, seconds: float = 20, **options: Any) -> nbh.History:
     """One task's history at the end of its watch."""
     return watch(what, **options).result(seconds)
 

@@ -1,7 +1,10 @@
-"""Every test of watching runs in a process without keys, proxies or a store, and reads often what others write."""
+"""Every test of watching runs without keys, proxies or a store, and reads often what another process writes."""
 
 import pytest
+from support.mill import WORKING
 from support.notebooks import notebook, restart  # noqa: F401  # fixtures
+from support.waiting import until
+from support.watched import watch
 
 from nbhelper._store import leases
 
@@ -14,3 +17,12 @@ def _isolated(isolated):
 @pytest.fixture(autouse=True)
 def _quick_reading(monkeypatch):
     monkeypatch.setattr(leases, "TICK", 0.1)
+
+
+@pytest.fixture
+def unfinished(mill, restart):  # noqa: F811
+    """The history of a task whose process ended while it ran."""
+    handle = watch(mill.job(WORKING, ident="x"))
+    until(lambda: handle[0].facts.polls >= 2)
+    restart()
+    return handle[0]

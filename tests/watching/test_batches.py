@@ -1,18 +1,21 @@
 """Looks at many tasks with one request: what is due goes together, and what a batch leaves out is looked at alone."""
 
+import asyncio
+import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 from support.mill import DONE, FLOOR, KEY, QUEUED, WORKING, Mill, provider
 from support.raw_server import reply
 from support.waiting import until
-from support.watched import misses
+from support.watched import misses, watch
 
 import nbhelper as nbh
 from nbhelper._session import session
 from nbhelper._watching import looks as _looks
-from nbhelper._watching.past import Past
-from nbhelper.types import Batch, HttpRequest, Mark, MarkWord, Outcome, Snapshot, State, Task
+from nbhelper._watching import task_watcher
+from nbhelper.types import Batch, HttpRequest, Outcome
 
 BATCH = Batch(
     request=HttpRequest("POST", "/list", json={"ids": "{ids}"}), size=8, items="jobs", missed="missed", wrap=""
@@ -20,20 +23,22 @@ BATCH = Batch(
 
 
 class Many(Mill):
-    """The mill with a list of jobs: `refused` is what it answers first, `missed` are the ids it does not find."""
+    """The mill with a list of jobs.
+
+    `refused` is what it answers first, `missed` are the ids it does not find; a batch with `held` ids waits for `go`.
+    """
 
     def __init__(self):
         super().__init__()
         self.batches, self.missed, self.refused = [], set(), []
+        self.held, self.go = 0, threading.Event()
         self.creates = [self._post]
-        self.script = []
 
     async def _post(self, conn, asked):
-        if asked.path == "/jobs":
-            await conn.send(reply({"id": self.job(*self.script).partition(":")[2]}))
-            return
         ids = asked.json()["ids"]
         self.batches.append((asked.at, ids))
+        if len(ids) == self.held:
+            await asyncio.to_thread(self.go.wait, 60)
         if self.refused:
             await conn.send(self.refused.pop(0))
             return
@@ -60,10 +65,6 @@ def many(fresh_engine):
     assert mill.server.faults == []
 
 
-def watch(what, **options):
-    return nbh.watch(what, block=False, display=False, preview=False, **options)
-
-
 def singles(mill):
     return len(mill.asked("/jobs/"))
 
@@ -80,6 +81,50 @@ def test_tasks_of_one_key_share_their_requests(many):
     assert len(many.batches) + singles(many) <= 7 + 2
     assert sorted(many.batches[0][1]) == sorted(r.partition(":")[2] for r in refs)
     assert min(many.gaps()) >= FLOOR
+
+
+@pytest.fixture
+def slow_marks(many, monkeypatch):
+    """The results of the first writes to the store, each held back until the test sets it."""
+    store, held = session.store(), []
+    real = store.append
+
+    def append(*args, **kwargs):
+        written = real(*args, **kwargs)
+        if len(held) == 4:
+            return written
+        held.append(Future())
+        return held[-1]
+
+    monkeypatch.setattr(store, "append", append)
+    return held
+
+
+def test_first_looks_of_one_watch_share_a_request_on_a_slow_disk(many, slow_marks, monkeypatch):
+    """Each task's mark is stored before its first look; marks that are stored one by one part no first looks."""
+    monkeypatch.setattr(_looks, "_GATHER_BEGINNING", 30.0)
+    handle = watch([many.job(WORKING, DONE) for _ in range(4)])
+    until(lambda: len(slow_marks) == 4)
+    for n, mark in enumerate(slow_marks):
+        threading.Timer(3 * n * _looks._GATHER, mark.set_result, [True]).start()
+
+    assert {h.outcome for h in handle.result(30)} == {Outcome.SUCCEEDED}
+    assert [len(ids) for _, ids in many.batches] == [4, 4]
+    assert singles(many) == 0
+
+
+def test_no_first_look_waits_for_a_mark_that_does_not_come(many, slow_marks):
+    """Three of four tasks are looked at to their end, although the mark of the first is not stored yet."""
+    handle = watch([many.job(WORKING, DONE) for _ in range(4)])
+    until(lambda: len(slow_marks) == 4)
+    for mark in slow_marks[1:]:
+        mark.set_result(True)
+
+    until(lambda: all(h.succeeded for h in handle[1:]))
+    assert handle[0].facts.polls == 0
+    slow_marks[0].set_result(True)
+
+    assert handle.result(30)[0].succeeded
 
 
 def test_a_batch_has_at_most_so_many(many):
@@ -104,6 +149,23 @@ def test_tasks_begun_at_different_times_fall_into_step(many):
     assert min(many.gaps()) >= FLOOR
 
 
+def test_a_batch_takes_along_what_is_not_due_yet(many):
+    """One more id costs nothing, so the floor decides; but a wish for fewer looks, and trouble, are kept in a batch."""
+    healthy = [many.job(WORKING) for _ in range(2)]
+    estimated, unknown = many.job({"state": "working", "left": 600}), many.job({"state": "pondering"})
+    wished = many.job(WORKING)
+
+    handles = [watch([*healthy, estimated, unknown]), watch(wished, interval=600.0)]
+    until(lambda: all(h.facts.polls >= 12 for h in handles[0][:3]))
+
+    assert handles[0][3].facts.polls <= 4
+    assert handles[1][0].facts.polls == 1
+    assert min(many.gaps()) >= FLOOR
+    for handle in handles:
+        handle.stop()
+        handle.result(30)
+
+
 def test_one_task_is_looked_at_alone(many):
     """A batch of one would be the same request in a rarer shape."""
     watch(many.job(WORKING, WORKING, DONE)).result(30)
@@ -125,6 +187,22 @@ def test_a_task_that_a_batch_misses_is_looked_at_alone(many):
     assert not any(h.facts.misses for h in histories[1:])
     assert len(many.asked(f"/jobs/{lone}")) >= 1
     assert min(many.gaps()) >= FLOOR
+
+
+def test_a_task_that_a_batch_missed_returns_to_it(many):
+    """Once a look at it alone has succeeded, it shares the requests of the others again."""
+    refs = [many.job(WORKING) for _ in range(3)]
+    lone = refs[0].partition(":")[2]
+    many.missed = {lone}
+    handle = watch(refs)
+    until(lambda: handle[0].facts.misses)
+    many.missed = set()
+    until(lambda: many.asked(f"/jobs/{lone}"))
+    alone = len(many.batches)
+
+    until(lambda: any(lone in ids for _, ids in many.batches[alone:]))
+    handle.stop()
+    handle.result(30)
 
 
 REFUSALS = {
@@ -174,6 +252,22 @@ def test_one_may_leave_a_batch(many):
     assert outcomes == [Outcome.STOPPED, *[Outcome.SUCCEEDED] * 3]
 
 
+def test_one_may_leave_a_batch_that_is_under_way(many, monkeypatch):
+    """A look that is given up does not cancel the request that others wait for."""
+    monkeypatch.setattr(task_watcher, "_LAST_REPLY", 0.01)
+    many.held = 4
+    leaving, staying = watch(many.job(WORKING)), watch([many.job(*[WORKING] * 3, DONE) for _ in range(3)])
+    until(lambda: any(len(ids) == 4 for _, ids in many.batches))
+
+    leaving.stop()
+    stopped = leaving.result(30)
+    many.go.set()
+
+    assert stopped.outcome is Outcome.STOPPED
+    assert {h.outcome for h in staying.result(30)} == {Outcome.SUCCEEDED}
+    assert [h.facts.polls for h in staying] == [4] * 3
+
+
 def test_a_fault_of_our_own_in_a_batch_leaves_nobody_waiting(many, monkeypatch, caplog):
     """A bug in reading a batch is logged, and its tasks are looked at one by one."""
     monkeypatch.setattr(_looks, "read_batch", lambda *a, **k: 1 / 0)
@@ -199,75 +293,3 @@ def test_both_apis_that_have_a_batch_are_looked_at_by_it(emulator):
         polls = [p for t in ledger.tasks if t.provider == name for p in t.polls]
         assert sum(p.batch for p in polls) >= 0.8 * len(polls)
         assert min(ledger.gaps(name)) >= 2.0
-
-
-# What the store knows
-
-
-def remember(store, seconds, *, model=None, over=True, name="before"):
-    """Tasks that were submitted, queued for a second, ran and ended, or were stopped, in the store."""
-    from datetime import UTC, datetime, timedelta
-
-    begun = datetime(2026, 11, 1, tzinfo=UTC)
-    for n, run in enumerate(seconds):
-        history = store.open_task(Task("mill", f"{name}-{n}"), "http://mill", model=model).result()
-        steps = [
-            (0.0, Mark(word=MarkWord.SUBMITTED)),
-            (0.9, Snapshot(state=State.QUEUED)),
-            (1.1, Snapshot(state=State.RUNNING)),
-            (0.9 + run, Snapshot(state=State.RUNNING)),
-            (1.1 + run, Snapshot(state=State.SUCCEEDED) if over else Mark(word=MarkWord.STOPPED)),
-        ]
-        for at, seen in steps:
-            history = history.add(seen, begun + timedelta(seconds=at))
-        store.append(history.uid, history.events, summary=history).result()
-
-
-def test_the_past_is_told_by_model(tmp_path):
-    """A model's own durations count where there are three; the API's others stand in before."""
-    from nbhelper._model.history import History
-    from nbhelper._store.store import Store
-
-    store = Store(tmp_path / "s")
-    remember(store, [10.0] * 4, model="quick", name="q")
-    remember(store, [100.0] * 4, model="slow", name="s")
-    remember(store, [50.0], model="rare", name="r")
-    past = Past.read(store, "mill", "http://mill")
-
-    def mean(model):
-        history = History(Task("mill", "x", params={"model": model}))
-        return past.of(history).run.left(0.0)[0]
-
-    assert 5 < mean("quick") < 20
-    assert 60 < mean("slow") < 200
-    assert mean("rare") == mean("unheard of") > mean("quick")
-    assert past.of(History(Task("mill", "x"))).queue.left(0.0)[0] == pytest.approx(1.0, abs=0.6)
-    assert Past.read(store, "mill", "http://elsewhere").of(History(Task("mill", "x"))).run is None
-    store.close()
-
-
-def test_what_was_stopped_counts_as_longer(tmp_path):
-    """Tasks stopped at 30 s are known to have lasted so long: the curve moves up."""
-    from nbhelper._model.history import History
-    from nbhelper._store.store import Store
-
-    store, means = Store(tmp_path / "s"), []
-    remember(store, [20.0, 25.0, 30.0, 35.0, 40.0])
-    for _ in range(2):
-        means.append(Past.read(store, "mill", "http://mill").of(History(Task("mill", "x"))).run.left(0.0)[0])
-        remember(store, [30.0] * 5, over=False, name="stopped")
-
-    assert means[1] > means[0] + 2
-    store.close()
-
-
-def test_a_process_learns_from_what_it_watched(many):
-    """Once a few have ended, the second look waits for when those ended, where the first task's came at the floor."""
-    many.script = [*[WORKING] * 5, DONE]
-    first, *_ = (watch(nbh.submit("mill", {"prompt": "a"}, endpoint="image")).result(30) for _ in range(3))
-    many.script = [WORKING, DONE]
-
-    last = watch(nbh.submit("mill", {"prompt": "a"}, endpoint="image")).result(30)
-
-    early, late = (many.starts(str(h.task))[0] for h in (first, last))
-    assert late > early + FLOOR

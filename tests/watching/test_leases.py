@@ -2,18 +2,21 @@
 
 import os
 import signal
+import sqlite3
 import sys
 import time
+from contextlib import closing
 
 import pytest
 from support.mill import DONE, FLOOR, QUEUED, WORKING, png, provider, sha256, silence
 from support.raw_server import reply
 from support.scripts import run
 from support.waiting import until
-from support.watched import events_of
+from support.watched import events_of, marks, watch
 
 import nbhelper as nbh
-from nbhelper._session.session import store
+from nbhelper._session.session import connection, store
+from nbhelper._watching import engine
 
 WATCH = """
 w = nbh.watch("mill:x", block=False, display=False)
@@ -22,10 +25,6 @@ print("ready", flush=True)
 show(w.result()[0] if isinstance(w.result(), list) else w.result())
 """
 PNG = png(3000)
-
-
-def watch(what, **options):
-    return nbh.watch(what, block=False, display=False, **options)
 
 
 def finish(mill, ident="x"):
@@ -45,10 +44,6 @@ def shown(process):
     out, err = process.communicate(timeout=30)
     assert err == ""
     return [line.strip() for line in out.splitlines() if line != "ready"]
-
-
-def words(history):
-    return [str(event.seen.word) for event in events_of(history) if type(event.seen).__name__ == "Mark"]
 
 
 def is_free(uid):
@@ -99,7 +94,7 @@ def test_one_process_looks_and_both_see_it(mill, other):
     assert mine.facts.polls == len(mill.looks["x"])
     assert min(mill.gaps()) >= FLOOR
     assert len(mill.asked("/files")) == 1
-    assert words(mine) == ["watching"]
+    assert marks(mine) == ["watching"]
     assert told(store().load(mine.uid)) == told(mine)
     assert is_free(mine.uid)
 
@@ -139,9 +134,33 @@ def test_another_process_takes_over_from_one_that_was_killed(mill, other):
 
     mine = handle.result(30)
 
-    assert words(mine) == ["watching", "resumed"]
+    assert marks(mine) == ["watching", "resumed"]
     assert mine.facts.polls in {len(mill.looks["x"]), len(mill.looks["x"]) - 1}  # the last look may have died with it
     assert sha256(mine.files[0].read_bytes()) == sha256(PNG)
+
+
+def test_a_watch_begun_while_another_stops_during_a_take_over_goes_on(mill, other):
+    """Stopped while the mark of the take-over is written, and watched again at that moment: the new watch goes on."""
+    handle = watch("mill:x")
+    until(lambda: handle.elsewhere)
+    (watcher,) = engine.engine().watchers.values()
+    joined = []
+    with closing(sqlite3.connect(store().folder / "history.db", isolation_level=None)) as writing:
+        writing.execute("BEGIN IMMEDIATE")
+        other.kill()
+        other.wait(30)
+        until(lambda: not watcher.is_elsewhere and watcher._recorder._writes)
+        handle.stop()
+        until(lambda: watcher._stop_note)
+        api = connection("mill")
+        engine.engine().attach([(handle[0], api)], joined.append, store=store(), folder=None, interval=None)
+        until(lambda: watcher._again)
+        writing.execute("ROLLBACK")
+    until(lambda: joined and marks(joined[-1].history)[-2:] == ["stopped", "resumed"])
+    finish(mill)
+
+    until(lambda: joined[-1].is_over)
+    assert joined[-1].history.succeeded
 
 
 def test_a_watch_says_that_another_notebook_looks(mill, other):
@@ -151,7 +170,7 @@ def test_a_watch_says_that_another_notebook_looks(mill, other):
     next_look = handle.next_look
     other.kill()
     other.wait(30)
-    until(lambda: words(handle[0])[-1] == "resumed" and not handle.elsewhere)
+    until(lambda: marks(handle[0])[-1] == "resumed" and not handle.elsewhere)
     until(lambda: handle.next_look is not None)
     finish(mill)
 
@@ -178,7 +197,9 @@ def test_the_floor_holds_for_a_look_that_died_with_its_process(mill, notebook, f
 
     assert mill.looks["x"][2] - killed >= 1.0
     finish(mill)
-    assert handle.result(30).succeeded
+    mine = handle.result(30)
+    assert mine.succeeded
+    assert marks(mine) == ["watching", "resumed"]
 
 
 def test_a_stopped_process_keeps_its_tasks(mill, other, monkeypatch):
@@ -198,7 +219,7 @@ def test_a_stopped_process_keeps_its_tasks(mill, other, monkeypatch):
     mine = handle.result(30)
 
     assert shown(other) == told(mine) == told(store().load(mine.uid))
-    assert words(mine) == ["watching"]
+    assert marks(mine) == ["watching"]
     assert mine.facts.polls == len(mill.looks["x"])
 
 
@@ -244,7 +265,7 @@ def test_one_that_ends_in_order_leaves_the_task_to_the_other(mill, notebook):
     mine = handle.result(30)
 
     assert mine.succeeded
-    assert words(mine) == ["watching", "resumed"]
+    assert marks(mine) == ["watching", "resumed"]
 
 
 def test_one_that_stops_by_hand_leaves_the_task_to_the_other(mill, notebook):
@@ -268,7 +289,7 @@ def test_one_that_stops_by_hand_leaves_the_task_to_the_other(mill, notebook):
     mine = handle.result(30)
 
     assert mine.succeeded
-    assert words(mine) == ["watching", "stopped", "resumed"]
+    assert marks(mine) == ["watching", "stopped", "resumed"]
 
 
 def test_one_that_only_follows_stops_alone(mill, other):
@@ -281,7 +302,7 @@ def test_one_that_only_follows_stops_alone(mill, other):
     assert nbh.tasks()["outcome"].isna().all()
     finish(mill)
     assert shown(other)[-1] == "succeeded ['files-0.png']"
-    assert words(store().load(handle[0].uid)) == ["watching"]
+    assert marks(store().load(handle[0].uid)) == ["watching"]
 
 
 def test_a_lost_task_is_lost_for_both(mill, other):
@@ -327,7 +348,7 @@ def test_files_of_the_store_that_are_opened_and_closed_free_nothing(mill, notebo
     mine = handle.result(30)
 
     assert shown(process)[:-1] == told(mine)
-    assert words(mine) == ["watching"]
+    assert marks(mine) == ["watching"]
     assert mine.facts.polls == len(mill.looks["x"])
 
 
@@ -376,11 +397,11 @@ def test_a_forked_child_follows_its_parent(mill, notebook):
     """)
     assert process.stdout.readline() == "follows\n"
     process.kill()
-    until(lambda: "resumed" in words(stored()))
+    until(lambda: "resumed" in marks(stored()))
     finish(mill)
 
     out = process.stdout.read()
 
     assert out.splitlines()[-1] == "succeeded ['files-0.png']"
-    assert words(stored()) == ["watching", "resumed"]
+    assert marks(stored()) == ["watching", "resumed"]
     assert min(mill.gaps()) >= FLOOR

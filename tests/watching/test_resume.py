@@ -1,4 +1,4 @@
-"""`pending()` and `resume()`: what is listed and why, what is watched again, and what is left as it is."""
+"""`resume()`: what is watched again, and what is left as it is."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ import pytest
 from support.mill import DONE, KEY, WORKING, png, provider, sha256, silence
 from support.raw_server import reply
 from support.waiting import until
-from support.watched import events_of
+from support.watched import events_of, marks, reasons_pending, resume, watch
 
 import nbhelper as nbh
 from nbhelper._session import session
@@ -16,92 +16,6 @@ from nbhelper._tables.frames import TASKS
 from nbhelper.types import SaveState
 
 PNG = png(3000)
-
-
-def watch(what, **options):
-    return nbh.watch(what, block=False, display=False, **options)
-
-
-def resume(*what, **options):
-    return nbh.resume(*what, block=False, display=False, **options)
-
-
-def words(history):
-    """The marks of a history."""
-    return [str(event.seen.word) for event in events_of(history) if type(event.seen).__name__ == "Mark"]
-
-
-def why():
-    """Each pending task's id and reason."""
-    frame = nbh.pending()
-    return dict(zip(frame["task_id"].fillna("-"), frame["pending"], strict=True))
-
-
-@pytest.fixture
-def unfinished(mill, restart):
-    """A task whose process ended while it ran."""
-    handle = watch(mill.job(WORKING, ident="x"))
-    until(lambda: handle[0].facts.polls >= 2)
-    restart()
-    return handle[0]
-
-
-# What is pending
-
-
-def test_an_empty_store_has_nothing_pending():
-    """All columns and dtypes are there, the reason in sight, and nothing is made on the disk."""
-    frame = nbh.pending()
-
-    assert list(frame.columns[:4]) == ["provider", "task_id", "label", "pending"]
-    assert list(frame.columns.drop("pending")) == list(TASKS)
-    assert frame["pending"].dtype == "string"
-    assert frame.dtypes.drop("pending").equals(nbh.tasks().dtypes)
-    assert list(session.store().folder.parent.iterdir()) == []
-
-
-def test_each_reason_is_told(mill, restart, tmp_path):
-    """Unfinished, stopped, lost, results missing and in doubt are told apart; what is over is not listed."""
-    mill.job(WORKING, ident="unfinished")
-    mill.job(WORKING, ident="stopped")
-    mill.job(reply({"message": "bad key"}, 401), ident="lost")
-    mill.job({**DONE, "files": [mill.file(silence)]}, ident="missing")
-    mill.job({**DONE, "files": [mill.file(reply(PNG))]}, ident="over")
-    mill.job({**DONE, "files": [mill.file(reply(PNG))]}, ident="unwanted")
-    mill.creates[:] = [reply(b"", 500)]
-    handle = watch(["mill:unfinished", "mill:missing"])
-    watch("mill:stopped", timeout=0.3).result(30)
-    watch("mill:lost").result(30)
-    watch("mill:over").result(30)
-    watch("mill:unwanted", save=False).result(30)
-    with pytest.raises(nbh.SubmitUnknown):
-        nbh.submit("mill", {"a": 1}, endpoint="image")
-    until(lambda: handle[0].state and handle[1].succeeded)
-    restart()
-
-    assert why() == {
-        "unfinished": "unfinished",
-        "stopped": "stopped",
-        "lost": "lost",
-        "missing": "results missing",
-        "-": "in doubt",
-    }
-    assert nbh.pending(provider="kie").empty
-    assert nbh.pending(since=datetime.now(UTC) + timedelta(days=1)).empty
-
-
-def test_parameters_come_last(mill):
-    """The columns of parameters follow all others, as in `tasks()`."""
-    mill.creates[:] = [reply({"id": "made"})]
-    nbh.submit("mill", {"prompt": "a fox"}, endpoint="image")
-
-    frame = nbh.pending()
-
-    assert list(frame.columns[-2:]) == [list(TASKS)[-1], "param_prompt"]
-    assert frame.loc[0, "pending"] == "unfinished"
-
-
-# What is watched again
 
 
 def test_the_same_history_goes_on(mill, unfinished):
@@ -112,9 +26,9 @@ def test_the_same_history_goes_on(mill, unfinished):
 
     assert [h.task.id for h in found] == ["x"]
     assert events_of(found[0])[: unfinished.seq] == events_of(unfinished)
-    assert words(found[0]) == ["watching", "resumed"]
+    assert marks(found[0]) == ["watching", "resumed"]
     assert sha256(found[0].files[0].read_bytes()) == sha256(PNG)
-    assert why() == {}
+    assert reasons_pending() == {}
 
 
 ENDS = {
@@ -132,7 +46,7 @@ def test_what_was_given_up_is_taken_up_again(mill, answer, options):
     found = resume().result(30)
 
     assert [str(h.outcome) for h in found] == ["succeeded"]
-    assert words(found[0])[-1] == "resumed"
+    assert marks(found[0])[-1] == "resumed"
 
 
 def test_missing_results_come_by_the_links_that_were_kept(mill, restart):
@@ -173,17 +87,9 @@ def test_what_could_not_be_saved_is_tried_again(mill, monkeypatch):
         full.setattr(downloads, "LARGEST", 1000)
         assert watch(ref).result(30).save_state("files[0]") is SaveState.FAILED
 
-    assert why() == {"x": "results missing"}
+    assert reasons_pending() == {"x": "results missing"}
     assert watch(ref).done
     assert [f.stat().st_size for f in resume().result(30)[0].files] == [len(PNG)]
-
-
-def test_expired_results_are_over(mill):
-    """What no look brings back is not pending for ever."""
-    watch(mill.job({**DONE, "files": [mill.file(reply(b"", 403))]}, ident="x")).result(30)
-
-    assert why() == {}
-    assert len(resume()) == 0
 
 
 FORMS = {
@@ -220,6 +126,18 @@ def test_a_frame_of_pending_is_resumed_without_what_is_in_doubt(mill, unfinished
     assert len(mill.asked("/jobs")) == len([*mill.looks["x"]]) + 1
 
 
+def _typed(mill):
+    return nbh.Provider(
+        name="typed",
+        base_url=mill.root,
+        key_variable="MILL_API_KEY",
+        floor=0.1,
+        poll="GET /jobs/{id}?type={type}",
+        state="state",
+        words={"working": "running", "done": "succeeded"},
+    )
+
+
 def test_a_frame_knows_what_its_columns_do_not_say(mill, restart):
     """A task whose API needs more than the id is found by its row in the store."""
     nbh.register(_typed(mill))
@@ -233,21 +151,6 @@ def test_a_frame_knows_what_its_columns_do_not_say(mill, restart):
 
     assert [dict(h.task.extra) for h in found] == [{"type": "HD"}]
     assert found[0].succeeded
-
-
-def _typed(mill):
-    return nbh.Provider(
-        name="typed",
-        base_url=mill.root,
-        key_variable="MILL_API_KEY",
-        floor=0.1,
-        poll="GET /jobs/{id}?type={type}",
-        state="state",
-        words={"working": "running", "done": "succeeded"},
-    )
-
-
-# Nothing to do
 
 
 def test_nothing_to_resume_is_a_finished_watch():
@@ -326,9 +229,6 @@ def test_options_are_those_of_watch(name):
         nbh.resume(**{name: OPTIONS[name]})
 
 
-# What cannot be reached from here
-
-
 def test_creates_in_doubt_are_listed_and_never_sent_again(mill):
     """A line says how many and what to do; the server sees no second create."""
     mill.creates[:] = [reply(b"", 500)]
@@ -360,18 +260,6 @@ def _elsewhere(mill, monkeypatch):
     return f"made at {mill.root}, and mill is https://mill.example now"
 
 
-def test_tables_know_who_is_not_registered_any_more(mill, unfinished, monkeypatch):
-    """A provider that the store has tasks of may be asked for by name; one that nobody knows may not."""
-    _not_registered(mill, monkeypatch)
-
-    assert list(nbh.tasks(provider=["mill", "kie"])["task_id"]) == ["x"]
-    assert list(nbh.pending(provider="mill")["task_id"]) == ["x"]
-    assert len(nbh.events(provider="mill")) == len(nbh.events()) > 0
-    assert nbh.outputs(provider="mill").empty
-    with pytest.raises(nbh.BadInput, match='No provider is called "miller"'):
-        nbh.tasks(provider="miller")
-
-
 @pytest.mark.parametrize("change", [_no_key, _not_registered, _elsewhere])
 def test_what_cannot_be_reached_is_left_and_the_rest_goes_on(mill, restart, monkeypatch, change):
     """No key, no provider, another address: one line each, no request, and the others are watched."""
@@ -395,7 +283,7 @@ def test_what_cannot_be_reached_is_left_and_the_rest_goes_on(mill, restart, monk
     assert found[0].succeeded
     assert said.casefold() in str(warned[0].message).casefold()
     assert len(mill.looks["x"]) == before
-    assert why() == {"x": "unfinished"}
+    assert reasons_pending() == {"x": "unfinished"}
 
 
 def test_another_key_is_told_before_any_request(mill, unfinished, monkeypatch):
@@ -431,15 +319,6 @@ def test_the_same_key_is_found_by_its_fingerprint(mill, unfinished, recwarn):
     assert list(recwarn) == []
 
 
-def test_an_open_emulator_has_a_store_of_its_own(mill, unfinished):
-    """While it is open there is nothing of ours to resume; afterwards there is again."""
-    with nbh.Emulator(speed=1000):
-        assert nbh.pending().empty
-        assert len(resume()) == 0
-
-    assert why() == {"x": "unfinished"}
-
-
 def test_a_resumed_watch_ends_like_any_other(mill, unfinished):
     """Its own timeout stops it, and then it can be resumed once more."""
     first = resume(timeout=0.3).result(30)[0]
@@ -448,4 +327,4 @@ def test_a_resumed_watch_ends_like_any_other(mill, unfinished):
 
     assert str(first.outcome) == "stopped"
     assert second.succeeded
-    assert words(second) == ["watching", "resumed", "stopped", "resumed"]
+    assert marks(second) == ["watching", "resumed", "stopped", "resumed"]

@@ -2,21 +2,20 @@
 
 import json
 import os
-import time
 
 import pytest
-from support.mill import DONE, png, sha256
-from support.raw_server import reply
-from support.waiting import until
+from support.mill import png, sha256
 
-import nbhelper as nbh
 from nbhelper._network.downloads import TaskFolder, save_bytes
 from nbhelper._network.partial_file import PartialFile, is_strong
 from nbhelper.types import Output
 
 DATA = png(200_000)
+
+
 HALF = 100_000
-TAG = {"etag": '"v1"', "accept-ranges": "bytes"}
+
+
 ADDRESS = "https://cdn.example/a.png"
 
 
@@ -217,139 +216,14 @@ def test_only_a_strong_tag_promises_the_same_bytes(tag, strong):
 
 def test_bytes_of_a_reply_never_go_on(tmp_path):
     """What is delivered inside a reply is written whole, whatever part lies there."""
-    folder = TaskFolder.of(tmp_path, "mill", "x", "1")
-    folder.make()
-    part = PartialFile(folder.path, "a")
+    place = TaskFolder.of(tmp_path, "mill", "x", "1")
+    place.make()
+    part = PartialFile(place.path, "a")
     part.etag = '"v"'
     part.write(DATA[:HALF])
     part.close(keep=True)
 
-    found = save_bytes(folder, Output(name="a", data=b"whole"))
+    found = save_bytes(place, Output(name="a", data=b"whole"))
 
     assert found.sha256 == sha256(b"whole")
-    assert len(names(folder.path)) == 1
-
-
-# A process that is killed in the middle
-
-
-def broken(**headers):
-    """Half of the file, and then nothing more."""
-
-    async def act(conn, _asked):
-        await conn.send(reply(DATA[:HALF], headers=headers, length=len(DATA)))
-        await conn.gone()
-
-    return act
-
-
-async def rest(conn, asked):
-    """What was asked for, as a server does that knows ranges."""
-    span = asked.header("range")
-    begin = int(span.removeprefix("bytes=").removesuffix("-")) if span and asked.header("if-range") == '"v1"' else 0
-    told = {**TAG, "content-range": f"bytes {begin}-{len(DATA) - 1}/{len(DATA)}"}
-    await conn.send(reply(DATA[begin:], 206, told) if begin else reply(DATA, headers=TAG))
-
-
-OTHER = png(200_000, colour=1)
-SERVERS = {
-    "it knows ranges": (broken(**TAG), [rest], DATA, True),
-    "it ignores the range": (broken(**TAG), [reply(DATA, headers=TAG)], DATA, True),
-    "it has no tag": (broken(), [reply(DATA)], DATA, False),
-    "its tag is weak": (broken(etag='W/"v1"'), [reply(DATA)], DATA, False),
-    "the file is another now": (broken(**TAG), [reply(OTHER, headers={"etag": '"v2"'})], OTHER, True),
-    "it continues another file": (
-        broken(**TAG),
-        [
-            reply(OTHER[HALF:], 206, {"etag": '"v2"', "content-range": f"bytes {HALF}-{len(OTHER) - 1}/{len(OTHER)}"}),
-            reply(OTHER, headers={"etag": '"v2"'}),
-        ],
-        OTHER,
-        True,
-    ),
-    "it continues at the wrong place": (
-        broken(**TAG),
-        [
-            reply(DATA[7:], 206, {**TAG, "content-range": f"bytes 7-{len(DATA) - 1}/{len(DATA)}"}),
-            reply(DATA, headers=TAG),
-        ],
-        DATA,
-        True,
-    ),
-}
-
-
-def _went_on(mill, history, whole, asks):
-    """Whether a resumed download has the right bytes, asked in the right way and left nothing behind."""
-    second = mill.asked("/files")[1]
-    assert [sha256(path.read_bytes()) for path in history.files] == [sha256(whole)]
-    assert (second.header("range") is not None) is asks
-    assert second.header("if-range") == ('"v1"' if asks else None)
-    assert [path.name for path in history.files[0].parent.iterdir()] == ["files-0.png"]
-    assert nbh.pending().empty
-
-
-@pytest.mark.parametrize(("first", "then", "whole", "asks"), SERVERS.values(), ids=SERVERS)
-def test_a_download_goes_on_or_begins_anew(mill, restart, tmp_path, first, then, whole, asks):
-    """Broken off at half of a file, a task is resumed: the rest alone where that is sure, the same bytes always."""
-    mill.job({**DONE, "files": [f"{mill.file(first, *then)}?sig=1"]}, ident="x")
-    handle = nbh.watch("mill:x", block=False, display=False)
-    until(lambda: any(path.stat().st_size == HALF for path in tmp_path.rglob("*.part")))
-    restart()
-    assert handle[0].files == ()
-    assert list(nbh.pending()["pending"]) == ["results missing"]
-
-    history = nbh.resume(block=False, display=False).result(30)[0]
-
-    _went_on(mill, history, whole, asks)
-
-
-@pytest.mark.parametrize("name", ["it knows ranges", "it has no tag"])
-def test_a_download_outlives_the_process_that_began_it(mill, notebook, tmp_path, name):
-    """The same when the process is killed without a chance to say anything."""
-    first, then, whole, asks = SERVERS[name]
-    mill.job({**DONE, "files": [mill.file(first, *then)]}, ident="x")
-    process = notebook('nbh.watch("mill:x", display=False)')
-    until(lambda: any(path.stat().st_size == HALF for path in tmp_path.rglob("*.part")))
-    if asks:
-        until(lambda: _noted(tmp_path) > 0)
-    process.kill()
-    process.wait(30)
-
-    history = nbh.resume(block=False, display=False).result(30)[0]
-
-    _went_on(mill, history, whole, asks)
-
-
-def _noted(folder):
-    """How far the last note says that the part is."""
-    for path in folder.rglob("*.part.json"):
-        return json.loads(path.read_text())["n"]
-    return 0
-
-
-def test_half_a_file_in_a_broken_connection_is_noted_at_once(mill, notebook, tmp_path):
-    """Broken at half and killed while it waits to try again, the whole half is gone on with."""
-
-    async def reset(conn, asked):
-        await conn.send(reply(DATA[:HALF], headers=TAG, length=len(DATA)))
-        until(lambda: any(path.stat().st_size == HALF for path in tmp_path.rglob("*.part")))
-        await conn.reset()
-
-    mill.job({**DONE, "files": [mill.file(reset, rest)]}, ident="x")
-    process = notebook("""
-    from nbhelper._network import downloads
-    downloads._PAUSE = 60.0
-    nbh.watch("mill:x", display=False)
-    """)
-    until(lambda: _noted(tmp_path) == HALF)
-    process.kill()
-    process.wait(30)
-    kept = time.monotonic()
-
-    history = nbh.resume(block=False, display=False).result(30)[0]
-
-    asked = mill.asked("/files")[-1]
-    assert asked.at > kept
-    assert asked.header("range") == f"bytes={HALF}-"
-    assert [sha256(path.read_bytes()) for path in history.files] == [sha256(DATA)]
+    assert len(names(place.path)) == 1

@@ -1,0 +1,285 @@
+"""The gate of one key: its rate, how many requests fly at once, and an outage that one request probes."""
+
+import asyncio
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from nbhelper._network import gate as _gate
+from nbhelper._network.gate import Gate
+from nbhelper.types import Miss, MissKind, Snapshot, State
+
+
+def miss(kind, wait=None):
+    return Miss(kind=MissKind(kind), retry_after=wait)
+
+
+def through(gate, n, hold=0.0):
+    """When each of n requests passed, in order of asking."""
+    times, begun = {}, time.monotonic()
+
+    async def one(i):
+        async with gate.passing():
+            times[i] = time.monotonic() - begun
+            await asyncio.sleep(hold)
+
+    async def main():
+        await asyncio.gather(*(one(i) for i in range(n)))
+
+    return main, times
+
+
+def run(make):
+    """A gate belongs to the loop it is used in."""
+
+    async def main():
+        return await make()
+
+    return asyncio.run(main())
+
+
+def test_requests_pass_at_their_rate():
+    """Beyond a second's worth, requests are spaced by the API's limit, in the order of asking."""
+
+    async def make():
+        main, times = through(Gate(rate=20, in_flight=100), 30)
+        await main()
+        return times
+
+    times = run(make)
+
+    assert times[29] >= 0.4
+    assert sorted(times.values()) == [times[i] for i in range(30)]
+
+
+def test_a_seconds_worth_passes_at_once(monkeypatch):
+    """While the clock stands still, twenty requests pass at twenty a second, and the one that is due."""
+    monkeypatch.setattr(_gate, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+
+    async def make():
+        main, times = through(Gate(rate=20, in_flight=100), 30)
+        going = asyncio.create_task(main())
+        await asyncio.sleep(0.2)
+        going.cancel()
+        return len(times)
+
+    assert run(make) == 21
+
+
+def test_so_many_fly_at_once():
+    """Never more than the gate allows, first come first served."""
+
+    async def make():
+        gate, flying, most, order = Gate(rate=1000, in_flight=3), 0, 0, []
+
+        async def one(i):
+            nonlocal flying, most
+            async with gate.passing():
+                order.append(i)
+                flying += 1
+                most = max(most, flying)
+                await asyncio.sleep(0.01)
+                flying -= 1
+
+        await asyncio.gather(*(one(i) for i in range(12)))
+        return most, order
+
+    assert run(make) == (3, list(range(12)))
+
+
+def test_a_wish_to_wait_holds_for_all():
+    """What the server asks of one, everybody keeps."""
+
+    async def make():
+        gate = Gate()
+        gate.outage.hold(0.3)
+        gate.outage.hold(0.1)  # a shorter wish takes nothing back
+        main, times = through(gate, 5)
+        await main()
+        return times
+
+    assert min(run(make).values()) >= 0.29
+
+
+def test_an_outage_is_probed_by_one(monkeypatch):
+    """After five faults in a row one request at a time goes out; the first answer opens the gate for all."""
+    monkeypatch.setattr(_gate, "_PROBE_CAP", 0.04)
+
+    async def make():
+        gate, flying, most, asked = Gate(rate=1000, in_flight=12), 0, 0, 0
+
+        async def one():
+            nonlocal flying, most, asked
+            while True:
+                async with gate.passing():
+                    flying += 1
+                    asked += 1
+                    most = max(most, flying if gate.outage.is_down else 0)
+                    await asyncio.sleep(0.005)
+                    flying -= 1
+                    if asked > 20:
+                        gate.outage.answered()
+                        return
+                    gate.outage.fault()
+
+        for _ in range(5):
+            gate.outage.fault()
+        begun = time.monotonic()
+        await asyncio.gather(*(one() for _ in range(30)))
+        return most, time.monotonic() - begun
+
+    most, spent = run(make)
+
+    assert most == 1
+    assert spent > 0.7  # twenty probes, four hundredths of a second apart
+
+
+def test_requests_that_failed_together_are_one_outage():
+    """Twelve requests under way when the network goes do not make the first probe wait a minute."""
+
+    async def make():
+        gate = Gate()
+        for _ in range(12):
+            gate.outage.fault()
+        return gate.outage.is_down, gate.outage.until - time.monotonic()
+
+    down, wait = run(make)
+
+    assert down
+    assert wait <= 1.0
+
+
+def test_probes_are_further_and_further_apart(monkeypatch):
+    """One, two, four … up to sixty seconds between probes; an answer begins anew."""
+
+    async def make():
+        gate, waits, clock = Gate(), [], [1000.0]
+        monkeypatch.setattr(_gate.time, "monotonic", lambda: clock[0])
+        for _ in range(4):
+            gate.outage.fault()
+        for _ in range(9):
+            gate.outage.fault()
+            waits.append(gate.outage.until - clock[0])
+            clock[0] = gate.outage.until
+        gate.outage.answered()
+        return waits, gate.outage.is_down
+
+    waits, down = run(make)
+    monkeypatch.undo()
+
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert not down
+
+
+def test_an_answer_ends_an_outage_for_those_who_wait():
+    """Whoever waited for a probe passes at once, and together."""
+
+    async def make():
+        gate = Gate()
+        for _ in range(5):
+            gate.outage.fault()
+        gate.outage._next_probe = time.monotonic() + 3600
+        main, times = through(gate, 6, hold=0.05)
+        waiting = asyncio.create_task(main())
+        await asyncio.sleep(0.05)
+        gate.outage.answered()
+        await asyncio.wait_for(waiting, 60)
+        return times
+
+    assert len(run(make)) == 6
+
+
+def test_a_cancelled_request_gives_its_turn_back():
+    """Cancelled while waiting or flying, nothing stays taken."""
+
+    async def make():
+        gate = Gate(in_flight=1)
+
+        async def hold():
+            async with gate.passing():
+                await asyncio.sleep(3600)
+
+        tasks = [asyncio.create_task(hold()) for _ in range(4)]
+        await asyncio.sleep(0.01)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.timeout(30), gate.passing():
+            return True
+
+    assert run(make)
+
+
+def test_a_new_task_does_not_wait_behind_a_thousand():
+    """Next looks stand in line; a first look, or a create, goes before them."""
+
+    async def make():
+        gate, order = Gate(rate=1e6, in_flight=2), []
+
+        async def one(name, urgent):
+            async with gate.passing(urgent=urgent):
+                order.append(name)
+                await asyncio.sleep(0)
+
+        old = [asyncio.create_task(one(n, urgent=False)) for n in range(1000)]
+        await asyncio.sleep(0)
+        new = asyncio.create_task(one("new", urgent=True))
+        await asyncio.gather(new, *old)
+        return order
+
+    order = run(make)
+
+    assert order.index("new") < 10
+    assert [n for n in order if n != "new"] == list(range(1000))
+
+
+def test_refusals_that_name_no_wait_make_it_slower():
+    """Each "too many" without a time halves the rate, down to one in two seconds; good answers bring it back slowly."""
+
+    async def make():
+        gate, told = Gate(rate=100), []
+        for _ in range(12):
+            gate.judge(miss("rate_limited"), 0.0)
+            told.append(gate._spacing)
+        for _ in range(400):
+            gate.judge(Snapshot(state=State.RUNNING), 0.0)
+        return told, gate._spacing, gate.outage.is_down
+
+    told, after, down = run(make)
+
+    assert told[:3] == pytest.approx([0.02, 0.04, 0.08])
+    assert told[-1] == 2.0
+    assert after == pytest.approx(0.01)
+    assert not down
+
+
+def test_a_refusal_that_names_a_wait_is_kept_and_no_more(monkeypatch):
+    """With `Retry-After` the gate waits as long as asked, and then goes on as before."""
+
+    async def make():
+        gate = Gate(rate=100)
+        with monkeypatch.context() as still:
+            still.setattr(_gate.time, "monotonic", lambda: 1000.0)
+            gate.judge(miss("rate_limited", 0.3), 5.0)
+        return gate.outage.until - 1000, gate._spacing
+
+    wait, spacing = run(make)
+
+    assert wait == pytest.approx(0.3)
+    assert spacing == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("kind", ["garbled", "not_found", "refused", "no_credit", "bad_request"])
+def test_any_answer_ends_an_outage(kind):
+    """Whatever the server says of a task, it answered."""
+
+    async def make():
+        gate = Gate()
+        for _ in range(6):
+            gate.judge(miss("server"), 2.0)
+        was = gate.outage.is_down
+        gate.judge(miss(kind), 2.0)
+        return was, gate.outage.is_down
+
+    assert run(make) == (True, False)
