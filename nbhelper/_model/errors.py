@@ -10,20 +10,20 @@ class NbhelperError(Exception):
     """Whatever nbhelper raises on purpose; catch this one to catch them all."""
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows: the reader's own lines and the text, which a page of our insides would push out of view.
+        """The traceback that IPython shows: the user's own lines and the error's text, without lines of this package.
 
         `%debug`, `sys.last_traceback` and every traceback outside IPython stay whole.
         """
         import traceback
 
-        inside = (str(Path(__file__).parents[1]), f"{os.sep}IPython{os.sep}")
+        inside = (f"{Path(__file__).parents[1]}{os.sep}", f"{os.sep}IPython{os.sep}")
         frames = traceback.extract_tb(self.__traceback__)
         own = [frame for frame in frames if not any(part in frame.filename for part in inside)]
         return [*(f"{_place(f.filename)}line {f.lineno}: {f.line}" for f in own), f"{type(self).__name__}: {self}"]
 
 
 def _place(filename: str) -> str:
-    """A file to name; a cell's is a made-up one."""
+    """The file's name in a traceback; none for a cell, whose file name IPython made up."""
     return "" if "ipykernel_" in filename or filename.startswith("<") else f"{filename}, "
 
 

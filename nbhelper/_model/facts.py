@@ -1,4 +1,4 @@
-"""What the events of one task add up to: a fold, one step for each observation, of a size that does not grow."""
+"""What the events of one task add up to: a tuple of fixed size, folded one observation at a time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from .seen import NOTHING, Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Seen, Snapshot, State
 
 SLOPE = 0.25
-"""The gain in progress over which its slope is measured: far enough to be exact, near enough where it is uneven."""
+"""The gain in progress over which its slope is measured."""
 _STEP = 0.05
-"""The gain in progress from one remembered point to the next."""
+"""The change in progress from one remembered point to the next."""
 _POINTS = 8
-"""The most points remembered, for servers whose progress jumps to and fro."""
+"""The most points remembered, for servers whose progress goes up and down."""
 
 
 class Run(NamedTuple):
@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A number that a server told (progress, place in the queue, seconds left), and when."""
+    """A number in a reply (progress, place in the queue, seconds left), and when the reply came."""
 
     at: datetime
     value: float
@@ -60,11 +60,11 @@ class Facts(NamedTuple):
     climb: tuple[Point, ...] = ()
     """Progress of the running task since it was last queued, unknown or resumed: a few points, for its slope."""
     first_place: Point | None = None
-    """The first place in the queue that was told, while each look since then told one."""
+    """The first place in the queue, while each reply since then had one."""
     first_estimate: Point | None = None
-    """The first number of seconds left that the server told."""
+    """The first number of seconds left in a reply."""
     due: float | None = None
-    """Since when its progress stands still, or the earliest finish that the server told in this state: POSIX seconds.
+    """When `progress` last changed, or the earliest finish by `seconds_left` in this state: POSIX seconds.
 
     No `datetime`, which ends in the year 9999: servers state any number of seconds.
     """
@@ -72,9 +72,8 @@ class Facts(NamedTuple):
     last_good_at: datetime | None = None
     skew_s: float | None = None
     """Server clock minus ours by the `Date` headers, half a second in doubt."""
-    # So far what each look moves; `lasting` is the rest.
     ended: Mark | None = None
-    """The last word that no snapshot said (`stopped`, `lost`, `refused`), until the task is watched again."""
+    """The newest mark that ends a watch (`stopped`, `lost`, `refused`), until the task is watched again."""
     watching: Mark | None = None
     """How the newest watch began."""
     outputs: Mapping[str, Output] = NOTHING
@@ -82,7 +81,7 @@ class Facts(NamedTuple):
     credits: float | None = None
     model: str | None = None
     params: Mapping[str, Any] = NOTHING
-    """The newest that any reply up to the final one said of these three: a final reply may be shorter."""
+    """`credits`, `model` and `params` are the newest of any reply up to the final one, which may be shorter."""
     submitting_at: datetime | None = None
     submitted_at: datetime | None = None
     first_look_at: datetime | None = None
@@ -100,11 +99,6 @@ class Facts(NamedTuple):
     finished: datetime | None = None
     resolution_s: float | None = None
 
-    @property
-    def lasting(self) -> tuple[Any, ...]:
-        """The fields that do not change on an ordinary look."""
-        return self[_MOVING:]
-
     def __reduce__(self) -> tuple[Any, ...]:
         # A mappingproxy cannot be pickled; plain dicts can, and `_unpickled` wraps them again.
         return _unpickled, tuple(dict(v) if isinstance(v, MappingProxyType) else v for v in self)
@@ -113,32 +107,32 @@ class Facts(NamedTuple):
         """The facts with one more observation."""
         match seen:
             case Snapshot():
-                return self._snapshot(at, seen)
+                return self._add_snapshot(at, seen)
             case Miss():
-                return self._miss(at, seen)
+                return self._add_miss(at, seen)
             case Saved():
                 saves = MappingProxyType({**self.saves, seen.name: seen})
                 return self._replace(saves=saves, saved_at=at if seen.state is SaveState.SAVED else self.saved_at)
             case Mark():
-                return self._mark(at, seen)
+                return self._add_mark(at, seen)
 
-    def _snapshot(self, at: datetime, seen: Snapshot) -> Facts:
+    def _add_snapshot(self, at: datetime, seen: Snapshot) -> Facts:
         final, unknown = seen.state.final, seen.state is State.UNKNOWN
         begins_to_run = seen.state is State.RUNNING and self.running_at is None
         facts = self._replace(
             latest=seen,
             ended=None if final else self.ended,
             trouble=None,
-            same_trouble=self._run(self.same_trouble, f"word {seen.word}", at) if unknown else None,
-            unreadable=self._run(self.unreadable, "unreadable", at) if unknown else None,
-            outputs=_with(self.outputs, seen.outputs),
+            same_trouble=self._extend_run(self.same_trouble, f"word {seen.word}", at) if unknown else None,
+            unreadable=self._extend_run(self.unreadable, "unreadable", at) if unknown else None,
+            outputs=_add_outputs(self.outputs, seen.outputs),
             polls=self.polls + 1,
             misses_in_a_row=0,
-            progress=_further(self.progress, seen.progress),
-            climb=_climbed(self.climb, at, seen),
-            first_place=_first_place(self.first_place, at, seen),
-            first_estimate=self.first_estimate or _point(at, seen.seconds_left),
-            due=self._due(at, seen),
+            progress=_larger(self.progress, seen.progress),
+            climb=_extend_climb(self.climb, at, seen),
+            first_place=_first_place_of(self.first_place, at, seen),
+            first_estimate=self.first_estimate or _point_of(at, seen.seconds_left),
+            due=self._update_due(at, seen),
             credits=seen.credits if seen.credits is not None else self.credits,
             model=seen.model or self.model,
             params=seen.params or self.params,
@@ -155,28 +149,28 @@ class Facts(NamedTuple):
             started=self.started or seen.started_at,
             finished=seen.finished_at if final else None,
             resolution_s=seen.resolution_s or self.resolution_s,
-            skew_s=self._skew(at, seen.replied_at),
+            skew_s=self._update_skew(at, seen.replied_at),
         )
         if self.latest is not None and self.latest.state.final:
             return facts._replace(**{name: getattr(self, name) for name in _SETTLED})
         return facts
 
-    def _miss(self, at: datetime, seen: Miss) -> Facts:
+    def _add_miss(self, at: datetime, seen: Miss) -> Facts:
         garbled = seen.kind is MissKind.GARBLED
         return self._replace(
             trouble=seen,
-            same_trouble=self._run(self.same_trouble, f"miss {seen.kind}", at),
-            unreadable=self._run(self.unreadable, "unreadable", at) if garbled else None,
+            same_trouble=self._extend_run(self.same_trouble, f"miss {seen.kind}", at),
+            unreadable=self._extend_run(self.unreadable, "unreadable", at) if garbled else None,
             polls=self.polls + 1,
             misses=self.misses + 1,
             misses_in_a_row=self.misses_in_a_row + 1,
             rate_limited=self.rate_limited + (seen.kind is MissKind.RATE_LIMITED),
             first_look_at=self.first_look_at or at,
             last_look_at=at,
-            skew_s=self._skew(at, seen.replied_at),
+            skew_s=self._update_skew(at, seen.replied_at),
         )
 
-    def _mark(self, at: datetime, mark: Mark) -> Facts:
+    def _add_mark(self, at: datetime, mark: Mark) -> Facts:
         match mark.word:
             case MarkWord.SUBMITTING:
                 return self._replace(submitting_at=self.submitting_at or at)
@@ -188,7 +182,7 @@ class Facts(NamedTuple):
             case MarkWord.WATCHING:
                 return self._replace(ended=None, watching=mark)
             case MarkWord.RESUMED:
-                # What could not be saved is tried again: the disk may have room by now. Expired links do not come back.
+                # Failed saves are tried again: the disk may have room by now. Expired links do not come back.
                 tried = {n: s for n, s in self.saves.items() if s.state is not SaveState.FAILED}
                 return self._replace(
                     ended=None,
@@ -201,66 +195,65 @@ class Facts(NamedTuple):
                     due=None,
                 )
 
-    def _run(self, run: Run | None, what: str, at: datetime) -> Run:
+    def _extend_run(self, run: Run | None, what: str, at: datetime) -> Run:
         """The run of looks with one more, or a new one where this look met another trouble."""
         if run is None or run.what != what:
             return Run(what, 1, at)
         return Run(what, run.looks + 1, run.since, self.last_look_at)
 
-    def _skew(self, at: datetime, replied_at: datetime | None) -> float | None:
+    def _update_skew(self, at: datetime, replied_at: datetime | None) -> float | None:
         if replied_at is None:
             return self.skew_s
         # `Date` is cut to whole seconds, so half a second is its expected error.
         now = (replied_at - at).total_seconds() + 0.5
         return now if self.skew_s is None else 0.8 * self.skew_s + 0.2 * now
 
-    def _due(self, at: datetime, seen: Snapshot) -> float:
+    def _update_due(self, at: datetime, seen: Snapshot) -> float:
         before, left, now = self.latest, seen.seconds_left, at.timestamp()
-        told = now if left is None else now + left
+        finish = now if left is None else now + left
         if self.due is None or before is None or before.state is not seen.state:
-            return told
+            return finish
         if left is None:
-            return self.due if before.seconds_left is None and before.progress == seen.progress else told
-        return told if before.seconds_left is None else min(self.due, told)
+            return self.due if before.seconds_left is None and before.progress == seen.progress else finish
+        return finish if before.seconds_left is None else min(self.due, finish)
 
 
 NO_FACTS = Facts()
 
-_MOVING = Facts._fields.index("ended")
 _SETTLED = (
     "latest", "ended", "progress", "credits", "model", "params", "queued_seen", "running_at", "before_running_at",
     "final_at", "before_final_at", "finished",
 )  # fmt: skip
-"""The fields that the final word settles: of a later snapshot only the fresh links and the counts are taken."""
+"""The fields that no look after the final one changes; of later snapshots only links and counts are taken."""
 
 
 def _unpickled(*values: Any) -> Facts:
     return Facts._make(MappingProxyType(v) if isinstance(v, dict) else v for v in values)
 
 
-def _further(known: float | None, new: float | None) -> float | None:
+def _larger(known: float | None, new: float | None) -> float | None:
     """The larger of two, where None is unknown."""
     return known if new is None or (known is not None and known >= new) else new
 
 
-def _with(known: Mapping[str, Output], new: tuple[Output, ...]) -> Mapping[str, Output]:
+def _add_outputs(known: Mapping[str, Output], new: tuple[Output, ...]) -> Mapping[str, Output]:
     """The outputs by name; a newer reply has the fresher link."""
     return MappingProxyType({**known, **{o.name: o for o in new}}) if new else known
 
 
-def _point(at: datetime, value: float | None) -> Point | None:
+def _point_of(at: datetime, value: float | None) -> Point | None:
     return None if value is None else Point(at, value)
 
 
-def _first_place(known: Point | None, at: datetime, seen: Snapshot) -> Point | None:
-    """The place in the queue that the first of the looks in a row told which told one."""
+def _first_place_of(known: Point | None, at: datetime, seen: Snapshot) -> Point | None:
+    """The place in the queue of the first of the newest replies in a row that have one."""
     if seen.state is not State.QUEUED or seen.queue_position is None:
         return None
     return known or Point(at, seen.queue_position)
 
 
-def _climbed(points: tuple[Point, ...], at: datetime, seen: Snapshot) -> tuple[Point, ...]:
-    """The points with this look's progress, where it has moved by a step; those that no slope needs are left out."""
+def _extend_climb(points: tuple[Point, ...], at: datetime, seen: Snapshot) -> tuple[Point, ...]:
+    """The points with this look's progress, where it changed by `_STEP`; older ones than `SLOPE` needs are left out."""
     if seen.state is not State.RUNNING or seen.progress is None:
         return ()
     if points and abs(seen.progress - points[-1].value) < _STEP:

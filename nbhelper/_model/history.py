@@ -20,11 +20,11 @@ from .text import clean
 KEPT = 8
 """How many events a history holds; the store has all."""
 UNSAVED = "results are not saved"
-"""The note of a watch that wants no files: what it leaves is not missing."""
+"""The note of a watch with `save=False`: its unsaved outputs are not `missing`."""
 
 
 _ENDS = {MarkWord.STOPPED: Outcome.STOPPED, MarkWord.LOST: Outcome.LOST, MarkWord.REFUSED: Outcome.FAILED}
-"""What our own marks say of the outcome. A refused create is the API's no, so it failed."""
+"""The outcome that each of our own marks means; a create that the API refused has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class TaskFailed(NbhelperError):
 
 
 def _slim(event: Event) -> Event:
-    """The event of an older snapshot without what is large: the reply, the parameters, bytes that came in the reply."""
+    """An event of an older snapshot without reply, parameters and the bytes of outputs, which may be large."""
     seen = event.seen
     if not isinstance(seen, Snapshot):
         return event

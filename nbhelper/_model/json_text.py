@@ -1,4 +1,4 @@
-"""JSON as it is kept: one writer, which makes short and readable text, and one reader, which never raises."""
+"""JSON as it is stored: a writer of short text, and a reader that never raises."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 
 def writer(encoder: json.JSONEncoder) -> Callable[[Any], str]:
-    """`encoder.encode`, which makes a new machine for each value: that takes several times what a short one does."""
+    """`encoder.encode` with one C encoder for all values: `encode` makes one each time, at several times the cost."""
     try:
-        machine = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+        encode = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
             None, encoder.default, json.encoder.encode_basestring, None,
             encoder.key_separator, encoder.item_separator, encoder.sort_keys, encoder.skipkeys, encoder.allow_nan,
         )  # fmt: skip
-        machine(None, 0)
+        encode(None, 0)
     except (AttributeError, TypeError):  # another Python may do without
         return encoder.encode
-    return lambda value: "".join(machine(value, 0))
+    return lambda value: "".join(encode(value, 0))
 
 
 dumps = writer(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False))
-"""JSON as it is stored: short, readable, and refused where it would not be JSON."""
+"""Short JSON text, not escaped to ASCII; ValueError for NaN and infinite numbers."""
 
 
 _decode = json.JSONDecoder().decode

@@ -1,4 +1,4 @@
-"""When a watch has to end as `lost`, since looks no longer tell of the task: a pure function of its facts."""
+"""When a watch ends as `lost`, because looks no longer show the task: a pure function of its facts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .text import clean
 from .timing import begin
 
 GRACE = timedelta(seconds=60)
-"""How long "not found" may only mean that the API has not noticed its own task yet (kie.ai's "recordInfo is null")."""
+"""How long "not found" may mean that the API has not stored its new task yet (kie.ai's "recordInfo is null")."""
 PATIENCE = timedelta(minutes=10)
-"""How long replies may be unreadable, or credit be missing, before we say that we cannot see the task."""
+"""How long replies may be unreadable, or credit be missing, before the task is `lost`."""
 _ENOUGH = 4
-"""Looks that such a time must hold: a laptop that slept between two of them saw nothing."""
+"""The fewest looks in that time: a laptop that slept between two looks saw nothing."""
 
 
 def verdict(history: History, now: datetime, *, confirm: frozenset[str] = frozenset()) -> Mark | None:
-    """The mark `lost` when the looks so far say that we cannot see this task any more, else None.
+    """The mark `lost` when the looks so far do not show this task any more, else None.
 
     A fault of the network, the server or the rate limit never ends a watch, however long it lasts.
 
@@ -35,8 +35,8 @@ def verdict(history: History, now: datetime, *, confirm: frozenset[str] = frozen
         return None
     if same.previous_at is not None:
         if miss is None and latest is not None and latest.word in confirm:
-            said = f'the API says "{clean(latest.word, 40)}" twice and documents it as final'
-            return _lost(f"{said}; ask its support about {clean(history.task.id, 80)}")
+            why = f'the API says "{clean(latest.word, 40)}" twice and documents it as final'
+            return _lost(f"{why}; ask its support about {clean(history.task.id, 80)}")
         if miss is not None and miss.kind in {MissKind.REFUSED, MissKind.BAD_REQUEST}:
             return _lost(f"the API refused two looks in a row: {miss}")
         if miss is not None and miss.kind is MissKind.NOT_FOUND and same.previous_at - _begin(facts) >= GRACE:
@@ -50,7 +50,7 @@ def verdict(history: History, now: datetime, *, confirm: frozenset[str] = frozen
 
 
 def too_new(history: History) -> bool:
-    """Whether the API, which has never told of this task, says that it does not know it, and may do so yet."""
+    """Whether the last look was "not found", no look was good yet, and the task is younger than `GRACE`."""
     facts = history.facts
     if facts.trouble is None or facts.trouble.kind is not MissKind.NOT_FOUND or facts.latest is not None:
         return False

@@ -96,7 +96,7 @@ class SaveState(_Word):
 
 
 class MarkWord(_Word):
-    """What we did with a task, as opposed to what we saw of it."""
+    """What we did with a task; all other kinds of events are what we saw of it."""
 
     SUBMITTING = "submitting"
     SUBMITTED = "submitted"

@@ -1,4 +1,4 @@
-"""Text from servers, made safe to show, store and log. Nothing here knows where it will be shown.
+"""Text from servers, made safe to show, store and log.
 
 Text from a server is hostile: it may hold terminal escapes, bidirectional overrides, NUL, lone surrogates or a
 megabyte of anything. `clean` is for every place where a person reads; `storable` keeps everything a database can hold.
@@ -83,7 +83,7 @@ def kind_of(value: object) -> str:
 
 
 def redact(value: Any, secrets: Iterable[str] = (), shorten: Callable[[str], str] | None = None) -> Any:
-    """A JSON value fit to keep: keys replaced, links without their queries, surrogates escaped.
+    """A JSON value fit to store: secrets replaced, links without their queries, surrogates escaped.
 
     Args:
         value: Any parsed JSON.
@@ -128,7 +128,7 @@ _LONG = b"0" * 19
 """Where a number has so many digits, it may be one that SQLite cannot hold."""
 
 
-def harmless(text: str, secrets: Iterable[str] = ()) -> bool:
+def is_harmless(text: str, secrets: Iterable[str] = ()) -> bool:
     """Whether `redact` would change nothing in the value of a JSON text as `dumps` writes it.
 
     In doubt it says no: then the value is walked, which takes ten times as long.

@@ -1,4 +1,10 @@
-"""The registered APIs: seven of ours and those that a notebook adds."""
+"""The registered APIs: those in `apis`, and those that a notebook adds with `nbhelper.register`.
+
+A new API is one file, `apis/<name>.py`, with a `PROVIDER` (a `-` of its name is `_` in the file's), and the name in
+`INCLUDED` below. `apis/kie.py` is a short one. Its replies, with what must be read from them, go into
+`tests/providers/corpus/<name>.json`; tests ask for them. What a reply means is data wherever it can be (`provider.py`
+and `reply_parts.py`); `reader.py` reads all APIs in the same way.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +17,13 @@ from .._model.text import clean, nearest
 if TYPE_CHECKING:
     from .provider import Provider
 
-_OURS = {
-    "ailab-legacy": "ailab_legacy",
-    "ailab": "ailab",
-    "gptge": "gptge",
-    "tripo": "tripo",
-    "tripo-v3": "tripo_v3",
-    "aigptimage": "aigptimage",
-    "kie": "kie",
-}
+INCLUDED = ("ailab-legacy", "ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie")
 _added: dict[str, Provider] = {}
 
 
 def names() -> tuple[str, ...]:
     """Every registered name, ours first."""
-    return (*_OURS, *(n for n in _added if n not in _OURS))
+    return (*INCLUDED, *(n for n in _added if n not in INCLUDED))
 
 
 def get(name: object) -> Provider:
@@ -40,9 +38,9 @@ def get(name: object) -> Provider:
     key = name.strip()
     if key in _added:
         return _added[key]
-    if key not in _OURS:
+    if key not in INCLUDED:
         raise BadInput(f'No provider is called "{clean(key, 40)}".{nearest(key, names())} Known: {", ".join(names())}.')
-    provider: Provider = import_module(f".{_OURS[key]}", __name__).PROVIDER
+    provider: Provider = import_module(f".apis.{key.replace('-', '_')}", __name__).PROVIDER
     return provider
 
 

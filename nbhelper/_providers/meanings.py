@@ -1,4 +1,4 @@
-"""What a status, a code and a state word mean: the state of the task, or what went wrong with the request."""
+"""What a reply's status, code and state word mean: the state of the task, or what went wrong with the request."""
 
 from __future__ import annotations
 
@@ -62,24 +62,24 @@ def reason_of(status: int) -> str:
     return _REASONS.get(status, "server error" if 500 <= status < 600 else f"unexpected status {status}")
 
 
-def states_said(provider: Provider, body: Any) -> dict[State, str]:
+def states_of(provider: Provider, body: Any) -> dict[State, str]:
     """Each state that the reply names, with the word for it; several places of an API must agree."""
-    said: dict[State, str] = {}
+    states: dict[State, str] = {}
     for search in provider.finders.state:
-        if word := _told(search(body)):
-            said[provider.states.get(word, State.UNKNOWN)] = word
-    return said
+        if word := _word_at(search(body)):
+            states[provider.states.get(word, State.UNKNOWN)] = word
+    return states
 
 
 def code_of(provider: Provider, body: Any) -> str | None:
     """The first code that is not `ok`; None when all is well."""
     for search in provider.finders.code:
-        if (code := _told(search(body))) and code not in provider.ok:
+        if (code := _word_at(search(body))) and code not in provider.ok:
             return code
     return None
 
 
-def _told(value: Any) -> str:
+def _word_at(value: Any) -> str:
     """A state word or code as text: empty when there is none, `UNREADABLE` when something else stands there."""
     if isinstance(value, str):
         return value.strip()
@@ -97,7 +97,7 @@ def trouble_of(provider: Provider, reply: HttpReply, body: Any, secrets: tuple[s
         status = int(inner)
     code = code_of(provider, body)
     mild = code is not None and status < 300 and not provider.strict_code and code != UNREADABLE
-    if mild and set(states_said(provider, body)) == {State.FAILED}:
+    if mild and set(states_of(provider, body)) == {State.FAILED}:
         code = None  # beside a word for failure it is the reason
     if status < 300 and code is None:
         if reply.status in {200, 201, 202, 203}:

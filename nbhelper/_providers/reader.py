@@ -13,8 +13,8 @@ from sys import intern
 from typing import Any
 
 from .._model.seen import NOTHING, Miss, MissKind, Snapshot, State, TaskError
-from .._model.text import clean, harmless
-from .meanings import UNREADABLE, by_status, code_of, miss_of, reason_of, states_said, trace_of, trouble_of
+from .._model.text import clean, is_harmless
+from .meanings import UNREADABLE, by_status, code_of, miss_of, reason_of, states_of, trace_of, trouble_of
 from .outputs import outputs_of
 from .paths import find
 from .provider import Provider
@@ -167,7 +167,7 @@ class _Reading:
         self.provider = provider
         self.reply = reply
         self.secrets = secrets
-        self.harmless = text is not None and harmless(text, secrets)
+        self.is_harmless = text is not None and is_harmless(text, secrets)
         self._shown: dict[tuple[str, int], str] = {}
         self.replied_at = date_of(reply)
         self.trace = trace_of(provider, reply, None, secrets)
@@ -178,7 +178,7 @@ class _Reading:
     def look(self, body: Any, ident: str | None, last: Snapshot | None) -> Snapshot | Miss:
         """What the reply says of one task."""
         provider, reply, secrets = self.provider, self.reply, self.secrets
-        kept, text = keepable(body, secrets, sure=self.harmless)
+        kept, text = keepable(body, secrets, sure=self.is_harmless)
         if last is not None and text == last.reply and reply.status == 200 and not (last.state.final or last.outputs):
             return replace(last, replied_at=self.replied_at, trace=self._trace(body))
         trouble = trouble_of(provider, reply, body, secrets)
@@ -187,18 +187,18 @@ class _Reading:
         named = as_word(provider.finders.reply_id(body))
         if ident is not None and named and named != ident:
             return self.miss(f"the reply is about another task ({clean(named, 60)})")
-        said = states_said(provider, body)
+        states = states_of(provider, body)
         if trouble is None:
-            return self._task(body, kept, text, said)
+            return self._task(body, kept, text, states)
 
         # A code ended the task. A state word beside it must not say otherwise; under an HTTP error, a word that is not
         # final may be a default that nobody set.
-        others = set(said) - {trouble.state, State.UNKNOWN}
+        others = set(states) - {trouble.state, State.UNKNOWN}
         if any(state.final or reply.status < 300 for state in others):
-            shown = " and ".join(f'"{clean(w, 30)}"' for w in (trouble.word, *said.values()))
+            shown = " and ".join(f'"{clean(w, 30)}"' for w in (trouble.word, *states.values()))
             return self.miss(f"the reply contradicts itself: {shown}")
-        if set(said) == {trouble.state}:
-            task = self._task(body, kept, text, said)
+        if set(states) == {trouble.state}:
+            task = self._task(body, kept, text, states)
             return replace(task, error=task.error or trouble.error) if isinstance(task, Snapshot) else task
         return trouble
 
@@ -212,19 +212,19 @@ class _Reading:
     def _trace(self, body: Any) -> str | None:
         return self.trace or trace_of(self.provider, self.reply, body, self.secrets)
 
-    def _task(self, body: Any, kept: Any, text: str, said: dict[State, str]) -> Snapshot | Miss:
+    def _task(self, body: Any, kept: Any, text: str, states: dict[State, str]) -> Snapshot | Miss:
         provider, at, secrets = self.provider, self.provider.finders, self.secrets
-        if not said or UNREADABLE in said.values():
+        if not states or UNREADABLE in states.values():
             keys = ", ".join(clean(k, 24) for k in list(body)[:8]) or "none"
             return self.miss(f"the reply has no readable state; its keys are {keys}")
-        known = said
-        if len(said) > 1:
-            known = {state: word for state, word in said.items() if state is not State.UNKNOWN}
+        known = states
+        if len(states) > 1:
+            known = {state: word for state, word in states.items() if state is not State.UNKNOWN}
         state, word = next(iter(known.items()))
         final = state.final
         odd = code_of(provider, body) if state is State.SUCCEEDED else None
-        if len(known) > 1 or (final and len(said) > 1) or odd:
-            words = " and ".join(f'"{clean(w, 30)}"' for w in (*said.values(), *filter(None, [odd])))
+        if len(known) > 1 or (final and len(states) > 1) or odd:
+            words = " and ".join(f'"{clean(w, 30)}"' for w in (*states.values(), *filter(None, [odd])))
             return self.miss(f"the reply contradicts itself: {words}")
 
         scalars, resolution = self._scalars(body)

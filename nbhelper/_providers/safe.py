@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from .._model.json_text import dumps
-from .._model.text import EXCERPT, clean, harmless, redact
+from .._model.text import EXCERPT, clean, is_harmless, redact
 from .strict_json import LARGE
 
 _BASE64_SEEN = 400
@@ -39,11 +39,11 @@ def keepable(body: Any, secrets: tuple[str, ...], *, sure: bool = False) -> tupl
     Args:
         body: The reply, or what it says of one task.
         secrets: What must not be kept.
-        sure: Whether the text of the whole reply was found `harmless`, so that none of its parts has to be asked.
+        sure: Whether the text of the whole reply was found `is_harmless`, so that none of its parts has to be asked.
     """
     try:
         text = dumps(body)
-        if not _may_be_shortened(text) and (sure or harmless(text, secrets)):
+        if not _may_be_shortened(text) and (sure or is_harmless(text, secrets)):
             return body, text
     except (TypeError, ValueError, RecursionError):  # no finite number; what an `adjust` made
         pass

@@ -22,7 +22,7 @@ from typing import Any
 from .._model.json_text import dumps
 from .._model.seen import Mark, Miss, Output, Saved, Seen, Snapshot, State, TaskError, field_types
 from .._model.task import digest
-from .._model.text import harmless, redact, storable
+from .._model.text import is_harmless, redact, storable
 from .._model.times import iso, iso_cached, moment
 
 # Plain values
@@ -53,7 +53,7 @@ def stored(value: Any) -> str:
         text = dumps(value)
     except (TypeError, ValueError, RecursionError):  # bytes, times and the like; no finite number
         return dumps(plain(value))
-    return text if harmless(text) else dumps(plain(value))
+    return text if is_harmless(text) else dumps(plain(value))
 
 
 # Paths

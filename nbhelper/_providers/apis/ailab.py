@@ -8,8 +8,8 @@ The documented states are 0, 1 and 2: there is none for failure. What fails in p
 
 from __future__ import annotations
 
-from .provider import Provider
-from .reply_parts import Endpoint, ErrorRule, Outputs
+from ..provider import Provider
+from ..reply_parts import Endpoint, ErrorRule, Outputs
 
 DAY = 24 * 3600.0
 

@@ -6,9 +6,9 @@ docs announce the end of v2; `tripo_v3` is its successor and shares the error co
 
 from __future__ import annotations
 
-from .provider import Provider
-from .reply_parts import Batch, Endpoint, ErrorRule, FileUpload, Outputs
-from .requests import HttpRequest
+from ..provider import Provider
+from ..reply_parts import Batch, Endpoint, ErrorRule, FileUpload, Outputs
+from ..requests import HttpRequest
 
 WORDS = {  # SEED
     "queued": "queued",

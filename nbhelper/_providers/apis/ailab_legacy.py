@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..reply_parts import Endpoint, Outputs
 from .ailab import PROVIDER as AILAB
-from .reply_parts import Endpoint, Outputs
 
 
 def _effect(path: str, task_type: str, *params: str, files: tuple[str, ...] = ("image",)) -> Endpoint:

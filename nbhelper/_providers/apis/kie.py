@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..reply_parts import Endpoint
 from .aigptimage import PROVIDER as RECORD_INFO
-from .reply_parts import Endpoint
 
 PROVIDER = replace(
     RECORD_INFO,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .reply_parts import Batch, Endpoint, FileUpload
-from .requests import HttpRequest
+from ..reply_parts import Batch, Endpoint, FileUpload
+from ..requests import HttpRequest
 from .tripo import PROVIDER as V2
 
 

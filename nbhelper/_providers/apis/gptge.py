@@ -11,9 +11,9 @@ Hailuo's), DOCS its sibling pages and the makers' own, SDK their clients. What n
 
 from __future__ import annotations
 
-from .provider import Provider
-from .reply_parts import Endpoint, ErrorRule, Outputs, Resolve
-from .requests import HttpRequest
+from ..provider import Provider
+from ..reply_parts import Endpoint, ErrorRule, Outputs, Resolve
+from ..requests import HttpRequest
 
 _WORDS = {
     "queued": ("Preparing", "Queueing", "Queuing", "Queued", "Pending", "in_queue"),

@@ -7,8 +7,8 @@ task record serve `kie`, which is this provider with a few values replaced; so w
 
 from __future__ import annotations
 
-from .provider import Provider
-from .reply_parts import Endpoint, ErrorRule, Outputs
+from ..provider import Provider
+from ..reply_parts import Endpoint, ErrorRule, Outputs
 
 PROVIDER = Provider(
     name="aigptimage",
