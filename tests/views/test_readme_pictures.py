@@ -2,7 +2,7 @@
 
     python -m pytest tests/views/test_readme_pictures.py -m pictures
 
-The gate leaves them out: what they show is tested elsewhere, and they take a minute. They are kept with pytest's
+They are taken only where `-m pictures` asks for them: what they show is tested elsewhere. They are kept with pytest's
 temporary files, or in the folder that `NBHELPER_SCREENSHOTS` names; those in `pictures/` are copied from there.
 """
 
@@ -30,13 +30,6 @@ emu.script("aigptimage", "stuck", times=2)"""
 DARK_PLOTS = """
 import matplotlib.pyplot as plt
 plt.style.use(["dark_background", {"figure.facecolor": "none", "axes.facecolor": "none"}])"""
-
-
-@pytest.fixture(scope="session", autouse=True)
-def taken_on_request(request):
-    """Skip without `-m pictures`, before a server is begun."""
-    if "pictures" not in request.config.option.markexpr:
-        pytest.skip("takes the README's pictures: python -m pytest tests/views/test_readme_pictures.py -m pictures")
 
 
 class Example:
