@@ -1,5 +1,6 @@
 """Looks at many tasks with one request: what is due goes together, and what a batch leaves out is looked at alone."""
 
+import asyncio
 import threading
 import time
 from concurrent.futures import Future
@@ -13,6 +14,7 @@ from support.watched import misses, watch
 import nbhelper as nbh
 from nbhelper._session import session
 from nbhelper._watching import looks as _looks
+from nbhelper._watching import task_watcher
 from nbhelper.types import Batch, HttpRequest, Outcome
 
 BATCH = Batch(
@@ -21,16 +23,22 @@ BATCH = Batch(
 
 
 class Many(Mill):
-    """The mill with a list of jobs: `refused` is what it answers first, `missed` are the ids it does not find."""
+    """The mill with a list of jobs.
+
+    `refused` is what it answers first, `missed` are the ids it does not find; a batch with `held` ids waits for `go`.
+    """
 
     def __init__(self):
         super().__init__()
         self.batches, self.missed, self.refused = [], set(), []
+        self.held, self.go = 0, threading.Event()
         self.creates = [self._post]
 
     async def _post(self, conn, asked):
         ids = asked.json()["ids"]
         self.batches.append((asked.at, ids))
+        if len(ids) == self.held:
+            await asyncio.to_thread(self.go.wait, 60)
         if self.refused:
             await conn.send(self.refused.pop(0))
             return
@@ -141,6 +149,23 @@ def test_tasks_begun_at_different_times_fall_into_step(many):
     assert min(many.gaps()) >= FLOOR
 
 
+def test_a_batch_takes_along_what_is_not_due_yet(many):
+    """One more id costs nothing, so the floor decides; but a wish for fewer looks, and trouble, are kept in a batch."""
+    healthy = [many.job(WORKING) for _ in range(2)]
+    estimated, unknown = many.job({"state": "working", "left": 600}), many.job({"state": "pondering"})
+    wished = many.job(WORKING)
+
+    handles = [watch([*healthy, estimated, unknown]), watch(wished, interval=600.0)]
+    until(lambda: all(h.facts.polls >= 12 for h in handles[0][:3]))
+
+    assert handles[0][3].facts.polls <= 4
+    assert handles[1][0].facts.polls == 1
+    assert min(many.gaps()) >= FLOOR
+    for handle in handles:
+        handle.stop()
+        handle.result(30)
+
+
 def test_one_task_is_looked_at_alone(many):
     """A batch of one would be the same request in a rarer shape."""
     watch(many.job(WORKING, WORKING, DONE)).result(30)
@@ -162,6 +187,22 @@ def test_a_task_that_a_batch_misses_is_looked_at_alone(many):
     assert not any(h.facts.misses for h in histories[1:])
     assert len(many.asked(f"/jobs/{lone}")) >= 1
     assert min(many.gaps()) >= FLOOR
+
+
+def test_a_task_that_a_batch_missed_returns_to_it(many):
+    """Once a look at it alone has succeeded, it shares the requests of the others again."""
+    refs = [many.job(WORKING) for _ in range(3)]
+    lone = refs[0].partition(":")[2]
+    many.missed = {lone}
+    handle = watch(refs)
+    until(lambda: handle[0].facts.misses)
+    many.missed = set()
+    until(lambda: many.asked(f"/jobs/{lone}"))
+    alone = len(many.batches)
+
+    until(lambda: any(lone in ids for _, ids in many.batches[alone:]))
+    handle.stop()
+    handle.result(30)
 
 
 REFUSALS = {
@@ -209,6 +250,25 @@ def test_one_may_leave_a_batch(many):
     outcomes = [h.result(30).outcome for h in handles]
 
     assert outcomes == [Outcome.STOPPED, *[Outcome.SUCCEEDED] * 3]
+
+
+def test_one_may_leave_a_batch_that_is_under_way(many, monkeypatch):
+    """A look that is given up does not cancel the request that others wait for."""
+    monkeypatch.setattr(task_watcher, "_LAST_REPLY", 0.01)
+    many.held = 4
+    leaving = watch(many.job({"state": "working", "left": 600}))  # not due for long, so that a batch takes it along
+    staying = watch([many.job(WORKING) for _ in range(3)])
+    until(lambda: any(len(ids) == 4 for _, ids in many.batches))
+
+    leaving.stop()
+    stopped = leaving.result(30)
+    for looks in many.jobs.values():
+        looks[:] = [DONE]
+    many.go.set()
+
+    assert stopped.outcome is Outcome.STOPPED
+    assert {h.outcome for h in staying.result(30)} == {Outcome.SUCCEEDED}
+    assert len(many.batches[-1][1]) == 4  # its reply was enough
 
 
 def test_a_fault_of_our_own_in_a_batch_leaves_nobody_waiting(many, monkeypatch, caplog):

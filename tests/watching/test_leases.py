@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sqlite3
 import sys
 import time
+from contextlib import closing
 
 import pytest
 from support.mill import DONE, FLOOR, QUEUED, WORKING, png, provider, sha256, silence
@@ -13,7 +15,8 @@ from support.waiting import until
 from support.watched import events_of, marks, watch
 
 import nbhelper as nbh
-from nbhelper._session.session import store
+from nbhelper._session.session import connection, store
+from nbhelper._watching import engine
 
 WATCH = """
 w = nbh.watch("mill:x", block=False, display=False)
@@ -134,6 +137,30 @@ def test_another_process_takes_over_from_one_that_was_killed(mill, other):
     assert marks(mine) == ["watching", "resumed"]
     assert mine.facts.polls in {len(mill.looks["x"]), len(mill.looks["x"]) - 1}  # the last look may have died with it
     assert sha256(mine.files[0].read_bytes()) == sha256(PNG)
+
+
+def test_a_watch_begun_while_another_stops_during_a_take_over_goes_on(mill, other):
+    """Stopped while the mark of the take-over is written, and watched again at that moment: the new watch goes on."""
+    handle = watch("mill:x")
+    until(lambda: handle.elsewhere)
+    (watcher,) = engine.engine().watchers.values()
+    joined = []
+    with closing(sqlite3.connect(store().folder / "history.db", isolation_level=None)) as writing:
+        writing.execute("BEGIN IMMEDIATE")
+        other.kill()
+        other.wait(30)
+        until(lambda: not watcher.is_elsewhere and watcher._recorder._writes)
+        handle.stop()
+        until(lambda: watcher._stop_note)
+        api = connection("mill")
+        engine.engine().attach([(handle[0], api)], joined.append, store=store(), folder=None, interval=None)
+        until(lambda: watcher._again)
+        writing.execute("ROLLBACK")
+    until(lambda: joined and marks(joined[-1].history)[-2:] == ["stopped", "resumed"])
+    finish(mill)
+
+    until(lambda: joined[-1].is_over)
+    assert joined[-1].history.succeeded
 
 
 def test_a_watch_says_that_another_notebook_looks(mill, other):

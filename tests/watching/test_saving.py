@@ -1,11 +1,14 @@
 """Saving the outputs of a watched task."""
 
+import asyncio
+import threading
+
 from support.mill import DONE, WORKING, later, png, sha256
 from support.raw_server import reply
 from support.waiting import until
 from support.watched import watch
 
-from nbhelper._watching import saving
+from nbhelper._watching import engine, saving
 from nbhelper.types import Outcome, Saved, SaveState, State
 
 
@@ -102,3 +105,26 @@ def test_a_task_finished_without_saving_is_saved_when_asked(mill):
 
     assert [sha256(f.read_bytes()) for f in saved.files] == [sha256(data)]
     assert len(mill.looks["job-1"]) == 1
+
+
+def test_a_look_that_was_under_way_when_a_link_died_is_not_the_last_one(mill):
+    """Its reply may be older than the link's death and name the dead link: one more look gives the fresh one."""
+    data, under_way = png(10), threading.Event()
+
+    async def die(conn, _asked):
+        await asyncio.to_thread(under_way.wait, 60)
+        await conn.send(reply(b"", 410))
+
+    async def name_the_dead_link(conn, _asked):
+        (watcher,) = engine.engine().watchers.values()
+        under_way.set()
+        await asyncio.to_thread(until, lambda: watcher._looked)  # the download has asked for a newer link
+        await conn.send(reply({"state": "done", "files": [dead]}))
+
+    dead, fresh = mill.file(die), mill.file(reply(data))
+    ref = mill.job({"state": "working", "files": [dead]}, name_the_dead_link, {"state": "done", "files": [fresh]})
+
+    history = watch(ref).result(30)
+
+    assert [sha256(f.read_bytes()) for f in history.files] == [sha256(data)]
+    assert len(mill.looks["job-1"]) == 3

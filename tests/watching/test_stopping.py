@@ -15,6 +15,7 @@ from support.raw_server import reply
 from support.waiting import until
 from support.watched import looks, marks, watch
 
+from nbhelper._network.http import Http
 from nbhelper._session import session
 from nbhelper._watching import engine as _engine
 from nbhelper._watching import task_watcher
@@ -155,6 +156,23 @@ def test_stopping_does_not_wait_for_a_silent_server(mill, monkeypatch):
     handle.stop()
 
     assert handle.result(30).outcome is Outcome.STOPPED  # a look may take thirty seconds
+
+
+def test_the_request_of_a_look_that_was_given_up_is_cancelled(mill, monkeypatch):
+    """The connection to a silent server closes with the stop, not at the look's own deadline."""
+    monkeypatch.setattr(task_watcher, "_LAST_REPLY", 0.2)
+    monkeypatch.setitem(Http.api.__kwdefaults__, "deadline", 600.0)
+    closed = threading.Event()
+
+    async def wait_for_its_end(conn, _asked):
+        await conn.gone()
+        closed.set()
+
+    handle = watch(mill.job(wait_for_its_end))
+    until(lambda: mill.looks.get("job-1"))
+    handle.stop()
+
+    assert closed.wait(30)
 
 
 def test_stopping_during_a_download_ends_the_handle_at_once(mill):
