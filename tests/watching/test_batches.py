@@ -34,24 +34,24 @@ class Many(Mill):
         self.held, self.go = 0, threading.Event()
         self.creates = [self._post]
 
-    async def _post(self, conn, asked):
-        ids = asked.json()["ids"]
-        self.batches.append((asked.at, ids))
+    async def _post(self, conn, request):
+        ids = request.json()["ids"]
+        self.batches.append((request.at, ids))
         if len(ids) == self.held:
             await asyncio.to_thread(self.go.wait, 60)
         if self.refused:
             await conn.send(self.refused.pop(0))
             return
-        found = {}
+        answered = {}
         for ident in ids:
-            self.looks.setdefault(ident, []).append(asked.at)
+            self.looks.setdefault(ident, []).append(request.at)
             answers = self.jobs[ident]
             if ident not in self.missed:
-                found[ident] = answers.pop(0) if len(answers) > 1 else answers[0]
-        said = time.monotonic()
-        await conn.send(reply({"jobs": found, "missed": sorted(self.missed & set(ids))}))
+                answered[ident] = answers.pop(0) if len(answers) > 1 else answers[0]
+        replied_at = time.monotonic()
+        await conn.send(reply({"jobs": answered, "missed": sorted(self.missed & set(ids))}))
         for ident in ids:
-            self.replied.setdefault(ident, []).append(said)
+            self.replied.setdefault(ident, []).append(replied_at)
 
 
 @pytest.fixture
