@@ -48,9 +48,9 @@ def test_links_that_died_together_share_their_looks(mill):
 def watched_again(history):
     """Begin to watch with a history of one's own, as a call does that read it from the store."""
     engine, store = _engine.engine(), session.store()
-    told = []
-    engine.attach([(history, session.connection("mill"))], told.append, store=store, folder=None, interval=None)
-    return told
+    calls = []
+    engine.attach([(history, session.connection("mill"))], calls.append, store=store, folder=None, interval=None)
+    return calls
 
 
 def test_a_watch_that_knows_an_older_history_keeps_the_floor(mill):
@@ -62,11 +62,11 @@ def test_a_watch_that_knows_an_older_history_keeps_the_floor(mill):
     handle.stop()
     handle.result(30)
 
-    told = watched_again(early)
+    calls = watched_again(early)
 
     until(lambda: len(mill.looks["job-1"]) == 5)
     assert min(mill.gaps()) >= FLOOR
-    _engine.engine().detach([told[-1].key], told.append, "enough").result(30)
+    _engine.engine().detach([calls[-1].key], calls.append, "enough").result(30)
 
 
 def test_a_look_that_was_given_up_counts_for_the_floor(mill, monkeypatch):

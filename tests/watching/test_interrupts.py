@@ -67,7 +67,7 @@ def test_a_second_interrupt_at_any_moment_keeps_the_line(mill, notebook):
     hand = [sys.executable, "-c", {IMPATIENT!r}, str(os.getpid())]
     with open("sent", "w") as sent, subprocess.Popen(hand, stdin=subprocess.PIPE, stdout=sent, text=True) as other:
         for n in range(400):
-            sys.stdout = told = io.StringIO()
+            sys.stdout = printed = io.StringIO()
             try:
                 print(f"{{n}}e-6", file=other.stdin, flush=True)
                 w.result()
@@ -85,8 +85,8 @@ def test_a_second_interrupt_at_any_moment_keeps_the_line(mill, notebook):
             # On a busy machine the first one may come before the wait has begun.
             waited = "in _sleep" in "".join(traceback.format_exception(raised))
             waits += waited
-            if told.getvalue().count("Interrupted the wait") != waited:
-                print(n, repr(told.getvalue()), "".join(traceback.format_exception(raised)))
+            if printed.getvalue().count("Interrupted the wait") != waited:
+                print(n, repr(printed.getvalue()), "".join(traceback.format_exception(raised)))
         other.stdin.close()
     print("over" if waits > 100 else waits)
     """
@@ -100,7 +100,7 @@ def test_an_interrupted_create_is_not_torn_off(mill, notebook):
     """Ctrl-C during a create is raised at once; its answer is still taken and stored, so nothing is in doubt."""
     go = threading.Event()
 
-    async def slow(conn, _asked):
+    async def slow(conn, _request):
         await asyncio.to_thread(go.wait, 60)
         await conn.send(reply({"id": "made"}))
 

@@ -32,7 +32,7 @@ def finish(mill, ident="x"):
     mill.jobs[ident][:] = [{**DONE, "files": [mill.file(reply(PNG))]}]
 
 
-def told(history):
+def as_printed(history):
     """A history as `show` prints it."""
     lines = [
         f"{e.seq} {e.at.isoformat()} {type(e.seen).__name__} {getattr(e.seen, 'word', '')}" for e in events_of(history)
@@ -90,12 +90,12 @@ def test_one_process_looks_and_both_see_it(mill, other):
     mine = handle.result(30)
 
     assert mine.succeeded
-    assert shown(other) == told(mine)
+    assert shown(other) == as_printed(mine)
     assert mine.facts.polls == len(mill.looks["x"])
     assert min(mill.gaps()) >= FLOOR
     assert len(mill.asked("/files")) == 1
     assert marks(mine) == ["watching"]
-    assert told(store().load(mine.uid)) == told(mine)
+    assert as_printed(store().load(mine.uid)) == as_printed(mine)
     assert is_free(mine.uid)
 
 
@@ -218,7 +218,7 @@ def test_a_stopped_process_keeps_its_tasks(mill, other, monkeypatch):
 
     mine = handle.result(30)
 
-    assert shown(other) == told(mine) == told(store().load(mine.uid))
+    assert shown(other) == as_printed(mine) == as_printed(store().load(mine.uid))
     assert marks(mine) == ["watching"]
     assert mine.facts.polls == len(mill.looks["x"])
 
@@ -227,7 +227,7 @@ def test_a_process_killed_while_it_saves_leaves_the_file_to_the_other(mill, note
     """The other one fetches the rest, and one file and one row come of it."""
     data = png(200_000)
 
-    async def half(conn, _asked):
+    async def half(conn, _request):
         await conn.send(reply(data[:100_000], headers={"etag": '"v1"'}, length=len(data)))
         await conn.gone()
 
@@ -241,7 +241,7 @@ def test_a_process_killed_while_it_saves_leaves_the_file_to_the_other(mill, note
 
     mine = handle.result(30)
 
-    assert told(mine) == told(store().load(mine.uid))
+    assert as_printed(mine) == as_printed(store().load(mine.uid))
     assert [sha256(path.read_bytes()) for path in mine.files] == [sha256(data)]
     assert [path.name for path in mine.files[0].parent.iterdir()] == ["files-0.png"]
     assert len(nbh.outputs()) == 1
@@ -314,7 +314,7 @@ def test_a_lost_task_is_lost_for_both(mill, other):
     mine = handle.result(30)
 
     assert str(mine.outcome) == "lost"
-    assert shown(other) == told(mine)
+    assert shown(other) == as_printed(mine)
 
 
 def test_watching_writes_nothing_for_its_lease(mill, monkeypatch):
@@ -347,7 +347,7 @@ def test_files_of_the_store_that_are_opened_and_closed_free_nothing(mill, notebo
 
     mine = handle.result(30)
 
-    assert shown(process)[:-1] == told(mine)
+    assert shown(process)[:-1] == as_printed(mine)
     assert marks(mine) == ["watching"]
     assert mine.facts.polls == len(mill.looks["x"])
 

@@ -52,22 +52,22 @@ def test_events_that_came_faster_than_they_were_asked_for_are_all_told(mill):
     recorded(range(1000)).result(30)
 
     async def main():
-        told = []
+        observed = []
         async for observation in handle.events():
-            told.append(observation)
-            if len(told) in {1, 500, 1000}:  # some come while others are read
-                await asyncio.wrap_future(recorded(range(1000 + 20 * len(told), 1020 + 20 * len(told))))
-            if len(told) == 1000:
+            observed.append(observation)
+            if len(observed) in {1, 500, 1000}:  # some come while others are read
+                await asyncio.wrap_future(recorded(range(1000 + 20 * len(observed), 1020 + 20 * len(observed))))
+            if len(observed) == 1000:
                 mill.jobs["job-1"][:] = [DONE]
-        return told
+        return observed
 
-    told = asyncio.run(main())
+    observed = asyncio.run(main())
 
-    words = [int(o.seen.word) for o in told if isinstance(o.seen, Snapshot) and o.seen.word.isdecimal()]
+    words = [int(o.seen.word) for o in observed if isinstance(o.seen, Snapshot) and o.seen.word.isdecimal()]
     assert words[:1000] == [*range(1000)]
     assert words == sorted(words)
     assert len(words) >= 1020
-    assert [o.event.seq for o in told] == [o.history.seq for o in told] == list(range(1, len(told) + 1))
-    assert [o.history.facts.polls for o in told] == list(range(len(told)))
-    assert told[-1].history == handle[0]
-    assert [o.event for o in told] == events_of(handle[0])
+    assert [o.event.seq for o in observed] == [o.history.seq for o in observed] == list(range(1, len(observed) + 1))
+    assert [o.history.facts.polls for o in observed] == list(range(len(observed)))
+    assert observed[-1].history == handle[0]
+    assert [o.event for o in observed] == events_of(handle[0])

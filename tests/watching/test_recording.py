@@ -22,7 +22,7 @@ from nbhelper.types import Miss, MissKind, Outcome, Output, Snapshot, State, Tas
 SEEN = [Snapshot(state=State.QUEUED), Miss(kind=MissKind.NETWORK), Snapshot(state=State.RUNNING)]
 
 
-class Told(Recorder):
+class StoredAtEachCall(Recorder):
     """A recorder that keeps what was in the store each time that it told of something new."""
 
     def __init__(self, store):
@@ -38,7 +38,7 @@ class Told(Recorder):
 def recorder(tmp_path):
     """A recorder on a store of its own."""
     store = Store(tmp_path / "nbhelper-data")
-    yield Told(store)
+    yield StoredAtEachCall(store)
     store.close()
 
 

@@ -93,9 +93,9 @@ LISTS = {
 @pytest.mark.parametrize("what", LISTS.values(), ids=LISTS)
 def test_many_tasks_in_every_form(what):
     """Anything that can be iterated, in its order."""
-    found, single = tasks_of(what() if callable(what) else what)
+    tasks, single = tasks_of(what() if callable(what) else what)
 
-    assert (found, single) == ([Task("kie", "1"), Task("kie", "2")], False)
+    assert (tasks, single) == ([Task("kie", "1"), Task("kie", "2")], False)
 
 
 def test_a_list_of_one_is_a_list():
@@ -191,11 +191,11 @@ BAD = {
 @pytest.mark.parametrize(("what", "words"), BAD.values(), ids=BAD)
 def test_what_is_no_reference_is_refused_in_one_line(refused, what, words):
     """The text says what was given and what to pass instead; no key is repeated in it."""
-    with refused(words=words) as said:
+    with refused(words=words) as lines:
         nbh.watch(what)
 
-    assert len(said[0]) < 400
-    assert "sk-0123" not in said[0]
+    assert len(lines[0]) < 400
+    assert "sk-0123" not in lines[0]
 
 
 def test_two_providers_that_contradict_are_refused():

@@ -22,12 +22,12 @@ def test_the_same_history_goes_on(mill, unfinished):
     """Earlier events stay, the mark says resumed, and the results come."""
     mill.jobs["x"][:] = [{**DONE, "files": [mill.file(reply(PNG))]}]
 
-    found = resume().result(30)
+    resumed = resume().result(30)
 
-    assert [h.task.id for h in found] == ["x"]
-    assert events_of(found[0])[: unfinished.seq] == events_of(unfinished)
-    assert marks(found[0]) == ["watching", "resumed"]
-    assert sha256(found[0].files[0].read_bytes()) == sha256(PNG)
+    assert [h.task.id for h in resumed] == ["x"]
+    assert events_of(resumed[0])[: unfinished.seq] == events_of(unfinished)
+    assert marks(resumed[0]) == ["watching", "resumed"]
+    assert sha256(resumed[0].files[0].read_bytes()) == sha256(PNG)
     assert reasons_pending() == {}
 
 
@@ -43,10 +43,10 @@ def test_what_was_given_up_is_taken_up_again(mill, answer, options):
     watch(mill.job(answer, ident="x"), **options).result(30)
     mill.jobs["x"][:] = [DONE]
 
-    found = resume().result(30)
+    resumed = resume().result(30)
 
-    assert [str(h.outcome) for h in found] == ["succeeded"]
-    assert marks(found[0])[-1] == "resumed"
+    assert [str(h.outcome) for h in resumed] == ["succeeded"]
+    assert marks(resumed[0])[-1] == "resumed"
 
 
 def test_missing_results_come_by_the_links_that_were_kept(mill, restart):
@@ -57,9 +57,9 @@ def test_missing_results_come_by_the_links_that_were_kept(mill, restart):
     restart()
     assert handle[0].files == ()
 
-    found = resume().result(30)[0]
+    resumed = resume().result(30)[0]
 
-    assert sha256(found.files[0].read_bytes()) == sha256(PNG)
+    assert sha256(resumed.files[0].read_bytes()) == sha256(PNG)
     assert len(mill.looks["x"]) == 1
     assert [asked.target.partition("?")[2] for asked in mill.asked("/files")] == ["sig=1", "sig=1"]
 
@@ -72,9 +72,9 @@ def test_dead_links_are_looked_up_once(mill, restart):
     restart()
     assert handle[0].succeeded
 
-    found = resume().result(30)[0]
+    resumed = resume().result(30)[0]
 
-    assert sha256(found.files[0].read_bytes()) == sha256(PNG)
+    assert sha256(resumed.files[0].read_bytes()) == sha256(PNG)
     assert len(mill.looks["x"]) == 2
 
 
@@ -106,10 +106,10 @@ def test_resume_takes_what_watch_takes(mill, unfinished, what):
     mill.jobs["x"][:] = [DONE]
 
     handle = resume(what)
-    found = handle.result(30)
+    resumed = handle.result(30)
 
     assert len(handle) == 1
-    assert (found if isinstance(found, nbh.History) else found[0]).succeeded
+    assert (resumed if isinstance(resumed, nbh.History) else resumed[0]).succeeded
 
 
 def test_a_frame_of_pending_is_resumed_without_what_is_in_doubt(mill, unfinished):
@@ -147,10 +147,10 @@ def test_a_frame_knows_what_its_columns_do_not_say(mill, restart):
     restart()
     mill.jobs["x"][:] = [DONE]
 
-    found = resume(nbh.pending()).result(30)
+    resumed = resume(nbh.pending()).result(30)
 
-    assert [dict(h.task.extra) for h in found] == [{"type": "HD"}]
-    assert found[0].succeeded
+    assert [dict(h.task.extra) for h in resumed] == [{"type": "HD"}]
+    assert resumed[0].succeeded
 
 
 def test_nothing_to_resume_is_a_finished_watch():
@@ -270,18 +270,18 @@ def test_what_cannot_be_reached_is_left_and_the_rest_goes_on(mill, restart, monk
     handle = watch(["mill:x", "other:y"])
     until(lambda: all(h.state for h in handle))
     restart()
-    said = change(mill, monkeypatch)
+    line = change(mill, monkeypatch)
     if change is _not_registered:
         nbh.register(provider(mill.root, name="other"))
     before = len(mill.looks["x"])
     mill.jobs["y"][:] = [DONE]
 
     with pytest.warns(UserWarning, match="1 task of mill left pending") as warned:
-        found = resume().result(30)
+        resumed = resume().result(30)
 
-    assert [str(h.task) for h in found] == ["other:y"]
-    assert found[0].succeeded
-    assert said.casefold() in str(warned[0].message).casefold()
+    assert [str(h.task) for h in resumed] == ["other:y"]
+    assert resumed[0].succeeded
+    assert line.casefold() in str(warned[0].message).casefold()
     assert len(mill.looks["x"]) == before
     assert reasons_pending() == {"x": "unfinished"}
 

@@ -22,19 +22,19 @@ TAG = {"etag": '"v1"', "accept-ranges": "bytes"}
 def broken(**headers):
     """Half of the file, and then nothing more."""
 
-    async def act(conn, _asked):
+    async def act(conn, _request):
         await conn.send(reply(DATA[:HALF], headers=headers, length=len(DATA)))
         await conn.gone()
 
     return act
 
 
-async def rest(conn, asked):
+async def rest(conn, request):
     """What was asked for, as a server does that knows ranges."""
-    span = asked.header("range")
-    begin = int(span.removeprefix("bytes=").removesuffix("-")) if span and asked.header("if-range") == '"v1"' else 0
-    told = {**TAG, "content-range": f"bytes {begin}-{len(DATA) - 1}/{len(DATA)}"}
-    await conn.send(reply(DATA[begin:], 206, told) if begin else reply(DATA, headers=TAG))
+    span = request.header("range")
+    begin = int(span.removeprefix("bytes=").removesuffix("-")) if span and request.header("if-range") == '"v1"' else 0
+    headers = {**TAG, "content-range": f"bytes {begin}-{len(DATA) - 1}/{len(DATA)}"}
+    await conn.send(reply(DATA[begin:], 206, headers) if begin else reply(DATA, headers=TAG))
 
 
 OTHER = png(200_000, colour=1)
@@ -119,7 +119,7 @@ def _noted(folder):
 def test_half_a_file_in_a_broken_connection_is_noted_at_once(mill, notebook, tmp_path):
     """Broken at half and killed while it waits to try again, the whole half is gone on with."""
 
-    async def reset(conn, asked):
+    async def reset(conn, request):
         await conn.send(reply(DATA[:HALF], headers=TAG, length=len(DATA)))
         until(lambda: any(path.stat().st_size == HALF for path in tmp_path.rglob("*.part")))
         await conn.reset()
@@ -137,7 +137,7 @@ def test_half_a_file_in_a_broken_connection_is_noted_at_once(mill, notebook, tmp
 
     history = nbh.resume(block=False, display=False).result(30)[0]
 
-    asked = mill.asked("/files")[-1]
-    assert asked.at > kept
-    assert asked.header("range") == f"bytes={HALF}-"
+    request = mill.asked("/files")[-1]
+    assert request.at > kept
+    assert request.header("range") == f"bytes={HALF}-"
     assert [sha256(path.read_bytes()) for path in history.files] == [sha256(DATA)]

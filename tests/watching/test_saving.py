@@ -111,11 +111,11 @@ def test_a_look_that_was_under_way_when_a_link_died_is_not_the_last_one(mill):
     """Its reply may be older than the link's death and name the dead link: one more look gives the fresh one."""
     data, under_way = png(10), threading.Event()
 
-    async def die(conn, _asked):
+    async def die(conn, _request):
         await asyncio.to_thread(under_way.wait, 60)
         await conn.send(reply(b"", 410))
 
-    async def name_the_dead_link(conn, _asked):
+    async def name_the_dead_link(conn, _request):
         (watcher,) = engine.engine().watchers.values()
         under_way.set()
         await asyncio.to_thread(until, lambda: watcher._looked)  # the download has asked for a newer link

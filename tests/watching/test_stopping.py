@@ -164,7 +164,7 @@ def test_the_request_of_a_look_that_was_given_up_is_cancelled(mill, monkeypatch)
     monkeypatch.setitem(Http.api.__kwdefaults__, "deadline", 600.0)
     closed = threading.Event()
 
-    async def wait_for_its_end(conn, _asked):
+    async def wait_for_its_end(conn, _request):
         await conn.gone()
         closed.set()
 
@@ -179,7 +179,7 @@ def test_stopping_during_a_download_ends_the_handle_at_once(mill):
     """The handle does not wait for files on their way; they are saved all the same."""
     data, release = png(50), threading.Event()
 
-    async def slow(conn, _asked):
+    async def slow(conn, _request):
         await asyncio.to_thread(release.wait, 60)
         await conn.send(reply(data))
 

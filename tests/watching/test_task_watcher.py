@@ -53,9 +53,9 @@ def test_duplicates_are_watched_once_and_keep_their_places(mill):
     one, other = mill.job(), mill.job()
 
     handle = watch([one, other, one])
-    found = handle.result(30)
+    histories = handle.result(30)
 
-    assert [str(h.task) for h in found] == [one, other, one]
+    assert [str(h.task) for h in histories] == [one, other, one]
     assert len(handle) == 3
     assert handle[2] is handle[0]
     assert len(mill.looks["job-1"]) == 1
@@ -141,8 +141,8 @@ def test_many_tasks_take_few_connections(mill):
     """Sixty tasks at once share small pools and the gate: none is starved and no floor broken."""
     refs = [mill.job(WORKING, DONE) for _ in range(60)]
 
-    found = watch(refs).result(40)
+    histories = watch(refs).result(40)
 
-    assert {h.outcome for h in found} == {Outcome.SUCCEEDED}
+    assert {h.outcome for h in histories} == {Outcome.SUCCEEDED}
     assert mill.server.connections <= 40
     assert min(mill.gaps()) >= FLOOR

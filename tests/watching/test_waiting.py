@@ -55,9 +55,9 @@ def test_as_completed_in_an_async_cell(mill):
 
     async def main():
         ticking = asyncio.create_task(tick())
-        found = [str(h.task) async for h in watch([slow, quick]).as_completed()]
+        ended = [str(h.task) async for h in watch([slow, quick]).as_completed()]
         ticking.cancel()
-        return found
+        return ended
 
     assert asyncio.run(main()) == [quick, slow]
     assert len(ticks) > 5
@@ -77,10 +77,10 @@ def test_await_gives_what_result_gives(mill):
 def test_two_loops_at_once_wait_for_one_watch(mill):
     """A watch is bound to no loop: two threads with a loop each await it together."""
     handle = watch(mill.job(WORKING, WORKING, DONE))
-    found = []
+    ended = []
 
     async def main():
-        found.append((await handle).outcome)
+        ended.append((await handle).outcome)
 
     threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(2)]
     for thread in threads:
@@ -88,7 +88,7 @@ def test_two_loops_at_once_wait_for_one_watch(mill):
     for thread in threads:
         thread.join(30)
 
-    assert found == [Outcome.SUCCEEDED] * 2
+    assert ended == [Outcome.SUCCEEDED] * 2
 
 
 def test_a_loop_that_closed_while_waiting_ends_nothing(mill):
