@@ -76,7 +76,7 @@ with nbh.Emulator(speed=40, seed=3) as emulator:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_two_hundred_tasks_over_all_apis(tmp_path):
     """Two hundred at once: all succeed, files as the ledger has them, floors kept, less than 150 MB more."""
