@@ -302,18 +302,15 @@ class TaskWatcher:
         if look is not None and look.answer.done():
             await self._take_in(look)
         self._drop_look()
-        if self.history.outcome is None:
-            await self._record_stop(note)
+        mark = Mark(word=MarkWord.STOPPED, note=note)
+        if self.history.outcome is None and self._is_following:
+            # The other process has not stopped, so the mark is not for the store.
+            self._recorder.history = self.history.add(mark, datetime.now(UTC))
+        elif self.history.outcome is None:
+            await self._recorder.record(mark)
         self._stop_note = None
         if self._stopped is not None and not self._stopped.done():
             self._stopped.set_result(None)
-
-    async def _record_stop(self, note: str) -> None:
-        mark = Mark(word=MarkWord.STOPPED, note=note)
-        if self._is_following:  # the other process has not stopped, so the mark is not for the store
-            self._recorder.history = self.history.add(mark, datetime.now(UTC))
-        else:
-            await self._recorder.record(mark)
 
     async def _record_fault(self, error: Exception) -> None:
         mark = Mark(word=MarkWord.LOST, note=f"nbhelper itself failed: {type(error).__name__}: {clean(error, 200)}")
