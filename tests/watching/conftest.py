@@ -1,8 +1,9 @@
 """Every test of watching runs without keys, proxies or a store, and reads often what another process writes."""
 
 import pytest
-from support.mill import KEY, WORKING
+from support.mill import KEY, QUEUED, WORKING
 from support.scripts import starting
+from support.two_processes import WATCH
 from support.waiting import end, until
 from support.watched import watch
 
@@ -64,3 +65,12 @@ def unfinished(mill, restart):
     until(lambda: handle[0].facts.polls >= 2)
     restart()
     return handle[0]
+
+
+@pytest.fixture
+def other(mill, notebook):
+    """Another process that looks at a task already."""
+    mill.job(QUEUED, WORKING, ident="x")
+    process = notebook(WATCH)
+    assert process.stdout.readline() == "ready\n"
+    return process
