@@ -119,14 +119,14 @@ class Saves:
         """What a look gave, with the bytes that came inside the reply on the disk before their row is."""
         if self.folder is None or not isinstance(seen, Snapshot):
             return (seen,)
-        known = self._recorder.history.saves
-        inline = [o for o in seen.outputs if o.data is not None and o.name not in known]
+        inline = [o for o in seen.outputs if o.data is not None]
         if not inline:
             return (seen,)
-        saves = [await asyncio.to_thread(save_bytes, self._task_folder, output) for output in inline]
+        known = self._recorder.history.saves
+        saves = [await asyncio.to_thread(save_bytes, self._task_folder, o) for o in inline if o.name not in known]
         # What could not be written stays in memory, the only place where it still is.
-        kept = {s.name for s in saves if s.state is not SaveState.SAVED}
-        outputs = tuple(o if o.name in kept else replace(o, data=None) for o in seen.outputs)
+        saved = {s.name for s in (*known.values(), *saves) if s.state is SaveState.SAVED}
+        outputs = tuple(replace(o, data=None) if o.name in saved else o for o in seen.outputs)
         return (replace(seen, outputs=outputs), *saves)
 
     async def go_on(self) -> bool:

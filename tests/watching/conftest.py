@@ -1,8 +1,9 @@
 """Every test of watching runs without keys, proxies or a store, and reads often what another process writes."""
 
 import pytest
-from support.mill import WORKING
+from support.mill import QUEUED, WORKING
 from support.notebooks import notebook, restart  # noqa: F401  # fixtures
+from support.two_processes import WATCH
 from support.waiting import until
 from support.watched import watch
 
@@ -26,3 +27,12 @@ def unfinished(mill, restart):  # noqa: F811
     until(lambda: handle[0].facts.polls >= 2)
     restart()
     return handle[0]
+
+
+@pytest.fixture
+def other(mill, notebook):  # noqa: F811
+    """Another process that looks at a task already."""
+    mill.job(QUEUED, WORKING, ident="x")
+    process = notebook(WATCH)
+    assert process.stdout.readline() == "ready\n"
+    return process

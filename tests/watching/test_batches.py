@@ -6,7 +6,7 @@ import time
 from concurrent.futures import Future
 
 import pytest
-from support.mill import DONE, FLOOR, KEY, QUEUED, WORKING, Mill, provider
+from support.mill import DONE, FLOOR, KEY, QUEUED, WORKING, Mill, later, provider, reset
 from support.raw_server import reply
 from support.waiting import until
 from support.watched import misses, watch
@@ -40,7 +40,7 @@ class Many(Mill):
         if len(ids) == self.held:
             await asyncio.to_thread(self.go.wait, 60)
         if self.refused:
-            await conn.send(self.refused.pop(0))
+            await self.refused.pop(0)(conn, request)
             return
         answered = {}
         for ident in ids:
@@ -217,7 +217,7 @@ REFUSALS = {
 @pytest.mark.parametrize("answer", REFUSALS.values(), ids=REFUSALS)
 def test_a_batch_that_fails_says_nothing_of_its_tasks(many, answer, caplog):
     """A broken batch endpoint is logged once, ends no task and is no miss: all are looked at one by one."""
-    many.refused = [answer]
+    many.refused = [later(0, answer)]
     refs = [many.job(WORKING, WORKING, DONE) for _ in range(4)]
 
     histories = watch(refs).result(30)
@@ -233,12 +233,32 @@ def test_a_batch_that_fails_says_nothing_of_its_tasks(many, answer, caplog):
 
 def test_a_batch_that_is_too_early_slows_everybody_down(many):
     """A rate limit speaks for the key: each task has its miss, and the next request keeps the wish."""
-    many.refused = [reply({"message": "slow"}, 429, {"retry-after": "1"})]
+    many.refused = [later(0, reply({"message": "slow"}, 429, {"retry-after": "1"}))]
 
     histories = watch([many.job(DONE) for _ in range(3)]).result(30)
 
     assert [h.facts.rate_limited for h in histories] == [1, 1, 1]
     assert many.batches[1][0] - many.batches[0][0] >= 1.0
+
+
+def test_a_batch_whose_connection_breaks_is_a_miss_of_each_task(many):
+    """An outage speaks for the origin: each task has its miss, and batches go on."""
+    many.refused = [reset]
+
+    histories = watch([many.job(DONE) for _ in range(3)]).result(30)
+
+    assert [misses(h) for h in histories] == [["network"]] * 3
+
+
+def test_a_task_whose_look_needs_more_than_its_id_is_looked_at_alone(many):
+    """A batch names ids, and nothing of what belongs to them."""
+    nbh.register(provider(many.root, batch=BATCH, poll="GET /jobs/{id}?type={type}"))
+    tasks = [nbh.Task("mill", many.job(DONE).partition(":")[2], extra={"type": "HD"}) for _ in range(3)]
+
+    histories = watch(tasks).result(30)
+
+    assert {h.outcome for h in histories} == {Outcome.SUCCEEDED}
+    assert many.batches == []
 
 
 def test_one_may_leave_a_batch(many):
@@ -275,10 +295,11 @@ def test_a_fault_of_our_own_in_a_batch_leaves_nobody_waiting(many, monkeypatch, 
     """A bug in reading a batch is logged, and its tasks are looked at one by one."""
     monkeypatch.setattr(_looks, "read_batch", lambda *a, **k: 1 / 0)
 
-    histories = watch([many.job(WORKING, DONE) for _ in range(3)]).result(30)
+    histories = watch([many.job(WORKING, WORKING, WORKING, DONE) for _ in range(3)]).result(30)
 
     assert {h.outcome for h in histories} == {Outcome.SUCCEEDED}
     assert "ZeroDivisionError" in caplog.text
+    assert len(many.batches) == 1
 
 
 def test_both_apis_that_have_a_batch_are_looked_at_by_it(emulator):

@@ -55,17 +55,18 @@ def watched_again(history):
 
 def test_a_watch_that_knows_an_older_history_keeps_the_floor(mill):
     """What a call has read may be older than the last look of the watch that ends meanwhile."""
+    nbh.register(provider(mill.root, floor=1.5))
     handle = watch(mill.job(WORKING))
     until(lambda: looks(handle[0]))
     early = handle[0]
-    until(lambda: len(mill.looks["job-1"]) == 3)
+    until(lambda: handle[0].facts.polls == 2)
     handle.stop()
     handle.result(30)
 
     calls = watched_again(early)
 
-    until(lambda: len(mill.looks["job-1"]) == 5)
-    assert min(mill.gaps()) >= FLOOR
+    until(lambda: len(mill.looks["job-1"]) == 3)
+    assert min(mill.gaps()) >= 1.5
     _engine.engine().detach([calls[-1].key], calls.append, "enough").result(30)
 
 
@@ -88,6 +89,19 @@ def test_an_interval_is_kept(mill):
     watch(mill.job(WORKING, WORKING, DONE), interval=0.4).result(30)
 
     assert min(mill.gaps()) >= 0.4
+
+
+def test_the_shortest_interval_of_several_handles_counts(mill):
+    """A handle that joins with a shorter interval moves the look that is planned; a longer one changes nothing."""
+    handles = [watch(mill.job(WORKING), interval=600.0)]
+    until(lambda: handles[0][0].facts.polls == 1)
+    for interval in (0.2, 600.0):
+        handles.append(watch("mill:job-1", interval=interval))
+        polls = handles[0][0].facts.polls
+        until(lambda polls=polls: handles[0][0].facts.polls >= polls + 3)
+
+    for handle in handles:
+        handle.stop()
 
 
 @pytest.mark.parametrize("left", [0.3, 0.6])

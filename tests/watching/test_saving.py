@@ -1,13 +1,16 @@
 """Saving the outputs of a watched task."""
 
 import asyncio
+import base64
 import threading
+import time
 
 from support.mill import DONE, WORKING, later, png, sha256
 from support.raw_server import reply
 from support.waiting import until
-from support.watched import watch
+from support.watched import events_of, looks, watch
 
+from nbhelper._session import session
 from nbhelper._watching import engine, saving
 from nbhelper.types import Outcome, Saved, SaveState, State
 
@@ -128,3 +131,60 @@ def test_a_look_that_was_under_way_when_a_link_died_is_not_the_last_one(mill):
 
     assert [sha256(f.read_bytes()) for f in history.files] == [sha256(data)]
     assert len(mill.looks["job-1"]) == 3
+
+
+def test_a_handle_that_wants_files_of_a_running_task_does_not_wait_for_a_look(mill):
+    """Named in a reply before anybody wanted them, files are fetched when a handle joins that saves."""
+    ref = mill.job({"state": "working", "left": 600, "files": [mill.file(reply(png()))]})
+    without = watch(ref, save=False)
+    until(lambda: without[0].outputs)
+
+    wanting = watch(ref)
+
+    until(lambda: wanting.files)
+    assert len(mill.looks["job-1"]) == 1
+    without.stop()
+    wanting.stop()
+
+
+def test_bytes_inside_replies_are_saved_once_and_kept_no_longer(mill):
+    """Each reply may have the whole picture in it: one file, one row, and nothing of it in memory."""
+    data = png(2000)
+    b64 = base64.b64encode(data).decode()
+
+    history = watch(mill.job(*[{"state": state, "b64": b64} for state in ("working", "working", "done")])).result(30)
+
+    assert [sha256(f.read_bytes()) for f in history.files] == [sha256(data)]
+    assert [type(event.seen) for event in events_of(history)].count(Saved) == 1
+    assert [output.data for output in history.outputs] == [None]
+
+
+def test_no_live_link_of_a_saved_output_is_kept(mill):
+    """The store keeps links, which may be secret, for as long as they are needed."""
+    handle = watch(mill.job({"state": "working", "files": [f"{mill.file(reply(png()))}?signature=1"]}))
+    until(lambda: handle.files)
+    polls = handle[0].facts.polls
+    until(lambda: handle[0].facts.polls >= polls + 2)
+
+    assert session.store().link(handle[0].uid, "files[0]") is None
+    handle.stop()
+
+
+def test_a_wait_that_a_second_request_is_told_holds_for_all(mill):
+    """A 429 to the request for a link is about the key: looks at other tasks wait as well."""
+    limited = []
+
+    async def refuse(conn, _request):
+        limited.append(time.monotonic())
+        await conn.send(reply({"message": "slow"}, 429, {"retry-after": "1.5"}))
+
+    mill.paths["/links/f"] = [refuse, reply({"link": mill.file(reply(png()))})]
+    other = watch(mill.job(WORKING))
+    until(lambda: looks(other[0]))
+
+    history = watch(mill.job({"state": "done", "ref": "f"})).result(30)
+
+    early = [r for r in mill.asked() if limited[0] < r.at < limited[0] + 1.5]
+    assert len(history.files) == 1
+    assert len(early) <= 1  # what was under way
+    other.stop()

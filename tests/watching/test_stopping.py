@@ -145,6 +145,31 @@ def test_a_watch_begun_during_a_stop_is_not_stopped_with_it(mill):
     assert history.outcome is Outcome.SUCCEEDED
     assert all(one != other for one, other in pairwise(marks(history))), marks(history)  # nothing begins or stops twice
     assert min(mill.gaps()) >= FLOOR
+    assert {handle[0].outcome for handle in handles[:-1]} == {Outcome.STOPPED}
+
+
+def test_a_watch_that_is_stopped_during_another_stop_does_not_begin(mill):
+    """Begun and stopped while the stop of another handle waits for a reply: nobody looks any more."""
+    go = threading.Event()
+
+    async def wait(conn, _request):
+        await asyncio.to_thread(go.wait, 60)
+        await conn.send(reply(WORKING))
+
+    first = watch(mill.job(wait, WORKING))
+    until(lambda: mill.looks.get("job-1"))
+    (watcher,) = _engine.engine().watchers.values()
+    first.stop()
+    until(lambda: watcher._stop_note)
+    second = watch("mill:job-1")
+    until(lambda: watcher._again)
+    second.stop()
+    _engine.engine().run(asyncio.sleep(0)).result(30)  # it has begun
+    go.set()
+
+    assert [handle.result(30).outcome for handle in (first, second)] == [Outcome.STOPPED] * 2
+    until(lambda: not _engine.engine().watchers)
+    assert len(mill.looks["job-1"]) == 1
 
 
 def test_stopping_does_not_wait_for_a_silent_server(mill, monkeypatch):

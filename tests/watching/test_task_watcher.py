@@ -1,13 +1,17 @@
 """One task being watched: the looks at it, the end of it, and the handles that share one watcher."""
 
+import asyncio
+import threading
+
 import pytest
 from support.mill import DONE, FLOOR, QUEUED, WORKING, png, sha256
 from support.raw_server import reply
+from support.waiting import until
 from support.watched import looks, marks, misses, watch
 
 import nbhelper as nbh
+from nbhelper._watching import engine, task_watcher, timetable
 from nbhelper._watching import looks as _looks
-from nbhelper._watching import task_watcher, timetable
 from nbhelper.types import Mark, MarkWord, MissKind, Outcome
 
 
@@ -122,6 +126,30 @@ def test_a_fault_of_our_own_ends_in_an_outcome(mill, monkeypatch, logged, module
     assert history.outcome is Outcome.LOST
     assert "nbhelper itself failed: ZeroDivisionError" in history.error
     assert "ZeroDivisionError" in logged.text
+
+
+def test_a_watch_begun_while_a_lost_one_saves_its_files_goes_on(mill, monkeypatch):
+    """A fault of our own ended the looking; a handle that joins before the files are saved has the task looked at."""
+    release, real, calls = threading.Event(), task_watcher.verdict, []
+
+    async def slow(conn, _request):
+        await asyncio.to_thread(release.wait, 60)
+        await conn.send(reply(png()))
+
+    def fail_at_the_second_look(*args, **options):
+        calls.append(1)
+        return 1 / 0 if len(calls) == 2 else real(*args, **options)
+
+    monkeypatch.setattr(task_watcher, "verdict", fail_at_the_second_look)
+    first = watch(mill.job({"state": "working", "files": [mill.file(slow)]}))
+    until(lambda: first[0].outcome is Outcome.LOST)
+    second = watch("mill:job-1")
+    (watcher,) = engine.engine().watchers.values()
+    until(lambda: watcher._again)
+    mill.jobs["job-1"][:] = [DONE]
+    release.set()
+
+    assert second.result(30).outcome is Outcome.SUCCEEDED
 
 
 def test_a_listener_that_fails_ends_nothing(mill, logged):
