@@ -30,8 +30,8 @@ def script(name: str, *, quick: bool) -> list[Target]:
         file = Path(folder) / "targets.json"
         command = [sys.executable, str(HERE / f"{name}.py"), "--json", str(file), *(["--quick"] if quick else [])]
         code = subprocess.run(command, check=False).returncode
-        told: list[dict[str, Any]] = json.loads(file.read_text("utf-8")) if file.exists() else []
-    targets = [Target(**one) for one in told]
+        records: list[dict[str, Any]] = json.loads(file.read_text("utf-8")) if file.exists() else []
+    targets = [Target(**one) for one in records]
     if code and all(target.met for target in targets):
         targets.append(Target("exit code", "0", str(code), met=False))
     return targets
@@ -58,8 +58,8 @@ def main() -> int:
     for name, targets in found.items():
         print(*(f"{name:<9} {target}" for target in targets), sep="\n")
     if chosen.json:
-        told = {name: [asdict(target) for target in targets] for name, targets in found.items()}
-        chosen.json.write_text(json.dumps({"where": where, "quick": chosen.quick, **told}, indent=1) + "\n", "utf-8")
+        records = {name: [asdict(target) for target in targets] for name, targets in found.items()}
+        chosen.json.write_text(json.dumps({"where": where, "quick": chosen.quick, **records}, indent=1) + "\n", "utf-8")
     return 0 if all(target.met for targets in found.values() for target in targets) else 1
 
 

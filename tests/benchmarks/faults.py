@@ -41,19 +41,19 @@ def rows(*, quick: bool) -> Iterator[Target]:
             *(["-k", "test_a or test_c or threat"] if quick else []),
         ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        told: dict[str, Any] = json.loads(target.read_text("utf-8"))
+        table: dict[str, Any] = json.loads(target.read_text("utf-8"))
     failed = re.findall(r"^(?:FAILED|ERROR) (.+)", done.stdout, re.MULTILINE)
-    run, reasons = told["run"] - len(told["skipped"]), told["not run"]
-    wanted = 46 if quick else told["rows"] - len(reasons)
+    run, reasons = table["run"] - len(table["skipped"]), table["not run"]
+    least = 46 if quick else table["rows"] - len(reasons)
     not_run = f"; not here: {', '.join(reasons)}, see tests/faults/README.md"
-    yield Target("faults run", f"all {told['rows']}", f"{run}{not_run if reasons else ''}", run >= wanted)
+    yield Target("faults run", f"all {table['rows']}", f"{run}{not_run if reasons else ''}", run >= least)
     yield Target("faults and threats failed", "0", f"{len(failed)}", done.returncode == 0 and not failed, failed)
     for name in ("lost results", "false failures", "uncaught", "without an outcome"):
-        yield Target(name, "0", f"{told[name]} in {told['watches']} watches", told[name] == 0 < told["watches"])
-    beyond = told["beyond"]
-    found = f"{told['bounded'] - len(beyond)} of {told['bounded']} rows with a bound"
-    yield Target("requests within the stated bound", "in every row", found, not beyond and told["bounded"] > 0, beyond)
-    threats = {r["test"]: r for r in told["table"] if r["row"] == "T"}
+        yield Target(name, "0", f"{table[name]} in {table['watches']} watches", table[name] == 0 < table["watches"])
+    beyond = table["beyond"]
+    found = f"{table['bounded'] - len(beyond)} of {table['bounded']} rows with a bound"
+    yield Target("requests within the stated bound", "in every row", found, not beyond and table["bounded"] > 0, beyond)
+    threats = {r["test"]: r for r in table["table"] if r["row"] == "T"}
     for name, target_, tests in (
         ("key that is easy to recognise, after a run of everything", "0 hits", "test_threat_canary"),
         ("texts that try to be markup, in a browser", "0 new elements", "test_threat_markup_in_a_browser"),
@@ -141,14 +141,14 @@ def away(*, quick: bool) -> Iterator[Target]:
         print(f"asked for {on}s by minute:", *found[f"{on}s_by_minute"])
         yield at_least(f"{fact}: between two {on}s after the first {outage.FIRST} minutes", gap, 59, " s")
     whole = found["saved"] == found["outcomes"].get("succeeded", 0) == tasks
-    said = f"{found['outcomes']}, {found['saved']} saved, the last {found['seconds_to_the_last_end']:.0f} s after it"
-    yield Target(f"{fact}: go on by themselves", "all succeed and are saved", said, whole)
+    words = f"{found['outcomes']}, {found['saved']} saved, the last {found['seconds_to_the_last_end']:.0f} s after it"
+    yield Target(f"{fact}: go on by themselves", "all succeed and are saved", words, whole)
     yield Target(f"{fact}: creates", "none", str(found["creates"]), not found["creates"])
     print(f"{found['cores']:.2%} of a core during the outage")
 
 
 def hostile(*, quick: bool) -> Iterator[Target]:
-    """Memory."""
+    """Peak memory under hostile input."""
     f = memory.run(("httpx",) if quick else ("httpx", "httpx2"))
     for name, taken in f.megabytes.items():
         each = ", ".join(f"{client} {value:.1f} MB" for client, value in taken.items())
@@ -181,8 +181,8 @@ def killed_kernels(*, quick: bool) -> Iterator[Target]:
         at = (number + 0.5) / points * whole.seconds
         found = kernels.run(at)
         faults += [f"killed at {at:.1f} s: {fault}" for fault in found.faults]
-        said = f"{found.resumed} of {len(kernels.CREATES)} watched on, {found.parts} downloads gone on with"
-        print(f"killed at {at:4.1f} s: {said}", flush=True)
+        words = f"{found.resumed} of {len(kernels.CREATES)} watched on, {found.parts} downloads gone on with"
+        print(f"killed at {at:4.1f} s: {words}", flush=True)
     yield none(f"kernels killed at {points} points: faults of what was resumed", faults)
 
 

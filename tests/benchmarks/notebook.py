@@ -40,7 +40,7 @@ from nbhelper.types import Miss, MissKind, Output, Saved, Snapshot, State, TaskE
 
 
 def median_seconds(turns: int, *calls: Callable[[], object]) -> list[float]:
-    """Of each call, taken in turn."""
+    """The median seconds of each call, the calls taken in turn."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(turns):
         for spent, call in zip(times, calls, strict=True):
@@ -70,14 +70,14 @@ def photo(size: int, seed: int = 0) -> Image.Image:
 
 
 def encoded(picture: Image.Image, form: str) -> bytes:
-    """The bytes of a file."""
+    """The bytes of a picture's file."""
     buffer = io.BytesIO()
     picture.save(buffer, form, quality=92)
     return buffer.getvalue()
 
 
 def in_process(path: Path) -> None:
-    """What one would write with Pillow."""
+    """A thumbnail made by Pillow in this process."""
     with Image.open(path) as opened:
         opened.draft("RGB", (SIDE, SIDE))
         opened.thumbnail((SIDE, SIDE))
@@ -85,7 +85,7 @@ def in_process(path: Path) -> None:
 
 
 def thumbnail(*, quick: bool) -> Iterator[Target]:
-    """Of a 4096 x 4096 JPEG."""
+    """Seconds for a thumbnail of a 4096 x 4096 JPEG, against Pillow."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.jpg"
         path.write_bytes(encoded(photo(4096), "JPEG"))
@@ -111,7 +111,7 @@ def notebook_size(folder: Path, mill: Mill, pictures: list[bytes]) -> int:
 
 
 def saved(*, quick: bool) -> Iterator[Target]:
-    """Run and saved by nbclient."""
+    """Bytes of a notebook that nbclient ran and saved."""
     number = 6 if quick else 24
     plates = [encoded(photo(1024, seed), "PNG") for seed in range(number)]
     with tempfile.TemporaryDirectory() as folder, mill() as api:
@@ -169,7 +169,7 @@ PICTURE = Thumbnail("image/jpeg", bytes(15_000), 384, 384, (1024, 1024))
 
 
 class Watched:
-    """As much of a watch as a drawing looks at."""
+    """The attributes of a watch that a drawing reads."""
 
     folder = Path("nbhelper-data").absolute()
     emulated = False
@@ -181,7 +181,7 @@ class Watched:
         self.histories = [history(i) for i in range(n)]
 
     def costs(self, histories: Any) -> Any:
-        """As a watch without a store."""
+        """No costs, as for a watch without a store."""
         return nbh.Watch.costs(SimpleNamespace(_store=None), histories)
 
 

@@ -82,7 +82,7 @@ def cases(tasks: int, stores: int) -> list[Case]:
 
 
 def goals(name: str, requests: float, lag: float, most_requests: float, most_lag: float) -> Iterator[Target]:
-    """Of one row."""
+    """The targets of one row."""
     yield at_most(f"{name}: lag", lag, most_lag, " s")
     yield at_most(f"{name}: requests per task", requests, most_requests)
 

@@ -67,7 +67,7 @@ FREE = {"key_starts": (), "floor": 0.1, "looks_per_second": 1e6}
 
 
 def until(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait for it; too long is an error."""
+    """Wait until the condition holds, looking ten times a second; raise after `seconds`."""
     ends = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends, f"not so after {seconds:g} s"
@@ -84,14 +84,14 @@ def polls(watch: Any) -> float:
 
 @dataclass(frozen=True)
 class Rate:
-    """Looks, by the server's count."""
+    """Looks a second, by the server's count."""
 
     per_second: float
     per_cpu_second: float
 
 
 def rate(server: Bare, seconds: float) -> Rate:
-    """Of this process, in the next so many seconds."""
+    """The rate of this process over the next `seconds`."""
     before, cpu, begun = server.ask("looks"), time.process_time(), time.perf_counter()
     time.sleep(seconds)
     looks, cpu, spent = server.ask("looks") - before, time.process_time() - cpu, time.perf_counter() - begun
@@ -210,9 +210,9 @@ def download_waits(tasks: int) -> list[float]:
         server.ask("finish")
         watch.result(120)
         assert len(watch.files) == tasks
-        asked = sorted(server.ask("files"))
+        times = sorted(server.ask("files"))
         seen = sorted(at.timestamp() for history in watch if (at := history.facts.final_at) is not None)
-        return [a - b for a, b in zip(asked, seen, strict=True)]
+        return [a - b for a, b in zip(times, seen, strict=True)]
 
 
 def downloads(*, quick: bool) -> Iterator[Target]:

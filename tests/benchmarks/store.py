@@ -352,7 +352,7 @@ def recording(tasks: int, looks: int, rate: float | None, turns: int) -> dict[st
 
 
 def same(one: Path, other: Path) -> None:
-    """Whether both sides have written the same."""
+    """Whether both databases hold the same rows."""
     for table in ("events", "replies", "summaries"):
         with closing(sqlite3.connect(one)) as a, closing(sqlite3.connect(other)) as b:
             sql = f"SELECT * FROM {table} ORDER BY 1, 2"

@@ -20,7 +20,7 @@ SKEWS = (-37.25, 0.0, 86.4)
 
 
 def tables(*, quick: bool) -> Iterator[Target]:
-    """Each row against the ledger."""
+    """Compare each row of `tasks()` with the ledger."""
     verdict = Verdict()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         tasks, speed, patience = (12, 25, 6) if quick else (167, 8, 20)

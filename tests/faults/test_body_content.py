@@ -241,13 +241,13 @@ def test_d17_success_then_failed(mill, later):
 
 def test_d18_odd_progress(mill):
     """Progress is clamped, nonsense is unknown, the bar never goes back, and the raw number is kept."""
-    told = [10, 140, -3, "80%", None, "soon", [5], True, 30]
+    percents = [10, 140, -3, "80%", None, "soon", [5], True, 30]
 
-    history = ended(mill.job(*({"state": "working", "percent": p} for p in told), DONE))
+    history = ended(mill.job(*({"state": "working", "percent": p} for p in percents), DONE))
 
     running = looks(history)[:-1]
     assert [s.progress for s in running] == [0.1, 1.0, 0.0, 0.8, None, None, None, None, 0.3]
-    assert [s.raw["percent"] for s in running] == told
+    assert [s.raw["percent"] for s in running] == percents
     assert history.facts.progress == 1.0
 
 
@@ -323,17 +323,17 @@ TIMES = {
 }
 
 
-@pytest.mark.parametrize(("told", "reads"), TIMES.values(), ids=TIMES)
-def test_d23_odd_times(mill, told, reads):
+@pytest.mark.parametrize(("time_as_sent", "reads"), TIMES.values(), ids=TIMES)
+def test_d23_odd_times(mill, time_as_sent, reads):
     """Seconds, milliseconds and ISO text are times; absurd ones are missing in the table and kept in the raw reply."""
     nbh.register(provider(mill.root, "clocked", created_at="made", key_variable="MILL_API_KEY"))
-    mill.jobs["x"] = [{**DONE, "made": told}]
+    mill.jobs["x"] = [{**DONE, "made": time_as_sent}]
 
     history = ended("clocked:x")
 
     created = nbh.tasks()["created_at"].iloc[0]
     assert (str(created) if reads else created.isoformat() if created == created else None) == reads  # noqa: PLR0124
-    assert history.snapshot.raw["made"] == told
+    assert history.snapshot.raw["made"] == time_as_sent
 
 
 def test_d24_stuck_running(mill):

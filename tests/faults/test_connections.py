@@ -264,9 +264,9 @@ async def early_hints(conn, _asked):
 def too_late(mill, act, deadline):
     """A look that takes for ever is cut at its whole time, and the next one finds the end."""
 
-    async def first(conn, asked):
+    async def first(conn, request):
         http.Http.api.__kwdefaults__["deadline"] = 30.0  # the next look has all its time again
-        await act(conn, asked)
+        await act(conn, request)
 
     history = through(mill, first)
 

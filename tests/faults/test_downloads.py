@@ -84,7 +84,7 @@ def test_f01_the_signature_is_kept_nowhere(mill, tmp_path):
 
     assert sound(history, mill)
     assert [history.save_state(f"files[{n}]") for n in range(2)] == ["expired", "saved"]
-    assert [asked.target.endswith("?signature=very-secret") for asked in mill.asked("/files")] == [True, True]
+    assert [request.target.endswith("?signature=very-secret") for request in mill.asked("/files")] == [True, True]
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert kept
     assert [path for path in kept if b"very-secret" in path.read_bytes()] == []
@@ -142,12 +142,12 @@ def test_f03_no_key_for_the_files_host(mill):
     """A download carries no key, no cookie and nothing of the API's."""
     saved(mill, reply(DATA))
 
-    asked = mill.asked("/files")[0]
+    request = mill.asked("/files")[0]
 
-    assert b"mill-canary" not in asked.raw
-    assert asked.header("authorization") is None
-    assert asked.header("cookie") is None
-    assert asked.header("accept-encoding") == "identity"
+    assert b"mill-canary" not in request.raw
+    assert request.header("authorization") is None
+    assert request.header("cookie") is None
+    assert request.header("accept-encoding") == "identity"
 
 
 def test_f03_no_key_on_any_hop(mill, serve):
@@ -156,7 +156,7 @@ def test_f03_no_key_on_any_hop(mill, serve):
     found = saved(mill, reply(b"", 302, {"location": f"{there.root}/there"}))
 
     assert found.sha256 == sha256(DATA)
-    assert all(KEY.encode() not in asked.raw for asked in (*there.requests, *mill.asked("/files")))
+    assert all(KEY.encode() not in request.raw for request in (*there.requests, *mill.asked("/files")))
 
 
 def half(**headers):
@@ -173,10 +173,10 @@ def half(**headers):
 def test_f04_broken_off(mill):
     """With an ETag the rest alone is asked for, only if the file is still the same, and the digest is the whole's."""
 
-    async def rest(conn, asked):
-        begin = int(asked.header("range").removeprefix("bytes=").removesuffix("-"))
-        told = {**TAG, "content-range": f"bytes {begin}-{len(DATA) - 1}/{len(DATA)}"}
-        await conn.send(reply(DATA[begin:], 206, told))
+    async def rest(conn, request):
+        begin = int(request.header("range").removeprefix("bytes=").removesuffix("-"))
+        headers = {**TAG, "content-range": f"bytes {begin}-{len(DATA) - 1}/{len(DATA)}"}
+        await conn.send(reply(DATA[begin:], 206, headers))
 
     found = saved(mill, half(), rest)
 
@@ -259,8 +259,8 @@ def test_f08_drip(mill, monkeypatch):
         await conn.send(DATA[50:60])
         await conn.gone()
 
-    async def rest(conn, asked):
-        begin = int(asked.header("range")[6:-1])
+    async def rest(conn, request):
+        begin = int(request.header("range")[6:-1])
         await conn.send(reply(DATA[begin:], 206, {**TAG, "content-range": f"bytes {begin}-200033/200034"}))
 
     found = saved(mill, drip, rest)

@@ -165,11 +165,11 @@ def test_g23_everywhere_the_same(processes, place, bound):
     done, looks = processes[PLACES[place]]
     ident = _id(place)
 
-    wanted = f"result {ident} succeeded 1 {sha256(PICTURE)}"
-    told = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if f"result {ident} " in line]
+    expected = f"result {ident} succeeded 1 {sha256(PICTURE)}"
+    lines = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if f"result {ident} " in line]
     assert done.returncode == 0, done.stderr[-2000:]
-    assert told
-    assert all(wanted in line for line in told)
+    assert lines
+    assert all(expected in line for line in lines)
     bound(looks[ident], 2, "looks")
     if place not in {"nbconvert", "papermill", "as_completed"}:
         assert f"mill:{ident} succeeded" in done.stdout
@@ -277,14 +277,14 @@ def test_g17_interrupt(kernel, factory, moment):
     factory.job({**DONE, "files": [link]}, ident=f"{moment}-files")
     for n in range(60):
         factory.job(WORKING, ident=f"{moment}-{n}")
-    asked = kernel.send(f"print('ready')\n{code.format(moment)}")
+    cell = kernel.send(f"print('ready')\n{code.format(moment)}")
     kernel.until(lambda m: "ready" in str(m["content"].get("text")))
     # The first look may come before the cell waits, and then no wait is interrupted.
     until(lambda: len(factory.looks.get(moment, ())) >= 2 or factory.asked(link.removeprefix(factory.root)))
 
     for _ in range(times):
         kernel.manager.interrupt_kernel()
-    sent = kernel.finish(asked)
+    sent = kernel.finish(cell)
 
     # Interrupted while it shows the first one, IPython itself writes the word and no traceback.
     assert raised(sent) == ["KeyboardInterrupt"] or printed(sent).endswith("KeyboardInterrupt")
@@ -331,12 +331,12 @@ def test_g18_kernel_killed_while_downloading(tmp_path, factory):
         made.client.wait_for_ready(timeout=60)
         made.run(setup)
 
-        told = made.value("h = nbh.watch('mill:cut', display=False).result(30); print(h.outcome, len(h.files))")
+        ended = made.value("h = nbh.watch('mill:cut', display=False).result(30); print(h.outcome, len(h.files))")
         digest = made.value("print(hashlib.sha256(h.files[0].read_bytes()).hexdigest())")
     finally:
         made.close()
 
-    assert told == "succeeded 1"
+    assert ended == "succeeded 1"
     assert digest == sha256(png(200_000, 8))
 
 
@@ -401,11 +401,11 @@ def test_g28_autoreload(kernel, factory, library):
     until(lambda: len(factory.looks["kept"]) >= seen + 3)
     factory.job(WORKING, DONE, ident="new")
 
-    told = kernel.value("print(nbh.watch('mill:new', display=False).result(30).outcome)")
+    new = kernel.value("print(nbh.watch('mill:new', display=False).result(30).outcome)")
     factory.jobs["kept"][:] = [DONE]
     kept = kernel.value("print(w.result(30).outcome)")
     threads = kernel.value("import threading; print(sum(t.name == 'nbhelper' for t in threading.enumerate()))")
     kernel.run("%autoreload 0")
 
-    assert (told, kept) == ("succeeded", "succeeded")
+    assert (new, kept) == ("succeeded", "succeeded")
     assert int(threads) <= 2

@@ -30,11 +30,11 @@ class Store:
 
     def __init__(self, serve):
         self.wrong = None
-        self.asked = []
+        self.requested_at = []
         self.root = serve(self._play).root
 
     async def _play(self, conn):
-        self.asked.append(time.monotonic())
+        self.requested_at.append(time.monotonic())
         if self.wrong == "reset":
             await conn.reset()
         elif await conn.request() is not None:
@@ -62,11 +62,11 @@ def test_f02_host_down(mill, serve, monkeypatch, wrong):
     store = Store(serve)
     store.wrong = wrong
     handle = watch(tasks(mill, store, 60))
-    until(lambda: len(store.asked) >= AT_ONCE + 5, 30)
+    until(lambda: len(store.requested_at) >= AT_ONCE + 5, 30)
     other = watch(mill.job({"state": "done", "files": [mill.file(reply(DATA))]})).result(30)
-    begun = len(store.asked)
-    until(lambda: len(store.asked) >= begun + 4, 30)
-    probes = store.asked[begun:]
+    begun = len(store.requested_at)
+    until(lambda: len(store.requested_at) >= begun + 4, 30)
+    probes = store.requested_at[begun:]
     store.wrong = None
     histories = handle.result(30)
 
@@ -81,14 +81,14 @@ def test_f02_retry_after_of_a_host(mill, serve):
     store = Store(serve)
     store.wrong = reply(b"", 429, {"retry-after": "2"})
     handle = watch(tasks(mill, store, 2 * AT_ONCE))
-    first = until(lambda: store.asked and store.asked[0])
+    first = until(lambda: store.requested_at and store.requested_at[0])
     until(lambda: time.monotonic() > first + 1)
     store.wrong = None
     histories = handle.result(30)
 
-    during = [at for at in store.asked if at - first < 1.9]
+    during = [at for at in store.requested_at if at - first < 1.9]
     assert len(during) <= AT_ONCE
-    assert max(store.asked) - first >= 1.9
+    assert max(store.requested_at) - first >= 1.9
     assert sound(histories, mill)
     assert all(h.files for h in histories)
 
@@ -101,7 +101,7 @@ def test_f02_a_link_dies_while_its_host_is_down(mill, serve):
     fresh = {"state": "done", "files": [mill.file(reply(DATA))]}
     refs = [mill.job({"state": "done", "files": [f"{store.root}/{k}.png"]}, fresh) for k in range(6)]
     handle = watch(refs)
-    first = until(lambda: store.asked and store.asked[0])
+    first = until(lambda: store.requested_at and store.requested_at[0])
     until(lambda: time.monotonic() > first + 1.5)
     pending = [h.files for h in handle]
     store.wrong = reply(b"", 403)
@@ -118,7 +118,7 @@ def test_f02_a_broken_store_does_not_slow_down_its_api(mill, monkeypatch):
     monkeypatch.setattr(gate, "_PROBE_CAP", 60.0)
     whole = []
 
-    async def file(conn, asked):
+    async def file(conn, request):
         await (conn.send(reply(DATA)) if whole else conn.reset())
 
     handle = watch([mill.job({"state": "done", "files": [mill.file(file)]}) for _ in range(20)])

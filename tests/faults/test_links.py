@@ -85,17 +85,17 @@ def test_f26_no_connection(public, monkeypatch):
 def test_f27_rebinding(public, names, monkeypatch):
     """A name that changes its address between check and connection (rebinding) is connected to as it was checked."""
     names["cdn.example"] = [["93.184.216.34"], ["127.0.0.1"]]
-    asked = []
+    requests = []
 
     async def ask_none(self, url, addresses, headers, sent):
-        asked.append((url, addresses))
+        requests.append((url, addresses))
         raise OSError("far away")
 
     monkeypatch.setattr(Http, "_request_file", ask_none)
 
     fetch(public, "https://cdn.example/a")
 
-    assert asked == [("https://cdn.example/a", ["93.184.216.34"])]
+    assert requests == [("https://cdn.example/a", ["93.184.216.34"])]
 
 
 REFUSED = {
@@ -175,7 +175,7 @@ def test_f25_a_refused_link_is_recorded(mill, serve):
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def requested(monkeypatch):
     """The addresses of requests, none of which leaves."""
     urls = []
 
@@ -187,20 +187,20 @@ def asked(monkeypatch):
     return urls
 
 
-def test_f28_http_becomes_https(public, names, asked):
+def test_f28_http_becomes_https(public, names, requested):
     """A result's http link is fetched over https, query and all."""
     names["cdn.example"] = [["93.184.216.34"]]
     fetch(public, "http://cdn.example/a.png?sig=1")
 
-    assert asked == ["https://cdn.example/a.png?sig=1"]
+    assert requested == ["https://cdn.example/a.png?sig=1"]
 
 
-def test_f28_http_at_the_apis_own_host(public, names, asked):
+def test_f28_http_at_the_apis_own_host(public, names, requested):
     """An API that is reached over https gives away nothing over http."""
     names["api.mill.example"] = [["93.184.216.34"]]
     fetch(public, "http://api.mill.example/a.png")
 
-    assert asked == ["https://api.mill.example/a.png"]
+    assert requested == ["https://api.mill.example/a.png"]
 
 
 def test_f27_name_server_that_does_not_answer(public, monkeypatch):

@@ -17,8 +17,8 @@ import nbhelper as nbh
 from nbhelper._watching import task_watcher
 
 
-def said(process, code=0):
-    """What a script said, once it has ended without a word on stderr."""
+def lines_of(process, code=0):
+    """The lines of stdout of a script that has ended, with nothing on stderr."""
     out, err = process.communicate(timeout=40)
     assert (err, process.returncode) == ("", code)
     return out.splitlines()
@@ -54,7 +54,7 @@ def test_g16_fork_after_open(mill, script):
     print(w.result(30)[0].outcome)
     """)
 
-    assert said(process) == ["0", "stopped"]
+    assert lines_of(process) == ["0", "stopped"]
     assert sorted(nbh.tasks()["outcome"]) == ["stopped", "succeeded"]
 
 
@@ -73,7 +73,7 @@ def test_g21_sleep(mill, script):
     until(lambda: len(mill.looks["x"]) >= before + 3)
     mill.jobs["x"][:] = [DONE]
 
-    assert said(process) == ["succeeded"]
+    assert lines_of(process) == ["succeeded"]
     assert all(b - a >= 0.1 for a, b in pairwise(mill.looks["x"][before:]))
 
 
@@ -126,7 +126,7 @@ def test_g26_many_tasks(mill, script, bound):
     print(len(w.result(60)), {str(h.outcome) for h in w}, threading.active_count())
     """)
 
-    n, *outcomes, threads = said(process)[0].split()
+    n, *outcomes, threads = lines_of(process)[0].split()
     assert (n, outcomes) == ("400", ["{'succeeded'}"])
     assert int(threads) <= 15
     bound(mill.most, 20, "connections at a time")
@@ -150,7 +150,7 @@ def test_g27_exit_while_watching(mill, script, answer):
     seen = int(process.stdout.readline())
 
     # The file alone would hold it for as long as the server is silent.
-    assert said(process) == []
+    assert lines_of(process) == []
     assert len(nbh.events()) >= seen
     assert nbh.tasks()["outcome"].isna().all() == ("files" not in answer)
     assert nbh.outputs().empty

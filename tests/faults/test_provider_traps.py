@@ -39,7 +39,7 @@ def ended(task, **options):
     return nbh.watch(task, display=False, **options)[0]
 
 
-def asked(mill: Mill, path: str) -> int:
+def count_requests(mill: Mill, path: str) -> int:
     return len(mill.asked(path))
 
 
@@ -290,7 +290,7 @@ def test_e_c3_file_by_a_second_request(mill, hasty, trouble):
     assert history.outcome == "succeeded"
     assert history.facts.misses == 0
     assert history.files[0].read_bytes() == png(64)
-    assert asked(mill, FILE) == 2
+    assert count_requests(mill, FILE) == 2
 
 
 def test_e_c3_file_that_never_comes(mill, hasty):
@@ -302,7 +302,7 @@ def test_e_c3_file_that_never_comes(mill, hasty):
 
     assert history.outcome == "succeeded"
     assert [str(s.state) for s in history.saves.values()] == ["failed"]
-    assert asked(mill, FILE) == 4
+    assert count_requests(mill, FILE) == 4
 
 
 PICTURE = png(3000)

@@ -43,7 +43,7 @@ def test_b01_gzip_cut_in_half(mill):
 
     once(mill, zipped(whole[: len(whole) // 2]), words="breaks off")
 
-    assert {asked.header("accept-encoding") for asked in mill.server.requests} == {"identity"}
+    assert {request.header("accept-encoding") for request in mill.server.requests} == {"identity"}
 
 
 PACKED = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress, "identity": bytes, "": bytes}
@@ -204,7 +204,7 @@ def test_b08_redirect_to_the_same_origin(mill, bound):
     assert [(h.succeeded, h.facts.polls) for h in histories] == [(True, 1)] * 5
     assert [len(mill.asked(f"/{status}/")) for status in statuses] == [3] * 5
     bound(max(len(mill.asked(f"/{status}/")) for status in statuses), 3, "hops of a look")
-    assert {asked.header("authorization") for asked in mill.server.requests} == {f"Bearer {KEY}"}
+    assert {request.header("authorization") for request in mill.server.requests} == {f"Bearer {KEY}"}
 
 
 def test_b09_redirect_to_another_origin(mill, serve, bound):
@@ -360,7 +360,7 @@ def test_b17_cookies(mill):
 
     assert sound(history, mill)
     assert (history.succeeded, misses(history)) == (True, [])
-    assert [asked.header("cookie") for asked in mill.server.requests] == [None] * 6
+    assert [request.header("cookie") for request in mill.server.requests] == [None] * 6
 
 
 TEXT = '{"state": "done", "why": "Größe"}'

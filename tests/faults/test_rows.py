@@ -16,10 +16,10 @@ def test_the_table_has_all_rows():
 @pytest.mark.parametrize("part", PARTS)
 def test_every_row_has_a_test_or_a_reason(part):
     """A row is run, or the README says why it is not; not both."""
-    ran, told = covered(), excused()
+    tested, excuses = covered(), excused()
 
-    assert [row for row in PARTS[part] if row not in ran and row not in told] == []
-    assert [row for row in PARTS[part] if row in ran and row in told] == []
+    assert [row for row in PARTS[part] if row not in tested and row not in excuses] == []
+    assert [row for row in PARTS[part] if row in tested and row in excuses] == []
 
 
 def test_no_test_names_a_row_that_is_not_there():

@@ -43,7 +43,7 @@ def quick_probes(monkeypatch):
     monkeypatch.setattr(gate, "_PROBE_CAP", 0.1)
 
 
-def said(status, message="sorry", **headers):
+def refusal(status, message="sorry", **headers):
     return reply({"message": message}, status, {k.replace("_", "-"): v for k, v in headers.items()})
 
 
@@ -72,7 +72,7 @@ def wait_after(mill):
 
 def test_c01_retry_after(mill, bound):
     """The next look comes after what the server asked for, and when it is due is known meanwhile."""
-    handle = watch(mill.job(said(429, retry_after="1.5"), DONE))
+    handle = watch(mill.job(refusal(429, retry_after="1.5"), DONE))
     until(lambda: misses(handle[0]))
     poller = next(iter(engine.engine().watchers.values()))
     shown = (poller.next_at - datetime.now(UTC)).total_seconds()
@@ -95,7 +95,7 @@ def test_c02_retry_after_as_a_date(mill):
         "retry_after": format_datetime(base + timedelta(seconds=1), usegmt=True),
     }
 
-    history = passes(mill, said(429, **dates), kind="rate_limited")
+    history = passes(mill, refusal(429, **dates), kind="rate_limited")
 
     assert looks(history)[0].retry_after == 1
     assert 1 <= wait_after(mill) < 10
@@ -119,7 +119,7 @@ def test_c03_429_without_a_wish(mill):
     longest = [next_pause(*[limited] * n, chance=1.0) for n in range(1, 12)]
     shortest = [next_pause(*[limited] * n, chance=0.0) for n in range(1, 12)]
 
-    passes(mill, said(429), said(429), kind="rate_limited")
+    passes(mill, refusal(429), refusal(429), kind="rate_limited")
 
     most = (1 + LEAST + MORE) / (1 + LEAST)
     assert longest == sorted(longest)
@@ -166,7 +166,7 @@ def test_c04_nonsense_waits_no_longer(mill):
     """A wish that is none leaves the floor and the backoff."""
     wishes = ("0", "-1", "NaN", "soon", "1e9")
 
-    found = each(mill, {wish: said(429, retry_after=wish) for wish in wishes})
+    found = each(mill, {wish: refusal(429, retry_after=wish) for wish in wishes})
 
     assert found == dict.fromkeys(wishes, "rate_limited")
     assert max(mill.gaps()) < 10
@@ -174,7 +174,7 @@ def test_c04_nonsense_waits_no_longer(mill):
 
 def test_c05_one_limit_for_all(mill, bound):
     """What the server asks of one of fifty tasks, all with the same key keep."""
-    limited = mill.job(WORKING, said(429, retry_after="1"), DONE)
+    limited = mill.job(WORKING, refusal(429, retry_after="1"), DONE)
     others = [mill.job(*[WORKING] * 3, DONE) for _ in range(49)]
 
     histories = watch([limited, *others]).result(40)
@@ -192,7 +192,7 @@ def test_c05_one_limit_for_all(mill, bound):
 
 def test_c06_server_errors(mill, quick_probes):
     """A server's own error says nothing about the task."""
-    made = {"JSON": said, "page": page}
+    made = {"JSON": refusal, "page": page}
     cases = {f"{status} {name}": make(status) for status in (500, 502, 503, 504) for name, make in made.items()}
 
     assert each(mill, cases) == dict.fromkeys(cases, "server")
@@ -238,7 +238,7 @@ def test_c08_edge_codes(mill, quick_probes):
 def test_c09_bad_request(mill, status):
     """Two in a row end the watch as lost, with the server's words, cut and without their markup's effect."""
     words = "<b>the id is not one of ours</b> " * 100
-    history = ended(mill.job(said(status, words)))
+    history = ended(mill.job(refusal(status, words)))
 
     assert sound(history, mill)
     assert history.outcome == "lost"
@@ -252,7 +252,7 @@ def test_c09_bad_request(mill, status):
 @pytest.mark.parametrize("status", [401, 403])
 def test_c10_wrong_key(mill, status, logged, bound):
     """A key that is refused from the start ends the watch after one more look; no part of the key is shown."""
-    history = ended(mill.job(said(status, f"key {KEY} is not valid")))
+    history = ended(mill.job(refusal(status, f"key {KEY} is not valid")))
 
     assert sound(history, mill)
     assert history.outcome == "lost"
@@ -266,9 +266,9 @@ def test_c11_key_revoked(mill):
     """Refused in the middle, the watch is lost with all it saw; with a new key it goes on from there."""
     new = "another-canary-8e21"
 
-    async def by_key(conn, asked):
-        known = asked.header("authorization") == f"Bearer {new}"
-        await conn.send(reply({"state": "done", "files": [link]}) if known else said(401))
+    async def by_key(conn, request):
+        known = request.header("authorization") == f"Bearer {new}"
+        await conn.send(reply({"state": "done", "files": [link]}) if known else refusal(401))
 
     link = mill.file(reply(png(9)))
     ref = mill.job(WORKING, WORKING, by_key)
@@ -288,7 +288,7 @@ def test_c11_key_revoked(mill):
 
 def test_c12_one_stray_refusal(mill, bound):
     """One refusal between good looks ends nothing."""
-    history = ended(mill.job(WORKING, said(401), WORKING, said(403), DONE))
+    history = ended(mill.job(WORKING, refusal(401), WORKING, refusal(403), DONE))
 
     assert sound(history, mill)
     assert history.succeeded
@@ -299,9 +299,9 @@ def test_c12_one_stray_refusal(mill, bound):
 
 def test_c13_no_credit(mill, hasty):
     """Without credit it goes on looking for ten minutes, then it is lost, and found again when watched anew."""
-    ref = mill.job(said(402, "top up"))
+    ref = mill.job(refusal(402, "top up"))
     lost = ended(ref)
-    mill.jobs["job-1"][:] = [said(402, "top up"), DONE]
+    mill.jobs["job-1"][:] = [refusal(402, "top up"), DONE]
 
     found = ended(ref)
 
@@ -323,7 +323,7 @@ def test_c13_slow_looks_without_credit():
 
 def test_c14_not_found_yet(mill):
     """Within a minute of its creation an API may not know its own task."""
-    passes(mill, said(404), said(404), said(404), kind="not_found")
+    passes(mill, refusal(404), refusal(404), refusal(404), kind="not_found")
 
 
 def test_c14_a_fresh_create_that_is_late(emulator):
@@ -339,7 +339,7 @@ def test_c14_a_fresh_create_that_is_late(emulator):
 
 def test_c15_gone_after_it_was_seen(mill, hasty):
     """Not found twice after the grace is lost: it is gone, or another key's."""
-    history = ended(mill.job(WORKING, WORKING, said(404, "no such task")))
+    history = ended(mill.job(WORKING, WORKING, refusal(404, "no such task")))
 
     assert sound(history, mill)
     assert history.outcome == "lost"
@@ -351,9 +351,9 @@ def test_c16_another_key(mill, hasty):
     """An API that hides other keys' tasks: not found with one key, there with the other one."""
     owner = "the-owner-canary-51c7"
 
-    async def hidden(conn, asked):
-        mine = asked.header("authorization") == f"Bearer {owner}"
-        await conn.send(reply(DONE) if mine else said(404, "no such task"))
+    async def hidden(conn, request):
+        mine = request.header("authorization") == f"Bearer {owner}"
+        await conn.send(reply(DONE) if mine else refusal(404, "no such task"))
 
     ref = mill.job(hidden)
     lost = ended(ref)
@@ -370,7 +370,7 @@ def test_c16_another_key(mill, hasty):
 @pytest.mark.parametrize(("status", "kind"), [(405, "bad_request"), (410, "not_found")])
 def test_c17_gone_or_not_allowed(mill, hasty, status, kind):
     """No method, no task: lost, and never an end that no API declared."""
-    history = ended(mill.job(said(status)))
+    history = ended(mill.job(refusal(status)))
 
     assert sound(history, mill)
     assert history.outcome == "lost"
@@ -379,7 +379,7 @@ def test_c17_gone_or_not_allowed(mill, hasty, status, kind):
 
 def test_c18_too_late_too_early(mill):
     """408 and 425 are the way's trouble."""
-    passes(mill, said(408), said(425), kind="server")
+    passes(mill, refusal(408), refusal(425), kind="server")
 
 
 # Something else answers

@@ -251,9 +251,9 @@ def test_threat_canary(mill, tmp_path, monkeypatch, logs, caught, capsys, promis
         shown += map(history_line, histories)
         printed = capsys.readouterr()
 
-    asked = [r for r in mill.server.requests if not r.path.startswith(("/files", "/none"))]
-    fetched = [r for r in mill.server.requests if r not in asked]
-    assert all(leaks(r.raw) for r in asked)  # the key was really in use, at its own origin
+    looks = [r for r in mill.server.requests if not r.path.startswith(("/files", "/none"))]
+    fetched = [r for r in mill.server.requests if r not in looks]
+    assert all(leaks(r.raw) for r in looks)  # the key was really in use, at its own origin
     elsewhere = [r for r in (*fetched, *other.requests) if leaks(r.raw)]
     assert len(histories[-1].files) == 4
     assert [str(h.outcome) for h in histories[-5:]] == ["failed", "stopped", "lost", "lost", "succeeded"]

@@ -65,8 +65,8 @@ def of_every_kind(text):
     outputs = (Output(name=name, url=f"https://cdn.example/{text}", kind="image"),)
     file = os.fsdecode(text[:60].replace("\0", "").replace("/", "_").encode("utf-8", "replace") + b"\xff.png")
     saved = Saved(name=name, file=f"{BASE}/data/{file}", kind="image", n_bytes=9)
-    told = json.dumps({text: text})
-    done = Snapshot(state=State.SUCCEEDED, word=text, outputs=outputs, model=text, trace=text, reply=told)
+    body = json.dumps({text: text})
+    done = Snapshot(state=State.SUCCEEDED, word=text, outputs=outputs, model=text, trace=text, reply=body)
     trouble = Miss(kind=MissKind.SERVER, status=500, code=text, message=text, excerpt=text, trace=text)
     ident = "".join(c for c in text if c.isprintable() and not "\ud800" <= c <= "\udfff")[:80].strip() or "x"
     about = {"label": text, "params": {"prompt": text, text: {text: [text]}}}
@@ -138,9 +138,9 @@ def test_threat_markup_in_any_field_of_a_history():
         histories = of_every_kind(payload)
         for markup in drawings(histories, payload, histories[n % 3 :: 3]):
             is_only_text(markup, known)
-        said = f"{describe_all(histories, NOW)}{final_words(histories)}{histories!r}"
-        assert "\x1b" not in said
-        assert "\x00" not in said
+        words = f"{describe_all(histories, NOW)}{final_words(histories)}{histories!r}"
+        assert "\x1b" not in words
+        assert "\x00" not in words
 
 
 @pytest.fixture
@@ -193,8 +193,8 @@ def test_threat_markup_in_nbconvert(gallery, tmp_path):
     plain, _ = exporter.from_notebook_node(
         notebook(everything(PLAIN) + gallery(PLAIN), describe_all(of_every_kind("words"), NOW))
     )
-    said = "\n".join(describe_all(of_every_kind(p), NOW) for p in PAYLOADS)
-    evil, _ = exporter.from_notebook_node(notebook(everything(PAYLOADS[::5]) + gallery(PAYLOADS), said))
+    words = "\n".join(describe_all(of_every_kind(p), NOW) for p in PAYLOADS)
+    evil, _ = exporter.from_notebook_node(notebook(everything(PAYLOADS[::5]) + gallery(PAYLOADS), words))
 
     assert set(Made(evil).parts) <= set(Made(plain).parts)
 
@@ -216,13 +216,13 @@ def test_threat_markup_in_a_browser(gallery, tmp_path, bound):
     if path is None:
         pytest.skip("there is no Chromium on the path")
     pages = {"plain": everything(PLAIN) + gallery(PLAIN), "evil": everything(PAYLOADS) + gallery(PAYLOADS)}
-    faults, asked, census = [], [], {}
+    faults, requested, census = [], [], {}
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         page = browser.new_page()
         page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: requested.append(request.url))
         for name, markups in pages.items():
             body = f"<!doctype html><meta charset=utf-8><main>{''.join(markups)}</main>".encode("utf-8", "replace")
             with RawServer(always(reply(body, headers={"content-type": "text/html; charset=utf-8"}))) as server:
@@ -243,4 +243,5 @@ def test_threat_markup_in_a_browser(gallery, tmp_path, bound):
     assert made == set()
     bound(len(made), 0, f"new elements of {len(PAYLOADS)} texts")
     assert faults == []
-    assert {url.rpartition("/")[2] for url in asked if not url.startswith("data:")} <= {"plain", "evil", "favicon.ico"}
+    names = {url.rpartition("/")[2] for url in requested if not url.startswith("data:")}
+    assert names <= {"plain", "evil", "favicon.ico"}

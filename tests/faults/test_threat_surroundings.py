@@ -88,7 +88,7 @@ HOLES = {
 }
 
 
-def wanted():
+def requirements():
     """Every requirement of the package and its extras, by name."""
     lists = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
     return {r.name.lower(): r for text in lists for r in map(Requirement, text)}
@@ -98,7 +98,7 @@ def wanted():
 def test_threat_versions_with_known_holes(name):
     """What is installed with the package is new enough for the holes that touch what we do with it."""
     least, why = HOLES[name]
-    requirement = wanted()[name]
+    requirement = requirements()[name]
 
     floors = [Version(s.version) for s in requirement.specifier if s.operator in {">=", "=="}]
     assert floors, f"{name} has no least version"
@@ -108,7 +108,7 @@ def test_threat_versions_with_known_holes(name):
 
 def test_threat_every_requirement_has_a_least_version():
     """No dependency may be resolved to any version whatever."""
-    loose = [r.name for r in wanted().values() if r.name != "nbhelper" and not r.specifier]
+    loose = [r.name for r in requirements().values() if r.name != "nbhelper" and not r.specifier]
 
     assert loose == []
 

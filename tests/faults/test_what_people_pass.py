@@ -50,14 +50,14 @@ def test_h02_id_is_one_segment(mill, ident):
     """Whatever an id holds, it is one segment of the path, percent-encoded, and comes back from the table."""
     from urllib.parse import quote, unquote
 
-    asked = quote(ident, safe="").replace(".", "%2E") if set(ident) == {"."} else quote(ident, safe="")
-    mill.jobs[asked] = [DONE]
+    segment = quote(ident, safe="").replace(".", "%2E") if set(ident) == {"."} else quote(ident, safe="")
+    mill.jobs[segment] = [DONE]
 
     history = nbh.watch(nbh.Task("mill", ident), display=False)[0]
 
     assert history.succeeded
-    assert mill.server.requests[0].target == f"/jobs/{asked}"
-    assert unquote(asked) == ident
+    assert mill.server.requests[0].target == f"/jobs/{segment}"
+    assert unquote(segment) == ident
     assert nbh.tasks()["task_id"].tolist() == [ident]
 
 
@@ -103,11 +103,11 @@ ODD = {
 @pytest.mark.parametrize("key", ODD.values(), ids=ODD)
 def test_h05_odd_key(refused, logged, key):
     """What cannot be a key is refused, and neither the text nor a log repeats it."""
-    with refused() as said:
+    with refused() as texts:
         nbh.connect("mill", key)
 
-    assert CANARY not in said[0] + logged.text
-    assert "sk-your" not in said[0]
+    assert CANARY not in texts[0] + logged.text
+    assert "sk-your" not in texts[0]
 
 
 def test_h05_line_end_after_a_key(mill, monkeypatch):
@@ -131,10 +131,10 @@ SWAPPED = {
 @pytest.mark.parametrize("key", ["sk-0123456789abcdefghijklmnop", "tsk_0123456789abcdefghijklmnop"])
 def test_h06_key_in_the_wrong_place(refused, swap, key):
     """A key passed for something else is refused without being repeated."""
-    with refused() as said:
+    with refused() as texts:
         swap(key)
 
-    assert "0123456789" not in said[0]
+    assert "0123456789" not in texts[0]
 
 
 def test_h06_the_key_itself_as_id(mill):
@@ -164,10 +164,10 @@ ADDRESSES = {
 @pytest.mark.parametrize("url", ADDRESSES.values(), ids=ADDRESSES)
 def test_h07_address(refused, url):
     """An address that a key must not go to is refused before the key is used."""
-    with refused() as said:
+    with refused() as texts:
         nbh.connect("mill", KEY, base_url=url)
 
-    assert CANARY not in said[0]
+    assert CANARY not in texts[0]
 
 
 @pytest.mark.parametrize("interval", [0, -1, math.nan, math.inf, "5", 1e9, True, [2]], ids=repr)

@@ -7,7 +7,7 @@ from nbhelper._network.http import Http
 
 
 def fetch(where, link, headers=None):
-    """A download's status and bytes, or why not."""
+    """Status and bytes of one download, or the `Unreached` or `Forbidden` that it raised."""
 
     async def main():
         http = Http()

@@ -12,12 +12,12 @@ import nbhelper as nbh
 
 
 def ask(prompt, size=1):
-    """The function of most experiments here."""
+    """The request of a cell, for most experiments here."""
     return nbh.Request("mill", {"prompt": prompt, "size": size}, endpoint="image")
 
 
 def picture(size=8):
-    """A PNG of so many pixels a side."""
+    """A PNG of `size` pixels a side."""
     buffer = io.BytesIO()
     Image.new("RGB", (size, size), "#41719c").save(buffer, "PNG")
     return buffer.getvalue()
@@ -36,10 +36,10 @@ def factory(mill):
             self.made = itertools.count(1)
             mill.creates[:] = [self.create]
 
-        async def create(self, conn, asked):
+        async def create(self, conn, request):
             answer = self.answers.pop(0) if self.answers else None
             if callable(answer):
-                await answer(conn, asked)
+                await answer(conn, request)
             elif answer is not None:
                 await conn.send(answer)
             else:
@@ -50,7 +50,7 @@ def factory(mill):
         @property
         def creates(self):
             """The bodies that arrived, in order."""
-            return [asked.json() for asked in mill.server.requests if asked.method == "POST"]
+            return [request.json() for request in mill.server.requests if request.method == "POST"]
 
     return Factory()
 

@@ -51,7 +51,7 @@ def covered() -> set[str]:
 
 @dataclass
 class _Run:
-    """What became of one test function, over all its cases."""
+    """Results of one test function over all its cases."""
 
     results: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -70,12 +70,12 @@ class _Run:
         nearest: dict[tuple[float, str], float] = {}
         for n, most, what in self.bounds:
             nearest[most, what] = max(n, nearest.get((most, what), 0))
-        told = [f"{n:g} of at most {most:g} {what}" for (most, what), n in nearest.items()]
-        return "; ".join([*told, *self.figures])
+        parts = [f"{n:g} of at most {most:g} {what}" for (most, what), n in nearest.items()]
+        return "; ".join([*parts, *self.figures])
 
 
 def table(runs: dict[tuple[str, str], _Run]) -> list[str]:
-    """Markdown, in the order of the rows."""
+    """The table as lines of Markdown, in the order of the rows."""
     known = list(rows())
     lines = ["| Row | Test | Result | Seconds | Measured |", "|---|---|---|---|---|"]
     for row, test in sorted(runs, key=lambda key: (known.index(key[0]) if key[0] in known else len(known), key[1])):
@@ -112,7 +112,7 @@ class FaultTable:
             run.results.append(report.outcome)
 
     def summary(self) -> dict[str, Any]:
-        """What all rows came to."""
+        """The sums over all rows."""
         ran = {key: run for key, run in self._runs.items() if key[0] != THREAT}
         bounded = {row: run.bounds for (row, _), run in ran.items() if run.bounds}
         return {
@@ -144,8 +144,8 @@ class FaultTable:
             + f"; {s['bounded']} rows with a bound, beyond it: {', '.join(s['beyond']) or 'none'}"
         )
         if self._target is not None:
-            told = {**s, "table": [_record(key, run) for key, run in self._runs.items()]}
-            text = json.dumps(told, indent=1) if self._target.endswith(".json") else "\n".join(lines)
+            summary = {**s, "table": [_record(key, run) for key, run in self._runs.items()]}
+            text = json.dumps(summary, indent=1) if self._target.endswith(".json") else "\n".join(lines)
             Path(self._target).write_text(f"{text}\n", "utf-8")
 
 
@@ -156,7 +156,7 @@ def _record(key: tuple[str, str], run: _Run) -> dict[str, Any]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Where the table goes besides the terminal."""
+    """Add `--faults-table`: a file for the table besides the terminal."""
     parser.addoption(
         "--faults-table",
         metavar="FILE",

@@ -80,7 +80,7 @@ PAYLOADS = tuple(text.replace("{n}", str(n)).replace("{{", "{").replace("}}", "}
 
 
 class Made(HTMLParser):
-    """What HTML is made of.
+    """The elements, attributes and text of a piece of HTML.
 
     Attributes:
         parts: Every element with its attributes' names, in order.
@@ -104,7 +104,7 @@ class Made(HTMLParser):
         self._style = tag == "style"
 
     def handle_endtag(self, tag: str) -> None:
-        """A style sheet's text is none."""
+        """Leave a style sheet: text counts again."""
         self._style = self._style and tag != "style"
 
     def handle_data(self, data: str) -> None:

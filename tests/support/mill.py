@@ -24,7 +24,7 @@ QUEUED: dict[str, Any] = {"state": "queued"}
 
 
 def provider(base_url: str, name: str = "mill", **more: Any) -> nbh.Provider:
-    """The mill as data."""
+    """The mill's `Provider`."""
     return nbh.Provider(**{
         "name": name,
         "base_url": base_url,
@@ -88,27 +88,27 @@ class Mill:
         return self.server.root
 
     def job(self, *answers: Answer, ident: str | None = None) -> str:
-        """A job that exists; its reference as text."""
+        """Make a job with these answers; its reference as text."""
         ident = ident or f"job-{next(self._ids)}"
         self.jobs[ident] = list(answers) or [DONE]
         return f"mill:{ident}"
 
     def file(self, *answers: Answer, name: str = "a.png") -> str:
-        """A link to a file that is not the API's."""
+        """Make a file with these answers; its link."""
         path = f"/files/{next(self._links)}/{name}"
         self.paths[path] = list(answers)
         return f"{self.root}{path}"
 
     def asked(self, prefix: str = "") -> list[Asked]:
-        """The requests whose path begins so."""
+        """The requests whose path begins with `prefix`."""
         return [r for r in self.server.requests if r.path.startswith(prefix)]
 
     def gaps(self) -> list[float]:
         """Seconds between consecutive looks at the same job, from reply to request."""
         return [
-            asked - said
+            looked_at - replied_at
             for ident in self.looks
-            for asked, said in zip(self.looks[ident][1:], self.replied[ident], strict=False)
+            for looked_at, replied_at in zip(self.looks[ident][1:], self.replied[ident], strict=False)
         ]
 
     def starts(self, ref: str) -> list[float]:
@@ -124,44 +124,44 @@ class Mill:
             self._open -= 1
 
     async def _talk(self, conn: Conn) -> None:
-        while (asked := await conn.request()) is not None:
-            parts = asked.path.strip("/").split("/")
+        while (request := await conn.request()) is not None:
+            parts = request.path.strip("/").split("/")
             ident = parts[1] if parts[0] == "jobs" and len(parts) == 2 else None
             if ident is not None:
-                self.looks.setdefault(ident, []).append(asked.at)
+                self.looks.setdefault(ident, []).append(request.at)
                 answers = self.jobs.get(ident, [reply({"message": "no such job"}, 404)])
-            elif asked.method == "POST":
+            elif request.method == "POST":
                 answers = self.creates
             else:
-                answers = self.paths.get(asked.path, [reply({"message": "no such path"}, 404)])
+                answers = self.paths.get(request.path, [reply({"message": "no such path"}, 404)])
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
-            said = (
+            replied_at = (
                 time.monotonic()
             )  # whoever asked cannot have the reply before, and may ask again as this thread waits
             if callable(answer):
-                await answer(conn, asked)
-                said = time.monotonic()
+                await answer(conn, request)
+                replied_at = time.monotonic()
             else:
                 await conn.send(answer if isinstance(answer, bytes) else reply(answer))
             if ident is not None:
-                self.replied.setdefault(ident, []).append(said)
+                self.replied.setdefault(ident, []).append(replied_at)
 
     def close(self) -> None:
         self.server.close()
 
 
 async def reset(conn: Conn, _: Asked) -> None:
-    """Answer by tearing the connection off."""
+    """Reset the connection instead of an answer."""
     await conn.reset()
 
 
 async def silence(conn: Conn, _: Asked) -> None:
-    """Never answer."""
+    """Send nothing until the client has closed the connection."""
     await conn.gone()
 
 
 def later(seconds: float, answer: dict[str, Any] | bytes) -> Answer:
-    """Answer after a while."""
+    """Send this answer after so many seconds."""
 
     async def act(conn: Conn, _: Asked) -> None:
         await asyncio.sleep(seconds)

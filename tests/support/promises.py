@@ -26,15 +26,15 @@ from nbhelper.types import Outcome, SaveState
 
 @dataclass
 class Kept:
-    """What the watches of one test came to."""
+    """Counts over the watches of one test, and what was broken."""
 
     counts: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
     """Words of faults that a test puts into the library itself."""
 
-    def judge(self, watches: list[nbh.Watch], said: list[str]) -> None:
-        """Take in how these watches ended, and what was logged meanwhile."""
+    def judge(self, watches: list[nbh.Watch], errors: list[str]) -> None:
+        """Count how these watches ended, and the errors that were logged meanwhile."""
         for watch in watches:
             for history in {h.uid: h for h in watch}.values():
                 self.counts["watches"] += 1
@@ -44,7 +44,7 @@ class Kept:
                     self._bad("false failures", history)
                 for _ in range(_lost(watch, history)):
                     self._bad("lost results", history)
-        for line in said:
+        for line in errors:
             if not any(words in line for words in self.expected):
                 self._bad("uncaught", line)
 
@@ -65,26 +65,26 @@ def _named(history: nbh.History) -> bool:
 
 
 def _lost(watch: nbh.Watch, history: nbh.History) -> int:
-    """Results that were named and neither lie there nor have a reason."""
+    """How many named results are neither on the disk nor have a reason."""
     saves = history.saves.values()
     gone = [s for s in saves if s.state is SaveState.SAVED and not (s.file and Path(s.file).is_file())]
     silent = [s for s in saves if s.state is not SaveState.SAVED and not s.message]
     entry = watch._entries[place_of(history)]  # who stops before its files are there leaves them to the next watch
-    wanted = entry.over and not entry.parting and watch._saving and history.outcome is not Outcome.STOPPED
-    forgotten = {o.name for o in history.outputs} - set(history.saves) if wanted else ()
+    is_due = entry.over and not entry.parting and watch._saving and history.outcome is not Outcome.STOPPED
+    forgotten = {o.name for o in history.outputs} - set(history.saves) if is_due else ()
     return len(gone) + len(silent) + len(forgotten)
 
 
 @contextlib.contextmanager
 def promised() -> Iterator[Kept]:
-    """Hears of every watch that begins inside; in the end they are stopped, and each must have its outcome."""
+    """Collect every watch that begins inside; at the end stop them, and judge each by its outcome and files."""
     kept, watches, start = Kept(), [], _watch.Watch._start
 
     def heard(watch: nbh.Watch, *arguments: object) -> None:
         watches.append(watch)
         start(watch, *arguments)  # type: ignore[arg-type]
 
-    with pytest.MonkeyPatch.context() as patch, uncaught() as said:
+    with pytest.MonkeyPatch.context() as patch, uncaught() as errors:
         patch.setattr(_watch.Watch, "_start", heard)
         yield kept
         alive = engine._engine is not None and engine._engine.alive
@@ -94,4 +94,4 @@ def promised() -> Iterator[Kept]:
         for watch in watches:
             with contextlib.suppress(AssertionError):  # counted below
                 until(lambda watch=watch: not alive or all(h.outcome for h in watch), 8)
-        kept.judge([w for w in watches if alive or w.done], said)
+        kept.judge([w for w in watches if alive or w.done], errors)

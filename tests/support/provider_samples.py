@@ -52,7 +52,7 @@ def at(body: Any, path: str) -> Any:
     return body
 
 
-def said(provider: str, body: Any) -> set[str]:
+def states_in(provider: str, body: Any) -> set[str]:
     """The states that a reply's state words name, by the corpus alone."""
     table = corpus(provider)
     found = set()
@@ -67,13 +67,13 @@ def said(provider: str, body: Any) -> set[str]:
 
 
 def ended_rightly(provider: str, state: str, word: str, body: Any) -> bool:
-    """Whether an end was said: by a state word and none against it, or by a code that the corpus calls an end."""
+    """Whether the body names this end: by a state word and no other one, or by a code that the corpus calls an end."""
     by_code = any(word.startswith(code) for code in corpus(provider).get("ending_codes", ()))
-    return by_code or said(provider, body) - {"unknown"} == {state}
+    return by_code or states_in(provider, body) - {"unknown"} == {state}
 
 
 def places(node: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The path of everything below the root."""
+    """The path of every value below the root."""
     children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in children:
         yield (*path, key)

@@ -56,7 +56,7 @@ class Conn:
         self._writer = writer
 
     async def request(self) -> Asked | None:
-        """The next request, recorded; None when the client has gone."""
+        """Read and record the next request; None when the client has closed the connection."""
         try:
             head = await self._reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -74,12 +74,12 @@ class Conn:
                 body += await self._reader.readexactly(size)
                 await self._reader.readline()
             await self._reader.readline()
-        asked = Asked(method, target, headers, body, self.n, at, head + body)
-        self._server.requests.append(asked)
-        return asked
+        request = Asked(method, target, headers, body, self.n, at, head + body)
+        self._server.requests.append(request)
+        return request
 
     async def send(self, data: bytes) -> None:
-        """Write bytes as they are; a client that has gone is no fault of the test."""
+        """Write bytes as they are; a client that has closed the connection is no fault of the test."""
         with contextlib.suppress(ConnectionError):
             self._writer.write(data)
             await self._writer.drain()
@@ -93,13 +93,13 @@ class Conn:
             await asyncio.sleep(every)
 
     async def reset(self) -> None:
-        """Tear the connection off, so that the client sees a reset and no orderly end."""
+        """Reset the connection (RST), so that the client sees no orderly end."""
         sock = self._writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     async def gone(self) -> None:
-        """Wait, saying nothing, until the client has gone."""
+        """Send nothing until the client has closed the connection."""
         with contextlib.suppress(ConnectionError):
             while await self._reader.read(65_536):
                 pass
@@ -138,7 +138,7 @@ class RawServer:
         return f"https://localhost:{self.port}" if self._tls else f"http://{self._host}:{self.port}"
 
     def another(self) -> str:
-        """One more port with the same function behind it, which is another origin; its root."""
+        """Open one more port with the same function behind it, which is another origin; its root."""
         making = asyncio.start_server(self._connected, self._host, 0, limit=2**20)
         self._more.append(asyncio.run_coroutine_threadsafe(making, self._loop).result(30))
         return f"http://{self._host}:{self._more[-1].sockets[0].getsockname()[1]}"
@@ -155,7 +155,7 @@ class RawServer:
         self._loop.close()
 
     async def _end(self, *servers: asyncio.Server) -> None:
-        """Cancel what goes on, and close what was accepted just now: a task that never began closes nothing."""
+        """Cancel every task, and close connections accepted just now: a task that never began closes none."""
         for sock in (sock for server in servers for sock in server.sockets):
             self._loop.remove_reader(sock)
         await asyncio.sleep(0)  # a server that has closed loses what it accepted a moment before
@@ -188,7 +188,7 @@ class RawServer:
             del self._open[writer]
 
     def close(self) -> None:
-        """End it and its connections."""
+        """Stop the server and cut its connections."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(30)

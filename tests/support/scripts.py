@@ -16,14 +16,14 @@ PATHS = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's variables without keys and settings of ours, nor what pytest was told for this run."""
+    """This process's variables without API keys, NBHELPER_ settings and pytest's own."""
     ours = ("NBHELPER_", "PYTEST_")
     kept = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY") and not k.startswith(ours)}
     return {**kept, "PYTHONPATH": PATHS, "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1", **more}
 
 
 def start(code: str, *arguments: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:
-    """A script that is running."""
+    """Start a script."""
     return subprocess.Popen(
         [sys.executable, "-c", dedent(code), *arguments],
         cwd=cwd,
@@ -52,7 +52,7 @@ def starting(head: str, *given: str, cwd: Path, **variables: str) -> Iterator[Ca
 def run(
     code: str, *arguments: str, cwd: Path, timeout: float = 60, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """A script to its end."""
+    """Run a script to its end."""
     with start(code, *arguments, cwd=cwd, **variables) as process:
         try:
             out, err = process.communicate(timeout=timeout)

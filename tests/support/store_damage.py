@@ -31,7 +31,7 @@ Found = dict[str, dict[Any, Any]]
 
 @dataclass
 class Damage:
-    """What was done, and what was found.
+    """Counts over damaged files, and the places where rows were wrong.
 
     Attributes:
         done: Hurt files that were read.
@@ -54,7 +54,7 @@ class Damage:
 
     @property
     def met(self) -> bool:
-        """Whether nothing was unnoticed or left behind."""
+        """Whether no damage was unnoticed and no readable row left behind."""
         return self.done > 0 and not (self.unnoticed or self.behind)
 
 
@@ -154,7 +154,7 @@ def _cut_off(path: Path) -> tuple[bytes, bytes]:
 
 
 def everything(store: Store) -> Found:
-    """What the reads give: what the tables show, and what decides whether something is watched or paid for again."""
+    """All rows of the public reads: those that tables show, and those that decide what is watched or paid for again."""
     histories = store.histories()
     tasks = [nbhelper.Task("kie", "task-0"), nbhelper.Task("kie", "task-3")]
     submitted = ((digest, store.find_submitted("kie", ORIGIN, digest)) for digest in "cd")
@@ -177,7 +177,7 @@ def everything(store: Store) -> Found:
 
 
 def hurt(small: Small, files: Mapping[str, bytes], what: object, tally: Damage, *, exact: bool = True) -> None:
-    """Read a store of these files, and compare: what is read is right, and what is missing is said.
+    """Open a store of these files and compare its rows with those that were written; note what differs without a word.
 
     Args:
         small: The store.
@@ -208,7 +208,7 @@ def hurt(small: Small, files: Mapping[str, bytes], what: object, tally: Damage, 
     tally.salvaged += any("could be read and" in note for note in store.notes)
     asides = [*small.folder.glob("*.aside")]
     tally.aside += bool(asides)
-    faults = [*_faults(small, found, said=bool(store.notes), journaled=len(files) > 1)] if exact or not found else []
+    faults = [*_faults(small, found, noted=bool(store.notes), journaled=len(files) > 1)] if exact or not found else []
     if bool(asides) != any("It was kept as" in note for note in store.notes):
         faults.append("set aside without a word")
     if len(files) == 1 and any(aside.read_bytes() != files["history.db"] for aside in asides):
@@ -222,13 +222,13 @@ def hurt(small: Small, files: Mapping[str, bytes], what: object, tally: Damage, 
             tally.behind.append((what, len(missing)))
 
 
-def _faults(small: Small, found: Found, *, said: bool, journaled: bool) -> Iterable[str]:
-    """What was read wrongly, or not at all and nothing said."""
+def _faults(small: Small, found: Found, *, noted: bool, journaled: bool) -> Iterable[str]:
+    """Rows that were read wrongly, or are missing without a note."""
     if not found:
         yield "nothing can be read"
     for name, rows in found.items():
         states = [small.whole[name], *([small.longer[name]] if journaled else [])]
-        if not said:
+        if not noted:
             if rows not in states:
                 yield f"{name} are others, and nothing is said"
             continue
@@ -240,7 +240,7 @@ def _faults(small: Small, found: Found, *, said: bool, journaled: bool) -> Itera
 
 
 def _less(whole: Any, found: Any) -> bool:
-    """Whether it is the whole one without what was hit: some of a history's events or replies, a create's answer."""
+    """Whether the row is the whole one less what was damaged: events or replies of a history, a create's answer."""
     match found:
         case tuple():
             events = {event.seq: event for event in whole[3]}
@@ -277,7 +277,7 @@ def readable(path: Path) -> set[tuple[Any, ...]]:
 
 
 def cuts(small: Small, places: Iterable[int]) -> Damage:
-    """The file cut off at each of these places."""
+    """Cut the file off at each of these places."""
     tally = Damage()
     for place in places:
         hurt(small, {"history.db": small.data[:place]}, ("cut", place), tally)
@@ -285,7 +285,7 @@ def cuts(small: Small, places: Iterable[int]) -> Damage:
 
 
 def torn_cuts(small: Small, places: Iterable[int]) -> Damage:
-    """The file of a writer that died, cut off, beside its journal."""
+    """Cut off the file of a writer that died, beside its whole journal."""
     tally = Damage()
     for place in places:
         files = {"history.db": small.torn[:place], "history.db-journal": small.journal}
@@ -294,7 +294,7 @@ def torn_cuts(small: Small, places: Iterable[int]) -> Damage:
 
 
 def journal_cuts(small: Small, places: Iterable[int]) -> Damage:
-    """The journal of a writer that died before it changed the file, cut off: as far as it came."""
+    """Cut off the journal of a writer that died before it changed the file."""
     tally = Damage()
     for place in places:
         files = {"history.db": small.data, "history.db-journal": small.journal[:place]}
@@ -303,7 +303,7 @@ def journal_cuts(small: Small, places: Iterable[int]) -> Damage:
 
 
 def flips(small: Small, places: Iterable[tuple[int, int]]) -> Damage:
-    """One bit turned over, at each of these bytes and bits."""
+    """Flip one bit of the file, at each of these bytes and bits."""
     tally = Damage()
     for place, bit in places:
         hurt(small, {"history.db": flipped(small.data, place, bit)}, ("flip", place, bit), tally, exact=False)
@@ -311,7 +311,7 @@ def flips(small: Small, places: Iterable[tuple[int, int]]) -> Damage:
 
 
 def journal_flips(small: Small, places: Iterable[tuple[int, int]]) -> Damage:
-    """The same in the journal of a writer that died."""
+    """Flip one bit of the journal of a writer that died."""
     tally = Damage()
     for place, bit in places:
         files = {"history.db": small.torn, "history.db-journal": flipped(small.journal, place, bit)}
@@ -320,7 +320,7 @@ def journal_flips(small: Small, places: Iterable[tuple[int, int]]) -> Damage:
 
 
 def flipped(data: bytes, place: int, bit: int) -> bytes:
-    """The same bytes with one bit turned over."""
+    """The bytes with one bit flipped."""
     changed = bytearray(data)
     changed[place] ^= 1 << bit
     return bytes(changed)

@@ -41,7 +41,7 @@ KILL = 2
 
 @dataclass
 class Kills:
-    """What was done, and what was found.
+    """Counts over killed processes, and what was wrong with their stores.
 
     Attributes:
         done: Kills.
@@ -67,7 +67,7 @@ class Kills:
 
 
 class Child:
-    """A forked process that does one thing with a store, and tells what it was promised."""
+    """A forked process that uses a store and writes to a pipe what the store has acknowledged."""
 
     def __init__(self, act: Callable[[Say], None]) -> None:
         read, write = os.pipe()
@@ -86,28 +86,28 @@ class Child:
                 os._exit(code)
         os.close(write)
         self._pipe = os.fdopen(read, "rb")
-        self._told: list[str] = []
+        self._lines: list[str] = []
 
     def until(self, word: str = "") -> None:
-        """Wait until the child says this word, or anything."""
+        """Wait until the child has written this line, or any."""
         for line in iter(self._pipe.readline, b""):
-            self._told.append(line.decode().strip())
-            if word in ("", self._told[-1]):
+            self._lines.append(line.decode().strip())
+            if word in ("", self._lines[-1]):
                 return
 
     def kill(self) -> list[str]:
-        """End it as `kill -9` does; all that it has told."""
+        """Send SIGKILL; all lines that the child has written."""
         os.kill(self.pid, signal.SIGKILL)
         return self.end()[0]
 
     def end(self) -> tuple[list[str], bool]:
-        """Wait for its end; all that it has told, and whether it was killed."""
-        told = [*self._told, *(line.decode().strip() for line in self._pipe)]
+        """Wait for the child's end; all lines that it has written, and whether it was killed."""
+        lines = [*self._lines, *(line.decode().strip() for line in self._pipe)]
         self._pipe.close()
         _, status = os.waitpid(self.pid, 0)
-        if faults := [line for line in told if line.startswith("!")]:
+        if faults := [line for line in lines if line.startswith("!")]:
             raise AssertionError(faults[0])
-        return told, os.WIFSIGNALED(status)
+        return lines, os.WIFSIGNALED(status)
 
 
 # Writers
@@ -137,26 +137,26 @@ def write(folder: Path, name: str, say: Say, *, small: bool = False, limit: int 
     store.close()
     store._database.connect = heard  # type: ignore[method-assign]
     for number in range(limit):
-        asked = []
+        futures = []
         for n, history in enumerate(histories):
             seen: Any = Mark(word=MarkWord.WATCHING, note=f"{number}")
             if number % 2 == 0:
                 raw = {"number": number, "padding": "x" * (number * 37 % 3000 + 6000 * small)}
                 seen = Snapshot(state=State.RUNNING, word=f"{number}", reply=dumps(raw))
             histories[n] = longer = history.add(seen, datetime.now(UTC))
-            asked.append(store.append(longer.uid, longer.events[-1:], summary=longer))
-        for future in asked:
+            futures.append(store.append(longer.uid, longer.events[-1:], summary=longer))
+        for future in futures:
             future.result()
         say(number)
 
 
-def promised(told: Iterable[str]) -> int:
-    """How many rounds a writer was told are on the disk."""
-    return len([line for line in told if line.isdecimal()])
+def promised(lines: Iterable[str]) -> int:
+    """How many rounds the store acknowledged to a writer."""
+    return len([line for line in lines if line.isdecimal()])
 
 
 def judge_writers(folder: Path, rounds: Mapping[str, int], tally: Kills) -> None:
-    """Every promised round of these writers is there, in order; at most one more, which was cut off before the word."""
+    """Check that every acknowledged round of these writers is in the store, in order, and at most one more."""
     journal = folder / "history.db-journal"
     with suppress(FileNotFoundError):  # another process may be about to finish it
         tally.torn += journal.stat().st_size > 0
@@ -245,15 +245,15 @@ def together(base: Path, processes: int, rows: int) -> Kills:
     tally, rounds = Kills(), (rows + 2) // 3
     names = [f"p{number}" for number in range(processes)]
     children = [Child(lambda say, name=name: write(base, name, say, limit=rounds)) for name in names]
-    told = {name: promised(child.end()[0]) for name, child in zip(names, children, strict=True)}
-    tally.lost += 3 * (processes * rounds - sum(told.values()))
-    judge_writers(base, told, tally)
+    promises = {name: promised(child.end()[0]) for name, child in zip(names, children, strict=True)}
+    tally.lost += 3 * (processes * rounds - sum(promises.values()))
+    judge_writers(base, promises, tally)
     tally.done = processes
     return tally
 
 
 def _of_many(base: Path, number: int) -> Path:
-    """The store is begun anew now and then, so that reading it stays quick."""
+    """The folder of the number-th kill: a new store every 25, so that reading it stays quick."""
     base.mkdir(parents=True, exist_ok=True)
     return base / f"store-{number // 25}"
 
@@ -278,7 +278,7 @@ class Scene:
     kept: tuple[str, Callable[[bytes], bool]] | None = None
 
     def set(self) -> None:
-        """Put the folder into its first state."""
+        """Write the folder's files as they are before it is opened."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.parent.mkdir(exist_ok=True)
         if self.files:
@@ -287,7 +287,7 @@ class Scene:
             (self.folder / name).write_bytes(data)
 
     def read(self) -> Found:
-        """What is read when nobody is killed."""
+        """All rows that are read when no process is killed."""
         self.set()
         store = Store(self.folder)
         found = everything(store)
@@ -307,8 +307,8 @@ def use(folder: Path, say: Say) -> None:
     say("kept")
 
 
-def judge_scene(scene: Scene, told: list[str], expected: Found, tally: Kills) -> None:
-    """What was there is there, what was promised too; what is kept beside is whole, and nothing else lies about."""
+def judge_scene(scene: Scene, lines: list[str], expected: Found, tally: Kills) -> None:
+    """Check that no row is missing, that a file kept aside is whole, and that no other file was left behind."""
     folder = scene.folder
     journal = folder / "history.db-journal"
     with suppress(FileNotFoundError):  # another process may be about to finish it
@@ -318,9 +318,9 @@ def judge_scene(scene: Scene, told: list[str], expected: Found, tally: Kills) ->
     found = everything(store)
     ours = {history.uid: history for history in store.histories() if history.task.id in {"new", "after"}}
     new = [history for history in ours.values() if history.task.id == "new"]
-    tally.rows += len(told) + len(expected["events"])
-    tally.lost += "opened" in told and not new
-    tally.lost += "kept" in told and not (new and new[0].events)
+    tally.rows += len(lines) + len(expected["events"])
+    tally.lost += "opened" in lines and not new
+    tally.lost += "kept" in lines and not (new and new[0].events)
     for name, rows in expected.items():
         rest = {key: row for key, row in found[name].items() if (key if isinstance(key, str) else key[0]) not in ours}
         tally.lost += len(rows.keys() - rest.keys())
@@ -341,19 +341,19 @@ def judge_scene(scene: Scene, told: list[str], expected: Found, tally: Kills) ->
 
 
 def at_random(scene: Scene, count: int, chance: random.Random) -> Kills:
-    """Kill a child at a random moment from its first one to its last."""
+    """Kill a child at a random moment between its start and its end."""
     tally, expected, usual = Kills(), scene.read(), 0.03
     for _ in range(count):
         scene.set()
         child = Child(lambda say: use(scene.folder, say))
         begun = time.perf_counter()
         time.sleep(chance.uniform(0, usual))
-        told = child.kill()
-        if "kept" in told:  # it was through before
+        lines = child.kill()
+        if "kept" in lines:  # it was through before
             usual += (time.perf_counter() - begun - usual) / 4
         else:
             usual *= 1.03
-        judge_scene(scene, told, expected, tally)
+        judge_scene(scene, lines, expected, tally)
         tally.done += 1
     return tally
 
@@ -371,8 +371,8 @@ def at_every_change(scene: Scene, every: int = 1) -> Kills:
             disk.disk_arm(str(scene.folder).encode(), n, KILL)
             use(scene.folder, say)
 
-        told, killed = Child(act).end()
-        judge_scene(scene, told, expected, tally)
+        lines, killed = Child(act).end()
+        judge_scene(scene, lines, expected, tally)
         if not killed:
             return tally
         tally.done += 1

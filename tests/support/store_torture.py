@@ -32,7 +32,7 @@ Figures = Kills | Damage
 
 @dataclass(frozen=True)
 class Run:
-    """How much is done.
+    """How many kills, places and rows.
 
     Attributes:
         kills: At random moments, all kinds together.
@@ -90,7 +90,7 @@ def renumbered(small: store_damage.Small) -> bytes:
 
 
 def killed(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Figures]]]:
-    """Each kind of kill by name."""
+    """By name: each kind of kill, as a call that gives its figures."""
     chance = random.Random(run.seed)
     writing = {
         "amid writing": (store_kills.amid_writing, 0.4),
@@ -110,7 +110,7 @@ def killed(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Figures]]]:
 
 
 def hurt(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Figures]]]:
-    """Each kind of hurt by name."""
+    """By name: each kind of damage, as a call that gives its figures."""
     small = store_damage.small(base / "sizes")
 
     def bits(size: int) -> list[tuple[int, int]]:
@@ -129,7 +129,7 @@ def hurt(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Figures]]]:
 
 
 def shared(act: Callable[[store_damage.Small, Sequence[Any]], Damage], base: Path, places: Any, jobs: int) -> Figures:
-    """Several processes, each with a small store of its own and its share of the places."""
+    """Share the places among `jobs` processes, each with a small store of its own; the sum of their figures."""
 
     def work(number: int, say: store_kills.Say) -> None:
         say(json.dumps(asdict(act(store_damage.small(base / str(number)), places[number::jobs]))))
@@ -147,7 +147,7 @@ def shared(act: Callable[[store_damage.Small, Sequence[Any]], Damage], base: Pat
 
 
 def words(found: Figures) -> str:
-    """The figures of one fact."""
+    """The figures of one fact in words."""
     match found:
         case Kills():
             more = f", {found.torn:,} left a transaction unfinished"

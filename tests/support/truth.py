@@ -100,15 +100,15 @@ class Verdict:
 
 
 def judge(frame: pd.DataFrame, ledger: Any, verdict: Verdict | None = None) -> Verdict:
-    """Hold each row against what really happened."""
+    """Compare each row with the ledger's record of its task."""
     verdict = verdict or Verdict()
     for row in frame.to_dict("records"):
         record = ledger.task(row["provider"], row["task_id"])
         known = {name: value for name, value in row.items() if not pd.isna(value)}
-        told = f"{row['provider']} {row['model']}: {known.get('outcome')}"
+        which = f"{row['provider']} {row['model']}: {known.get('outcome')}"
         verdict.rows += 1
         for problem in _problems(known, record):
-            verdict.wrong.append(f"{told}: {problem}")
+            verdict.wrong.append(f"{which}: {problem}")
         if record.finished is None or known.get("outcome") == "stopped":
             continue
         source, doubt = known.get("time_source"), known.get("uncertainty_s")
@@ -116,7 +116,7 @@ def judge(frame: pd.DataFrame, ledger: Any, verdict: Verdict | None = None) -> V
             verdict.within.setdefault("over before anybody looked", []).append("finished_at" not in known)
             continue
         if doubt is None:
-            verdict.wrong.append(f"{told}: a finish by {source} without its uncertainty")
+            verdict.wrong.append(f"{which}: a finish by {source} without its uncertainty")
             continue
         if "total_s" in known:
             error = abs(known["total_s"] - _seconds(record.created, record.finished))
@@ -132,7 +132,7 @@ def judge(frame: pd.DataFrame, ledger: Any, verdict: Verdict | None = None) -> V
 
 
 def _problems(known: dict[str, Any], record: Any) -> Iterator[str]:
-    """What must hold of every row, whatever the clocks."""
+    """What is wrong with a row, whatever the clocks show."""
     ended = known.get("outcome") not in {"stopped", "lost", None}
     if known.get("outcome") == "lost" and record.finished is not None:
         yield f"lost, where it has {record.state}"

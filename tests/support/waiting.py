@@ -23,7 +23,7 @@ def until(condition: Callable[[], T], deadline: float = 30.0) -> T:
 
 
 def end(engine):
-    """Close an engine, however long that takes: a person who leaves is not kept waiting, but what follows here is."""
+    """Close an engine and wait until its thread has ended."""
     engine.close()
     until(lambda: not engine.alive)
 

@@ -62,7 +62,7 @@ def misses(history: nbh.History) -> list[str]:
 
 
 def marks(history: nbh.History) -> list[str]:
-    """What was done."""
+    """The words of all marks."""
     return [str(e.seen.word) for e in events_of(history) if isinstance(e.seen, Mark)]
 
 
@@ -82,7 +82,7 @@ def sound(histories: nbh.History | Iterable[nbh.History], mill: Mill | None = No
 
 
 def close_after(data: bytes = b"") -> Answer:
-    """Say so much and end the connection in order."""
+    """Send these bytes and close the connection."""
 
     async def act(conn: Conn, _: Asked) -> None:
         await conn.send(data)
@@ -98,9 +98,9 @@ def each(mill: Mill, cases: Mapping[str, Answer | tuple[Answer, ...]]) -> dict[s
         The kinds of misses of each, as words; all have succeeded, with no look more than answers.
     """
     answers = {name: case if isinstance(case, tuple) else (case,) for name, case in cases.items()}
-    refs = [mill.job(*said, DONE) for said in answers.values()]
+    refs = [mill.job(*sent, DONE) for sent in answers.values()]
     histories = watch(refs).result(30)
     assert sound(histories, mill)
     assert [(n, str(h.outcome)) for n, h in zip(cases, histories, strict=True)] == [(n, "succeeded") for n in cases]
-    assert all(h.facts.polls <= len(said) + 1 for h, said in zip(histories, answers.values(), strict=True))
+    assert all(h.facts.polls <= len(sent) + 1 for h, sent in zip(histories, answers.values(), strict=True))
     return {name: " ".join(misses(history)) for name, history in zip(cases, histories, strict=True)}

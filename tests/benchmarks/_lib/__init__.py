@@ -5,5 +5,5 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 
-for folder in ("tests/providers", "tests/views", "tests/experiment", "tests", "."):
+for folder in ("tests/providers", "tests/views", "tests", "."):
     sys.path.insert(0, str(ROOT / folder))

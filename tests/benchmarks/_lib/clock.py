@@ -33,7 +33,7 @@ class Job:
 
     @property
     def total(self) -> float:
-        """Seconds to its end."""
+        """Seconds from the submission to the end."""
         return self.queue + self.run
 
 
@@ -61,7 +61,7 @@ class Api:
 
 @dataclass(frozen=True)
 class Result:
-    """What watching some tasks took."""
+    """Requests and lag of watching some tasks."""
 
     requests: float
     lag: float
@@ -74,7 +74,7 @@ class Result:
 
 
 def mean(results: list[Result]) -> Result:
-    """Of several runs."""
+    """The mean of several results."""
     return Result(*(statistics.fmean(getattr(r, name) for r in results) for name in ("requests", "lag", "p95")))
 
 
@@ -88,12 +88,12 @@ def ours(floor: float, known: Durations = NOTHING_KNOWN, sharing: int = 1) -> Sc
 
 
 def fixed(seconds: float) -> Schedule:
-    """Always the same."""
+    """A fixed interval."""
     return lambda history, now, dice: seconds
 
 
 def doubling(first: float, longest: float) -> Schedule:
-    """Doubled after each look."""
+    """An interval that doubles after each look, up to a cap."""
     return lambda history, now, dice: min(longest, first * 2 ** (history.facts.polls - 1))
 
 
@@ -148,7 +148,7 @@ def begun() -> History:
 
 
 def learnt(histories: list[History]) -> Durations:
-    """What a store would tell of these."""
+    """The durations that a store of these jobs gives."""
     times = [timing(h) for h in histories]
     curves = (
         Curve.of(Spell(s, t.uncertainty_s or 0.0) for t in times if (s := getattr(t, name)) is not None)
@@ -164,7 +164,7 @@ def stored(jobs: list[Job]) -> Durations:
 
 
 def jobs_of(n: int, run: Callable[[random.Random], float], queue: float = 0.0, seed: int = 7) -> list[Job]:
-    """Some tasks."""
+    """Draw tasks of this duration."""
     dice = random.Random(seed)
     return [Job(dice.uniform(0, queue), run(dice)) for _ in range(n)]
 

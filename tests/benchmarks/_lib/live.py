@@ -194,10 +194,10 @@ def say(client: subprocess.Popen[str], words: Any) -> None:
 
 def seen_by(served: Emulated, ids: list[str]) -> None:
     """Wait until a client has looked at each of its tasks once."""
-    wanted, until = set(ids), time.monotonic() + 15
-    while wanted and time.monotonic() < until:
+    ids_left, until = set(ids), time.monotonic() + 15
+    while ids_left and time.monotonic() < until:
         time.sleep(0.1)
-        wanted -= {task["id"] for task in served.ask("ledger") if task["polls"]}
+        ids_left -= {task["id"] for task in served.ask("ledger") if task["polls"]}
 
 
 def figures(record: list[dict[str, Any]], watched: list[str]) -> dict[str, float]:
@@ -205,8 +205,8 @@ def figures(record: list[dict[str, Any]], watched: list[str]) -> dict[str, float
 
     What batches share has no error of its own, and the errors know nothing of what differs from store to store.
     """
-    wanted = set(watched)
-    tasks = [task for task in record if task["id"] in wanted]
+    ids_left = set(watched)
+    tasks = [task for task in record if task["id"] in ids_left]
     lags = [min(at for at, _ in t["polls"] if at >= t["finished"]) - t["finished"] for t in tasks]
     single = [sum(not batch for _, batch in t["polls"]) for t in tasks]
     moments = sorted(at for t in tasks for at, batch in t["polls"] if batch)

@@ -21,18 +21,18 @@ PICTURES = (png(60_000, 1), png(300, 2))
 
 
 async def _closed(conn: Conn, _: Asked) -> None:
-    """Hang up without a word."""
+    """Close the connection without a byte."""
     conn._writer.close()
 
 
 async def _begun(conn: Conn, _: Asked) -> None:
-    """Begin a reply, and tear the connection off."""
+    """Send the beginning of a reply, then reset."""
     await conn.send(b"HTTP/1.1 200 OK\r\nContent-Le")
     await conn.reset()
 
 
 async def _half(conn: Conn, _: Asked) -> None:
-    """Half a body, and an end."""
+    """Send half of a body, then close."""
     await conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{" + b" " * 300)
     conn._writer.close()
 
@@ -48,17 +48,17 @@ WAYS: dict[str, Answer] = {
 
 
 async def _refused(conn: Conn) -> None:
-    """Tear it off unread."""
+    """Reset the connection before a request is read."""
     await conn.reset()
 
 
 async def _hung_up(conn: Conn) -> None:
-    """End it unread."""
+    """Close the connection before a request is read."""
     conn._writer.close()
 
 
 async def _greeted(conn: Conn) -> None:
-    """Speak first, and no HTTP."""
+    """Send bytes that are no HTTP before a request is read."""
     await conn.send(b"220 mail.example ESMTP\r\n")
     conn._writer.close()
 
@@ -72,7 +72,7 @@ GREETINGS: dict[str, Callable[[Conn], Awaitable[None]]] = {
 
 @dataclass
 class Figures:
-    """What the runs came to.
+    """Results of all runs.
 
     Attributes:
         runs: How many.
@@ -90,7 +90,7 @@ class Figures:
 
 
 class _Breaking(Mill):
-    """A mill whose n-th request, of whatever kind, or whose n-th connection goes wrong."""
+    """A mill that answers its n-th request with a fault, or its n-th connection."""
 
     def __init__(self, nth: int, way: str) -> None:
         super().__init__()
@@ -110,12 +110,12 @@ class _Breaking(Mill):
         before = conn.request
 
         async def request() -> Asked | None:
-            asked = await before()
-            if asked is not None and len(self.server.requests) == self._nth:
+            received = await before()
+            if received is not None and len(self.server.requests) == self._nth:
                 with contextlib.suppress(ConnectionError):
-                    await self._way(conn, asked) if callable(self._way) else await conn.send(self._way)
+                    await self._way(conn, received) if callable(self._way) else await conn.send(self._way)
                 return await request()
-            return asked
+            return received
 
         conn.request = request  # type: ignore[method-assign]
         await super()._play(conn)
@@ -124,14 +124,14 @@ class _Breaking(Mill):
 def run(every: int = 1) -> Figures:
     """Break every `every`-th request in every way, all runs side by side."""
     figures = Figures()
-    with scaled(20), uncaught() as said:
+    with scaled(20), uncaught() as errors:
         plain = _Breaking(0, "")
         _go(figures, {"plain": plain})
         figures.requests, figures.connections = len(plain.server.requests), plain.server.connections
         cases = [(n, way) for n in range(1, figures.requests + 1) for way in WAYS]
         cases += [(n, way) for n in range(1, figures.connections + 1) for way in GREETINGS]
         _go(figures, {f"n-{n}-{k}": _Breaking(n, way) for k, (n, way) in enumerate(cases[::every])})
-    figures.faults += said
+    figures.faults += errors
     return figures
 
 

@@ -46,17 +46,17 @@ def run(n, forever):
     folder.mkdir()
     os.chdir(folder)
     disk.disk_arm(str(folder).encode(), n, forever)
-    told = {"n": n, "forever": forever}
+    report = {"n": n, "forever": forever}
     try:
         watch = nbh.watch([f"mill:{n}-{forever}-{t}" for t in "ab"], block=False, display=False, timeout=8)
-        told["outcomes"] = [str(h.outcome) for h in watch.result(30)]
-        told["states"] = [str(h.state) for h in watch.result(30)]
+        report["outcomes"] = [str(h.outcome) for h in watch.result(30)]
+        report["states"] = [str(h.state) for h in watch.result(30)]
     except nbh.NbhelperError as error:
-        told["refused"] = f"{type(error).__name__}: {error}"
+        report["refused"] = f"{type(error).__name__}: {error}"
     except BaseException:
-        told["uncaught"] = traceback.format_exc()
-    told["writes"], told["failed"] = disk.disk_seen(), disk.disk_failed()
-    return told
+        report["uncaught"] = traceback.format_exc()
+    report["writes"], report["failed"] = disk.disk_seen(), disk.disk_failed()
+    return report
 
 
 def ended(running):
@@ -74,8 +74,8 @@ for n, forever in jobs:
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what the library logs of a failing disk is not the point here
-        told = run(n, forever)
-        os.write(write, json.dumps(told).encode()[:60_000])
+        report = run(n, forever)
+        os.write(write, json.dumps(report).encode()[:60_000])
         sys.exit(0)
     os.close(write)
     running[child] = read, n, forever
@@ -96,25 +96,25 @@ nbh.register(provider(sys.argv[1]))
 for folder in sorted(Path(sys.argv[2]).iterdir()):
     nbh.set_store(folder / "nbhelper-data")
     refs = [f"mill:{folder.name}-{t}" for t in "ab"]
-    told = {"folder": folder.name}
+    report = {"folder": folder.name}
     try:
         nbh.watch(refs, block=False, display=False, timeout=20).result(30)
         again = nbh.resume(refs, block=False, display=False, timeout=20).result(30)
-        told["outcomes"] = [str(h.outcome) for h in again]
-        told["files"] = [sorted(hashlib.sha256(f.read_bytes()).hexdigest() for f in h.files) for h in again]
-        told["seqs"] = [[e.seq for e in session.store().events(h.uid)] == list(range(1, h.seq + 1)) for h in again]
+        report["outcomes"] = [str(h.outcome) for h in again]
+        report["files"] = [sorted(hashlib.sha256(f.read_bytes()).hexdigest() for f in h.files) for h in again]
+        report["seqs"] = [[e.seq for e in session.store().events(h.uid)] == list(range(1, h.seq + 1)) for h in again]
     except Exception as error:
-        told["fault"] = f"{type(error).__name__}: {error}"
+        report["fault"] = f"{type(error).__name__}: {error}"
     with sqlite3.connect(folder / "nbhelper-data" / "history.db") as db:
-        told["check"] = db.execute("PRAGMA integrity_check").fetchone()[0]
+        report["check"] = db.execute("PRAGMA integrity_check").fetchone()[0]
     db.close()
-    print(json.dumps(told), flush=True)
+    print(json.dumps(report), flush=True)
 """
 
 
 @dataclass
 class Figures:
-    """What the runs came to.
+    """Results of all runs.
 
     Attributes:
         runs: How many.
@@ -132,12 +132,12 @@ class Figures:
 
 
 def compiler() -> str | None:
-    """A C compiler, which the failing disk is made with."""
+    """The name of a C compiler on the path, to build `failing_disk.c`; None for none."""
     return shutil.which("cc") or shutil.which("gcc")
 
 
 def run(every: int = 1, *, always: bool = True) -> Figures:
-    """Fail each `every`-th n.
+    """Run two watches for each `every`-th n, with the n-th write failing; then watch again on a good disk.
 
     Args:
         every: 1 for all of them.
@@ -153,20 +153,20 @@ def run(every: int = 1, *, always: bool = True) -> Figures:
         try:
             _measure(figures, mill, work, library)
             jobs = [(n, kind) for n in range(1, figures.writes + 1, every) for kind in ((0, 1) if always else (0,))]
-            for told in _runs(mill, work, library, jobs):
-                _judge(figures, told)
-            for told in _python(_AFTER, mill.root, str(work / "runs"), cwd=work):
-                _judge_after(figures, told)
+            for report in _runs(mill, work, library, jobs):
+                _judge(figures, report)
+            for report in _python(_AFTER, mill.root, str(work / "runs"), cwd=work):
+                _judge_after(figures, report)
         finally:
             mill.close()
     return figures
 
 
 def _measure(figures: Figures, mill: Mill, work: Path, library: Path) -> None:
-    (told,) = _runs(mill, work, library, [(0, 0)])
-    figures.writes = told["writes"]
-    if told.get("states") != ["succeeded", "succeeded"]:
-        figures.faults.append(f"with a good disk: {told}")
+    (report,) = _runs(mill, work, library, [(0, 0)])
+    figures.writes = report["writes"]
+    if report.get("states") != ["succeeded", "succeeded"]:
+        figures.faults.append(f"with a good disk: {report}")
 
 
 def _runs(mill: Mill, work: Path, library: Path, jobs: list[tuple[int, int]]) -> list[dict]:
@@ -184,32 +184,32 @@ def _python(code: str, *arguments: str, cwd: Path, **more: str) -> list[dict]:
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=cwd, env=variables, capture_output=True, text=True, check=False
     )
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    return [*told, *([{"uncaught": done.stderr[-2000:]}] if done.returncode else [])]
+    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    return [*reports, *([{"uncaught": done.stderr[-2000:]}] if done.returncode else [])]
 
 
-def _judge(figures: Figures, told: dict) -> None:
-    if told.get("failed") == 0:
+def _judge(figures: Figures, report: dict) -> None:
+    if report.get("failed") == 0:
         return  # this run came to its end with fewer writes; how many go into one transaction is chance
     figures.runs += 1
-    if "uncaught" in told:
-        figures.faults.append(str(told))
-    elif "refused" in told:
+    if "uncaught" in report:
+        figures.faults.append(str(report))
+    elif "refused" in report:
         figures.refused += 1
-        if not told["refused"].startswith("StoreError: ") and not told["refused"].startswith("BadInput: "):
-            figures.faults.append(str(told))
+        if not report["refused"].startswith("StoreError: ") and not report["refused"].startswith("BadInput: "):
+            figures.faults.append(str(report))
     else:
-        figures.ended.update(told["outcomes"])
-        if not {*told["outcomes"]} <= {"succeeded", "stopped"}:
-            figures.faults.append(str(told))
+        figures.ended.update(report["outcomes"])
+        if not {*report["outcomes"]} <= {"succeeded", "stopped"}:
+            figures.faults.append(str(report))
 
 
-def _judge_after(figures: Figures, told: dict) -> None:
+def _judge_after(figures: Figures, report: dict) -> None:
     expected = {
         "outcomes": ["succeeded", "succeeded"],
         "files": [sorted(map(sha256, pictures)) for pictures in FILES.values()],
         "seqs": [True, True],
         "check": "ok",
     }
-    if {k: told.get(k) for k in expected} != expected:
-        figures.faults.append(f"afterwards: {told}")
+    if {k: report.get(k) for k in expected} != expected:
+        figures.faults.append(f"afterwards: {report}")

@@ -45,7 +45,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the experiment's script is told: prompts, settings, repeats and tasks at once."""
+    """The arguments of the experiment's script: prompts, settings, repeats and tasks at once."""
 
     prompts: int = 4
     settings: tuple[str, ...] = ("1K", "2K", "4K", "8K")
@@ -54,7 +54,7 @@ class Shape:
 
     @property
     def total(self) -> int:
-        """Its tasks, at three APIs."""
+        """Tasks of the whole grid, at three APIs."""
         return 3 * self.prompts * len(self.settings) * self.repeats
 
 
@@ -69,11 +69,11 @@ def apis(world: Any) -> dict[str, Any]:
 
 
 def killed(shape: Shape) -> Iterator[Verdict]:
-    """Two processes die in the middle, a third goes on to the end."""
+    """Run the experiment in three processes: two are killed in the middle, the third goes on to the end."""
     total = shape.total
     with tempfile.TemporaryDirectory() as space, server(speed=10, seed=5, limits=True) as world:
-        told = json.dumps({**asdict(shape), "apis": apis(world), "folder": f"{space}/data", "save": False})
-        command = [sys.executable, str(SCRIPT), told]
+        settings = json.dumps({**asdict(shape), "apis": apis(world), "folder": f"{space}/data", "save": False})
+        command = [sys.executable, str(SCRIPT), settings]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         kills = []
         for share in (0.25, 0.6):
@@ -156,12 +156,13 @@ def longest_burst(refused: list[Any]) -> int:
 
 
 CELLS = (
-    "import sys, json\nsys.path[:0] = json.loads('{paths}')\nsys.argv[1:] = ['{told}']",
-    "import nbhelper as nbh, experiment_script as script\ntold = json.loads(sys.argv[1])",
-    "for name, (url, key) in told['apis'].items():\n    nbh.connect(name, api_key=key, base_url=url)",
+    "import sys, json\nsys.path[:0] = json.loads('{paths}')\nsys.argv[1:] = ['{settings}']",
+    "import nbhelper as nbh, experiment_script as script\nshape = json.loads(sys.argv[1])",
+    "for name, (url, key) in shape['apis'].items():\n    nbh.connect(name, api_key=key, base_url=url)",
     (
-        "grid = dict(api=sorted(told['apis']), prompt=script.PROMPTS[:told['prompts']], setting=told['settings'])\n"
-        "exp = nbh.Experiment('owls', script.request, grid, told['repeats'], told['concurrency'], max_tasks=1000)\nexp"
+        "grid = dict(api=sorted(shape['apis']), prompt=script.PROMPTS[:shape['prompts']], setting=shape['settings'])\n"
+        "exp = nbh.Experiment('owls', script.request, grid, shape['repeats'], shape['concurrency'], max_tasks=1000)\n"
+        "exp"
     ),
     "w = exp.run()",
     "exp.to_frame().head()",
@@ -169,7 +170,9 @@ CELLS = (
     "exp.gallery('prompt', 'setting')",
     "exp.export('owls.zip')",
     (
-        "import resource\nframe, peak = exp.to_frame(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        # Not `ru_maxrss`: a process that was begun by a larger one has that one's.
+        "import re\nframe, status = exp.to_frame(), open('/proc/self/status').read()\n"
+        "peak = int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) / 1024\n"
         "print(json.dumps({'mb': peak, 'rows': len(frame), 'ids': int(frame.task_id.notna().sum()),"
         " 'files': len(w.files), 'outcomes': {k: int(v) for k, v in frame.outcome.value_counts().items() if v}}))"
     ),
@@ -177,15 +180,15 @@ CELLS = (
 
 
 def in_a_kernel(shape: Shape) -> Iterator[Verdict]:
-    """The same in one notebook: what its kernel holds at most."""
+    """Run the experiment in one notebook and measure its kernel's peak memory."""
     import nbformat
     from nbclient import NotebookClient
 
     total = shape.total
     with tempfile.TemporaryDirectory() as space, server(speed=10, seed=6, limits=True) as world:
-        told = json.dumps({**asdict(shape), "apis": apis(world)})
+        settings = json.dumps({**asdict(shape), "apis": apis(world)})
         paths = json.dumps([str(ROOT), str(SCRIPT.parent)])
-        sources = [CELLS[0].format(paths=paths, told=told), *CELLS[1:]]
+        sources = [CELLS[0].format(paths=paths, settings=settings), *CELLS[1:]]
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
         NotebookClient(notebook, timeout=900, resources={"metadata": {"path": space}}).execute()
         found = json.loads(notebook.cells[-1].outputs[0]["text"])

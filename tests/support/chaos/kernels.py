@@ -48,7 +48,7 @@ print(json.dumps({{
 
 
 def connect(emulator: Any) -> str:
-    """A first cell, as a person has it in the notebook."""
+    """The notebook's first cell: connect to the emulator."""
     names = dict.fromkeys(name for name, *_ in CREATES)
     lines = [f"nbh.connect({n!r}, api_key={emulator.key(n)!r}, base_url={emulator.url(n)!r})" for n in names]
     return "\n".join(["import time", "import nbhelper as nbh", *lines, ""])
@@ -56,7 +56,7 @@ def connect(emulator: Any) -> str:
 
 @dataclass(frozen=True)
 class Figures:
-    """What came of one run.
+    """Results of one run.
 
     Attributes:
         seconds: From the first watch to the last end.
@@ -96,7 +96,7 @@ def run(at: float | None = None) -> Figures:
 
 
 def _faults(found: dict[str, Any], ledger: Any) -> list[str]:
-    """How what was kept differs from what the emulator did."""
+    """Differences between the store and the emulator's ledger, in words."""
     served: dict[str, list[str]] = {}
     for provider, ident in zip(found["providers"], found["ids"], strict=True):
         record = ledger.task(provider, ident)

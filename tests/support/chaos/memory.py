@@ -81,7 +81,7 @@ def _endless(piece: bytes, head: bytes) -> Answer:
 
 
 def _cases() -> dict[str, tuple[Answer, bytes | Answer | None]]:
-    """Name to the reply of a look, and what a file of it is."""
+    """By name: the reply to a look, and the reply to a download."""
     squeezed = gzip.compress(b'{"state": "done", "x": "' + b"x" * 200_000_000 + b'"}', 9)
     chunked = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     fifteen = b"f0000\r\n" + b" " * 0xF0000 + b"\r\n"
@@ -118,7 +118,7 @@ class Figures:
 
 
 def run(clients: tuple[str, ...] = ("httpx", "httpx2"), only: str = "") -> Figures:
-    """Measure each case whose name begins so, with each client."""
+    """Measure each case whose name begins with one of these, with each HTTP client."""
     figures = Figures()
     for name, (look, file) in _cases().items():
         if not name.startswith(only):
@@ -129,16 +129,16 @@ def run(clients: tuple[str, ...] = ("httpx", "httpx2"), only: str = "") -> Figur
                 links = [] if file is None else [mill.file(file)]
                 mill.job(DONE, ident="warm")
                 mill.job({**look, "files": links} if isinstance(look, dict) else look, ident="evil")
-                said = _child(mill.root, client)
+                report = _child(mill.root, client)
             finally:
                 mill.close()
-            taken, outcome, shown = said.split(" ", 2)
+            taken, outcome, shown = report.split(" ", 2)
             figures.megabytes.setdefault(name, {})[client] = round(float(taken), 1)
             figures.ended[name] = f"{outcome} {shown.strip()}"
             if outcome not in {"succeeded", "stopped"} or (
                 outcome == "succeeded" and file is None and "outputs" not in name
             ):
-                figures.faults.append(f"{name}, {client}: {said}")
+                figures.faults.append(f"{name}, {client}: {report}")
             if float(taken) > MOST:
                 figures.faults.append(f"{name}, {client}: {float(taken):.0f} MB")
     return figures

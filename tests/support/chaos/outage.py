@@ -20,7 +20,7 @@ from nbhelper.testing import Fault
 
 @dataclass
 class Figures:
-    """What the outage came to.
+    """Results of one outage.
 
     Attributes:
         tasks: How many were watched.
@@ -42,7 +42,7 @@ class Figures:
 
 
 class _Away(Mill):
-    """A mill that hangs up on everybody while it is away."""
+    """A mill that resets every connection while `away` is set."""
 
     away = False
 
@@ -59,9 +59,9 @@ class _Away(Mill):
 
 
 def run(tasks: int = 200, *, minute: float = 1.0) -> Figures:
-    """Be away for ten minutes of so many seconds each."""
+    """Watch tasks through an outage of ten minutes, of `minute` seconds each."""
     figures = Figures(tasks)
-    with scaled(60 / minute), uncaught() as said:
+    with scaled(60 / minute), uncaught() as errors:
         mill = _Away()
         nbh.register(provider(mill.root, "away", looks_per_second=500, key_variable="MILL_API_KEY"))
         for n in range(tasks):
@@ -83,12 +83,12 @@ def run(tasks: int = 200, *, minute: float = 1.0) -> Figures:
         figures.later = sum(2 * minute <= at - gone for at in mill.at) / 8
         figures.outcomes = {str(h.outcome) for h in histories}
         mill.close()
-    figures.faults += [*said, *map(repr, mill.server.faults)]
+    figures.faults += [*errors, *map(repr, mill.server.faults)]
     return figures
 
 
 def _hang_up(mill: Mill) -> None:
-    """Tear off what is connected; runs in the server's loop."""
+    """Cut every open connection; runs in the server's loop."""
     for task in mill.server._open.values():
         task.cancel()
 
@@ -100,7 +100,7 @@ FIRST = 3
 
 
 def _created(n: int, seconds: int) -> list[nbh.Task]:
-    """So many tasks that take so long."""
+    """Create `n` tasks of `seconds` each."""
     body = {"model": "google/nano-banana", "input": {"prompt": f"owl emu:real-seconds={seconds}"}}
     return [nbh.submit("kie", body) for _ in range(n)]
 

@@ -60,7 +60,7 @@ FOLDERS = {
 
 @dataclass
 class Figures:
-    """What the readings came to.
+    """Results of all readings.
 
     Attributes:
         replies: How many were read.
@@ -87,7 +87,7 @@ def samples() -> list[tuple[str, Any]]:
 
 
 def mutated(body: Any, rng: random.Random) -> bytes:
-    """The reply with one to three things changed, and sometimes with bytes changed as well."""
+    """The reply with one to three values changed, and sometimes with bytes changed as well."""
     for _ in range(rng.randint(1, 3)):
         spots = list(places(body))
         if not spots:

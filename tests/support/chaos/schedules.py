@@ -31,19 +31,19 @@ SCALE = 200.0
 
 
 async def _closed(conn: Conn, _: Asked) -> None:
-    """Hang up without a word."""
+    """Close the connection without a byte."""
     await conn.send(b"")
     conn._writer.close()
 
 
 async def _no_length(conn: Conn, _: Asked) -> None:
-    """Say something without a length, and hang up in the middle."""
+    """Send part of a reply that has no length, then close."""
     await conn.send(reply(b'{"state": "err', length=None))
     conn._writer.close()
 
 
 async def _half(conn: Conn, _: Asked) -> None:
-    """Say half, and tear the connection off."""
+    """Send half of a reply, then reset."""
     await conn.send(reply({"state": "done"})[:-9])
     await conn.reset()
 
@@ -91,7 +91,7 @@ _TWICE = {"401", "422", "402", "redirect", "redirect away", "lying length"}
 
 @dataclass
 class Plan:
-    """One task: what it answers, and what must come of it."""
+    """One task: the answers to its looks, and the outcome and files that must follow."""
 
     ident: str
     answers: list[Answer]
@@ -102,7 +102,7 @@ class Plan:
 
 @dataclass
 class Figures:
-    """What the runs came to.
+    """Results of all runs.
 
     Attributes:
         runs: How many tasks.
@@ -129,7 +129,7 @@ class Figures:
     wrong: list[str] = field(default_factory=list)
 
     def add(self, other: Self) -> None:
-        """Take in what other runs came to."""
+        """Add the results of other runs."""
         self.most = max(self.most, other.most)
         self.closest = min(self.closest, other.closest)
         self.runs, self.looks = self.runs + other.runs, self.looks + other.looks
@@ -142,7 +142,7 @@ class Figures:
 
 
 def draw(mill: Mill, ident: str, rng: random.Random) -> Plan:
-    """A schedule from dice."""
+    """Draw a schedule at random."""
     answers: list[Answer] = []
     for _ in range(rng.randint(1, 5)):
         for name in rng.choices(list(FAULTS), k=rng.randint(0, 2)):
@@ -197,7 +197,7 @@ def run(n: int = 5_000, *, seed: int = 0, wave: int = 500) -> Figures:
         wave: How many at once.
     """
     figures, rng = Figures(), random.Random(seed)
-    with scaled(SCALE), uncaught() as said:
+    with scaled(SCALE), uncaught() as errors:
         for begin in range(0, n, wave):
             mill, plans = Mill(), {}
             for k in range(begin, min(begin + wave, n)):
@@ -218,12 +218,12 @@ def run(n: int = 5_000, *, seed: int = 0, wave: int = 500) -> Figures:
                 _judge(figures, mill, plans[str(history.task)], history)
             mill.close()
             figures.uncaught += [repr(fault) for fault in mill.server.faults]
-    figures.uncaught += said
+    figures.uncaught += errors
     return figures
 
 
 def with_each(n: int, clients: Sequence[str] = ("httpx", "httpx2"), *, seed: int = 0) -> Figures:
-    """So many tasks, shared by the HTTP clients: a process for each, side by side."""
+    """Run `n` tasks, an equal share with each HTTP client, in one process for each client."""
     code = """
 import json, sys
 from support.chaos.schedules import run
@@ -239,9 +239,9 @@ print(json.dumps(vars(run(int(sys.argv[1]), seed=int(sys.argv[2])))))
             command = [sys.executable, "-c", code, str(n // len(clients)), str(seed + at)]
             started.append(subprocess.Popen(command, cwd=work, env=variables, stdout=subprocess.PIPE, text=True))
         for process in started:
-            told = process.communicate()[0]
-            assert process.returncode == 0, told
-            found = json.loads(told.splitlines()[-1])
+            printed = process.communicate()[0]
+            assert process.returncode == 0, printed
+            found = json.loads(printed.splitlines()[-1])
             figures.add(Figures(**{**found, "outcomes": Counter(found["outcomes"])}))
     return figures
 
@@ -258,9 +258,9 @@ def _judge(figures: Figures, mill: Mill, plan: Plan, history: nbh.History) -> No
     figures.looks += len(looks)
     # A request on a connection that was torn off, or left with bytes on it, is sent once more at once; no other one is.
     torn = {id(a) for a in (reset, _closed, _half, _no_length, FAULTS["garbage"], FAULTS["lying length"])}
-    told = [None, *plan.answers]
+    answers = [None, *plan.answers]
     for n, (earlier, later_) in enumerate(pairwise(looks)):
-        if not {id(a) for a in told[n : n + 2]} & torn:
+        if not {id(a) for a in answers[n : n + 2]} & torn:
             figures.closest = min(figures.closest, later_ - earlier)
     if plan.outcome in {"succeeded", "failed", "cancelled", "expired"}:
         figures.most = max(figures.most, len(looks) - len(plan.answers))

@@ -8,26 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class _Kept(logging.Handler):
+class _Errors(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self.said: list[str] = []
+        self.errors: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(self.format(record))
+        self.errors.append(self.format(record))
 
 
 @contextmanager
 def uncaught() -> Iterator[list[str]]:
-    """Collects every error that the library or asyncio logs, and every exception that ends a thread."""
-    handler = _Kept()
+    """Collect every error that the library or asyncio logs, and every exception that ends a thread."""
+    handler = _Errors()
     loggers = [logging.getLogger(name) for name in ("nbhelper", "asyncio")]
     before = threading.excepthook
-    threading.excepthook = lambda args: handler.said.append(repr(args.exc_value))
+    threading.excepthook = lambda args: handler.errors.append(repr(args.exc_value))
     for logger in loggers:
         logger.addHandler(handler)
     try:
-        yield handler.said
+        yield handler.errors
     finally:
         threading.excepthook = before
         for logger in loggers:
@@ -36,7 +36,7 @@ def uncaught() -> Iterator[list[str]]:
 
 @contextmanager
 def scaled(factor: float) -> Iterator[None]:
-    """Our own patience and pauses, so many times shorter; the providers' floors stay."""
+    """Divide the library's patience and pauses by `factor`; the providers' floors stay."""
     from nbhelper._model import lost_sight
     from nbhelper._network import downloads, gate
     from nbhelper._watching import pace, saving
