@@ -144,31 +144,45 @@ def test_the_link_leads_to_the_file(story):
     assert len(response.body()) > 1000
 
 
-@pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "without kernel or trust"])
-def test_reopened_it_shows_picture_and_numbers(story, jupyter, browser, trusted):
-    """Opened anew, also where the kernel is unknown and the notebook not trusted, the card is whole."""
-    path = story.book.path
-    if not trusted:
-        book = json.loads(path.read_text())
-        book["metadata"]["kernelspec"] = {"name": "absent", "display_name": "Absent"}
-        path = path.with_name("moved.ipynb")
-        path.write_text(json.dumps(book))
+@pytest.fixture(scope="module")
+def reopened(story, jupyter, browser):
+    """A page anew, with the saved notebook in it, and no kernel of its own."""
     page = browser.new_page()
     page.set_viewport_size({"width": 1400, "height": 1500})
-    again = Book(jupyter, page, path)
-    try:
-        again.open(kernel=False)
-        if not trusted:
-            page.get_by_role("button", name="No Kernel", exact=True).click()
+    yield Book(jupyter, page, story.book.path).open(kernel=False)
+    page.close()
 
-        assert loaded(page)
-        text = again.text(0)
-        assert "model not found" not in page.inner_text("body")
-        assert "Loading widget" not in page.inner_text("body")
-        for words in ("succeeded", "20 credits", "2 files"):
-            assert words in text
-    finally:
-        page.close()
+
+def check_reopened(book):
+    """The card is whole, and no widget is looked for."""
+    assert loaded(book.page)
+    body, text = book.page.inner_text("body"), book.text(0)
+    assert "model not found" not in body
+    assert "Loading widget" not in body
+    for words in ("succeeded", "20 credits", "2 files"):
+        assert words in text
+
+
+def test_reopened_it_shows_picture_and_numbers(reopened):
+    """Opened anew, the card is whole."""
+    check_reopened(reopened)
+
+
+def test_without_kernel_or_trust_it_shows_picture_and_numbers(reopened):
+    """Where the kernel is unknown and the notebook not trusted, the card is whole too."""
+    content = json.loads(reopened.path.read_text())
+    content["metadata"]["kernelspec"] = {"name": "absent", "display_name": "Absent"}
+    moved = reopened.path.with_name("moved.ipynb")
+    moved.write_text(json.dumps(content))
+    reopened.js("app.commands.execute('application:close')")
+    reopened.until("!document.querySelector('.jp-Notebook')")
+    folder = reopened.relative.rpartition("/")[0]
+    reopened.js("app.commands.execute('docmanager:open', {path: a}).then(() => true)", f"{folder}/{moved.name}")
+    reopened.ready(kernel=False)
+    reopened.page.get_by_role("button", name="No Kernel", exact=True).click()
+
+    assert reopened.js("app.shell.currentWidget.context.path").endswith("moved.ipynb")
+    check_reopened(reopened)
 
 
 def test_converted_to_html_the_picture_is_there(story, offline_page, tmp_path):
