@@ -1,7 +1,6 @@
-"""Every create is sent from in a process without keys, proxies or a store."""
+"""Every test here runs in a process without keys, proxies or a store."""
 
 import pytest
-from support.experiments import experiment, factory, run  # noqa: F401  # fixtures
 
 
 @pytest.fixture(autouse=True)
