@@ -1,4 +1,7 @@
-"""The verbs: thin, checked, and the only place where the parts meet. `_analysis.py` has the tables' side of it."""
+"""`connect`, `register`, `submit`, `watch`, `resume`, `providers`, `set_store`: arguments checked, then handed on.
+
+The functions that give tables are in `_tables`.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
 def connect(name: str, api_key: str | None = None, base_url: str | None = None, *, private: bool = False) -> Connection:
     """Choose the key and address of a provider for this process.
 
-    Without it, a key is looked for at first use: environment variable, `.env` in the working directory, Colab's
-    secrets, and in an interactive session a prompt.
+    Without a call of `connect`, a key is looked for at first use: environment variable, `.env` in the working
+    directory, Colab's secrets, and in an interactive session a prompt.
 
     Args:
         name: A provider's name.
@@ -35,7 +38,7 @@ def connect(name: str, api_key: str | None = None, base_url: str | None = None, 
         private: Allow addresses of your own network, also for results.
 
     Raises:
-        BadInput: Something in it cannot be; the text never holds the key.
+        BadInput: A name, key or address that cannot be; the text never holds the key.
         MissingAPIKey: No key was given and none found.
 
     `nbhelper.providers()` says for each name which variable is asked, where a key was found, and what the address is.
@@ -53,7 +56,7 @@ def register(provider: Provider) -> Provider:
     network.
 
     Raises:
-        BadInput: It is not a `Provider`.
+        BadInput: `provider` is not a `Provider`.
     """
     from ._providers import register as add
 
@@ -77,7 +80,7 @@ def submit(
         request: The API's own parameters. Bytes, `pathlib.Path`s, Pillow pictures and arrays among them are uploaded,
             ahead of the create where the API wants a token (Tripo).
         endpoint: Short name or path, where the API has several ways to create.
-        files: Parameter to path (also as text), bytes, picture or array, for uploads.
+        files: For uploads: a path (also as text), bytes, a picture or an array for each parameter.
         label: A name for the card, the table and the folder of files.
         params: What the tables show instead of the request.
         reuse: Take the stored task of an identical request, if one did not fail.
@@ -89,7 +92,8 @@ def submit(
         BadInput: Nothing was sent; the text says what to change.
         MissingAPIKey: The provider's key was not found; nothing was sent.
         SubmitFailed: The API refused; nothing was made.
-        SubmitUnknown: It was sent and the answer is lost: it may be billed.
+        SubmitUnknown: The request was sent and its answer is lost: a task may have been made and billed.
+        StoreError: The store cannot be written, so nothing was sent; or a task that was made cannot be recorded.
 
     Example:
         task = nbh.submit("kie", {"model": "google/nano-banana", "input": {"prompt": "an owl"}}, label="owl")
@@ -240,13 +244,13 @@ def providers() -> pd.DataFrame:
 
 
 def set_store(folder: str | Path) -> Path:
-    """Keep histories and files in another folder from now on; returns it, absolute.
+    """Keep histories and files in another folder from now on; returns the folder, absolute.
 
-    Without it: `NBHELPER_DATA`, else the nearest `nbhelper-data` in the working directory or its parents, else a new
-    one in the working directory, fixed at first use. The folder is made when there is something to keep.
+    Without a call: `NBHELPER_DATA`, else the nearest `nbhelper-data` in the working directory or its parents, else a
+    new one in the working directory, fixed at first use. The folder is made when there is something to keep.
 
     Raises:
-        BadInput: That names no folder.
-        StoreError: It cannot be used.
+        BadInput: `folder` names no folder.
+        StoreError: The folder cannot be used.
     """
     return session.set_store(folder)

@@ -21,7 +21,7 @@ from ._tables import store_verbs, verbs
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHOWN = {
+_COLUMNS = {
     "provider": "provider",
     "model": "model",
     "outcome": "outcome",
@@ -49,7 +49,7 @@ _SUMMARY = {
 
 
 def run(folder: Path, *, as_json: bool) -> int:
-    """Do it all; returns 0 when the tables agree with the emulator's ledger."""
+    """Create, watch, tabulate and check; 0 when the tables agree with the emulator's ledger."""
     folder = folder.expanduser().absolute()
     begun = time.monotonic()
     with Emulator(speed=10, seed=7) as emulator:
@@ -161,14 +161,14 @@ def _tables(frame: pd.DataFrame) -> None:
 
     console = Console(file=sys.stdout, highlight=False, width=None if place() == "terminal" else 160)
     console.print()
-    console.print(_table(frame, _that_fit(console.width), "Tasks (seconds)"))
+    console.print(_table(frame, _columns_for(console.width), "Tasks (seconds)"))
     summary = verbs.summary(frame, by="provider")
     title = "Summary (success rate with its 95 % interval, times in seconds)"
-    console.print(_table(summary, _that_fit(console.width, _SUMMARY), title))
+    console.print(_table(summary, _columns_for(console.width, _SUMMARY), title))
 
 
-def _that_fit(width: int, columns: dict[str, str] = _SHOWN) -> dict[str, str]:
-    """The columns that a terminal of this width has room for."""
+def _columns_for(width: int, columns: dict[str, str] = _COLUMNS) -> dict[str, str]:
+    """The columns that fit into a terminal of this width."""
     left_out: set[str] = set()
     if width < 132:
         left_out |= {"queue_s", "run_s", "uncertainty_s", "polls"}

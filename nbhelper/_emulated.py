@@ -1,4 +1,4 @@
-"""`nbhelper.Emulator`: starts the server of `_emulator`, and lets the provider names mean it until it is closed."""
+"""`nbhelper.Emulator`: starts the server of `_emulator`, and connects every provider name to it until it is closed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def server(**choices: Any) -> Any:
-    """Start the server alone, without changing what provider names mean in this process."""
+    """Start the server alone; provider names keep their addresses in this process."""
     try:
         from ._emulator import Server
     except ModuleNotFoundError as error:

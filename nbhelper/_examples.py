@@ -12,7 +12,7 @@ def notebooks() -> list[Path]:
     """The notebooks that came with this package, in their order.
 
     Raises:
-        BadInput: They did not come along.
+        BadInput: This installation has none.
     """
     here = Path(__file__).parent
     for folder in (here / "_notebooks", here.parent / "notebooks"):
@@ -23,11 +23,11 @@ def notebooks() -> list[Path]:
 
 
 def copy(folder: Path, *, overwrite: bool = False) -> dict[Path, str]:
-    """Copy the notebooks; what became of each, in a word: `copied`, `replaced`, `same` or `kept`.
+    """Copy the notebooks; for each path `copied`, `replaced`, `same` or `kept`.
 
     Args:
-        folder: Made if need be.
-        overwrite: Replace files of the same names that differ; else they are kept.
+        folder: Where to; it is made where it is missing.
+        overwrite: Replace files of the same names that differ; otherwise they are kept.
 
     Raises:
         BadInput: The folder cannot be used.

@@ -9,7 +9,7 @@ from ._model.errors import BadInput
 
 
 def load(ipython: Any) -> None:
-    """Add the line magic to a shell."""
+    """Add the line magic `%watch` to an IPython shell."""
     ipython.register_magic_function(watch_line, magic_kind="line", magic_name="watch")
 
 
@@ -17,7 +17,7 @@ def watch_line(line: str) -> Any:
     """`%watch tripo:1ec04ced-… [kie:…]` watches tasks, as `nbhelper.watch` does.
 
     Raises:
-        BadInput: There is no reference in the line, or one that cannot be.
+        BadInput: The line holds no reference, or a wrong one.
     """
     from . import _api
 

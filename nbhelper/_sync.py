@@ -1,4 +1,4 @@
-"""A coroutine to its end from a plain cell, whether or not a loop runs there."""
+"""`run_sync`: run a coroutine to its end from a plain cell, whether or not a loop runs there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
             that were queued ("cannot enter context"), else with nest-asyncio.
 
     Raises:
-        BadInput: That is no coroutine.
+        BadInput: `coroutine` is none, or `nested` is not possible on the loop that runs here.
 
     Example:
         async def first(w):
@@ -75,14 +75,14 @@ def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
                 loop.call_soon_threadsafe(task.cancel)
 
     # Inside `asyncio.run` an interrupt is at first no exception: it cancels the task that waits here.
-    ours = _current_task()
-    asked = ours.cancelling() if ours is not None else 0
+    caller = _current_task()
+    cancellations = caller.cancelling() if caller is not None else 0
     try:
         thread.start()  # in here: an interrupt may come as soon as the coroutine runs
         # Not by join(): interrupted, it takes a thread that goes on for one that has ended (until Python 3.13).
         while not over.wait(0.2):
-            if ours is not None and ours.cancelling() > asked:
-                asked = ours.cancelling()
+            if caller is not None and caller.cancelling() > cancellations:
+                cancellations = caller.cancelling()
                 cancel()
     except KeyboardInterrupt:
         cancel()

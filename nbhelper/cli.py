@@ -31,14 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(argv)
         finally:
-            sys.stdout.flush()  # here, where a reader that is gone can still be met
+            sys.stdout.flush()  # here, where BrokenPipeError can still be caught
     except NbhelperError as error:
         print(f"nbhelper: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output is gone; Python would complain once more when it flushes at exit.
+        # The reader of the output is gone; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -134,22 +134,23 @@ def _demo(options: argparse.Namespace) -> int:
 def _watch(options: argparse.Namespace) -> int:
     from . import _api
 
-    return _told(_api.watch(options.tasks, **_chosen(options)))
+    return _report(_api.watch(options.tasks, **_watch_arguments(options)))
 
 
 def _resume(options: argparse.Namespace) -> int:
     from . import _api
 
-    return _told(_api.resume(max_age=options.max_age, **_chosen(options)))
+    return _report(_api.resume(max_age=options.max_age, **_watch_arguments(options)))
 
 
-def _chosen(options: argparse.Namespace) -> dict[str, Any]:
-    """What `watch` and `resume` are called with, besides the tasks."""
+def _watch_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of `watch` and `resume`."""
     save = False if options.no_save else options.save or True
     return {"timeout": options.timeout, "interval": options.interval, "save": save, "display": "text", "block": True}
 
 
-def _told(handle: Watch) -> int:
+def _report(handle: Watch) -> int:
+    """Print the saved files; 1 when a task did not succeed."""
     for path in handle.files:
         print(path)
     return 1 if handle.failed else 0

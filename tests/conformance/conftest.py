@@ -16,7 +16,7 @@ import pytest
 
 from nbhelper._emulator import Server
 
-#: Two environments, because the two Tripo generations share a package name. Pinned: we compare with these.
+#: Two environments, because the two Tripo generations share a package name; the gate makes the first one only.
 ENVIRONMENTS = {
     "v2": ("ailabtools-sdk==0.5.4", "tripo3d==0.4.2", "minimax-python==0.2.0", "aiohttp==3.14.5", "httpx==0.28.1"),
     "v3": ("tripo3d==1.0.0", "aiohttp==3.14.5"),
@@ -26,14 +26,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def cache() -> Path:
-    """Where the environments live."""
+    """The folder of the environments."""
     return Path(os.environ.get("NBHELPER_CONFORMANCE_DIR") or ROOT / ".conformance")
 
 
 def python_of(name: str) -> Path:
     """The interpreter of an environment, made when missing; skips where the packages cannot be had."""
-    wanted = ENVIRONMENTS[name]
-    digest = hashlib.sha256("\n".join((sys.version, *wanted)).encode()).hexdigest()[:12]
+    packages = ENVIRONMENTS[name]
+    digest = hashlib.sha256("\n".join((sys.version, *packages)).encode()).hexdigest()[:12]
     folder = cache() / f"{name}-{digest}"
     python = folder / "bin" / "python"
     if (folder / "ready").exists():
@@ -42,13 +42,13 @@ def python_of(name: str) -> Path:
     # This interpreter's pip installs for it: one of its own would take longer than the clients do.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=300)
     pip = [sys.executable, "-m", "pip", "--python", str(python)]
-    pip += ["install", "--quiet", "--disable-pip-version-check", "--no-compile", *wanted]
+    pip += ["install", "--quiet", "--disable-pip-version-check", "--no-compile", *packages]
     done = subprocess.run(pip, check=False, capture_output=True, text=True, timeout=600)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["pip gave no reason"]
         # A gate that could not install the clients has not shown that they accept the emulator.
         give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        give_up(f"cannot install {', '.join(wanted)}: {last[0]}")
+        give_up(f"cannot install {', '.join(packages)}: {last[0]}")
     (folder / "ready").touch()
     return python
 

@@ -31,8 +31,8 @@ def test_at_most_six_scripts_run_by_one_command():
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
 def test_each_script_starts(name):
     """A script imports what it needs, says what its parts are, and the README names each of them."""
-    (told,) = re.findall(r"^ +PART +default: (.+)", helped(FOLDER / f"{name}.py"), re.MULTILINE)
-    parts = told.replace("; only when named: ", ", ").split(", ")
+    (listed,) = re.findall(r"^ +PART +default: (.+)", helped(FOLDER / f"{name}.py"), re.MULTILINE)
+    parts = listed.replace("; only when named: ", ", ").split(", ")
     section = (FOLDER / "README.md").read_text("utf-8").partition(f"## {name}.py\n")[2].partition("\n## ")[0]
 
     assert [part for part in parts if f"| `{part}` |" not in section] == []

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 import nbhelper as nbh
-from nbhelper._demo import _SUMMARY, _table, _that_fit
+from nbhelper._demo import _SUMMARY, _columns_for, _table
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -44,17 +44,17 @@ def demo(runs):
 
 def test_it_agrees_with_the_ledger(demo):
     """Outcomes, credits, poll floors and every file's sha256 are what the emulator says."""
-    _, told = demo
+    _, report = demo
 
-    assert told["wrong"] == []
-    assert told["agrees_with_ledger"]
-    assert told["files"] >= 14
+    assert report["wrong"] == []
+    assert report["agrees_with_ledger"]
+    assert report["files"] >= 14
 
 
 def test_it_covers_every_provider_in_time(demo):
     """At least 14 tasks over all seven APIs, at least two failing in different ways, in time."""
-    _, told = demo
-    rows = told["tasks"]
+    _, report = demo
+    rows = report["tasks"]
     reasons = {(row["error_code"], row["error_message"]) for row in rows if row["outcome"] == "failed"}
 
     assert len(rows) >= 14
@@ -62,17 +62,17 @@ def test_it_covers_every_provider_in_time(demo):
         "ailab-legacy", "ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie",
     }  # fmt: skip
     assert len(reasons) >= 2
-    assert told["seconds"] < 60  # on a quiet machine under 30
+    assert report["seconds"] < 60  # on a quiet machine under 30
 
 
 def test_everything_is_in_its_folder(demo):
     """Store, pictures and CSV lie under ./nbhelper-demo, and nothing beside it."""
-    folder, told = demo
+    folder, report = demo
 
     assert [p.name for p in folder.iterdir()] == ["nbhelper-demo"]
     assert (folder / "nbhelper-demo" / "history.db").is_file()
     frame = nbh.read_csv(folder / "nbhelper-demo" / "timings.csv")
-    assert len(frame) == len(told["tasks"])
+    assert len(frame) == len(report["tasks"])
     for row in frame.to_dict("records"):
         for file in json.loads(row["files"]):
             assert (folder / "nbhelper-demo" / file).stat().st_size > 0
@@ -104,8 +104,8 @@ def test_what_is_cut_in_a_table_says_so(demo, width):
     out = io.StringIO()
     console = Console(file=out, width=width)
 
-    console.print(_table(frame, _that_fit(width), "Tasks"))
-    console.print(_table(nbh.summary(frame, by="provider"), _that_fit(width, _SUMMARY), "Summary"))
+    console.print(_table(frame, _columns_for(width), "Tasks"))
+    console.print(_table(nbh.summary(frame, by="provider"), _columns_for(width, _SUMMARY), "Summary"))
 
     lines = out.getvalue().splitlines()
     refused = next(line for line in lines if " kie " in line and "failed" in line)

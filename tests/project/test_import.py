@@ -154,10 +154,10 @@ def test_a_users_script_is_strictly_typed(mypy):
     """Lazy names, verbs, nouns, errors and value types have the types that the docs say; wrong calls are found."""
     done = mypy(right=SCRIPT, wrong="\n".join(["import nbhelper as nbh", *(code for code, _ in WRONG.values())]))
 
-    said = done.stdout.splitlines()
-    assert [line for line in said if line.startswith("right.py")] == []
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("right.py")] == []
     for number, (code, kind) in enumerate(WRONG.values(), 2):
-        assert any(line.startswith(f"wrong.py:{number}: error") and f"[{kind}]" in line for line in said), code
+        assert any(line.startswith(f"wrong.py:{number}: error") and f"[{kind}]" in line for line in lines), code
 
 
 def test_the_package_says_that_it_is_typed():
