@@ -146,6 +146,7 @@ def test_one_that_only_follows_gives_up_no_files_of_the_other(mill, other):
     handle.stop()
     assert str(handle.result(30).outcome) == "stopped"
     until(lambda: not engine.engine().watchers)
+    assert store().load(handle[0].uid).saves == {}  # neither saved nor given up
     release.set()
     mill.jobs["x"][:] = [DONE]
 
@@ -225,3 +226,24 @@ def test_a_folder_that_cannot_be_locked_is_watched_all_the_same(mill, tmp_path):
 
     assert watch("mill:x").result(30).succeeded
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_two_processes_without_a_lock_keep_one_history(mill, notebook, tmp_path):
+    """Where no lock can be had both look, and what each of them shows stands in the store under the same number."""
+    store().folder.mkdir()
+    (store().folder / "nbhelper.lock").symlink_to(tmp_path / "elsewhere")
+    mill.job(WORKING, ident="x")
+    process = notebook(WATCH)
+    assert process.stdout.readline() == "ready\n"
+    handle = watch("mill:x")
+    polls = until(lambda: handle[0].facts.polls)
+    until(lambda: handle[0].facts.polls >= polls + 4)
+
+    seen = handle[0]
+    stored = {(event.seq, event.at) for event in store().events(seen.uid)}
+
+    assert not handle.elsewhere
+    assert {(event.seq, event.at) for event in seen.events} <= stored
+    finish(mill)
+    assert handle.result(30).succeeded
+    assert shown(process)[-1] == "succeeded ['files-0.png']"
