@@ -60,7 +60,7 @@ def test_a_new_field_takes_one_place_and_a_column_two(mill, tmp_path):
     )
     insert(
         package / "_store" / "summary_row.py",
-        '        "credits": facts.credits,\n',
+        '        "credits": _number(facts.credits),\n',
         *(f'    "{name}": facts.latest and facts.latest.{name} or None,' for name in FIELDS if name != "warm_at"),
         '    "warm_at": iso(facts.latest.warm_at) if facts.latest and facts.latest.warm_at else None,',
     )

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from nbhelper._model.json_text import dumps
-from nbhelper._model.text import harmless, redact
+from nbhelper._model.text import is_harmless, redact
 from nbhelper._providers import safe
 from nbhelper._providers.strict_json import NotJson, loads
 
@@ -105,7 +105,7 @@ def test_what_is_called_harmless_is_not_changed(data):
     except ValueError:
         return
 
-    if harmless(text, secrets):
+    if is_harmless(text, secrets):
         assert dumps(redact(body, secrets)) == text
 
 

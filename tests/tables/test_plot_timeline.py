@@ -37,7 +37,7 @@ def test_queue_and_run_are_two_marks_where_both_are_known():
 @pytest.mark.parametrize(
     ("fields", "start"),
     [
-        ({"created_at": when(2), "submitted_at": when(3), "first_seen_at": when(4)}, 2),
+        ({"created_at": when(2), "submitted_at": when(3), "first_seen_at": when(4), "time_source": "server"}, 2),
         ({"created_at": None, "submitted_at": when(3), "first_seen_at": when(4)}, 3),
         ({"created_at": None, "submitted_at": None, "first_seen_at": when(4)}, 4),
     ],
