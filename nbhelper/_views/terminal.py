@@ -109,7 +109,8 @@ class Lines:
                 self._write(line)
             else:
                 code = _encoding()
-                print(line.encode(code, "replace").decode(code), flush=True)  # noqa: T201  # this is the view
+                text = line.encode(code, "replace").decode(code)
+                print(f"{text}\n", end="", flush=True)  # noqa: T201  # in one write: another thread may print too
 
 
 def _encoding() -> str:

@@ -445,13 +445,16 @@ def test_a21_two_responses_in_one_piece(library, mill, bound):
 
 def test_a21_the_second_response_a_little_later(library, mill):
     """What comes before the connection's next request is not taken for its answer, and costs no look."""
+    handles = []
 
-    async def twice(conn, _asked):
+    async def twice(conn, _request):
+        n = len(mill.looks["job-1"])
         await conn.send(reply(WORKING))
-        await asyncio.sleep(0.01)
+        await asyncio.to_thread(until, lambda: handles and handles[0][0].facts.polls == n)
         await conn.send(reply({"state": "error"}))
 
-    history = watch(mill.job(*[twice] * 3, finished(mill)), interval=0.5).result(30)
+    handles.append(watch(mill.job(*[twice] * 3, finished(mill)), interval=0.5))
+    history = handles[0].result(30)
 
     assert sound(history, mill)
     assert history.succeeded

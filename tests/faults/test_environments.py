@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent, indent
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -31,7 +32,8 @@ SETUP = dedent("""
 
     def tell(found):
         h = found[0] if isinstance(found, (list, nbh.Watch)) else found
-        print("result", h.task.id, h.outcome, len(h.files), hashlib.sha256(h.files[0].read_bytes()).hexdigest())
+        digest = hashlib.sha256(h.files[0].read_bytes()).hexdigest()
+        print(f"result {h.task.id} {h.outcome} {len(h.files)} {digest}\\n", end="")  # one write: there are two threads
 """)
 PLAIN = 'tell(nbh.watch("mill:x"))'
 ASYNC = """
@@ -175,6 +177,18 @@ def test_g23_everywhere_the_same(processes, place, bound):
         assert f"mill:{ident} succeeded" in done.stdout
     if PLACES[place] in {"script", "session"}:
         assert done.stderr == ""
+
+
+def test_g23_a_line_of_progress_is_one_write(mill, monkeypatch):
+    """Each line goes to stdout with its end in one write, so that watches in two threads do not share a line."""
+    written = []
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=written.append, flush=lambda: None, encoding="utf-8"))
+
+    nbh.watch(mill.job(WORKING, DONE), display="text")
+
+    lines = [text for text in written if text]
+    assert lines
+    assert all(text.endswith("\n") and text.count("\n") == 1 for text in lines)
 
 
 BLOCKED = """
