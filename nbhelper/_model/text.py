@@ -179,6 +179,11 @@ def seconds(value: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def count_tasks(n: int) -> str:
+    """`1 task`, `2 tasks`."""
+    return f"{n} task" if n == 1 else f"{n} tasks"
+
+
 def size(n_bytes: int) -> str:
     """A number of bytes as people read it: `512 B`, `1.2 MB`."""
     value = float(n_bytes)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .._model.errors import BadInput, MissingAPIKey
 from .._model.history import History
 from .._model.task import Task
-from .._model.text import clean
+from .._model.text import clean, count_tasks
 from .._model.times import instant
 from .._providers import names
 from .._session import session
@@ -49,7 +49,7 @@ class _Left:
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def lines(self) -> tuple[str, ...]:
-        return tuple(f"{_tasks(n)} of {name} left pending: {why}" for (name, why), n in self.reasons.items())
+        return tuple(f"{count_tasks(n)} of {name} left pending: {why}" for (name, why), n in self.reasons.items())
 
 
 def plan_all(book: Store, max_age: Any) -> Plan:
@@ -65,7 +65,7 @@ def plan_all(book: Store, max_age: Any) -> Plan:
     lines = (*plan.lines, *_in_doubt(doubtful))
     if older:
         hint = 'nbhelper.resume(max_age="30d") takes them, too.'
-        lines += (f"{_tasks(older)} older than {clean(max_age, 40)} left pending: {hint}",)
+        lines += (f"{count_tasks(older)} older than {clean(max_age, 40)} left pending: {hint}",)
     return Plan(plan.tasks, plan.connections, lines=lines)
 
 
@@ -161,11 +161,7 @@ def other_keys(book: Store, uids: Iterable[str], prints: Mapping[str, str]) -> t
     """
     other = Counter(name for name, kept in book.fingerprints(uids) if kept and name in prints and kept != prints[name])
     return tuple(
-        f'{_tasks(n)} of {name} watched with another key before: it may answer "not found" to this one. '
+        f'{count_tasks(n)} of {name} watched with another key before: it may answer "not found" to this one. '
         f'nbhelper.connect("{name}", api_key=…) takes the other.'
         for name, n in other.items()
     )
-
-
-def _tasks(n: int) -> str:
-    return f"{n} task" if n == 1 else f"{n} tasks"

@@ -277,12 +277,11 @@ class TaskWatcher:
             self._wanted_polls = self.history.facts.polls + 1
 
     async def _take_in(self, look: Look) -> None:
-        """Record the answer of a look, and begin to save the outputs it names."""
+        """Record the answer of a look; `_watch` then begins to save the outputs it names."""
         self._look = None
         seen = look.answer.result()
         self.timetable.replied = time.monotonic()
         await self._recorder.record(*await self._saves.keep_bytes(seen))
-        self._saves.start()
         lost = verdict(self.history, datetime.now(UTC), confirm=self.connection.provider.confirm)
         if lost is not None and self.history.outcome is None:
             await self._recorder.record(lost)
@@ -362,6 +361,7 @@ class TaskWatcher:
             self._news.clear()
             reading.cancel()
             woken.cancel()
+            await asyncio.gather(reading, woken, return_exceptions=True)  # so that neither outlives the loop
 
     # Planning
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from .._model.history import History
 from .._model.seen import Mark, MarkWord, Outcome, State
-from .._model.text import clean
+from .._model.text import clean, count_tasks
 from .._session.session import Connection
 from .._store.folder import FILE
 from .engine import Engine
@@ -251,7 +251,7 @@ class Watch(Waiting):
         unsent = going.count(False)
         rest = f", {unsent} still to be submitted" if unsent else ""
         return (
-            f"Interrupted the wait; {_tasks(going.count(True))} still watched{rest} in the background. w.result() "
+            f"Interrupted the wait; {count_tasks(going.count(True))} still watched{rest} in the background. w.result() "
             f"waits again, w.stop() ends the {'submitting and ' if unsent else ''}watching; the tasks themselves go on "
             "and may be billed."
         )
@@ -260,7 +260,9 @@ class Watch(Waiting):
         going = [e.history for e in self._entries.values() if not e.over]
         first = going[0]
         what = (
-            f"{first.task} is {first.state or 'not seen yet'}" if len(going) == 1 else f"{_tasks(len(going))} not over"
+            f"{first.task} is {first.state or 'not seen yet'}"
+            if len(going) == 1
+            else f"{count_tasks(len(going))} not over"
         )
         return f"After {limit:g} s {what}. The watch goes on: call result() again any time."
 
@@ -368,7 +370,7 @@ class Watch(Waiting):
             return "<Watch nothing to resume>"
         if self._single:
             return f"<Watch {self[0].task} {next(iter(counts))}>"
-        return f"<Watch {_tasks(len(self._entries))}: {', '.join(f'{n} {word}' for word, n in counts.items())}>"
+        return f"<Watch {count_tasks(len(self._entries))}: {', '.join(f'{n} {word}' for word, n in counts.items())}>"
 
 
 def is_complete(history: History, *, saving: bool, again: bool = False) -> bool:
@@ -386,7 +388,3 @@ def is_complete(history: History, *, saving: bool, again: bool = False) -> bool:
 def place_of(history: History) -> Identity:
     """The key of a history in a watch: its task's identity, or its row while the task is not created yet."""
     return identity(history) if history.created else (history.task.provider, history.origin, history.uid, ())
-
-
-def _tasks(n: int) -> str:
-    return f"{n} task" if n == 1 else f"{n} tasks"

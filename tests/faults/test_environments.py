@@ -309,7 +309,7 @@ def test_g17_interrupt(kernel, factory, moment):
 
 @pytest.mark.kernel
 def test_g19_cell_run_twice(kernel, factory, bound):
-    """A cell run three times shows a card each time, and its task is looked at by one poller."""
+    """A cell run three times shows a card each time, and its task is looked at by one watcher."""
     ref = factory.job(WORKING, ident="again")
     for _ in range(3):
         sent = kernel.run(f"w = nbh.watch('{ref}', interval=0.1)", cell="a")

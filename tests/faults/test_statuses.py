@@ -74,8 +74,8 @@ def test_c01_retry_after(mill, bound):
     """The next look comes after what the server asked for, and when it is due is known meanwhile."""
     handle = watch(mill.job(refusal(429, retry_after="1.5"), DONE))
     until(lambda: misses(handle[0]))
-    poller = next(iter(engine.engine().watchers.values()))
-    shown = (poller.next_at - datetime.now(UTC)).total_seconds()
+    watcher = next(iter(engine.engine().watchers.values()))
+    shown = (watcher.next_at - datetime.now(UTC)).total_seconds()
 
     history = handle.result(30)
 
