@@ -90,8 +90,9 @@ class Begin(NamedTuple):
 def begin(facts: Facts) -> Begin | None:
     """When the task began: the one answer for pace, card, table and the filter of rows; None before any event.
 
-    It is the server's creation where the `Date` headers tell how its clock differs from ours, else our own submission,
-    else the server's creation as if the clocks were equal, else the first look.
+    It is the server's creation where the `Date` headers tell how its clock differs from ours, kept within the time that
+    our own create took; else our own submission, else the server's creation as if the clocks were equal, else the first
+    look.
     """
     start = _start(facts, server=False)
     if start is None:
@@ -150,12 +151,25 @@ def _start(facts: Facts, *, server: bool) -> _Point | None:
     """The known begin, for a duration that ends on the server's clock, or on ours."""
     ours = facts.submitted_at or facts.submitting_at
     if facts.created is not None and (server or facts.skew_s is not None or ours is None):
-        return _Point(at=facts.created, server=True)
+        return _Point(at=facts.created if server else _within_create(facts, facts.created), server=True)
     if ours is None:
         return None
     # The task began somewhere between sending the create and reading its answer.
     sent = facts.submitting_at or ours
     return _Point(at=ours, doubt=max(0.0, (ours - sent).total_seconds()))
+
+
+def _within_create(facts: Facts, created: datetime) -> datetime:
+    """`created`, no earlier than our create was sent and no later than its answer; all on the server's clock.
+
+    A server that cuts its times to whole seconds states one before the create was sent.
+    """
+    skew = timedelta(seconds=facts.skew_s or 0.0)
+    if facts.submitted_at is not None:
+        created = min(created, facts.submitted_at + skew)
+    if facts.submitting_at is not None:
+        created = max(created, facts.submitting_at + skew)
+    return created
 
 
 def _started(facts: Facts) -> _Point | None:

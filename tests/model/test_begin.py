@@ -27,7 +27,16 @@ SUBMITTED = (2.0, Mark(word=MarkWord.SUBMITTING)), (3.0, Mark(word=MarkWord.SUBM
 AHEAD = {"created_at": t(31), "resolution_s": 1.0}
 BEGINS = {
     "the server says it and its clock is known": (
-        [*SUBMITTED, (5.0, look(**AHEAD, clock=30.5, at=5.0))], Begin(t(0.5), known=True, doubt=1.5),
+        [*SUBMITTED, (5.0, look(**AHEAD, clock=28.5, at=5.0))], Begin(t(2.5), known=True, doubt=1.5),
+    ),
+    "the server says a time before we asked, cut to whole seconds": (
+        [*SUBMITTED, (5.0, look(**AHEAD, clock=30.5, at=5.0))], Begin(t(2), known=True, doubt=1.5),
+    ),
+    "the server says a time after it had answered": (
+        [*SUBMITTED, (5.0, look(**AHEAD, clock=27.0, at=5.0))], Begin(t(3), known=True, doubt=1.5),
+    ),
+    "the server says it, its clock is known, and another program submitted it": (
+        [(5.0, look(**AHEAD, clock=30.5, at=5.0))], Begin(t(0.5), known=True, doubt=1.5),
     ),
     "the server says it, its clock is unknown, and we submitted it": (
         [*SUBMITTED, (5.0, look(**AHEAD))], Begin(t(3), known=True, doubt=1.0),

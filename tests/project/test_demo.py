@@ -52,12 +52,12 @@ def test_it_agrees_with_the_ledger(demo):
 
 
 def test_it_covers_every_provider_in_time(demo):
-    """At least 14 tasks over all seven APIs, at least two failing in different ways, in time."""
+    """17 tasks over all seven APIs, none missing from `tasks(since=...)`, two failing in different ways, in time."""
     _, report = demo
     rows = report["tasks"]
     reasons = {(row["error_code"], row["error_message"]) for row in rows if row["outcome"] == "failed"}
 
-    assert len(rows) >= 14
+    assert len(rows) == 17
     assert {row["provider"] for row in rows} == {
         "ailab-legacy", "ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie",
     }  # fmt: skip
