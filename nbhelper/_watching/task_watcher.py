@@ -119,10 +119,10 @@ class TaskWatcher:
     @property
     def next_at(self) -> datetime | None:
         """When the next look is due, None when there is none to come."""
-        looked = self.history.facts.last_look_at is not None
-        if self.is_over or self._is_following or self.history.outcome is not None or not looked:
+        history = self.history
+        if self.is_over or self._is_following or history.outcome is not None or history.facts.last_look_at is None:
             return None
-        wait = self.timetable.due(self.history) - time.monotonic()
+        wait = self.timetable.due(history) - time.monotonic()
         return datetime.now(UTC) + timedelta(seconds=max(0.0, wait))
 
     @property
@@ -367,17 +367,16 @@ class TaskWatcher:
 
     def _plan(self) -> Look | None:
         """The next look, planned by what is known now; None when none is needed."""
-        if self._stop_note is not None or (self.history.outcome is not None and not self._wants_look):
+        history, times = self.history, self.timetable
+        if self._stop_note is not None or (history.outcome is not None and not self._wants_look):
             return self._look
-        times = self.timetable
         if self._wants_look:
-            due = soonest = times.allowed(self.history)
+            due = soonest = times.allowed(history)
         else:
-            due, soonest = times.due(self.history), times.soonest(self.history)
+            due, soonest = times.due(history), times.soonest(history)
         if self._look is None:
-            facts = self.history.facts
-            task, is_first = self.history.task, facts.polls == 0
-            self._look = self._looks.plan(task, due, soonest, is_first=is_first, last=facts.latest)
+            facts = history.facts
+            self._look = self._looks.plan(history.task, due, soonest, is_first=facts.polls == 0, last=facts.latest)
             self._look.answer.add_done_callback(lambda _: self._news.set())
         else:
             self._looks.move(self._look, due, soonest)

@@ -18,7 +18,7 @@ def safe(experiment):
 
 
 def request_ids(factory):
-    return [asked.header("x-request-id") for asked in factory.server.requests if asked.method == "POST"]
+    return [request.header("x-request-id") for request in factory.server.requests if request.method == "POST"]
 
 
 def test_a_doubt_stays_when_its_repetition_is_refused(experiment, factory, run, monkeypatch):

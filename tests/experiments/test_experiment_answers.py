@@ -38,7 +38,7 @@ def test_a_create_that_has_to_wait_waits_and_goes_on(experiment, factory, run):
     factory.answers = [None, BUSY]
     exp = experiment(shuffle=None, concurrency=1)
     watch = run(exp)
-    arrivals = [asked.at for asked in factory.server.requests if asked.method == "POST"]
+    arrivals = [request.at for request in factory.server.requests if request.method == "POST"]
 
     assert [str(h.outcome) for h in watch] == ["succeeded"] * 4
     assert len(arrivals) == 5
@@ -83,7 +83,7 @@ def test_an_api_s_create_limit_is_kept(experiment, factory, mill, run):
 
     nbh.register(provider(mill.root, create_limit=(2, 2.0)))
     run(experiment(concurrency=4))
-    arrivals = [asked.at for asked in factory.server.requests if asked.method == "POST"]
+    arrivals = [request.at for request in factory.server.requests if request.method == "POST"]
 
     # A busy machine may be late to take the first of each pair.
     assert arrivals[2] - arrivals[0] >= 1.5
@@ -122,7 +122,7 @@ def test_a_create_with_a_request_id_is_asked_again_with_the_same_one(experiment,
 
     watch = run(exp)
 
-    ids = [asked.header("x-request-id") for asked in factory.server.requests if asked.method == "POST"]
+    ids = [request.header("x-request-id") for request in factory.server.requests if request.method == "POST"]
     assert len(ids) == 4
     assert len(set(ids)) == 1
     assert [str(h.outcome) for h in watch] == ["succeeded"]

@@ -279,7 +279,7 @@ def test_d20_outputs_while_running(mill):
     assert early.state == "running"
     assert early.files[0].read_bytes() == png(50)
     assert history.succeeded
-    assert len(mill.asked("/files/")) == 1
+    assert len(mill.requests_to("/files/")) == 1
 
 
 def test_d21_the_same_link_twice_and_ten_thousand(mill):
@@ -291,7 +291,7 @@ def test_d21_the_same_link_twice_and_ten_thousand(mill):
     lots = ended(mill.job({**DONE, "files": many}), save=False)
 
     assert [o.name for o in twice.outputs] == ["files[0]"]
-    assert len(mill.asked("/files/")) == 1
+    assert len(mill.requests_to("/files/")) == 1
     assert len(lots.outputs) == 256
     assert len(lots.snapshot.raw["files"]) == 10_000
 

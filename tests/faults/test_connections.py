@@ -246,16 +246,16 @@ def test_a07_connect_hangs(mill_at, monkeypatch, fresh_engine):
 # A reply that does not come, or not in time
 
 
-async def drip_body(conn, _asked):
+async def drip_body(conn, _request):
     await conn.send(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n")
     await conn.drip(b"x" * 500, 0.05)
 
 
-async def drip_head(conn, _asked):
+async def drip_head(conn, _request):
     await conn.drip(b"HTTP/1.1 200 OK\r\n" + b"x-a: b\r\n" * 100, 0.05)
 
 
-async def early_hints(conn, _asked):
+async def early_hints(conn, _request):
     for _ in range(200):
         await conn.send(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n")
         await asyncio.sleep(0.02)
@@ -319,7 +319,7 @@ def test_a12_reset_before_any_byte(library, mill, bound):
 def test_a13_reset_in_the_headers(library, mill):
     """Half a header is nothing."""
 
-    async def act(conn, _asked):
+    async def act(conn, _request):
         await conn.send(b"HTTP/1.1 200 OK\r\ncontent-le")
         await asyncio.sleep(0.02)
         await conn.reset()
@@ -404,7 +404,7 @@ def test_a20_stale_connection(library, mill, orderly, bound):
     """A kept connection that died while idle costs nothing: the request goes out once more, without a miss."""
     deaths = []
 
-    async def dies(conn, _asked):
+    async def dies(conn, _request):
         await conn.send(reply(WORKING))
         # It says it stays open, and ends as soon as the next request comes.
         if await conn._reader.read(65_536):
@@ -419,7 +419,7 @@ def test_a20_stale_connection(library, mill, orderly, bound):
     assert misses(history) == []
     assert len(deaths) >= 1
     assert history.facts.polls == 5
-    bound(len(mill.asked("/jobs")), history.facts.polls + len(deaths))
+    bound(len(mill.requests_to("/jobs")), history.facts.polls + len(deaths))
 
 
 def test_a21_two_responses_in_one_piece(library, mill, bound):
@@ -428,7 +428,7 @@ def test_a21_two_responses_in_one_piece(library, mill, bound):
     That look has reached the server, so it is a miss and is not repeated at once.
     """
 
-    async def twice(conn, _asked):
+    async def twice(conn, _request):
         await conn.send(reply(WORKING) + reply({"state": "error"}))
 
     refs = [mill.job(*[twice] * 4, finished(mill)) for _ in range(3)]
@@ -558,13 +558,13 @@ def test_a25_half_of_all_requests_lost(mill, monkeypatch, bound):
     monkeypatch.setattr(pace, "BACKOFF_CAP", 0.5)  # the unluckiest one's last pauses would be most of the time
     dice = random.Random(7)
 
-    async def flapping(conn, _asked):
+    async def flapping(conn, _request):
         await (conn.reset() if dice.random() < 0.5 else conn.send(reply(DONE)))
 
     histories = watch([mill.job(flapping) for _ in range(100)]).result(60)
 
     assert sound(histories)
     assert [h.outcome for h in histories] == ["succeeded"] * 100
-    bound(len(mill.asked("/jobs")), 400)
+    bound(len(mill.requests_to("/jobs")), 400)
     # A kept connection that dies under a request is worth one silent repetition, and no more.
-    assert len(mill.asked("/jobs")) <= 2 * sum(h.facts.polls for h in histories)
+    assert len(mill.requests_to("/jobs")) <= 2 * sum(h.facts.polls for h in histories)

@@ -72,7 +72,7 @@ def test_f01_expired_link(mill, status, bound):
 
     assert found.state is SaveState.EXPIRED
     assert f"HTTP {status}" in found.message
-    assert len(mill.asked("/files")) == 1
+    assert len(mill.requests_to("/files")) == 1
     bound(len(mill.looks["job-1"]), 2, "looks")
 
 
@@ -84,7 +84,7 @@ def test_f01_the_signature_is_kept_nowhere(mill, tmp_path):
 
     assert sound(history, mill)
     assert [history.save_state(f"files[{n}]") for n in range(2)] == ["expired", "saved"]
-    assert [request.target.endswith("?signature=very-secret") for request in mill.asked("/files")] == [True, True]
+    assert [request.target.endswith("?signature=very-secret") for request in mill.requests_to("/files")] == [True, True]
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert kept
     assert [path for path in kept if b"very-secret" in path.read_bytes()] == []
@@ -142,7 +142,7 @@ def test_f03_no_key_for_the_files_host(mill):
     """A download carries no key, no cookie and nothing of the API's."""
     saved(mill, reply(DATA))
 
-    request = mill.asked("/files")[0]
+    request = mill.requests_to("/files")[0]
 
     assert b"mill-canary" not in request.raw
     assert request.header("authorization") is None
@@ -156,13 +156,13 @@ def test_f03_no_key_on_any_hop(mill, serve):
     found = saved(mill, reply(b"", 302, {"location": f"{there.root}/there"}))
 
     assert found.sha256 == sha256(DATA)
-    assert all(KEY.encode() not in request.raw for request in (*there.requests, *mill.asked("/files")))
+    assert all(KEY.encode() not in request.raw for request in (*there.requests, *mill.requests_to("/files")))
 
 
 def half(**headers):
     """Half of the file, then a reset."""
 
-    async def act(conn, _asked):
+    async def act(conn, _request):
         await conn.send(reply(DATA[:100_000], headers={**TAG, **headers}, length=len(DATA)))
         await asyncio.sleep(0.02)  # so that what was sent arrives before the reset
         await conn.reset()
@@ -180,7 +180,7 @@ def test_f04_broken_off(mill):
 
     found = saved(mill, half(), rest)
 
-    first, second = mill.asked("/files")
+    first, second = mill.requests_to("/files")
     assert first.header("range") is None
     assert int(second.header("range")[6:-1]) > 0
     assert second.header("if-range") == '"v1"'
@@ -220,7 +220,7 @@ def test_f06_wrong_rest(mill, answer):
     found = saved(mill, half(), answer, reply(DATA, headers=TAG))
 
     assert found.sha256 == sha256(DATA)
-    assert mill.asked("/files")[2].header("range") is None
+    assert mill.requests_to("/files")[2].header("range") is None
 
 
 CUT = {
@@ -235,7 +235,7 @@ CUT = {
 def test_f07_never_whole(mill, answer, hasty, tmp_path):
     """What is not as long as announced gets no name; the output failed, the task did not."""
 
-    async def act(conn, _asked):
+    async def act(conn, _request):
         await conn.send(answer)
         conn._writer.close()
 
@@ -252,7 +252,7 @@ def test_f08_drip(mill, monkeypatch):
     slow = SimpleNamespace(monotonic=lambda: time.monotonic() + clock[0], time=time.time)
     monkeypatch.setattr(downloads, "time", slow)
 
-    async def drip(conn, _asked):
+    async def drip(conn, _request):
         await conn.send(reply(DATA[:50], headers=TAG, length=len(DATA)))
         await asyncio.sleep(0.1)
         clock[0] += 61
@@ -273,7 +273,7 @@ def test_f09_empty(mill, hasty):
     found = saved(mill, reply(b""))
 
     assert (found.state, found.message) == (SaveState.FAILED, "the file is empty")
-    assert len(mill.asked("/files")) > 1
+    assert len(mill.requests_to("/files")) > 1
 
 
 PAGES = {
@@ -386,7 +386,7 @@ def test_f24_folder_is_a_link(tmp_path, depth):
 def test_f30_too_large(mill, monkeypatch):
     """20 GB are not begun: the length is read first."""
 
-    async def huge(conn, _asked):
+    async def huge(conn, _request):
         await conn.send(reply(b"x" * 1000, length=20 * 1024**3))
         await conn.gone()
 
@@ -400,7 +400,7 @@ def test_f30_endless(mill, monkeypatch):
     """Without a length the limit holds all the same."""
     monkeypatch.setattr(downloads, "LARGEST", 300_000)
 
-    async def endless(conn, _asked):
+    async def endless(conn, _request):
         await conn.send(b"HTTP/1.1 200 OK\r\n\r\n")
         for _ in range(200):
             await conn.send(bytes(65_536))
@@ -476,7 +476,7 @@ def test_f33_many_files(mill, bound):
     """Eighty files of one task: 32 connections at the most, all saved."""
     flying, most = [0], [0]
 
-    async def act(conn, _asked):
+    async def act(conn, _request):
         flying[0] += 1
         most[0] = max(most[0], flying[0])
         await asyncio.sleep(0.05)

@@ -294,7 +294,7 @@ def test_g17_interrupt(kernel, factory, moment):
     cell = kernel.send(f"print('ready')\n{code.format(moment)}")
     kernel.until(lambda m: "ready" in str(m["content"].get("text")))
     # The first look may come before the cell waits, and then no wait is interrupted.
-    until(lambda: len(factory.looks.get(moment, ())) >= 2 or factory.asked(link.removeprefix(factory.root)))
+    until(lambda: len(factory.looks.get(moment, ())) >= 2 or factory.requests_to(link.removeprefix(factory.root)))
 
     for _ in range(times):
         kernel.manager.interrupt_kernel()
@@ -326,7 +326,7 @@ def test_g18_kernel_killed_while_downloading(tmp_path, factory):
     """A kernel dies in the middle of a download; the next one has the whole file, byte for byte, and nothing half."""
     whole = reply(png(200_000, 8), headers={"etag": '"8"'})
 
-    async def stuck(conn, _asked):
+    async def stuck(conn, _request):
         await conn.send(whole[:-5000])
         await conn.gone()
 
@@ -340,7 +340,7 @@ def test_g18_kernel_killed_while_downloading(tmp_path, factory):
         setup = f"import os; os.environ['MILL_API_KEY'] = {KEY!r}{SETUP}"
         made.run(setup)
         made.run("w = nbh.watch('mill:cut')")
-        until(lambda: len(factory.asked(link.removeprefix(factory.root))) == 1)
+        until(lambda: len(factory.requests_to(link.removeprefix(factory.root))) == 1)
         made.manager.restart_kernel(now=True)
         made.client.wait_for_ready(timeout=60)
         made.run(setup)

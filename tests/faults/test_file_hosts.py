@@ -122,10 +122,10 @@ def test_f02_a_broken_store_does_not_slow_down_its_api(mill, monkeypatch):
         await (conn.send(reply(DATA)) if whole else conn.reset())
 
     handle = watch([mill.job({"state": "done", "files": [mill.file(file)]}) for _ in range(20)])
-    until(lambda: len(mill.asked("/files")) >= 5)  # that is an outage
+    until(lambda: len(mill.requests_to("/files")) >= 5)  # that is an outage
 
     others = watch([mill.job() for _ in range(60)]).result(30)  # at one a second it would be a minute
-    tries = len(mill.asked("/files"))
+    tries = len(mill.requests_to("/files"))
     whole.append(True)
 
     assert [h.outcome for h in others] == ["succeeded"] * 60

@@ -256,4 +256,4 @@ def test_f28_unreadable_hop(library, mill, location):
     assert sound(history, mill)
     assert history.succeeded
     assert history.save_state("files[0]") is SaveState.FAILED
-    assert len(mill.asked("/files")) <= 2
+    assert len(mill.requests_to("/files")) <= 2

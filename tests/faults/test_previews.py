@@ -336,7 +336,7 @@ def test_f11_cut_by_a_few_bytes(mill, monkeypatch):
     whole = encoded(quarters(), "PNG")
 
     def cut(n):
-        async def act(conn, _asked):
+        async def act(conn, _request):
             await conn.send(reply(whole[:-n] if n else whole, length=len(whole)))
             conn._writer.close()
 

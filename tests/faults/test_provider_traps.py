@@ -40,7 +40,7 @@ def ended(task, **options):
 
 
 def count_requests(mill: Mill, path: str) -> int:
-    return len(mill.asked(path))
+    return len(mill.requests_to(path))
 
 
 # AILabTools, first generation
@@ -379,8 +379,8 @@ def test_e_d1_download_begins_at_once(mill, figure):
     asked_for_all = asyncio.Event()
 
     def then(data):
-        async def act(conn, _asked):
-            if len(mill.asked("/files")) == 3:
+        async def act(conn, _request):
+            if len(mill.requests_to("/files")) == 3:
                 asked_for_all.set()
             await asked_for_all.wait()
             await conn.send(reply(data))

@@ -155,7 +155,7 @@ def test_b05_chained_encodings(mill):
 def test_b06_large_by_its_length(mill):
     """500 MB are refused by the header; the body is not waited for."""
 
-    async def act(conn, _asked):
+    async def act(conn, _request):
         await conn.send(reply(b"{", length=500_000_000))
         await conn.gone()
 
@@ -170,7 +170,7 @@ def test_b07_endless_body(mill):
     """A body without an end is cut at the cap: no more than what the pipes hold is ever sent."""
     sent = [0]
 
-    async def act(conn, _asked):
+    async def act(conn, _request):
         await conn.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
         while not conn._reader.at_eof() and not conn._writer.is_closing():
             await conn.send(b"10000\r\n" + b" " * 65_536 + b"\r\n")
@@ -202,8 +202,8 @@ def test_b08_redirect_to_the_same_origin(mill, bound):
 
     assert sound(histories, mill)
     assert [(h.succeeded, h.facts.polls) for h in histories] == [(True, 1)] * 5
-    assert [len(mill.asked(f"/{status}/")) for status in statuses] == [3] * 5
-    bound(max(len(mill.asked(f"/{status}/")) for status in statuses), 3, "hops of a look")
+    assert [len(mill.requests_to(f"/{status}/")) for status in statuses] == [3] * 5
+    bound(max(len(mill.requests_to(f"/{status}/")) for status in statuses), 3, "hops of a look")
     assert {request.header("authorization") for request in mill.server.requests} == {f"Bearer {KEY}"}
 
 
@@ -265,8 +265,8 @@ def test_b12_redirect_loop(mill, bound):
     assert sound(history, mill)
     assert history.succeeded
     assert [m.message for m in looks(history)[:1]] == ["more than 3 redirects"]
-    assert len(mill.asked("/loop")) == 3
-    bound(len(mill.asked("/loop")), 3, "hops of a look")
+    assert len(mill.requests_to("/loop")) == 3
+    bound(len(mill.requests_to("/loop")), 3, "hops of a look")
 
 
 def test_b12_empty_location(mill):

@@ -46,7 +46,7 @@ def test_the_intent_is_on_the_disk_before_the_request(mill):
     """The server itself looks: when the request arrives there is a row, in doubt should we die now."""
     seen = []
 
-    async def act(conn, _asked):
+    async def act(conn, _request):
         with Store(session.store().folder)._database.reading() as db:
             seen.extend(db.execute("SELECT state FROM intents").fetchall())
         await conn.send(reply({"id": "new-1"}))
@@ -81,7 +81,7 @@ def test_a_store_that_fails_after_the_create_names_the_task(mill, monkeypatch):
 # What is in doubt, and what is not
 
 
-async def halt(conn, _asked):
+async def halt(conn, _request):
     """Part of a reply, then the end."""
     await conn.send(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{")
     await conn.reset()
@@ -119,7 +119,7 @@ def test_a_create_that_takes_too_long_is_in_doubt(mill, monkeypatch):
     """The deadline of a create is long; when it is over nobody knows."""
     monkeypatch.setattr(_submit, "CREATE_DEADLINE", 0.3)
 
-    async def act(conn, _asked):
+    async def act(conn, _request):
         await conn.gone()
 
     with pytest.raises(nbh.SubmitUnknown, match=r"no whole reply within 0\.3 s"):
@@ -206,7 +206,7 @@ def test_two_creates_are_two_tasks(mill):
 
 
 def test_reuse_takes_the_task_of_an_identical_request(mill):
-    """Asked for, a stored task is taken instead of a new one; any difference makes a new one."""
+    """Request for, a stored task is taken instead of a new one; any difference makes a new one."""
     first = send(mill, {"id": "a"})
     again = send(mill, {"id": "b"}, reuse=True, request=dict(reversed(OWL.items())))
     other = send(mill, {"id": "c"}, reuse=True, request={**OWL, "seed": 1})

@@ -170,7 +170,7 @@ def test_what_json_has_arrives_as_it_was(mill):
 
     nbh.submit("mill", body, endpoint="image")
 
-    assert mill.asked("/jobs")[0].json() == json.loads(json.dumps(body))
+    assert mill.requests_to("/jobs")[0].json() == json.loads(json.dumps(body))
 
 
 def test_mappings_and_tuples_of_any_kind_are_sent_as_json(mill):
@@ -197,4 +197,4 @@ def test_params_replace_what_the_tables_show(mill):
 
     (row,) = session.store().rows()
     assert row["params"] == {"style": 3, "mask": KEPT, "when": "2026-01-01"}
-    assert mill.asked("/jobs")[0].json() == {"prompt": "p" * 5000}
+    assert mill.requests_to("/jobs")[0].json() == {"prompt": "p" * 5000}

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any
 
-from support.raw_server import Asked, Conn, RawServer, reply
+from support.raw_server import Conn, RawServer, Request, reply
 
 import nbhelper as nbh
 from nbhelper.types import Endpoint, HttpRequest, Outputs, Resolve
 
-Answer = dict[str, Any] | bytes | Callable[[Conn, Asked], Awaitable[None]]
+Answer = dict[str, Any] | bytes | Callable[[Conn, Request], Awaitable[None]]
 FLOOR = 0.1
 KEY = "mill-canary-7f3a9c5e1b"
 DONE: dict[str, Any] = {"state": "done"}
@@ -99,7 +99,7 @@ class Mill:
         self.paths[path] = list(answers)
         return f"{self.root}{path}"
 
-    def asked(self, prefix: str = "") -> list[Asked]:
+    def requests_to(self, prefix: str = "") -> list[Request]:
         """The requests whose path begins with `prefix`."""
         return [r for r in self.server.requests if r.path.startswith(prefix)]
 
@@ -150,12 +150,12 @@ class Mill:
         self.server.close()
 
 
-async def reset(conn: Conn, _: Asked) -> None:
+async def reset(conn: Conn, _: Request) -> None:
     """Reset the connection instead of an answer."""
     await conn.reset()
 
 
-async def silence(conn: Conn, _: Asked) -> None:
+async def silence(conn: Conn, _: Request) -> None:
     """Send nothing until the client has closed the connection."""
     await conn.gone()
 
@@ -163,7 +163,7 @@ async def silence(conn: Conn, _: Asked) -> None:
 def later(seconds: float, answer: dict[str, Any] | bytes) -> Answer:
     """Send this answer after so many seconds."""
 
-    async def act(conn: Conn, _: Asked) -> None:
+    async def act(conn: Conn, _: Request) -> None:
         await asyncio.sleep(seconds)
         await conn.send(answer if isinstance(answer, bytes) else reply(answer))
 

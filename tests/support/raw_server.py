@@ -18,7 +18,7 @@ Play = Callable[["Conn"], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """One request as it came.
 
     Attributes:
@@ -55,7 +55,7 @@ class Conn:
         self._reader = reader
         self._writer = writer
 
-    async def request(self) -> Asked | None:
+    async def request(self) -> Request | None:
         """Read and record the next request; None when the client has closed the connection."""
         try:
             head = await self._reader.readuntil(b"\r\n\r\n")
@@ -74,7 +74,7 @@ class Conn:
                 body += await self._reader.readexactly(size)
                 await self._reader.readline()
             await self._reader.readline()
-        request = Asked(method, target, headers, body, self.n, at, head + body)
+        request = Request(method, target, headers, body, self.n, at, head + body)
         self._server.requests.append(request)
         return request
 
@@ -117,7 +117,7 @@ class RawServer:
     def __init__(
         self, play: Play, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
     ) -> None:
-        self.requests: list[Asked] = []
+        self.requests: list[Request] = []
         self.connections = 0
         self.faults: list[BaseException] = []
         self._play = play

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from support.mill import DONE, FLOOR, Answer, Mill
-from support.raw_server import Asked, Conn
+from support.raw_server import Conn, Request
 
 import nbhelper as nbh
 from nbhelper._session import session
@@ -84,7 +84,7 @@ def sound(histories: nbh.History | Iterable[nbh.History], mill: Mill | None = No
 def close_after(data: bytes = b"") -> Answer:
     """Send these bytes and close the connection."""
 
-    async def act(conn: Conn, _: Asked) -> None:
+    async def act(conn: Conn, _: Request) -> None:
         await conn.send(data)
         conn._writer.close()
 

@@ -22,7 +22,7 @@ def factory():
     """The mill takes every create; its jobs work until the test ends them."""
     made, numbers = Mill(), itertools.count()
 
-    async def create(conn, _asked):
+    async def create(conn, _request):
         ident = f"made-{next(numbers)}"
         made.job(WORKING, ident=ident)
         await conn.send(reply({"id": ident}))

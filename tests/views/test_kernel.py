@@ -255,7 +255,7 @@ def test_an_interrupted_download(kernel, factory, how, times):
     factory.job({**DONE, "files": [factory.file(slow, name=f"{ident}.png")]}, ident=ident)
     kernel.run("w = None")
     msg_id = kernel.send(f"w = nbh.watch('mill:{ident}', {how}); w.result()", cell="p")
-    until(lambda: any(r.path.endswith(f"{ident}.png") for r in factory.asked("/files")))
+    until(lambda: any(r.path.endswith(f"{ident}.png") for r in factory.requests_to("/files")))
 
     for _ in range(times):
         kernel.manager.interrupt_kernel()

@@ -68,7 +68,7 @@ def test_a_killed_kernel_goes_on_with_its_card(kernel, factory, point):
     assert last["content"]["data"]["text/plain"].startswith(f"mill:{point}: succeeded")
     assert marks == ["watching", "resumed"]
     assert sha256(Path(path).read_bytes()) == sha256(DATA)
-    ranged = [a.header("range") is not None for a in factory.asked(f"/files/{factory_link(factory, point)}")]
+    ranged = [a.header("range") is not None for a in factory.requests_to(f"/files/{factory_link(factory, point)}")]
     assert ranged == ([False, True] if point == "saving" else [False])
 
 

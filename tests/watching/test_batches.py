@@ -66,7 +66,7 @@ def many(fresh_engine):
 
 
 def singles(mill):
-    return len(mill.asked("/jobs/"))
+    return len(mill.requests_to("/jobs/"))
 
 
 def test_tasks_of_one_key_share_their_requests(many):
@@ -185,7 +185,7 @@ def test_a_task_that_a_batch_misses_is_looked_at_alone(many):
     assert {h.outcome for h in histories} == {Outcome.SUCCEEDED}
     assert misses(histories[0])[:1] == ["not_found"]
     assert not any(h.facts.misses for h in histories[1:])
-    assert len(many.asked(f"/jobs/{lone}")) >= 1
+    assert len(many.requests_to(f"/jobs/{lone}")) >= 1
     assert min(many.gaps()) >= FLOOR
 
 
@@ -197,7 +197,7 @@ def test_a_task_that_a_batch_missed_returns_to_it(many):
     handle = watch(refs)
     until(lambda: handle[0].facts.misses)
     many.missed = set()
-    until(lambda: many.asked(f"/jobs/{lone}"))
+    until(lambda: many.requests_to(f"/jobs/{lone}"))
     alone = len(many.batches)
 
     until(lambda: any(lone in ids for _, ids in many.batches[alone:]))

@@ -51,7 +51,7 @@ def test_one_process_looks_and_both_see_it(mill, other):
     assert shown(other) == as_printed(mine)
     assert mine.facts.polls == len(mill.looks["x"])
     assert min(mill.gaps()) >= FLOOR
-    assert len(mill.asked("/files")) == 1
+    assert len(mill.requests_to("/files")) == 1
     assert marks(mine) == ["watching"]
     assert as_printed(store().load(mine.uid)) == as_printed(mine)
     assert is_free(mine.uid)
@@ -78,7 +78,7 @@ def test_four_processes_watch_five_tasks(mill, notebook):
     rows = nbh.tasks().set_index("task_id")
     assert all(rows.loc[f"x{n}", "polls"] == len(mill.looks[f"x{n}"]) for n in range(5))
     assert min(mill.gaps()) >= FLOOR
-    assert len(mill.asked("/files")) == 5
+    assert len(mill.requests_to("/files")) == 5
     assert not nbh.events().duplicated(["task", "at", "seen"]).any()
 
 
@@ -142,7 +142,7 @@ def test_one_that_only_follows_gives_up_no_files_of_the_other(mill, other):
 
     mill.jobs["x"][:] = [{**WORKING, "files": [mill.file(slow)]}]
     handle = watch("mill:x")
-    until(lambda: handle[0].outputs and mill.asked("/files"))
+    until(lambda: handle[0].outputs and mill.requests_to("/files"))
     handle.stop()
     assert str(handle.result(30).outcome) == "stopped"
     until(lambda: not engine.engine().watchers)

@@ -53,7 +53,7 @@ def test_missing_results_come_by_the_links_that_were_kept(mill, restart):
     """While its links live, a finished task is not even looked at."""
     link = mill.file(silence, reply(PNG))
     handle = watch(mill.job({**DONE, "files": [f"{link}?sig=1"]}, ident="x"))
-    until(lambda: mill.asked("/files"))
+    until(lambda: mill.requests_to("/files"))
     restart()
     assert handle[0].files == ()
 
@@ -61,14 +61,14 @@ def test_missing_results_come_by_the_links_that_were_kept(mill, restart):
 
     assert sha256(resumed.files[0].read_bytes()) == sha256(PNG)
     assert len(mill.looks["x"]) == 1
-    assert [asked.target.partition("?")[2] for asked in mill.asked("/files")] == ["sig=1", "sig=1"]
+    assert [request.target.partition("?")[2] for request in mill.requests_to("/files")] == ["sig=1", "sig=1"]
 
 
 def test_dead_links_are_looked_up_once(mill, restart):
     """A link that has expired meanwhile is replaced by one look at the task."""
     old, new = mill.file(silence, reply(b"", 403)), mill.file(reply(PNG))
     handle = watch(mill.job({**DONE, "files": [old]}, {**DONE, "files": [new]}, ident="x"))
-    until(lambda: mill.asked("/files"))
+    until(lambda: mill.requests_to("/files"))
     restart()
     assert handle[0].succeeded
 
@@ -123,7 +123,7 @@ def test_a_frame_of_pending_is_resumed_without_what_is_in_doubt(mill, unfinished
         handle = resume(nbh.pending())
 
     assert [str(h.outcome) for h in handle.result(30)] == ["succeeded"]
-    assert len(mill.asked("/jobs")) == len([*mill.looks["x"]]) + 1
+    assert len(mill.requests_to("/jobs")) == len([*mill.looks["x"]]) + 1
 
 
 def _typed(mill):
@@ -157,11 +157,11 @@ def test_nothing_to_resume_is_a_finished_watch():
     """Every way of asking such a watch gives an answer at once."""
     handle = resume()
 
-    async def asked():
+    async def every_answer():
         return await handle, [h async for h in handle.as_completed()], [e async for e in handle.events()]
 
     assert (len(handle), handle.done, handle.result(), list(handle.as_completed())) == (0, True, [], [])
-    assert asyncio.run(asked()) == ([], [], [])
+    assert asyncio.run(every_answer()) == ([], [], [])
     assert repr(handle) == "<Watch nothing to resume>"
     assert list(handle.to_frame().columns) == list(TASKS)
     assert handle.summary().empty

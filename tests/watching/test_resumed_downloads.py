@@ -69,7 +69,7 @@ SERVERS = {
 
 def _went_on(mill, history, whole, asks):
     """Whether a resumed download has the right bytes, asked in the right way and left nothing behind."""
-    second = mill.asked("/files")[1]
+    second = mill.requests_to("/files")[1]
     assert [sha256(path.read_bytes()) for path in history.files] == [sha256(whole)]
     assert (second.header("range") is not None) is asks
     assert second.header("if-range") == ('"v1"' if asks else None)
@@ -137,7 +137,7 @@ def test_half_a_file_in_a_broken_connection_is_noted_at_once(mill, notebook, tmp
 
     history = nbh.resume(block=False, display=False).result(30)[0]
 
-    request = mill.asked("/files")[-1]
+    request = mill.requests_to("/files")[-1]
     assert request.at > kept
     assert request.header("range") == f"bytes={HALF}-"
     assert [sha256(path.read_bytes()) for path in history.files] == [sha256(DATA)]

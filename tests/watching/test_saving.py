@@ -54,8 +54,8 @@ def test_a_reference_takes_a_second_request(mill):
     history = watch(mill.job({"state": "done", "ref": "f 1"})).result(30)
 
     assert [sha256(f.read_bytes()) for f in history.files] == [sha256(data)]
-    assert mill.asked("/links")[0].header("authorization")
-    assert mill.asked("/files")[0].header("authorization") is None
+    assert mill.requests_to("/links")[0].header("authorization")
+    assert mill.requests_to("/files")[0].header("authorization") is None
 
 
 def test_a_second_request_that_fails_is_the_outputs_trouble(mill, monkeypatch):
@@ -66,7 +66,7 @@ def test_a_second_request_that_fails_is_the_outputs_trouble(mill, monkeypatch):
     assert history.outcome is Outcome.SUCCEEDED
     assert history.save_state("ref") is SaveState.FAILED
     assert history.facts.misses == 0
-    assert len(mill.asked("/links")) == 4
+    assert len(mill.requests_to("/links")) == 4
 
 
 def test_save_false_fetches_nothing(mill):
@@ -75,7 +75,7 @@ def test_save_false_fetches_nothing(mill):
 
     assert handle.result(30).outcome is Outcome.SUCCEEDED
     assert handle.files == ()
-    assert mill.asked("/files") == []
+    assert mill.requests_to("/files") == []
 
 
 def test_save_takes_a_folder(mill, tmp_path):
@@ -184,7 +184,7 @@ def test_a_wait_that_a_second_request_is_told_holds_for_all(mill):
 
     history = watch(mill.job({"state": "done", "ref": "f"})).result(30)
 
-    early = [r for r in mill.asked() if limited[0] < r.at < limited[0] + 1.5]
+    early = [r for r in mill.requests_to() if limited[0] < r.at < limited[0] + 1.5]
     assert len(history.files) == 1
     assert len(early) <= 1  # what was under way
     other.stop()

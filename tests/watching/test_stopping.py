@@ -209,7 +209,7 @@ def test_stopping_during_a_download_ends_the_handle_at_once(mill):
         await conn.send(reply(data))
 
     handle = watch(mill.job({"state": "done", "files": [mill.file(slow)]}))
-    until(lambda: mill.asked("/files"))
+    until(lambda: mill.requests_to("/files"))
 
     handle.stop()
     ended = handle.result(30)

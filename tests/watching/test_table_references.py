@@ -80,7 +80,7 @@ def test_a_task_made_elsewhere_is_never_asked_for_here(mill, moved, form):
         f"mill:job-1 and 1 more were made at {mill.root}, and mill is {other.root} now. "
         f'nbhelper.connect("mill", base_url="{mill.root}/…") goes there; else leave them out.'
     )
-    assert other.asked() == []
+    assert other.requests_to() == []
     assert {*nbh.tasks()["origin"]} == {mill.root}
 
 
@@ -93,7 +93,7 @@ def test_a_task_that_ended_elsewhere_is_drawn_from_the_store(mill, moved):
     again = nbh.watch(nbh.tasks(), display=False)
 
     assert [(h.origin, h.outcome) for h in again] == [(h.origin, h.outcome) for h in made]
-    assert (len(mill.server.requests), other.asked()) == (looked, [])
+    assert (len(mill.server.requests), other.requests_to()) == (looked, [])
     assert {*nbh.tasks()["origin"]} == {mill.root}
 
 

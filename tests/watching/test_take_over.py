@@ -95,7 +95,7 @@ def test_a_process_killed_while_it_saves_leaves_the_file_to_the_other(mill, note
     mill.job({**DONE, "files": [mill.file(half, reply(data, headers={"etag": '"v1"'}))]}, ident="x")
     process = notebook(WATCH)
     assert process.stdout.readline() == "ready\n"
-    until(lambda: mill.asked("/files"))
+    until(lambda: mill.requests_to("/files"))
     handle = watch("mill:x")
     process.kill()
     process.wait(30)

@@ -13,25 +13,25 @@ from dataclasses import dataclass, field
 
 from support.chaos.watching import scaled, uncaught
 from support.mill import KEY, WORKING, Answer, Mill, png, provider, reset, sha256
-from support.raw_server import Asked, Conn, reply
+from support.raw_server import Conn, Request, reply
 
 import nbhelper as nbh
 
 PICTURES = (png(60_000, 1), png(300, 2))
 
 
-async def _closed(conn: Conn, _: Asked) -> None:
+async def _closed(conn: Conn, _: Request) -> None:
     """Close the connection without a byte."""
     conn._writer.close()
 
 
-async def _begun(conn: Conn, _: Asked) -> None:
+async def _begun(conn: Conn, _: Request) -> None:
     """Send the beginning of a reply, then reset."""
     await conn.send(b"HTTP/1.1 200 OK\r\nContent-Le")
     await conn.reset()
 
 
-async def _half(conn: Conn, _: Asked) -> None:
+async def _half(conn: Conn, _: Request) -> None:
     """Send half of a body, then close."""
     await conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{" + b" " * 300)
     conn._writer.close()
@@ -109,7 +109,7 @@ class _Breaking(Mill):
             return
         before = conn.request
 
-        async def request() -> Asked | None:
+        async def request() -> Request | None:
             received = await before()
             if received is not None and len(self.server.requests) == self._nth:
                 with contextlib.suppress(ConnectionError):

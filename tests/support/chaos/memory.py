@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from support.mill import DONE, KEY, Answer, Mill
-from support.raw_server import Asked, Conn, reply
+from support.raw_server import Conn, Request, reply
 from support.scripts import environment
 
 MOST = 64.0
@@ -72,7 +72,7 @@ def _text_bomb() -> bytes:
 
 
 def _endless(piece: bytes, head: bytes) -> Answer:
-    async def act(conn: Conn, _: Asked) -> None:
+    async def act(conn: Conn, _: Request) -> None:
         await conn.send(head)
         while not conn._writer.transport.is_closing():
             await conn.send(piece)

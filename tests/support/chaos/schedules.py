@@ -21,7 +21,7 @@ from typing import Self
 
 from support.chaos.watching import scaled, uncaught
 from support.mill import FLOOR, KEY, Answer, Mill, later, png, provider, reset, sha256
-from support.raw_server import Asked, Conn, reply
+from support.raw_server import Conn, Request, reply
 from support.scripts import environment
 
 import nbhelper as nbh
@@ -30,19 +30,19 @@ SCALE = 200.0
 """Ten minutes of patience take three seconds."""
 
 
-async def _closed(conn: Conn, _: Asked) -> None:
+async def _closed(conn: Conn, _: Request) -> None:
     """Close the connection without a byte."""
     await conn.send(b"")
     conn._writer.close()
 
 
-async def _no_length(conn: Conn, _: Asked) -> None:
+async def _no_length(conn: Conn, _: Request) -> None:
     """Send part of a reply that has no length, then close."""
     await conn.send(reply(b'{"state": "err', length=None))
     conn._writer.close()
 
 
-async def _half(conn: Conn, _: Asked) -> None:
+async def _half(conn: Conn, _: Request) -> None:
     """Send half of a reply, then reset."""
     await conn.send(reply({"state": "done"})[:-9])
     await conn.reset()
@@ -181,7 +181,7 @@ def _files(mill: Mill, rng: random.Random) -> tuple[list[str], list[str]]:
 
 
 def _torn(data: bytes) -> Answer:
-    async def act(conn: Conn, _: Asked) -> None:
+    async def act(conn: Conn, _: Request) -> None:
         await conn.send(data)
         await conn.reset()
 
