@@ -90,7 +90,7 @@ def choices(
 
 
 def opened(
-    found: Sequence[Reference],
+    references: Sequence[Reference],
     connections: Mapping[str, Connection],
     chosen: Choices,
     *,
@@ -104,7 +104,7 @@ def opened(
     origin its id may be somebody else's task.
 
     Args:
-        found: The tasks; one that appears twice is watched once and keeps both places.
+        references: The tasks; one that appears twice is watched once and keeps both places.
         connections: By provider.
         chosen: The options.
         single: Whether one task was given and not a list.
@@ -117,21 +117,21 @@ def opened(
     from .resume import other_keys
     from .watch import Watch
 
-    wanted = [(meant.task, meant.origin or connections[meant.task.provider].origin) for meant in found]
-    unique = [*dict.fromkeys(wanted)]
+    tasks = [(ref.task, ref.origin or connections[ref.task.provider].origin) for ref in references]
+    unique = [*dict.fromkeys(tasks)]
     _no_keys([task for task, _ in unique], connections)
     histories = _ended_elsewhere(unique, connections, saving=chosen.save is not False, again=again)
     store, folder = chosen.places()
     prints = {name: session.fingerprint(connection, store) for name, connection in connections.items()}
-    opening = [sought for sought in unique if sought not in histories]
+    opening = [key for key in unique if key not in histories]
     for start in range(0, len(opening), _TOGETHER):
         some = opening[start : start + _TOGETHER]
         rows = [store.open_task(task, origin, fingerprint=prints[task.provider]) for task, origin in some]
         histories.update(zip(some, map(result_of, rows), strict=True))
 
     handle = Watch(
-        [histories[sought] for sought in wanted],
-        [connections[task.provider] for task, _ in wanted],
+        [histories[key] for key in tasks],
+        [connections[task.provider] for task, _ in tasks],
         single=single,
         saving=folder is not None,
         store=store,
@@ -272,7 +272,7 @@ def _make(folder: Path) -> None:
 
 
 def _ended_elsewhere(
-    wanted: Sequence[tuple[Task, str]], connections: Mapping[str, Connection], *, saving: bool, again: bool
+    tasks: Sequence[tuple[Task, str]], connections: Mapping[str, Connection], *, saving: bool, again: bool
 ) -> dict[tuple[Task, str], History]:
     """The stored histories of tasks at an origin that is not their provider's present one.
 
@@ -283,7 +283,7 @@ def _ended_elsewhere(
 
     ended: dict[tuple[Task, str], History] = {}
     left: list[tuple[Task, str]] = []
-    for task, origin in wanted:
+    for task, origin in tasks:
         if origin == connections[task.provider].origin:
             continue
         known = session.store().find(task, origin)

@@ -148,15 +148,15 @@ class Engine:
         interval: float | None,
     ) -> None:
         """Let a listener follow tasks; each is watched by one `TaskWatcher`, however many listen."""
-        wanted = tuple(histories)
-        apis = {(history.task.provider, history.origin) for history, _ in wanted}
+        watched = tuple(histories)
+        apis = {(history.task.provider, history.origin) for history, _ in watched}
         pasts = {api: self._past(store, *api) for api in apis}
-        models = _models(store, [history.uid for history, _ in wanted])
+        models = _models(store, [history.uid for history, _ in watched])
 
         def begin() -> None:
             for past in pasts.values():
                 past.name(models)
-            for history, connection in wanted:
+            for history, connection in watched:
                 past = pasts[history.task.provider, history.origin]
                 self._follow(history, connection, listener, store, folder, interval, past)
 
@@ -164,11 +164,11 @@ class Engine:
 
     def detach(self, keys: Iterable[Identity], listener: Listener, note: str) -> concurrent.futures.Future[None]:
         """Take a listener away; a task that nobody listens to any more is looked at no more."""
-        wanted = tuple(keys)
+        left = tuple(keys)
 
         async def leave() -> None:
-            found = [watcher for key in wanted if (watcher := self.watchers.get(key)) is not None]
-            await asyncio.gather(*(watcher.leave(listener, note) for watcher in found))
+            watchers = [watcher for key in left if (watcher := self.watchers.get(key)) is not None]
+            await asyncio.gather(*(watcher.leave(listener, note) for watcher in watchers))
 
         return self.run(leave())
 

@@ -148,19 +148,19 @@ class Looks:
 
     async def _send(self, looks: Sequence[Look]) -> None:
         try:
-            found = await (self._alone(looks[0]) if len(looks) == 1 else self._together(looks))
+            answers = await (self._alone(looks[0]) if len(looks) == 1 else self._together(looks))
         except Exception as error:
             log.exception("looking at %d tasks of %s", len(looks), self.connection.provider.name)
             if len(looks) == 1:
                 if not looks[0].answer.done():
                     looks[0].answer.set_exception(error)
                 return
-            found = {}
+            answers = {}
             self._no_batch_until = time.monotonic() + _WITHOUT_BATCHES
         for look in looks:
             if look.answer.done():
                 continue
-            if (seen := found.get(look.task.id)) is not None:
+            if (seen := answers.get(look.task.id)) is not None:
                 look.answer.set_result(seen)
             else:  # the batch failed, and the server may have counted a look at each of its tasks
                 look.is_sent = False
@@ -225,16 +225,16 @@ class Looks:
             last = {look.task.id: look.last for look in looks if not look.answer.done()}
             for look in looks:
                 look.is_sent = True
-            found = await self._reply(last)
-            self._gate.judge(found, provider.floor)
+            answers = await self._reply(last)
+            self._gate.judge(answers, provider.floor)
         self.shared = len(last)
-        if not isinstance(found, Miss):
-            self._missed.update(ident for ident, seen in found.items() if isinstance(seen, Miss))
-            return found
-        if found.kind in _SPEAKS_FOR_ALL:
-            return dict.fromkeys(last, found)
+        if not isinstance(answers, Miss):
+            self._missed.update(ident for ident, seen in answers.items() if isinstance(seen, Miss))
+            return answers
+        if answers.kind in _SPEAKS_FOR_ALL:
+            return dict.fromkeys(last, answers)
         self._no_batch_until = time.monotonic() + _WITHOUT_BATCHES
-        log.warning("%s: looking at tasks one by one, since a batch failed: %s", provider.name, found)
+        log.warning("%s: looking at tasks one by one, since a batch failed: %s", provider.name, answers)
         return {}
 
     async def _reply(self, last: Mapping[str, Snapshot | None]) -> Mapping[str, Snapshot | Miss] | Miss:

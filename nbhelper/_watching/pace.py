@@ -126,9 +126,9 @@ def _best(facts: Facts, now: datetime, floor: float, price: float, known: Durati
     curve, age = known.total, now - begun
     if known.run is not None and (curve is None or within <= _spread(known.queue)):
         curve, age = known.run, now - start
-    told = _told(facts)
-    if told is not None:
-        left, doubt = told
+    predicted = _seconds_left(facts)
+    if predicted is not None:
+        left, doubt = predicted
         before = curve.left(age.total_seconds()) if curve is not None else None
         if before is None or doubt <= before[1]:
             overdue = now.timestamp() - min(facts.due, now.timestamp()) if facts.due is not None else 0.0
@@ -195,7 +195,7 @@ def _spread(curve: Curve | None) -> float:
     return math.inf if left is None else left[1]
 
 
-def _told(facts: Facts) -> tuple[float, float] | None:
+def _seconds_left(facts: Facts) -> tuple[float, float] | None:
     """Seconds left as the server tells them, itself or by its progress, and how far that may be off."""
     latest = facts.latest
     assert latest is not None

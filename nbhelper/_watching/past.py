@@ -108,8 +108,8 @@ def _model_of(history: History) -> str | None:
     latest = history.facts.latest
     if latest is not None and latest.model:
         return latest.model
-    asked = history.task.params.get("model")
-    return asked if isinstance(asked, str) else None
+    model = history.task.params.get("model")
+    return model if isinstance(model, str) else None
 
 
 def _of_history(history: History) -> _Times:

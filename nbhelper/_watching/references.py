@@ -96,20 +96,20 @@ def _from_reply(reply: Mapping[str, Any], spec: Provider | None) -> Task:
     except (TypeError, ValueError, RecursionError):
         raise BadInput("That mapping is no reply of an API: it holds values that JSON has not.") from None
     candidates = [spec] if spec is not None else [get(name) for name in names()]
-    found: list[Task] = []
+    matches: list[Task] = []
     for provider in candidates:
         for endpoint in _distinct_endpoints(provider):
             ident = read_created(provider, endpoint, HttpReply(200, {}, body))
             if isinstance(ident, str) and (spec is not None or _has_shape(provider.name, reply)):
-                found.append(Task(provider.name, ident, extra=endpoint.extra))
-    if len(found) == 1:
-        return found[0]
-    if not found:
+                matches.append(Task(provider.name, ident, extra=endpoint.extra))
+    if len(matches) == 1:
+        return matches[0]
+    if not matches:
         whose = f" of {spec.name}" if spec else ""
         raise BadInput(f"That mapping is not the reply to a create{whose}: no task id was found in it. {_EXAMPLE}")
-    if len({(t.provider, t.id) for t in found}) == 1:
-        return Task(found[0].provider, found[0].id)  # which of its kinds it is, the reply does not say
-    whose = " or ".join(dict.fromkeys(t.provider for t in found))
+    if len({(t.provider, t.id) for t in matches}) == 1:
+        return Task(matches[0].provider, matches[0].id)  # which of its kinds it is, the reply does not say
+    whose = " or ".join(dict.fromkeys(t.provider for t in matches))
     raise BadInput(f"That reply could be of {whose}. Say whose it is: watch(reply, provider=…).")
 
 
@@ -145,7 +145,7 @@ def _is_frame(what: object) -> bool:
 def _from_frame(frame: Any, spec: Provider | None) -> list[Reference]:
     if "task_id" not in frame.columns or ("provider" not in frame.columns and spec is None):
         raise BadInput('The frame needs the columns "provider" and "task_id", as nbhelper.tasks() has them.')
-    found: list[Reference] = []
+    references: list[Reference] = []
     for index, row in enumerate(frame.to_dict("records")):
         ident, name = row["task_id"], row.get("provider") if spec is None else spec.name
         if not isinstance(ident, str) or not isinstance(name, str):
@@ -153,10 +153,10 @@ def _from_frame(frame: Any, spec: Provider | None) -> list[Reference]:
         extra = _extra_of(get(name), row)
         label, origin = row.get("label"), row.get("origin")
         task = Task(name, ident, label if isinstance(label, str) else None, extra=extra)
-        found.append(Reference(_complete(task), origin if isinstance(origin, str) and origin else None))
-    if not found:
+        references.append(Reference(_complete(task), origin if isinstance(origin, str) and origin else None))
+    if not references:
         raise BadInput("There is nothing to watch: the frame has no rows.")
-    return found
+    return references
 
 
 def _extra_of(provider: Provider, row: Mapping[Any, Any]) -> Mapping[str, str]:

@@ -52,14 +52,14 @@ class _Left:
         return tuple(f"{count_tasks(n)} of {name} left pending: {why}" for (name, why), n in self.reasons.items())
 
 
-def plan_all(book: Store, max_age: Any) -> Plan:
+def plan_all(store: Store, max_age: Any) -> Plan:
     """Plan to watch every unfinished task that is not older than `max_age`."""
     since = instant(max_age, datetime.now(UTC), "max_age")
-    rows = book.pending_rows(Filter(since=since))
+    rows = store.pending_rows(Filter(since=since))
     doubtful = [row for row in rows if row["pending"] == "in doubt"]
     older = 0
     if since is not None:
-        left = book.rows(Filter(until=since, outcome=("pending", "lost", "stopped")))
+        left = store.rows(Filter(until=since, outcome=("pending", "lost", "stopped")))
         older = sum(row["task_id"] is not None for row in left)
     plan = _reachable([_reference(row) for row in rows if row["pending"] != "in doubt"])
     lines = (*plan.lines, *_in_doubt(doubtful))
@@ -69,20 +69,20 @@ def plan_all(book: Store, max_age: Any) -> Plan:
     return Plan(plan.tasks, plan.connections, lines=lines)
 
 
-def plan_chosen(book: Store, what: object, provider: object) -> Plan:
+def plan_chosen(store: Store, what: object, provider: object) -> Plan:
     """Plan to watch the tasks in `what`, which may be anything that `watch()` takes, or an empty list."""
     if type(what).__name__ == "DataFrame" and hasattr(what, "columns"):
-        return _of_frame(book, what, provider)
+        return _of_frame(store, what, provider)
     if isinstance(what, Iterable) and not isinstance(what, str | bytes | bytearray | Mapping | Task | History):
         what = list(what)
         if not what:
             return Plan((), {})
-    found, single = references_of(what, provider)
-    plan = _reachable(found)
+    references, single = references_of(what, provider)
+    plan = _reachable(references)
     return Plan(plan.tasks, plan.connections, single and bool(plan.tasks), plan.lines)
 
 
-def _of_frame(book: Store, frame: Any, provider: object) -> Plan:
+def _of_frame(store: Store, frame: Any, provider: object) -> Plan:
     """Plan to watch the rows of a frame of `pending()` or `tasks()`, with label and params as the store has them."""
     doubtful: list[Row] = []
     if "task_id" in frame.columns:
@@ -91,21 +91,21 @@ def _of_frame(book: Store, frame: Any, provider: object) -> Plan:
     lines = _in_doubt(doubtful)
     if "task_id" in frame.columns and not len(frame):
         return Plan((), {}, lines=lines)
-    stored = _stored(book, frame)
-    wanted: list[Reference] = []
+    stored = _stored(store, frame)
+    references: list[Reference] = []
     for number, cells in enumerate(frame.to_dict("records")):
         row = stored.get((cells.get("provider"), cells.get("task_id"), cells.get("origin")))
-        wanted.append(_reference(row) if row else references_of(frame.iloc[number : number + 1], provider)[0][0])
-    plan = _reachable(wanted)
+        references.append(_reference(row) if row else references_of(frame.iloc[number : number + 1], provider)[0][0])
+    plan = _reachable(references)
     return Plan(plan.tasks, plan.connections, lines=(*plan.lines, *lines))
 
 
-def _stored(book: Store, frame: Any) -> dict[tuple[Any, Any, Any], Row]:
+def _stored(store: Store, frame: Any) -> dict[tuple[Any, Any, Any], Row]:
     """The stored rows of a frame by (provider, id, origin); a key that fits two rows is left out."""
     if not {"provider", "task_id", "origin"} <= set(frame.columns):
         return {}
     idents = [ident for ident in frame["task_id"] if isinstance(ident, str)]
-    rows = [((row["provider"], row["task_id"], row["origin"]), row) for row in book.rows_with_ids(idents)]
+    rows = [((row["provider"], row["task_id"], row["origin"]), row) for row in store.rows_with_ids(idents)]
     often = Counter(key for key, _ in rows)
     return {key: row for key, row in rows if often[key] == 1}
 
@@ -115,12 +115,12 @@ def _reference(row: Row) -> Reference:
     return Reference(task, row["origin"])
 
 
-def _reachable(wanted: Sequence[Reference]) -> Plan:
+def _reachable(references: Sequence[Reference]) -> Plan:
     """The references whose provider is registered, has a key and is at their origin; a line for each other reason."""
     left = _Left()
     connections: dict[str, Connection] = {}
     reasons: dict[str, str] = {}
-    for name in dict.fromkeys(reference.task.provider for reference in wanted):
+    for name in dict.fromkeys(reference.task.provider for reference in references):
         if name not in names():
             reasons[name] = "it is not registered here; call nbhelper.register() first."
             continue
@@ -129,7 +129,7 @@ def _reachable(wanted: Sequence[Reference]) -> Plan:
         except (MissingAPIKey, BadInput) as error:
             reasons[name] = str(error)
     tasks = []
-    for reference in wanted:
+    for reference in references:
         name, origin = reference.task.provider, reference.origin
         here = connections.get(name)
         if here is None:
@@ -151,15 +151,15 @@ def _in_doubt(rows: Sequence[Mapping[Any, Any]]) -> tuple[str, ...]:
     return (f"{line}Look in your account there before you send it again; nothing is sent again by itself.",)
 
 
-def other_keys(book: Store, uids: Iterable[str], prints: Mapping[str, str]) -> tuple[str, ...]:
+def other_keys(store: Store, uids: Iterable[str], prints: Mapping[str, str]) -> tuple[str, ...]:
     """A line for each provider whose key is not the one that its tasks were watched with first.
 
     Args:
-        book: Where their fingerprints are.
+        store: Where their fingerprints are.
         uids: The tasks.
         prints: The fingerprints of the keys now, by provider.
     """
-    other = Counter(name for name, kept in book.fingerprints(uids) if kept and name in prints and kept != prints[name])
+    other = Counter(name for name, kept in store.fingerprints(uids) if kept and name in prints and kept != prints[name])
     return tuple(
         f'{count_tasks(n)} of {name} watched with another key before: it may answer "not found" to this one. '
         f'nbhelper.connect("{name}", api_key=…) takes the other.'

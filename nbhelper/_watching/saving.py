@@ -192,18 +192,18 @@ class Saves:
                 try:
                     reply = await self._network.http.api(self._connection, request)
                 except Unreached as error:
-                    found: str | Miss = Miss(kind=MissKind.NETWORK, message=clean(error))
+                    answer: str | Miss = Miss(kind=MissKind.NETWORK, message=clean(error))
                 except Forbidden as error:
-                    found = Miss(kind=MissKind.REFUSED, message=clean(error))
+                    answer = Miss(kind=MissKind.REFUSED, message=clean(error))
                 else:
-                    found = read_link(provider, reply, (self._connection.key.reveal(),))
-                self._network.gate.judge(found, provider.floor)
-            if isinstance(found, str):
-                return found
-            refusals += found.kind not in {MissKind.NETWORK, MissKind.SERVER, MissKind.RATE_LIMITED}
+                    answer = read_link(provider, reply, (self._connection.key.reveal(),))
+                self._network.gate.judge(answer, provider.floor)
+            if isinstance(answer, str):
+                return answer
+            refusals += answer.kind not in {MissKind.NETWORK, MissKind.SERVER, MissKind.RATE_LIMITED}
             if refusals >= 4 or time.monotonic() - begun > _RESOLVE_PATIENCE:
-                return found
-            await asyncio.sleep(max(wait, found.retry_after or 0.0) * (1 + 0.2 * random.random()))  # noqa: S311
+                return answer
+            await asyncio.sleep(max(wait, answer.retry_after or 0.0) * (1 + 0.2 * random.random()))  # noqa: S311
             wait = min(wait * 2, 30.0)
 
 

@@ -60,7 +60,7 @@ class TaskWatcher:
 
     __slots__ = (
         "_again", "_ended", "_is_following", "_leases", "_listeners", "_look", "_looked", "_looks", "_news",
-        "_parting", "_past", "_recorder", "_saves", "_stop_note", "_stopped", "_wanted_polls", "_work",
+        "_parting", "_past", "_recorder", "_saves", "_stop_note", "_stopped", "_least_polls", "_work",
         "connection", "is_over", "key", "timetable",
     )  # fmt: skip
 
@@ -103,7 +103,7 @@ class TaskWatcher:
         self._look: Look | None = None
         self._looked: asyncio.Future[None] | None = None
         """Done when the next look is recorded or given up."""
-        self._wanted_polls = 0
+        self._least_polls = 0
         """Looks go on until `facts.polls` is so large, also after the outcome: a save waits for a newer link."""
 
     @property
@@ -254,7 +254,7 @@ class TaskWatcher:
     @property
     def _wants_look(self) -> bool:
         """Whether a look is needed although the task is over."""
-        return self.history.facts.polls < self._wanted_polls
+        return self.history.facts.polls < self._least_polls
 
     async def _begin(self) -> None:
         """Take the lease, record the mark and resume unfinished saves; or follow the process that has the lease."""
@@ -274,7 +274,7 @@ class TaskWatcher:
         finally:
             self._looks.beginning -= 1
         if self._saves.unsaved and not await self._saves.go_on() and self.history.outcome is not None:
-            self._wanted_polls = self.history.facts.polls + 1
+            self._least_polls = self.history.facts.polls + 1
 
     async def _take_in(self, look: Look) -> None:
         """Record the answer of a look; `_watch` then begins to save the outputs it names."""
@@ -397,7 +397,7 @@ class TaskWatcher:
         for _ in range(2 if is_asked else 1):
             if self._recorder.links.get(name) != dead:
                 break
-            self._wanted_polls = max(self._wanted_polls, self.history.facts.polls + 1)
+            self._least_polls = max(self._least_polls, self.history.facts.polls + 1)
             if self._looked is None:
                 self._looked = asyncio.get_running_loop().create_future()
             self._news.set()

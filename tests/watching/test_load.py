@@ -83,11 +83,11 @@ def test_two_hundred_tasks_over_all_apis(tmp_path):
     done = run(CODE, "200", cwd=tmp_path, timeout=220)
 
     assert done.stderr == ""
-    found = json.loads(done.stdout)
-    assert found["outcomes"] == ["succeeded"]
-    assert found["wrong"] == []
-    assert min(found["floors"].values()) >= 0
-    assert found["keyed"] == 0
-    assert found["rows"] == 200
-    assert found["misses"] == 0
-    assert found["grown"] < 150
+    report = json.loads(done.stdout)
+    assert report["outcomes"] == ["succeeded"]
+    assert report["wrong"] == []
+    assert min(report["floors"].values()) >= 0
+    assert report["keyed"] == 0
+    assert report["rows"] == 200
+    assert report["misses"] == 0
+    assert report["grown"] < 150

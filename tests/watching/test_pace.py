@@ -142,11 +142,11 @@ def test_pauses_in_trouble(seen, expected):
 @pytest.mark.parametrize("left", [8.0, 20.0, 40.0])
 def test_the_look_comes_soon_after_a_finish_that_is_told(left):
     """Near a finish the look aims behind it; from afar, where a miss costs little, before it: it sharpens the aim."""
-    told = next_pause(running(seconds_left=left))
-    slope = next_pause(running(progress=0.1), left * 0.5 - 2, running(progress=0.4))
+    by_time_left = next_pause(running(seconds_left=left))
+    by_slope = next_pause(running(progress=0.1), left * 0.5 - 2, running(progress=0.4))
 
-    assert left * 0.78 < told < left * 1.12
-    assert left * 0.55 < slope < left * 1.1
+    assert left * 0.78 < by_time_left < left * 1.12
+    assert left * 0.55 < by_slope < left * 1.1
 
 
 def test_a_look_that_is_shared_is_cheap():

@@ -88,7 +88,7 @@ def test_save_takes_a_folder(mill, tmp_path):
 
 
 def test_a_later_handle_may_ask_for_saving(mill):
-    """A task first watched without saving is saved for whoever joins and wants it."""
+    """A task first watched without saving is saved when a second watch with saving joins."""
     ref = mill.job(WORKING, WORKING, {"state": "done", "files": [mill.file(reply(png()))]})
     without, wanting = watch(ref, save=False), watch(ref)
 

@@ -70,10 +70,10 @@ def test_timeout_zero_is_one_look(mill):
     """With `timeout=0` each task is looked at exactly once."""
     refs = [mill.job(WORKING) for _ in range(3)]
 
-    found = watch(refs, timeout=0).result(30)
+    histories = watch(refs, timeout=0).result(30)
 
-    assert [h.outcome for h in found] == [Outcome.STOPPED] * 3
-    assert [h.state for h in found] == [State.RUNNING] * 3
+    assert [h.outcome for h in histories] == [Outcome.STOPPED] * 3
+    assert [h.state for h in histories] == [State.RUNNING] * 3
     assert [len(times) for times in mill.looks.values()] == [1, 1, 1]
 
 

@@ -15,9 +15,9 @@ def test_a_frame_of_ids_alone_takes_a_provider():
     """A column of ids and `provider=` are enough, labels come along."""
     frame = pd.DataFrame({"task_id": ["1", "2"], "label": ["owl", None]})
 
-    found, _ = tasks_of(frame, "kie")
+    tasks, _ = tasks_of(frame, "kie")
 
-    assert [(t.id, t.label) for t in found] == [("1", "owl"), ("2", None)]
+    assert [(t.id, t.label) for t in tasks] == [("1", "owl"), ("2", None)]
 
 
 def test_a_table_row_in_doubt_is_told(refused):
@@ -48,9 +48,9 @@ def test_the_table_knows_what_an_endpoint_implies(emulator):
     Image.new("RGB", (64, 64)).save(buffer, "PNG")
     task = nbh.submit("ailab-legacy", {"image": buffer.getvalue(), "index": 1}, endpoint="anime")
 
-    found, _ = tasks_of(nbh.tasks())
+    tasks, _ = tasks_of(nbh.tasks())
 
-    assert found == [task]
+    assert tasks == [task]
     assert task.extra == {"type": "GENERATE_CARTOONIZED_IMAGE"}
 
 

@@ -92,7 +92,7 @@ def test_two_loops_at_once_wait_for_one_watch(mill):
 
 
 def test_a_loop_that_closed_while_waiting_ends_nothing(mill):
-    """Whoever awaited and gave up with a closed loop does not disturb the watch."""
+    """A coroutine that awaited it in a loop that is closed by now does not disturb the watch."""
     handle = watch(mill.job(WORKING, WORKING, WORKING, DONE))
     loop = asyncio.new_event_loop()
     waiting = handle._async_result()
