@@ -59,8 +59,8 @@ class TaskWatcher:
     """
 
     __slots__ = (
-        "_again", "_ended", "_is_following", "_leases", "_listeners", "_look", "_looked", "_looks", "_news",
-        "_parting", "_past", "_recorder", "_saves", "_stop_note", "_stopped", "_least_polls", "_work",
+        "_again", "_ended", "_is_following", "_leases", "_least_polls", "_listeners", "_look", "_looked", "_looks",
+        "_news", "_parting", "_past", "_recorder", "_saves", "_stop_note", "_stopped", "_work",
         "connection", "is_over", "key", "timetable",
     )  # fmt: skip
 
