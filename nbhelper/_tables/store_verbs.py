@@ -45,7 +45,8 @@ def tasks(
     * Times (`…_at`) are UTC. `submitted_at`, `first_seen_at`, `finished_seen_at` and `saved_at` are of this machine's
       clock; `created_at` is the server's, and so are `started_at` and `finished_at` where it tells them, else they are
       the middle between two looks.
-    * Durations (`…_s`) are seconds. `total_s` is from created, else submitted, to finished, `delivered_s` from
+    * Durations (`…_s`) are seconds. `total_s` is from created, else submitted, to finished; from submitted, too, where
+      the end is our observation and no `Date` header tells how the clocks differ. `delivered_s` is from
       submitted to the last file saved, `lag_s` from the server's finish to the look that saw it. `uncertainty_s` is
       how far `total_s` may be off, `time_source` whose clock it is: `server`, `observed` or `mixed`.
     * `outcome` is missing while a task is pending. `lost` and `stopped` are ends of our watching: those tasks may go
@@ -56,8 +57,10 @@ def tasks(
     * What was asked for follows as `param_…`, nested names dotted: `param_input.prompt`.
 
     Args:
-        since: A time, ISO text, or an age such as `"2h"` or `"3d"`.
-        until: The same.
+        since: A time, ISO text, or an age such as `"2h"` or `"3d"`: only tasks that began then or later. A task begins
+            with its create, by our clock; one that another program created, when the server says so, else with our
+            first look.
+        until: The same, for tasks that began then or earlier.
         provider: Only this provider's.
         experiment: Only this experiment's.
         outcome: Only these, such as `"failed"`; `"pending"` are those without one. Each of the last three takes a
