@@ -346,9 +346,9 @@ TAILS = {"size is no number": b"zz\r\n", "no last chunk": b"", "half a size": b"
 
 def test_a16_bad_chunks(library, mill):
     """The object inside is whole and says failed; the reply is not, and nothing is believed."""
-    found = each(mill, {name: close_after(chunked(tail)) for name, tail in TAILS.items()})
+    kinds = each(mill, {name: close_after(chunked(tail)) for name, tail in TAILS.items()})
 
-    assert found == dict.fromkeys(TAILS, "network")
+    assert kinds == dict.fromkeys(TAILS, "network")
 
 
 LENGTHS = {
@@ -387,9 +387,9 @@ GREETINGS = {
 
 def test_a18_no_http(library, mill):
     """Whatever is no HTTP, or a status that does not exist, is no word about the task."""
-    found = each(mill, {name: close_after(data) for name, (data, _) in GREETINGS.items()})
+    kinds = each(mill, {name: close_after(data) for name, (data, _) in GREETINGS.items()})
 
-    assert found == {name: kind for name, (_, kind) in GREETINGS.items()}
+    assert kinds == {name: kind for name, (_, kind) in GREETINGS.items()}
 
 
 def test_a19_long_header_line(library, mill):

@@ -54,12 +54,12 @@ TAG = {"etag": '"v1"', "accept-ranges": "bytes"}
 
 def test_a_file_is_whole_and_known_by_its_bytes(mill, tmp_path):
     """Size, digest, kind and pixels come from the bytes, the name from us, the mode is private."""
-    found = saved(mill, reply(DATA, headers={"content-type": "text/html"}), name="evil%20name;.html")
+    save = saved(mill, reply(DATA, headers={"content-type": "text/html"}), name="evil%20name;.html")
 
-    path = Path(found.file)
+    path = Path(save.file)
     assert path.read_bytes() == DATA
-    assert (found.state, found.kind, found.n_bytes, found.sha256) == ("saved", "image", len(DATA), sha256(DATA))
-    assert (found.width, found.height) == (32, 16)
+    assert (save.state, save.kind, save.n_bytes, save.sha256) == ("saved", "image", len(DATA), sha256(DATA))
+    assert (save.width, save.height) == (32, 16)
     assert path.name == "files-0.png"
     assert path.stat().st_mode & 0o077 == 0
     assert left_over(tmp_path) == []
@@ -68,10 +68,10 @@ def test_a_file_is_whole_and_known_by_its_bytes(mill, tmp_path):
 @pytest.mark.parametrize("status", [401, 403, 410])
 def test_f01_expired_link(mill, status, bound):
     """One more look for a fresh link; there is none, so the result has expired and the task has not."""
-    found = saved(mill, reply(b"", status))
+    save = saved(mill, reply(b"", status))
 
-    assert found.state is SaveState.EXPIRED
-    assert f"HTTP {status}" in found.message
+    assert save.state is SaveState.EXPIRED
+    assert f"HTTP {status}" in save.message
     assert len(mill.requests_to("/files")) == 1
     bound(len(mill.looks["job-1"]), 2, "looks")
 
@@ -105,16 +105,16 @@ def test_f01_fresh_link(mill):
 
 def test_f02_file_that_comes_late(mill):
     """Not found at first is a lag of the network of stores, not the end."""
-    found = saved(mill, reply(b"", 404), reply(b"", 404), reply(DATA))
+    save = saved(mill, reply(b"", 404), reply(b"", 404), reply(DATA))
 
-    assert found.sha256 == sha256(DATA)
+    assert save.sha256 == sha256(DATA)
 
 
 def test_f02_file_that_never_comes(mill, hasty):
     """Not found for long: the task is asked once for a newer link, then it is over."""
-    found = saved(mill, reply(b"<Error/>", 404))
+    save = saved(mill, reply(b"<Error/>", 404))
 
-    assert (found.state, found.message) == (SaveState.EXPIRED, "the file is not there (HTTP 404)")
+    assert (save.state, save.message) == (SaveState.EXPIRED, "the file is not there (HTTP 404)")
     assert len(mill.looks["job-1"]) == 2
 
 
@@ -133,9 +133,9 @@ def test_f02_a_file_that_waited_for_its_turn(mill, monkeypatch):
 
 def test_f02_server_error(mill):
     """5xx of the file's host says nothing about the file."""
-    found = saved(mill, reply(b"", 503), reset, reply(DATA))
+    save = saved(mill, reply(b"", 503), reset, reply(DATA))
 
-    assert found.sha256 == sha256(DATA)
+    assert save.sha256 == sha256(DATA)
 
 
 def test_f03_no_key_for_the_files_host(mill):
@@ -153,9 +153,9 @@ def test_f03_no_key_for_the_files_host(mill):
 def test_f03_no_key_on_any_hop(mill, serve):
     """Within what is allowed a file may move; no hop sees a key."""
     there = serve(always(reply(DATA)))
-    found = saved(mill, reply(b"", 302, {"location": f"{there.root}/there"}))
+    save = saved(mill, reply(b"", 302, {"location": f"{there.root}/there"}))
 
-    assert found.sha256 == sha256(DATA)
+    assert save.sha256 == sha256(DATA)
     assert all(KEY.encode() not in request.raw for request in (*there.requests, *mill.requests_to("/files")))
 
 
@@ -178,13 +178,13 @@ def test_f04_broken_off(mill):
         headers = {**TAG, "content-range": f"bytes {begin}-{len(DATA) - 1}/{len(DATA)}"}
         await conn.send(reply(DATA[begin:], 206, headers))
 
-    found = saved(mill, half(), rest)
+    save = saved(mill, half(), rest)
 
     first, second = mill.requests_to("/files")
     assert first.header("range") is None
     assert int(second.header("range")[6:-1]) > 0
     assert second.header("if-range") == '"v1"'
-    assert (found.state, found.sha256, found.n_bytes) == ("saved", sha256(DATA), len(DATA))
+    assert (save.state, save.sha256, save.n_bytes) == ("saved", sha256(DATA), len(DATA))
 
 
 AGAIN = {
@@ -198,9 +198,9 @@ def test_f05_range_ignored(mill, second):
     """What came before is thrown away, never glued to something else."""
     first = half(etag="") if second is None else half()
 
-    found = saved(mill, first, second or reply(DATA))
+    save = saved(mill, first, second or reply(DATA))
 
-    assert found.sha256 == sha256(DATA)
+    assert save.sha256 == sha256(DATA)
 
 
 OTHER = png(200_000, colour=1)
@@ -217,9 +217,9 @@ WRONG = {
 @pytest.mark.parametrize("answer", WRONG.values(), ids=WRONG)
 def test_f06_wrong_rest(mill, answer):
     """A continuation at the wrong place, or of another file, is dropped and the file fetched anew."""
-    found = saved(mill, half(), answer, reply(DATA, headers=TAG))
+    save = saved(mill, half(), answer, reply(DATA, headers=TAG))
 
-    assert found.sha256 == sha256(DATA)
+    assert save.sha256 == sha256(DATA)
     assert mill.requests_to("/files")[2].header("range") is None
 
 
@@ -239,10 +239,10 @@ def test_f07_never_whole(mill, answer, hasty, tmp_path):
         await conn.send(answer)
         conn._writer.close()
 
-    found = saved(mill, act)
+    save = saved(mill, act)
 
-    assert found.state is SaveState.FAILED
-    assert found.file is None
+    assert save.state is SaveState.FAILED
+    assert save.file is None
     assert [p for p in tmp_path.rglob("*") if p.suffix in {".png", ".part", ".bin"}] == []
 
 
@@ -263,16 +263,16 @@ def test_f08_drip(mill, monkeypatch):
         begin = int(request.header("range")[6:-1])
         await conn.send(reply(DATA[begin:], 206, {**TAG, "content-range": f"bytes {begin}-200033/200034"}))
 
-    found = saved(mill, drip, rest)
+    save = saved(mill, drip, rest)
 
-    assert found.sha256 == sha256(DATA)
+    assert save.sha256 == sha256(DATA)
 
 
 def test_f09_empty(mill, hasty):
     """Nought bytes are asked for again, then given up by name."""
-    found = saved(mill, reply(b""))
+    save = saved(mill, reply(b""))
 
-    assert (found.state, found.message) == (SaveState.FAILED, "the file is empty")
+    assert (save.state, save.message) == (SaveState.FAILED, "the file is empty")
     assert len(mill.requests_to("/files")) > 1
 
 
@@ -288,10 +288,10 @@ PAGES = {
 @pytest.mark.parametrize(("data", "suffix", "kind"), PAGES.values(), ids=PAGES)
 def test_f10_another_type(mill, data, suffix, kind):
     """A page behind a picture's name is kept, as `.bin`, and never shown as a picture."""
-    found = saved(mill, reply(data, headers={"content-type": "image/png"}))
+    save = saved(mill, reply(data, headers={"content-type": "image/png"}))
 
-    assert Path(found.file).suffix == suffix
-    assert found.kind == kind
+    assert Path(save.file).suffix == suffix
+    assert save.kind == kind
 
 
 NAMES = st.text(st.characters(codec=None), max_size=120) | st.sampled_from(
@@ -306,9 +306,9 @@ def test_f23_any_name(tmp_path, name, label, provider):
     """No output name, label or provider leads out of the folder, into a hidden file or to a reserved name."""
     folder = TaskFolder.of(tmp_path, provider, label, "identity")
 
-    found = save_bytes(folder, Output(name=name, data=b"some bytes"))
+    save = save_bytes(folder, Output(name=name, data=b"some bytes"))
 
-    path = Path(found.file)
+    path = Path(save.file)
     inside = path.relative_to(tmp_path)
     assert len(inside.parts) == 3
     assert path.resolve() == tmp_path.resolve() / inside
@@ -360,10 +360,10 @@ def test_f24_link_in_the_way(tmp_path):
     victim.write_text("precious")
     (folder.path / "a.bin").symlink_to(victim)
 
-    found = save_bytes(folder, Output(name="a", data=b"new"))
+    save = save_bytes(folder, Output(name="a", data=b"new"))
 
     assert victim.read_text() == "precious"
-    assert Path(found.file).name == "a-2.bin"
+    assert Path(save.file).name == "a-2.bin"
 
 
 @pytest.mark.parametrize("depth", ["task", "provider"])
@@ -376,10 +376,10 @@ def test_f24_folder_is_a_link(tmp_path, depth):
     link.parent.mkdir(parents=True)
     link.symlink_to(outside)
 
-    found = save_bytes(folder, Output(name="a", data=b"new"))
+    save = save_bytes(folder, Output(name="a", data=b"new"))
 
-    assert found.state is SaveState.FAILED
-    assert "is a link" in found.message or "write" in found.message
+    assert save.state is SaveState.FAILED
+    assert "is a link" in save.message or "write" in save.message
     assert list(outside.rglob("*.bin")) == []
 
 
@@ -390,10 +390,10 @@ def test_f30_too_large(mill, monkeypatch):
         await conn.send(reply(b"x" * 1000, length=20 * 1024**3))
         await conn.gone()
 
-    found = saved(mill, huge)
+    save = saved(mill, huge)
 
-    assert found.state is SaveState.FAILED
-    assert "up to 2 GB are saved" in found.message
+    assert save.state is SaveState.FAILED
+    assert "up to 2 GB are saved" in save.message
 
 
 def test_f30_endless(mill, monkeypatch):
@@ -406,20 +406,20 @@ def test_f30_endless(mill, monkeypatch):
             await conn.send(bytes(65_536))
         await conn.gone()
 
-    found = saved(mill, endless)
+    save = saved(mill, endless)
 
-    assert found.state is SaveState.FAILED
-    assert "does not end" in found.message
+    assert save.state is SaveState.FAILED
+    assert "does not end" in save.message
 
 
 def test_f30_no_room(mill, monkeypatch, hasty):
     """Free space is looked at first; what does not fit is not begun."""
     monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
 
-    found = saved(mill, reply(DATA))
+    save = saved(mill, reply(DATA))
 
-    assert found.state is SaveState.FAILED
-    assert "no room on the disk" in found.message
+    assert save.state is SaveState.FAILED
+    assert "no room on the disk" in save.message
 
 
 def test_f31_equal_bytes(tmp_path):

@@ -30,8 +30,8 @@ SETUP = dedent("""
 
     nbh.register(provider(os.environ["MILL_ROOT"]))
 
-    def tell(found):
-        h = found[0] if isinstance(found, (list, nbh.Watch)) else found
+    def tell(result):
+        h = result[0] if isinstance(result, (list, nbh.Watch)) else result
         digest = hashlib.sha256(h.files[0].read_bytes()).hexdigest()
         print(f"result {h.task.id} {h.outcome} {len(h.files)} {digest}\\n", end="")  # one write: there are two threads
 """)

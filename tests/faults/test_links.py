@@ -54,9 +54,9 @@ def test_f26_into_the_own_network(public, host, monkeypatch):
     """However an inner address is written, nothing is connected to."""
     monkeypatch.setattr(Http, "_request_file", None)  # nobody gets as far as asking
 
-    found = [fetch(public, f"https://{host}{port}/a.png") for port in ("", ":443", ":8443")]
+    results = [fetch(public, f"https://{host}{port}/a.png") for port in ("", ":443", ":8443")]
 
-    assert all(isinstance(f, Forbidden) or "cannot be resolved" in str(f) for f in found)
+    assert all(isinstance(r, Forbidden) or "cannot be resolved" in str(r) for r in results)
 
 
 @pytest.mark.parametrize("inside", ["127.0.0.1", "10.1.2.3", "::1", "fe80::1%eth0", "::ffff:169.254.169.254"])
@@ -65,10 +65,10 @@ def test_f27_name_that_leads_inside(public, names, monkeypatch, inside):
     names["cdn.example"] = [["93.184.216.34", inside]]
     monkeypatch.setattr(Http, "_request_file", None)
 
-    found = fetch(public, "https://cdn.example/a")
+    result = fetch(public, "https://cdn.example/a")
 
-    assert isinstance(found, Forbidden)
-    assert "no public address" in str(found)
+    assert isinstance(result, Forbidden)
+    assert "no public address" in str(result)
 
 
 def test_f26_no_connection(public, monkeypatch):
@@ -76,8 +76,8 @@ def test_f26_no_connection(public, monkeypatch):
     with RawServer(always(reply(b"secret"))) as listener:
         for host in ("127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]", "2130706433"):
             for scheme in ("http", "https"):
-                found = fetch(public, f"{scheme}://{host}:{listener.port}/a")
-                assert isinstance(found, Forbidden | Unreached)
+                result = fetch(public, f"{scheme}://{host}:{listener.port}/a")
+                assert isinstance(result, Forbidden | Unreached)
 
         assert listener.connections == 0
 
@@ -118,11 +118,11 @@ def refused(public, names, monkeypatch, link):
     names["cdn.example"] = [["93.184.216.34"]]
     monkeypatch.setattr(Http, "_request_file", None)  # nobody gets as far as asking
 
-    found = fetch(public, link)
+    result = fetch(public, link)
 
-    assert isinstance(found, Forbidden)
-    assert "\n" not in str(found)
-    return str(found)
+    assert isinstance(result, Forbidden)
+    assert "\n" not in str(result)
+    return str(result)
 
 
 @pytest.mark.parametrize("link", REFUSED.values(), ids=REFUSED)
@@ -229,9 +229,9 @@ def test_f28_each_hop(serve, names):
     for target in targets:
         outer = serve(always(reply(b"", 302, {"location": target})))
         # The API is on 127.0.0.1, so that its own host may be fetched from; the redirect leads elsewhere.
-        found = fetch(own(outer), f"{outer.root}/a")
+        result = fetch(own(outer), f"{outer.root}/a")
 
-        assert isinstance(found, Forbidden | Unreached if target.endswith("[::1/") else Forbidden)
+        assert isinstance(result, Forbidden | Unreached if target.endswith("[::1/") else Forbidden)
     assert inner.connections == 0
 
 

@@ -40,11 +40,11 @@ def thumb(worker, tmp_path):
     def make(data, suffix=".png", side=SIDE):
         path = tmp_path / f"picture{suffix}"
         path.write_bytes(data)
-        found = worker.thumbnail(path, side)
-        assert isinstance(found, Thumbnail), found
-        picture = Image.open(io.BytesIO(found.data))
-        assert picture.size == (found.width, found.height)
-        return picture, found
+        thumbnail = worker.thumbnail(path, side)
+        assert isinstance(thumbnail, Thumbnail), thumbnail
+        picture = Image.open(io.BytesIO(thumbnail.data))
+        assert picture.size == (thumbnail.width, thumbnail.height)
+        return picture, thumbnail
 
     return make
 
@@ -56,9 +56,9 @@ def refused(worker, tmp_path):
     def make(data, suffix=".png"):
         path = tmp_path / f"picture{suffix}"
         path.write_bytes(data)
-        found = worker.thumbnail(path)
-        assert isinstance(found, str)
-        return found
+        reason = worker.thumbnail(path)
+        assert isinstance(reason, str)
+        return reason
 
     return make
 
@@ -85,8 +85,8 @@ def seen(picture):
     return [rgb.getpixel((x, y)) for y in (h // 4, 3 * h // 4) for x in (w // 4, 3 * w // 4)]
 
 
-def alike(found, expected, near=NEAR):
-    return all(abs(a - b) <= near for f, e in zip(found, expected, strict=True) for a, b in zip(f, e, strict=True))
+def alike(colours, expected, near=NEAR):
+    return all(abs(a - b) <= near for c, e in zip(colours, expected, strict=True) for a, b in zip(c, e, strict=True))
 
 
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif", "AVIF": ".avif"}
@@ -95,10 +95,10 @@ FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif", "AVIF"
 @pytest.mark.parametrize("form", FORMATS)
 def test_five_formats_are_shown(thumb, form):
     """PNG, JPEG, WebP, GIF and AVIF give a thumbnail with the colours where they were."""
-    picture, found = thumb(encoded(quarters(), form), FORMATS[form])
+    picture, thumbnail = thumb(encoded(quarters(), form), FORMATS[form])
 
     assert alike(seen(picture), [RED, GREEN, BLUE, WHITE], near=30)
-    assert found.full == (200, 200)
+    assert thumbnail.full == (200, 200)
 
 
 TURNED = {
@@ -120,20 +120,20 @@ def test_f18_turned_photo(thumb, orientation):
     exif[0x0112] = orientation
     wide = quarters(size=200).resize((300, 200))
 
-    picture, found = thumb(encoded(wide, "JPEG", quality=95, exif=exif), ".jpg")
+    picture, thumbnail = thumb(encoded(wide, "JPEG", quality=95, exif=exif), ".jpg")
 
     assert alike(seen(picture), TURNED[orientation], near=24)
-    assert found.full == ((200, 300) if orientation >= 5 else (300, 200))
+    assert thumbnail.full == ((200, 300) if orientation >= 5 else (300, 200))
 
 
 def test_f18_alpha(thumb):
     """An alpha channel survives: half-transparent is half-transparent, opaque keeps its colour."""
     picture = quarters("RGBA", ((*RED, 255), (*GREEN, 128), (0, 0, 0, 0), (*BLUE, 255)))
 
-    small, found = thumb(encoded(picture, "PNG"))
+    small, thumbnail = thumb(encoded(picture, "PNG"))
     alpha = [small.convert("RGBA").getpixel((x, y))[3] for y in (50, 150) for x in (50, 150)]
 
-    assert found.mime == "image/webp"
+    assert thumbnail.mime == "image/webp"
     assert [abs(a - e) <= 6 for a, e in zip(alpha, (255, 128, 0, 255), strict=True)] == [True] * 4
     assert alike(seen(small)[:1], [RED])
 
@@ -192,10 +192,10 @@ def test_f15_first_frame(thumb, form):
     frames = [Image.new("RGB", (64, 64), c) for c in (GREEN, RED, BLUE)]
     data = encoded(frames[0], form, save_all=True, append_images=frames[1:], duration=100, loop=0)
 
-    picture, found = thumb(data, FORMATS[form])
+    picture, thumbnail = thumb(data, FORMATS[form])
 
     assert alike(seen(picture), [GREEN] * 4, near=24)
-    assert found.animated
+    assert thumbnail.animated
 
 
 def test_f15_ten_thousand_frames(thumb):
@@ -205,10 +205,10 @@ def test_f15_ten_thousand_frames(thumb):
     many = one[:-1] + frame * 10_000 + b";"
     Image.open(io.BytesIO(many)).seek(1)
 
-    picture, found = thumb(many, ".gif")
+    picture, thumbnail = thumb(many, ".gif")
 
     assert picture.size == (16, 16)
-    assert found.animated
+    assert thumbnail.animated
 
 
 OTHERS = {
@@ -307,11 +307,11 @@ def photo(size=1024):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_weight(thumb, mode):
     """No thumbnail is wider than 384 pixels or heavier than 20 kB, however hard the picture is to compress."""
-    picture, found = thumb(encoded(photo().convert(mode), "PNG"))
+    picture, thumbnail = thumb(encoded(photo().convert(mode), "PNG"))
 
     assert max(picture.size) <= SIDE
-    assert len(found.data) <= WEIGHT
-    assert found.full == (1024, 1024)
+    assert len(thumbnail.data) <= WEIGHT
+    assert thumbnail.full == (1024, 1024)
 
 
 def test_small_pictures_are_not_blown_up(thumb):
@@ -381,12 +381,12 @@ def test_f13_just_below_the_limit(worker, tmp_path, figure):
     path.write_bytes(huge(6240, 6250))
     before = psutil.Process().memory_info().rss
 
-    found = worker.thumbnail(path)
+    thumbnail = worker.thumbnail(path)
 
     grown = psutil.Process().memory_info().rss - before
     figure(f"+{grown / 1e6:.1f} MB here")
-    assert isinstance(found, Thumbnail)
-    assert found.full == (6240, 6250)
+    assert isinstance(thumbnail, Thumbnail)
+    assert thumbnail.full == (6240, 6250)
     assert grown < 20_000_000
     assert psutil.Process(worker._process.pid).memory_info().rss < thumbnail_worker.MOST_MEMORY
 
@@ -450,10 +450,10 @@ def test_f22_worker_hangs_or_dies(tmp_path, monkeypatch, harm):
         harm(worker)
         if harm is crash:
             monkeypatch.setattr(process, "poll", lambda: None)  # it dies while it is asked
-        found = worker.thumbnail(path)
+        reason = worker.thumbnail(path)
 
-        assert isinstance(found, str)
-        assert "preview" in found
+        assert isinstance(reason, str)
+        assert "preview" in reason
         assert isinstance(worker.thumbnail(path), Thumbnail)
         assert worker._process.pid != first
     finally:

@@ -53,9 +53,9 @@ def test_b01_an_encoding_that_was_not_asked_for(mill):
     """A whole one is read: some servers compress whatever one asks for."""
     done = b'{"state": "done"}'
 
-    found = each(mill, {coding or "none": zipped(pack(done), coding) for coding, pack in PACKED.items()})
+    kinds = each(mill, {coding or "none": zipped(pack(done), coding) for coding, pack in PACKED.items()})
 
-    assert set(found.values()) == {""}
+    assert set(kinds.values()) == {""}
     assert {len(times) for times in mill.looks.values()} == {1}
 
 
@@ -69,9 +69,9 @@ CODINGS = {"brotli": (b"\x0b\x02\x80", "br"), "zstd": (b"\x28\xb5\x2f\xfd", "zst
 
 def test_b03_unknown_encoding(mill):
     """Neither raw bytes nor an empty body are taken for a reply."""
-    found = each(mill, {name: zipped(body, coding) for name, (body, coding) in CODINGS.items()})
+    kinds = each(mill, {name: zipped(body, coding) for name, (body, coding) in CODINGS.items()})
 
-    assert found == dict.fromkeys(CODINGS, "network")
+    assert kinds == dict.fromkeys(CODINGS, "network")
 
 
 @cache
@@ -102,7 +102,7 @@ CHILD = """
     peak = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
     print(json.dumps({
         "outcome": history.outcome, "growth": peak - before, "misses": history.facts.misses,
-        "said": [e.seen.message for e in history.events if hasattr(e.seen, "retry_after")],
+        "messages": [e.seen.message for e in history.events if hasattr(e.seen, "retry_after")],
         "saves": [[s.state, os.path.splitext(s.file)[1], s.n_bytes] for s in history.saves.values()],
     }))
 """
@@ -111,7 +111,7 @@ CHILD = """
 def in_a_child(mill, tmp_path, library, *answers):
     """Watch such a task in a process whose memory is limited; what it says, how far its memory grew included."""
     warm = mill.job({"state": "done", "files": [mill.file(reply(png(100)))]})
-    found = scripts.run(
+    process = scripts.run(
         CHILD,
         mill.root,
         warm,
@@ -120,8 +120,8 @@ def in_a_child(mill, tmp_path, library, *answers):
         MILL_API_KEY=KEY,
         NBHELPER_HTTP=library,
     )
-    assert found.returncode == 0, found.stderr
-    return json.loads(found.stdout.splitlines()[-1])
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def test_b04_bomb(mill, tmp_path, library, figure):
@@ -129,22 +129,22 @@ def test_b04_bomb(mill, tmp_path, library, figure):
     packed = bomb()
     assert len(packed) < 250_000
 
-    found = in_a_child(mill, tmp_path, library, zipped(packed), zipped(packed, "deflate"), DONE)
+    report = in_a_child(mill, tmp_path, library, zipped(packed), zipped(packed, "deflate"), DONE)
 
-    figure(f"{library} +{found['growth'] / 1e6:.1f} MB")
-    assert found["outcome"] == "succeeded"
-    assert found["said"] == ["the reply is larger than 1,000,000 bytes"] * 2
-    assert found["growth"] < 50_000_000
+    figure(f"{library} +{report['growth'] / 1e6:.1f} MB")
+    assert report["outcome"] == "succeeded"
+    assert report["messages"] == ["the reply is larger than 1,000,000 bytes"] * 2
+    assert report["growth"] < 50_000_000
 
 
 def test_b04_bomb_as_a_file(mill, tmp_path, library, figure):
     """A file's encoding is never undone: what came is kept as it came, and nothing was unpacked."""
-    found = in_a_child(mill, tmp_path, library, {"state": "done", "files": [mill.file(zipped(bomb()))]})
+    report = in_a_child(mill, tmp_path, library, {"state": "done", "files": [mill.file(zipped(bomb()))]})
 
-    figure(f"{library} +{found['growth'] / 1e6:.1f} MB")
-    assert found["outcome"] == "succeeded"
-    assert [(s[0], s[1], s[2]) for s in found["saves"]] == [("saved", ".gz", len(bomb()))]
-    assert found["growth"] < 50_000_000
+    figure(f"{library} +{report['growth'] / 1e6:.1f} MB")
+    assert report["outcome"] == "succeeded"
+    assert [(s[0], s[1], s[2]) for s in report["saves"]] == [("saved", ".gz", len(bomb()))]
+    assert report["growth"] < 50_000_000
 
 
 def test_b05_chained_encodings(mill):
@@ -271,9 +271,9 @@ def test_b12_redirect_loop(mill, bound):
 
 def test_b12_empty_location(mill):
     """A redirect to nowhere is no answer."""
-    found = each(mill, {repr(location): reply(b"", 302, {"location": location}) for location in ("", " ", "\t")})
+    kinds = each(mill, {repr(location): reply(b"", 302, {"location": location}) for location in ("", " ", "\t")})
 
-    assert set(found.values()) == {"garbled"}
+    assert set(kinds.values()) == {"garbled"}
 
 
 NOWHERE = {

@@ -9,7 +9,7 @@ SIZES = {"A": 25, "B": 18, "C": 21, "D": 24, "E": 29, "F": 33, "G": 32, "H": 19}
 
 def test_the_table_has_all_rows():
     """201 rows in eight parts, each named once."""
-    assert {part: len(found) for part, found in PARTS.items()} == SIZES
+    assert {part: len(names) for part, names in PARTS.items()} == SIZES
     assert sum(SIZES.values()) == 201
 
 

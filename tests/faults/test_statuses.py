@@ -166,9 +166,9 @@ def test_c04_nonsense_waits_no_longer(mill):
     """A wish that is none leaves the floor and the backoff."""
     wishes = ("0", "-1", "NaN", "soon", "1e9")
 
-    found = each(mill, {wish: refusal(429, retry_after=wish) for wish in wishes})
+    kinds = each(mill, {wish: refusal(429, retry_after=wish) for wish in wishes})
 
-    assert found == dict.fromkeys(wishes, "rate_limited")
+    assert kinds == dict.fromkeys(wishes, "rate_limited")
     assert max(mill.gaps()) < 10
 
 
@@ -275,15 +275,15 @@ def test_c11_key_revoked(mill):
     lost = ended(ref)
     nbh.connect("mill", new, mill.root)
 
-    found = ended(ref)
+    resumed = ended(ref)
 
-    assert sound([lost, found], mill)
+    assert sound([lost, resumed], mill)
     assert lost.outcome == "lost"
     assert lost.state == "running"
-    assert found.succeeded
-    assert len(found.files) == 1
-    assert events_of(found)[: lost.seq] == events_of(lost)
-    assert marks(found) == ["watching", "lost", "resumed"]
+    assert resumed.succeeded
+    assert len(resumed.files) == 1
+    assert events_of(resumed)[: lost.seq] == events_of(lost)
+    assert marks(resumed) == ["watching", "lost", "resumed"]
 
 
 def test_c12_one_stray_refusal(mill, bound):
@@ -303,14 +303,14 @@ def test_c13_no_credit(mill, hasty):
     lost = ended(ref)
     mill.jobs["job-1"][:] = [refusal(402, "top up"), DONE]
 
-    found = ended(ref)
+    resumed = ended(ref)
 
-    assert sound([lost, found], mill)
+    assert sound([lost, resumed], mill)
     assert lost.outcome == "lost"
     assert "10 minutes of no credit" in lost.error
     assert set(misses(lost)) == {"no_credit"}
     assert len(misses(lost)) >= 2
-    assert found.succeeded
+    assert resumed.succeeded
 
 
 def test_c13_slow_looks_without_credit():
@@ -359,12 +359,12 @@ def test_c16_another_key(mill, hasty):
     lost = ended(ref)
     nbh.connect("mill", owner, mill.root)
 
-    found = ended(ref)
+    resumed = ended(ref)
 
-    assert sound([lost, found], mill)
+    assert sound([lost, resumed], mill)
     assert lost.outcome == "lost"
     assert "another key" in lost.error
-    assert found.succeeded
+    assert resumed.succeeded
 
 
 @pytest.mark.parametrize(("status", "kind"), [(405, "bad_request"), (410, "not_found")])

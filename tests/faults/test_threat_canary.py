@@ -57,12 +57,12 @@ def leaks(text):
 
 def files(folder):
     """Every file below a folder that holds the key, names included."""
-    found = {}
+    leaking = {}
     for path in Path(folder).rglob("*"):
         hits = leaks(str(path.relative_to(folder))) + (leaks(path.read_bytes()) if path.is_file() else [])
         if hits:
-            found[str(path)] = hits
-    return found
+            leaking[str(path)] = hits
+    return leaking
 
 
 # Each field of each reply, at the reader

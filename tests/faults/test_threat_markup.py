@@ -148,13 +148,13 @@ def gallery(tmp_path):
     """The gallery of all texts as label, prompt and reason, in a grid by two of them, or of one harmless text."""
 
     def make(texts):
-        found = [
+        histories = [
             grown(
                 f"t{n}", Snapshot(state=State.FAILED, error=TaskError(t, t)), label=t, params={"prompt": t, "size": "1"}
             )
             for n, t in enumerate(texts)
         ]
-        frame = nbh.to_frame(found)
+        frame = nbh.to_frame(histories)
         return [nbh.gallery(frame)._repr_html_(), nbh.gallery(frame, row="prompt", col="size")._repr_html_()]
 
     return make
@@ -200,10 +200,10 @@ def test_threat_markup_in_nbconvert(gallery, tmp_path):
 
 
 CENSUS = """() => {
-  const found = new Set();
+  const elements = new Set();
   for (const node of document.querySelectorAll('main *'))
-    found.add(node.localName + ' ' + [...node.attributes].map(a => a.name).sort().join(' '));
-  return [...found].sort();
+    elements.add(node.localName + ' ' + [...node.attributes].map(a => a.name).sort().join(' '));
+  return [...elements].sort();
 }"""
 
 

@@ -46,15 +46,15 @@ def test_threat_emulator_under_a_foreign_name(emulator, host):
 def test_threat_emulator_on_other_interfaces(emulator):
     """On every address of this machine but loopback, nobody listens."""
     port = urlsplit(emulator.root).port
-    found = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)}
+    addresses = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # sends nothing; tells the address that would be used
-            found.add(probe.getsockname()[0])
+            addresses.add(probe.getsockname()[0])
         except OSError:
             pass  # this machine has no other interface
 
-    for address in found - {"127.0.0.1", "::1"}:
+    for address in addresses - {"127.0.0.1", "::1"}:
         if not address.startswith("127."):
             with pytest.raises(OSError, match=r"refused|timed out|unreachable|assign"):
                 socket.create_connection((address, port), 2).close()
@@ -124,6 +124,6 @@ UNSAFE = re.compile(
 @pytest.mark.parametrize("path", SOURCES)
 def test_threat_nothing_unsafe_in_the_source(path):
     """No pickle is read, no text is run, no certificate is waived, no shell is asked, no history is a WAL."""
-    found = [line.strip() for line in path.read_text().splitlines() if UNSAFE.search(line)]
+    lines = [line.strip() for line in path.read_text().splitlines() if UNSAFE.search(line)]
 
-    assert [line for line in found if not line.startswith(("#", '"""')) and "never" not in line.casefold()] == []
+    assert [line for line in lines if not line.startswith(("#", '"""')) and "never" not in line.casefold()] == []
