@@ -212,7 +212,7 @@ def test_d15_state_goes_backwards(mill):
     assert [s.state for s in looks(history)] == ["running", "queued", "running", "succeeded"]
 
 
-def again(mill, later):
+def look_after_success(mill, later):
     """A task that succeeds with a good link and a dead one, and says something else when looked at once more."""
     good, dead = mill.file(reply(png(100))), mill.file(reply(b"", 403))
     return ended(mill.job({**DONE, "files": [good, dead]}, later))
@@ -221,7 +221,7 @@ def again(mill, later):
 @pytest.mark.parametrize("later", [WORKING, QUEUED, {"state": "contemplating"}], ids=str)
 def test_d16_success_then_running(mill, later):
     """The first final word stands; what the server says afterwards is one more event."""
-    history = again(mill, later)
+    history = look_after_success(mill, later)
 
     assert history.outcome == "succeeded"
     assert [s.word for s in looks(history)] == ["done", later["state"]]
@@ -231,7 +231,7 @@ def test_d16_success_then_running(mill, later):
 @pytest.mark.parametrize("later", [{"state": "error", "why": "no"}, {"state": "gone"}, {"state": "stopped"}], ids=str)
 def test_d17_success_then_failed(mill, later):
     """A second final word changes nothing: what was downloaded stays, and the outcome is still success."""
-    history = again(mill, later)
+    history = look_after_success(mill, later)
 
     assert history.outcome == "succeeded"
     assert [s.word for s in looks(history)] == ["done", later["state"]]

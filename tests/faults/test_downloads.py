@@ -34,7 +34,7 @@ def hasty(monkeypatch):
     monkeypatch.setattr(downloads, "_PATIENCE", 0.5)
 
 
-def saved(mill, *answers, name="a.png"):
+def save_file(mill, *answers, name="a.png"):
     """What becomes of one file that is answered so."""
     history = ended(mill.job({"state": "done", "files": [mill.file(*answers, name=name)]}))
     assert sound(history, mill)
@@ -42,7 +42,7 @@ def saved(mill, *answers, name="a.png"):
     return history.saves["files[0]"]
 
 
-def left_over(folder):
+def part_files(folder):
     return [p.name for p in Path(folder).rglob("*.part")]
 
 
@@ -54,7 +54,7 @@ TAG = {"etag": '"v1"', "accept-ranges": "bytes"}
 
 def test_a_file_is_whole_and_known_by_its_bytes(mill, tmp_path):
     """Size, digest, kind and pixels come from the bytes, the name from us, the mode is private."""
-    save = saved(mill, reply(DATA, headers={"content-type": "text/html"}), name="evil%20name;.html")
+    save = save_file(mill, reply(DATA, headers={"content-type": "text/html"}), name="evil%20name;.html")
 
     path = Path(save.file)
     assert path.read_bytes() == DATA
@@ -62,13 +62,13 @@ def test_a_file_is_whole_and_known_by_its_bytes(mill, tmp_path):
     assert (save.width, save.height) == (32, 16)
     assert path.name == "files-0.png"
     assert path.stat().st_mode & 0o077 == 0
-    assert left_over(tmp_path) == []
+    assert part_files(tmp_path) == []
 
 
 @pytest.mark.parametrize("status", [401, 403, 410])
 def test_f01_expired_link(mill, status, bound):
     """One more look for a fresh link; there is none, so the result has expired and the task has not."""
-    save = saved(mill, reply(b"", status))
+    save = save_file(mill, reply(b"", status))
 
     assert save.state is SaveState.EXPIRED
     assert f"HTTP {status}" in save.message
@@ -105,14 +105,14 @@ def test_f01_fresh_link(mill):
 
 def test_f02_file_that_comes_late(mill):
     """Not found at first is a lag of the network of stores, not the end."""
-    save = saved(mill, reply(b"", 404), reply(b"", 404), reply(DATA))
+    save = save_file(mill, reply(b"", 404), reply(b"", 404), reply(DATA))
 
     assert save.sha256 == sha256(DATA)
 
 
 def test_f02_file_that_never_comes(mill, hasty):
     """Not found for long: the task is asked once for a newer link, then it is over."""
-    save = saved(mill, reply(b"<Error/>", 404))
+    save = save_file(mill, reply(b"<Error/>", 404))
 
     assert (save.state, save.message) == (SaveState.EXPIRED, "the file is not there (HTTP 404)")
     assert len(mill.looks["job-1"]) == 2
@@ -133,14 +133,14 @@ def test_f02_a_file_that_waited_for_its_turn(mill, monkeypatch):
 
 def test_f02_server_error(mill):
     """5xx of the file's host says nothing about the file."""
-    save = saved(mill, reply(b"", 503), reset, reply(DATA))
+    save = save_file(mill, reply(b"", 503), reset, reply(DATA))
 
     assert save.sha256 == sha256(DATA)
 
 
 def test_f03_no_key_for_the_files_host(mill):
     """A download carries no key, no cookie and nothing of the API's."""
-    saved(mill, reply(DATA))
+    save_file(mill, reply(DATA))
 
     request = mill.requests_to("/files")[0]
 
@@ -153,13 +153,13 @@ def test_f03_no_key_for_the_files_host(mill):
 def test_f03_no_key_on_any_hop(mill, serve):
     """Within what is allowed a file may move; no hop sees a key."""
     there = serve(always(reply(DATA)))
-    save = saved(mill, reply(b"", 302, {"location": f"{there.root}/there"}))
+    save = save_file(mill, reply(b"", 302, {"location": f"{there.root}/there"}))
 
     assert save.sha256 == sha256(DATA)
     assert all(KEY.encode() not in request.raw for request in (*there.requests, *mill.requests_to("/files")))
 
 
-def half(**headers):
+def send_half(**headers):
     """Half of the file, then a reset."""
 
     async def act(conn, _request):
@@ -178,7 +178,7 @@ def test_f04_broken_off(mill):
         headers = {**TAG, "content-range": f"bytes {begin}-{len(DATA) - 1}/{len(DATA)}"}
         await conn.send(reply(DATA[begin:], 206, headers))
 
-    save = saved(mill, half(), rest)
+    save = save_file(mill, send_half(), rest)
 
     first, second = mill.requests_to("/files")
     assert first.header("range") is None
@@ -196,9 +196,9 @@ AGAIN = {
 @pytest.mark.parametrize("second", AGAIN.values(), ids=AGAIN)
 def test_f05_range_ignored(mill, second):
     """What came before is thrown away, never glued to something else."""
-    first = half(etag="") if second is None else half()
+    first = send_half(etag="") if second is None else send_half()
 
-    save = saved(mill, first, second or reply(DATA))
+    save = save_file(mill, first, second or reply(DATA))
 
     assert save.sha256 == sha256(DATA)
 
@@ -217,7 +217,7 @@ WRONG = {
 @pytest.mark.parametrize("answer", WRONG.values(), ids=WRONG)
 def test_f06_wrong_rest(mill, answer):
     """A continuation at the wrong place, or of another file, is dropped and the file fetched anew."""
-    save = saved(mill, half(), answer, reply(DATA, headers=TAG))
+    save = save_file(mill, send_half(), answer, reply(DATA, headers=TAG))
 
     assert save.sha256 == sha256(DATA)
     assert mill.requests_to("/files")[2].header("range") is None
@@ -239,7 +239,7 @@ def test_f07_never_whole(mill, answer, hasty, tmp_path):
         await conn.send(answer)
         conn._writer.close()
 
-    save = saved(mill, act)
+    save = save_file(mill, act)
 
     assert save.state is SaveState.FAILED
     assert save.file is None
@@ -263,14 +263,14 @@ def test_f08_drip(mill, monkeypatch):
         begin = int(request.header("range")[6:-1])
         await conn.send(reply(DATA[begin:], 206, {**TAG, "content-range": f"bytes {begin}-200033/200034"}))
 
-    save = saved(mill, drip, rest)
+    save = save_file(mill, drip, rest)
 
     assert save.sha256 == sha256(DATA)
 
 
 def test_f09_empty(mill, hasty):
     """Nought bytes are asked for again, then given up by name."""
-    save = saved(mill, reply(b""))
+    save = save_file(mill, reply(b""))
 
     assert (save.state, save.message) == (SaveState.FAILED, "the file is empty")
     assert len(mill.requests_to("/files")) > 1
@@ -288,7 +288,7 @@ PAGES = {
 @pytest.mark.parametrize(("data", "suffix", "kind"), PAGES.values(), ids=PAGES)
 def test_f10_another_type(mill, data, suffix, kind):
     """A page behind a picture's name is kept, as `.bin`, and never shown as a picture."""
-    save = saved(mill, reply(data, headers={"content-type": "image/png"}))
+    save = save_file(mill, reply(data, headers={"content-type": "image/png"}))
 
     assert Path(save.file).suffix == suffix
     assert save.kind == kind
@@ -390,7 +390,7 @@ def test_f30_too_large(mill, monkeypatch):
         await conn.send(reply(b"x" * 1000, length=20 * 1024**3))
         await conn.gone()
 
-    save = saved(mill, huge)
+    save = save_file(mill, huge)
 
     assert save.state is SaveState.FAILED
     assert "up to 2 GB are saved" in save.message
@@ -406,7 +406,7 @@ def test_f30_endless(mill, monkeypatch):
             await conn.send(bytes(65_536))
         await conn.gone()
 
-    save = saved(mill, endless)
+    save = save_file(mill, endless)
 
     assert save.state is SaveState.FAILED
     assert "does not end" in save.message
@@ -416,7 +416,7 @@ def test_f30_no_room(mill, monkeypatch, hasty):
     """Free space is looked at first; what does not fit is not begun."""
     monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
 
-    save = saved(mill, reply(DATA))
+    save = save_file(mill, reply(DATA))
 
     assert save.state is SaveState.FAILED
     assert "no room on the disk" in save.message

@@ -23,7 +23,7 @@ DAMAGE = pytest.mark.filterwarnings("ignore:.*(damaged|history):UserWarning")  #
 
 
 @pytest.fixture
-def book(mill):
+def history_db(mill):
     """A store with three finished tasks, closed; its history's path."""
     refs = [mill.job(WORKING, {**DONE, "credits": n}, ident=f"b{n}") for n in range(3)]
     folder = nbh.watch(refs, display=False).folder
@@ -110,10 +110,10 @@ def test_g04_killed(mill, script):
     rows_are_sound(3)
 
 
-def damaged(book, change):
+def damaged(history_db, change):
     """The store with its history changed; opened anew."""
-    folder = book.parent.with_name(f"damaged-{random.random()}")
-    shutil.copytree(book.parent, folder)
+    folder = history_db.parent.with_name(f"damaged-{random.random()}")
+    shutil.copytree(history_db.parent, folder)
     change(folder / "history.db")
     nbh.set_store(folder)
     return folder
@@ -121,11 +121,11 @@ def damaged(book, change):
 
 @DAMAGE
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.35, 0.6, 0.85, 0.999])
-def test_g05_file_cut(mill, book, part):
+def test_g05_file_cut(mill, history_db, part):
     """Cut anywhere, a history is opened or moved aside, never deleted, and watching goes on."""
-    size = book.stat().st_size
+    size = history_db.stat().st_size
 
-    folder = damaged(book, lambda path: os.truncate(path, int(size * part)))
+    folder = damaged(history_db, lambda path: os.truncate(path, int(size * part)))
     tasks, _ = rows_are_sound()
     again = nbh.watch("mill:b0", display=False)[0]
 
@@ -135,24 +135,24 @@ def test_g05_file_cut(mill, book, part):
 
 
 @DAMAGE
-def test_g06_flipped_bits(mill, book):
+def test_g06_flipped_bits(mill, history_db):
     """A flipped bit anywhere: the history is opened or moved aside and told, and rows are read and watched again."""
     from nbhelper._session import session
 
-    data, rng = book.read_bytes(), random.Random(6)
+    data, rng = history_db.read_bytes(), random.Random(6)
     for _ in range(25):
         at, bit = rng.randrange(100, len(data)), 1 << rng.randrange(8)
         changed = data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :]
-        folder = damaged(book, lambda path, changed=changed: path.write_bytes(changed))
+        folder = damaged(history_db, lambda path, changed=changed: path.write_bytes(changed))
         for _ in range(2):  # damage that only comes to light in use is met by the next call
             with contextlib.suppress(nbh.StoreError):
                 nbh.events(), nbh.outputs()
         tasks = nbh.tasks()
         store = session.store()
-        asides = [path.read_bytes() for path in folder.glob("*.aside")]
+        moved_aside = [path.read_bytes() for path in folder.glob("*.aside")]
         assert len(tasks) <= 3
-        assert asides in ([], [changed])
-        assert bool(asides) == any("is damaged" in note for note in store.notes)
+        assert moved_aside in ([], [changed])
+        assert bool(moved_aside) == any("is damaged" in note for note in store.notes)
         store.close()
     assert nbh.watch("mill:b0", display=False)[0].succeeded
 
@@ -183,11 +183,11 @@ def test_g08_two_processes_many_tasks(mill, script):
     assert events.groupby("task")["seq"].max().min() >= 3
 
 
-def test_g09_a_writer_beside_us(mill, book):
+def test_g09_a_writer_beside_us(mill, history_db):
     """While another connection writes, ours waits for its turn instead of failing on what it has read before."""
     ref = mill.job(WORKING, ident="late")
     watch = nbh.watch(ref, display=False, block=False, interval=0.1)
-    with sqlite3.connect(book, isolation_level=None, timeout=60) as other:
+    with sqlite3.connect(history_db, isolation_level=None, timeout=60) as other:
         for _ in range(10):
             other.execute("BEGIN IMMEDIATE")
             time.sleep(0.03)
@@ -202,11 +202,11 @@ def test_g09_a_writer_beside_us(mill, book):
     assert len(nbh.events()[lambda f: f["task"] == "mill:late"]) == history.seq
 
 
-def test_g10_lock_holder_killed(mill, book, script):
+def test_g10_lock_holder_killed(mill, history_db, script):
     """Whoever holds the history's lock is killed: the lock is gone with it, and nothing waits for ever."""
     process = script(f"""
     import sqlite3
-    db = sqlite3.connect({str(book)!r}, isolation_level=None)
+    db = sqlite3.connect({str(history_db)!r}, isolation_level=None)
     db.execute("BEGIN IMMEDIATE")
     print("held", flush=True)
     time.sleep(60)
@@ -234,7 +234,7 @@ def a_folder(path):
     (path / "note.txt").write_text("mine")
 
 
-STRANGERS = {
+NOT_HISTORIES = {
     "text": lambda path: path.write_text("shopping list\n" * 400),
     "another program's": other_database,
     "a folder": a_folder,
@@ -243,10 +243,10 @@ STRANGERS = {
 
 
 @DAMAGE
-@pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS)
-def test_g11_not_ours(mill, book, stranger):
+@pytest.mark.parametrize("replace", NOT_HISTORIES.values(), ids=NOT_HISTORIES)
+def test_g11_not_ours(mill, history_db, replace):
     """What is no history of ours is moved aside as it is, and a new one is begun."""
-    folder = damaged(book, stranger)
+    folder = damaged(history_db, replace)
     before = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and "history" in str(p))
 
     history = nbh.watch("mill:b1", display=False)[0]
@@ -258,11 +258,11 @@ def test_g11_not_ours(mill, book, stranger):
 
 @DAMAGE
 @pytest.mark.parametrize("at", [0, 16, 100])
-def test_g12_garbage_in_the_header(mill, book, at):
+def test_g12_garbage_in_the_header(mill, history_db, at):
     """Garbage where the file's header stands: kept beside, and watching goes on."""
-    data = book.read_bytes()
+    data = history_db.read_bytes()
 
-    folder = damaged(book, lambda path: path.write_bytes(data[:at] + b"\xde\xad" * 40 + data[at + 80 :]))
+    folder = damaged(history_db, lambda path: path.write_bytes(data[:at] + b"\xde\xad" * 40 + data[at + 80 :]))
     rows_are_sound()
     again = nbh.watch("mill:b2", display=False)[0]
 
@@ -270,7 +270,7 @@ def test_g12_garbage_in_the_header(mill, book, at):
     assert any(p.stat().st_size >= len(data) for p in folder.rglob("history*"))
 
 
-def other_version(book, by):
+def other_version(history_db, by):
     """The store with the number of another version's tables, and the bytes of its history."""
 
     def change(path):
@@ -279,13 +279,13 @@ def other_version(book, by):
             db.execute(f"PRAGMA user_version = {version + by}")
         db.close()
 
-    folder = damaged(book, change)
+    folder = damaged(history_db, change)
     return folder, (folder / "history.db").read_bytes()
 
 
-def test_g13_older_schema(mill, book):
+def test_g13_older_schema(mill, history_db):
     """What an older version wrote is kept whole under its number and told; watching goes on in a new history."""
-    folder, before = other_version(book, -1)
+    folder, before = other_version(history_db, -1)
 
     with pytest.warns(UserWarning, match=r"another version of nbhelper .* kept as history-\d+\.db"):
         assert nbh.tasks().empty
@@ -296,9 +296,9 @@ def test_g13_older_schema(mill, book):
     assert [path.read_bytes() for path in folder.glob("history-*.db")] == [before]
 
 
-def test_g14_newer_schema(mill, book):
+def test_g14_newer_schema(mill, history_db):
     """What a newer version puts there while this one runs is only read and never written; the text says what to do."""
-    folder, before = other_version(book, 0)
+    folder, before = other_version(history_db, 0)
     assert len(nbh.tasks()) == 3
     with sqlite3.connect(folder / "history.db") as db:
         db.execute("PRAGMA user_version = 1999")

@@ -18,11 +18,11 @@ pytestmark = pytest.mark.usefixtures("library")
 FAILED = {"state": "error", "why": "no task said this"}
 
 
-def zipped(data, coding="gzip"):
+def compressed(data, coding="gzip"):
     return reply(data, headers={"content-encoding": coding})
 
 
-def once(mill, answer, kind="network", words=""):
+def check_one_miss(mill, answer, kind="network", words=""):
     """One bad reply is one miss with these words, and the next look finds the end."""
     history = ended(mill.job(close_after(answer), DONE))
 
@@ -41,7 +41,7 @@ def test_b01_gzip_cut_in_half(mill):
     """Identity is asked for; who zips all the same must send all of it, whatever the length says."""
     whole = gzip.compress(json.dumps({**FAILED, "more": ["x"] * 5000}).encode())
 
-    once(mill, zipped(whole[: len(whole) // 2]), words="breaks off")
+    check_one_miss(mill, compressed(whole[: len(whole) // 2]), words="breaks off")
 
     assert {request.header("accept-encoding") for request in mill.server.requests} == {"identity"}
 
@@ -53,7 +53,7 @@ def test_b01_an_encoding_that_was_not_asked_for(mill):
     """A whole one is read: some servers compress whatever one asks for."""
     done = b'{"state": "done"}'
 
-    kinds = each(mill, {coding or "none": zipped(pack(done), coding) for coding, pack in PACKED.items()})
+    kinds = each(mill, {coding or "none": compressed(pack(done), coding) for coding, pack in PACKED.items()})
 
     assert set(kinds.values()) == {""}
     assert {len(times) for times in mill.looks.values()} == {1}
@@ -61,7 +61,7 @@ def test_b01_an_encoding_that_was_not_asked_for(mill):
 
 def test_b02_gzip_that_is_none(mill):
     """Plain bytes under the name of gzip are a broken encoding."""
-    once(mill, zipped(json.dumps(FAILED).encode()), words="encoding is broken")
+    check_one_miss(mill, compressed(json.dumps(FAILED).encode()), words="encoding is broken")
 
 
 CODINGS = {"brotli": (b"\x0b\x02\x80", "br"), "zstd": (b"\x28\xb5\x2f\xfd", "zstd"), "unknown": (b"{}", "rot13")}
@@ -69,7 +69,7 @@ CODINGS = {"brotli": (b"\x0b\x02\x80", "br"), "zstd": (b"\x28\xb5\x2f\xfd", "zst
 
 def test_b03_unknown_encoding(mill):
     """Neither raw bytes nor an empty body are taken for a reply."""
-    kinds = each(mill, {name: zipped(body, coding) for name, (body, coding) in CODINGS.items()})
+    kinds = each(mill, {name: compressed(body, coding) for name, (body, coding) in CODINGS.items()})
 
     assert kinds == dict.fromkeys(CODINGS, "network")
 
@@ -77,12 +77,12 @@ def test_b03_unknown_encoding(mill):
 @cache
 def bomb(n_bytes=200_000_000):
     """So many zeros in a thousandth of that."""
-    squeezer = zlib.compressobj(9, wbits=31)
+    compressor = zlib.compressobj(9, wbits=31)
     piece = bytes(1_000_000)
-    return b"".join(squeezer.compress(piece) for _ in range(n_bytes // len(piece))) + squeezer.flush()
+    return b"".join(compressor.compress(piece) for _ in range(n_bytes // len(piece))) + compressor.flush()
 
 
-CHILD = """
+MEMORY_SCRIPT = """
     import json, os, resource, sys
     import nbhelper as nbh
     from support.mill import provider
@@ -108,11 +108,11 @@ CHILD = """
 """
 
 
-def in_a_child(mill, tmp_path, library, *answers):
+def watch_in_child(mill, tmp_path, library, *answers):
     """Watch such a task in a process whose memory is limited; what it says, how far its memory grew included."""
     warm = mill.job({"state": "done", "files": [mill.file(reply(png(100)))]})
     process = scripts.run(
-        CHILD,
+        MEMORY_SCRIPT,
         mill.root,
         warm,
         mill.job(*answers),
@@ -129,7 +129,7 @@ def test_b04_bomb(mill, tmp_path, library, figure):
     packed = bomb()
     assert len(packed) < 250_000
 
-    report = in_a_child(mill, tmp_path, library, zipped(packed), zipped(packed, "deflate"), DONE)
+    report = watch_in_child(mill, tmp_path, library, compressed(packed), compressed(packed, "deflate"), DONE)
 
     figure(f"{library} +{report['growth'] / 1e6:.1f} MB")
     assert report["outcome"] == "succeeded"
@@ -139,7 +139,7 @@ def test_b04_bomb(mill, tmp_path, library, figure):
 
 def test_b04_bomb_as_a_file(mill, tmp_path, library, figure):
     """A file's encoding is never undone: what came is kept as it came, and nothing was unpacked."""
-    report = in_a_child(mill, tmp_path, library, {"state": "done", "files": [mill.file(zipped(bomb()))]})
+    report = watch_in_child(mill, tmp_path, library, {"state": "done", "files": [mill.file(compressed(bomb()))]})
 
     figure(f"{library} +{report['growth'] / 1e6:.1f} MB")
     assert report["outcome"] == "succeeded"
@@ -149,7 +149,7 @@ def test_b04_bomb_as_a_file(mill, tmp_path, library, figure):
 
 def test_b05_chained_encodings(mill):
     """Three thousand encodings on top of each other are none that was asked for."""
-    once(mill, zipped(b"x", ", ".join(["gzip"] * 3000)))
+    check_one_miss(mill, compressed(b"x", ", ".join(["gzip"] * 3000)))
 
 
 def test_b06_large_by_its_length(mill):
@@ -276,7 +276,7 @@ def test_b12_empty_location(mill):
     assert set(kinds.values()) == {"garbled"}
 
 
-NOWHERE = {
+BAD_LOCATIONS = {
     "javascript": "javascript:alert(1)",
     "file": "file:///etc/passwd",
     "ftp": "ftp://127.0.0.1/x",
@@ -296,15 +296,17 @@ NOWHERE = {
 
 def test_b13_other_schemes(mill):
     """A Location of another scheme is caught, whatever the client would raise, and the watch is lost."""
-    assert gone(mill, [NOWHERE[name] for name in ("javascript", "file", "ftp", "data")])
+    assert check_all_lost(mill, [BAD_LOCATIONS[name] for name in ("javascript", "file", "ftp", "data")])
 
 
 def test_b14_unreadable_addresses(mill):
     """Bad ports, brackets and names of every kind are caught likewise."""
-    assert gone(mill, [location for name, location in NOWHERE.items() if not location.startswith(("java", "f", "da"))])
+    others = [location for location in BAD_LOCATIONS.values() if not location.startswith(("java", "f", "da"))]
+
+    assert check_all_lost(mill, others)
 
 
-def gone(mill, locations):
+def check_all_lost(mill, locations):
     """Each of these redirects loses its watch after two looks, in one line."""
     head = "HTTP/1.1 302 Found\r\ncontent-length: 0\r\nlocation: {}\r\n\r\n"
     refs = [mill.job(head.format(location).encode()) for location in locations]
@@ -321,7 +323,7 @@ def gone(mill, locations):
 # Replies that say nothing
 
 
-EMPTY = {
+NO_STATE = {
     "204": reply(b"", 204, length=None),
     "304": reply(b"", 304, length=None),
     "206": reply(FAILED, 206, {"content-range": "bytes 0-9/99"}),
@@ -331,12 +333,14 @@ EMPTY = {
 
 def test_b15_no_state(mill):
     """A status that brings no answer is no state, whatever stands in its body."""
-    assert each(mill, {name: close_after(answer) for name, answer in EMPTY.items()}) == dict.fromkeys(EMPTY, "garbled")
+    kinds = each(mill, {name: close_after(answer) for name, answer in NO_STATE.items()})
+
+    assert kinds == dict.fromkeys(NO_STATE, "garbled")
 
 
 def test_b15_no_content_is_said_so(mill):
     """A 204 is called by its name."""
-    once(mill, EMPTY["204"], "garbled", "no content")
+    check_one_miss(mill, NO_STATE["204"], "garbled", "no content")
 
 
 def test_b16_switching_protocols(mill):
@@ -379,6 +383,6 @@ def test_b18_charsets(mill):
 
 def test_b18_bytes_of_no_charset(mill):
     """Latin-1 under the name of JSON is garbled, with its excerpt kept."""
-    seen = once(mill, reply(TEXT.encode("latin-1").replace(b"done", b"error")), "garbled")
+    seen = check_one_miss(mill, reply(TEXT.encode("latin-1").replace(b"done", b"error")), "garbled")
 
     assert "Gr\ufffd\ufffde" in seen.excerpt

@@ -51,7 +51,7 @@ def page(status):
     return reply("<html><h1>Sorry</h1></html>", status, {"content-type": "text/html"})
 
 
-def passes(mill, *answers, kind):
+def check_misses(mill, *answers, kind):
     """Misses of one kind, one for each of these answers, and then the end."""
     history = ended(mill.job(*answers, DONE))
 
@@ -95,13 +95,13 @@ def test_c02_retry_after_as_a_date(mill):
         "retry_after": format_datetime(base + timedelta(seconds=1), usegmt=True),
     }
 
-    history = passes(mill, refusal(429, **dates), kind="rate_limited")
+    history = check_misses(mill, refusal(429, **dates), kind="rate_limited")
 
     assert looks(history)[0].retry_after == 1
     assert 1 <= wait_after(mill) < 10
 
 
-def grown(*seen, every=2.0):
+def record(*seen, every=2.0):
     history, at = History(Task("mill", "x")), T0
     for item in seen:
         history, at = history.add(item, at), at + timedelta(seconds=every)
@@ -109,7 +109,7 @@ def grown(*seen, every=2.0):
 
 
 def next_pause(*seen, chance, floor=2.0):
-    history = grown(*seen)
+    history = record(*seen)
     return pause(history, history.events[-1].at, floor=floor, chance=chance) / (1 + LEAST)
 
 
@@ -119,7 +119,7 @@ def test_c03_429_without_a_wish(mill):
     longest = [next_pause(*[limited] * n, chance=1.0) for n in range(1, 12)]
     shortest = [next_pause(*[limited] * n, chance=0.0) for n in range(1, 12)]
 
-    passes(mill, refusal(429), refusal(429), kind="rate_limited")
+    check_misses(mill, refusal(429), refusal(429), kind="rate_limited")
 
     most = (1 + LEAST + MORE) / (1 + LEAST)
     assert longest == sorted(longest)
@@ -200,7 +200,7 @@ def test_c06_server_errors(mill, quick_probes):
 
 def test_c06_a_page_stays_text(mill):
     """What a broken gateway sends is never markup of ours."""
-    history = passes(mill, page(502), kind="server")
+    history = check_misses(mill, page(502), kind="server")
 
     seen = looks(history)[0]
     assert seen.status == 502
@@ -211,7 +211,7 @@ def test_c06_a_page_stays_text(mill):
 
 def test_c07_an_hour_of_503(bound):
     """The task stays pending all along, and a look comes once a minute at the least and never much more often."""
-    history, at, pauses = grown(Snapshot(state=State.RUNNING)), T0 + timedelta(seconds=2), []
+    history, at, pauses = record(Snapshot(state=State.RUNNING)), T0 + timedelta(seconds=2), []
     end = at + timedelta(hours=1)
     while at < end:
         history = history.add(Miss(kind=MissKind.SERVER, status=503), at)
@@ -323,7 +323,7 @@ def test_c13_slow_looks_without_credit():
 
 def test_c14_not_found_yet(mill):
     """Within a minute of its creation an API may not know its own task."""
-    passes(mill, refusal(404), refusal(404), refusal(404), kind="not_found")
+    check_misses(mill, refusal(404), refusal(404), refusal(404), kind="not_found")
 
 
 def test_c14_a_fresh_create_that_is_late(emulator):
@@ -379,7 +379,7 @@ def test_c17_gone_or_not_allowed(mill, hasty, status, kind):
 
 def test_c18_too_late_too_early(mill):
     """408 and 425 are the way's trouble."""
-    passes(mill, refusal(408), refusal(425), kind="server")
+    check_misses(mill, refusal(408), refusal(425), kind="server")
 
 
 # Something else answers

@@ -55,7 +55,7 @@ def leaks(text):
     return sorted(w for w in WRITINGS if w.encode() in data)
 
 
-def files(folder):
+def files_with_key(folder):
     """Every file below a folder that holds the key, names included."""
     leaking = {}
     for path in Path(folder).rglob("*"):
@@ -68,7 +68,7 @@ def files(folder):
 # Each field of each reply, at the reader
 
 
-def spoilt(body, path):
+def replies_with_key(body, path):
     """A reply with the key at one place: as the value, in a sentence, in a link, as a field's name, in inner JSON."""
     for value in (
         KEY,
@@ -87,7 +87,7 @@ def test_threat_key_echoed_in_any_field_of_any_reply(name):
     headers = {"x-tripo-trace-id": KEY, "retry-after": KEY, "date": KEY}
     for case in corpus(name)["cases"]:
         for path in places(case.get("body")):
-            for body in spoilt(case["body"], path):
+            for body in replies_with_key(case["body"], path):
                 raw = HttpReply(case.get("http", 200), headers, json.dumps(body).encode())
 
                 seen = read(spec, raw, secrets=(KEY,))
@@ -140,7 +140,7 @@ def caught():
     return catch
 
 
-def echoes(mill, name):
+def echo_key(mill, name):
     """A task of one provider whose looks say the key back, at each stage of its life, in that provider's words."""
     cases = corpus(name)["cases"]
     broken = [
@@ -169,9 +169,9 @@ def echoes(mill, name):
     return quick(mill, name, *broken[:1], *good[:1], *broken[1:], *good, ident=f"id-{name}", reply_id="")
 
 
-def looked_at(mill, other):
+def watch_looks(mill, other):
     """Histories of looks: words, codes, headers, pages and contradictions at every API, redirects and refusals."""
-    watches = [nbh.watch(echoes(mill, name), display="text", block=False, timeout=3, save=False) for name in LOOKS]
+    watches = [nbh.watch(echo_key(mill, name), display="text", block=False, timeout=3, save=False) for name in LOOKS]
     answers = {
         "failed": {"state": "error", "code": KEY, "why": f"no: {KEY}"},
         "unknown": {"state": KEY},
@@ -184,7 +184,7 @@ def looked_at(mill, other):
     return [watch.result(30) for watch in watches]
 
 
-def saved(mill, other):
+def watch_files(mill, other):
     """A history with files: by link, inline and by a second request, expired, led elsewhere, named by the key."""
     good = mill.file(reply(png(3000), headers={"etag": f'"{KEY}"'})) + f"?Signature={SIGNED}"
     dead, away = mill.file(reply(KEY, 403)), mill.file(reply(b"", 302, {"location": f"{other.root}/a?{SIGNED}"}))
@@ -195,7 +195,7 @@ def saved(mill, other):
     return nbh.watch(mill.job(WORKING, done), display="text")[0]
 
 
-def created(mill, caught):
+def submit_tasks(mill, caught):
     """A task, after creates that were refused, in doubt, garbled, and answered with the key as an id."""
     for answer in (reply({"message": KEY, "errcode": KEY}, 400), reset, reply({"id": KEY}), reply(KEY)):
         mill.creates[:] = [answer]
@@ -205,7 +205,7 @@ def created(mill, caught):
     return nbh.submit("mill", {"prompt": "an owl"}, endpoint="image", label="owl")
 
 
-def spoil(mill, caught, failed, monkeypatch):
+def raise_errors(mill, caught, failed, monkeypatch):
     """Errors with the key at hand."""
     with caught(nbh.TaskFailed):
         failed.raise_for_failure()
@@ -223,7 +223,7 @@ def spoil(mill, caught, failed, monkeypatch):
         nbh.watch(mill.job())
 
 
-def written(work):
+def write_tables(work):
     """Every table and page, as text; the files among them below a folder."""
     tables = nbh.tasks(), nbh.events(), nbh.outputs(), nbh.providers(), nbh.summary(nbh.tasks())
     nbh.to_csv(nbh.tasks(), work / "tasks.csv")
@@ -237,17 +237,17 @@ def test_threat_canary(mill, tmp_path, monkeypatch, logs, caught, capsys, promis
     monkeypatch.setattr(downloads, "_LAG", 0.5)
     monkeypatch.setattr(pace, "SLOW", 0.1)
     monkeypatch.setenv("MILL_API_KEY", KEY)
-    promises.expected.append("'NoneType' object is not callable")  # see `spoil`
+    promises.expected.append("'NoneType' object is not callable")  # see `raise_errors`
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
     with RawServer(always(reply(b"other"))) as other:
-        histories = looked_at(mill, other)
-        histories.append(saved(mill, other))
-        task = created(mill, caught)
-        spoil(mill, caught, histories[-5], monkeypatch)
+        histories = watch_looks(mill, other)
+        histories.append(watch_files(mill, other))
+        task = submit_tasks(mill, caught)
+        raise_errors(mill, caught, histories[-5], monkeypatch)
         values = [*histories, task, nbh.watch(histories[-1].task, display=False), nbh.connect("mill", KEY)]
-        shown = [*map(repr, values), *map(str, values), *map(pickle.dumps, histories), *written(work)]
+        shown = [*map(repr, values), *map(str, values), *map(pickle.dumps, histories), *write_tables(work)]
         shown += map(history_line, histories)
         printed = capsys.readouterr()
 
@@ -260,7 +260,7 @@ def test_threat_canary(mill, tmp_path, monkeypatch, logs, caught, capsys, promis
     assert len(caught.shown) >= 8 * 5
     assert "TypeError: 'NoneType'" in logs.read_text()
     texts = (*shown, *caught.shown, *printed, logs.read_text())
-    hits = [*elsewhere, *(text for text in texts if leaks(text)), *files(work)]
+    hits = [*elsewhere, *(text for text in texts if leaks(text)), *files_with_key(work)]
     searched = len(texts) + len(fetched) + len(other.requests) + sum(p.is_file() for p in work.rglob("*"))
     assert hits == []
     bound(len(hits), 0, f"hits in {searched} texts, requests and files")
@@ -318,6 +318,7 @@ def test_threat_canary_in_a_notebook(tmp_path, bound):
     assert errors == ["SubmitFailed", "TaskFailed", "BadInput"]
     assert (work / "book.html").stat().st_size > 100_000
     assert (work / "debug.log").exists()
-    assert files(work) == {}
-    bound(len(files(work)), 0, f"hits in {sum(p.is_file() for p in work.rglob('*'))} files of a notebook's run")
+    hits = files_with_key(work)
+    assert hits == {}
+    bound(len(hits), 0, f"hits in {sum(p.is_file() for p in work.rglob('*'))} files of a notebook's run")
     assert os.environ.get("MILL_API_KEY") is None

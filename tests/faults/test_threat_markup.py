@@ -29,14 +29,14 @@ PLAIN = ("words", "many words " * 120)
 KEPT = {"status", "state", "task_status", "taskStatus", "code", "error_code", "status_code", "successFlag", "failCode"}
 
 
-def grown(ident, *seen, label=None, params=None, provider="kie"):
+def record(ident, *seen, label=None, params=None, provider="kie"):
     history = nbh.History(nbh.Task(provider, ident, label=label, params=params or {}), uid=ident[:40])
     for at, item in enumerate(seen):
         history = history.add(item, NOW - timedelta(seconds=len(seen) - at))
     return history
 
 
-def put(body, text):
+def fill_texts(body, text):
     """A reply with a text in place of each of its texts, except those that say state and code, and links."""
     for path in list(places(body)):
         node = body
@@ -55,11 +55,11 @@ def put(body, text):
 def replies(name, text):
     """What one provider's ordinary replies say with a text in every field."""
     cases = [c for c in corpus(name)["cases"] if c.get("represents")]
-    seen = [read(name, put(case["body"], text), case.get("http", 200)) for case in cases]
-    return [grown(f"{name}-{n}", item, provider=name) for n, item in enumerate(seen)]
+    seen = [read(name, fill_texts(case["body"], text), case.get("http", 200)) for case in cases]
+    return [record(f"{name}-{n}", item, provider=name) for n, item in enumerate(seen)]
 
 
-def of_every_kind(text):
+def histories_of_every_kind(text):
     """Histories with a text in every field that a history has."""
     name = f"out {text}"
     outputs = (Output(name=name, url=f"https://cdn.example/{text}", kind="image"),)
@@ -71,15 +71,15 @@ def of_every_kind(text):
     ident = "".join(c for c in text if c.isprintable() and not "\ud800" <= c <= "\udfff")[:80].strip() or "x"
     about = {"label": text, "params": {"prompt": text, text: {text: [text]}}}
     return [
-        grown(ident, Snapshot(state=State.QUEUED, word=text, queue_position=3, model=text), **about),
-        grown("b", Snapshot(state=State.RUNNING, word=text, progress=0.4), trouble, **about),
-        grown("c", Snapshot(state=State.UNKNOWN, word=text), **about),
-        grown("d", Snapshot(state=State.FAILED, word=text, error=TaskError(text, text)), **about),
-        grown("e", trouble, Mark(word=MarkWord.LOST, note=text), **about),
-        grown("f", done, saved, **about),
-        grown("g", done, Saved(name=name, state=SaveState.FAILED, message=text), **about),
-        grown("h", done, Saved(name=name, file=f"{BASE}/data/v.mp4", kind="video", n_bytes=9, message=text), **about),
-        grown("i", done, Saved(name=name, file=f"{BASE}/data/m.glb", kind="model", n_bytes=9), **about),
+        record(ident, Snapshot(state=State.QUEUED, word=text, queue_position=3, model=text), **about),
+        record("b", Snapshot(state=State.RUNNING, word=text, progress=0.4), trouble, **about),
+        record("c", Snapshot(state=State.UNKNOWN, word=text), **about),
+        record("d", Snapshot(state=State.FAILED, word=text, error=TaskError(text, text)), **about),
+        record("e", trouble, Mark(word=MarkWord.LOST, note=text), **about),
+        record("f", done, saved, **about),
+        record("g", done, Saved(name=name, state=SaveState.FAILED, message=text), **about),
+        record("h", done, Saved(name=name, file=f"{BASE}/data/v.mp4", kind="video", n_bytes=9, message=text), **about),
+        record("i", done, Saved(name=name, file=f"{BASE}/data/m.glb", kind="model", n_bytes=9), **about),
     ]
 
 
@@ -99,7 +99,7 @@ def allowed(draw):
     return {part for m in made for part in m.parts}
 
 
-def is_only_text(markup, known):
+def check_only_text(markup, known):
     """Nothing but known elements with known attributes, and no address but pictures of ours and files beside."""
     made = Made(markup)
     strange = [part for part in made.parts if part not in known]
@@ -122,10 +122,10 @@ def test_threat_corpus():
 @pytest.mark.parametrize("name", NAMES)
 def test_threat_markup_in_any_reply(name):
     """In every text of every reply of a provider: the card has not one more element or attribute."""
-    known = allowed(lambda text: drawings([*replies(name, text), *of_every_kind(text)], text))
+    known = allowed(lambda text: drawings([*replies(name, text), *histories_of_every_kind(text)], text))
     for payload in PAYLOADS:
         for history in replies(name, payload):
-            is_only_text(card([history], Scene(now=NOW, base=BASE, live=False)), known)
+            check_only_text(card([history], Scene(now=NOW, base=BASE, live=False)), known)
 
 
 def test_threat_markup_in_any_field_of_a_history():
@@ -133,11 +133,11 @@ def test_threat_markup_in_any_field_of_a_history():
 
     Every text is drawn in a card of all kinds of histories, and in every third of the cards of one.
     """
-    known = allowed(lambda text: drawings(of_every_kind(text), text))
+    known = allowed(lambda text: drawings(histories_of_every_kind(text), text))
     for n, payload in enumerate(PAYLOADS):
-        histories = of_every_kind(payload)
+        histories = histories_of_every_kind(payload)
         for markup in drawings(histories, payload, histories[n % 3 :: 3]):
-            is_only_text(markup, known)
+            check_only_text(markup, known)
         words = f"{describe_all(histories, NOW)}{final_words(histories)}{histories!r}"
         assert "\x1b" not in words
         assert "\x00" not in words
@@ -149,7 +149,7 @@ def gallery(tmp_path):
 
     def make(texts):
         histories = [
-            grown(
+            record(
                 f"t{n}", Snapshot(state=State.FAILED, error=TaskError(t, t)), label=t, params={"prompt": t, "size": "1"}
             )
             for n, t in enumerate(texts)
@@ -164,7 +164,7 @@ def test_threat_markup_in_the_gallery(gallery):
     """The gallery's captions, heads and reasons are text."""
     known = {part for markup in gallery(PLAIN) for part in Made(markup).parts}
     for markup in gallery(PAYLOADS):
-        is_only_text(markup, known)
+        check_only_text(markup, known)
 
 
 def notebook(markups, says):
@@ -176,13 +176,13 @@ def notebook(markups, says):
     return nbformat.v4.new_notebook(cells=[cell])
 
 
-def everything(texts):
+def all_cards(texts):
     return [
         m
         for t in texts
         for m in (
-            card(of_every_kind(t), Scene(now=NOW, base=BASE, live=False)),
-            live_body(of_every_kind(t), Scene(now=NOW)),
+            card(histories_of_every_kind(t), Scene(now=NOW, base=BASE, live=False)),
+            live_body(histories_of_every_kind(t), Scene(now=NOW)),
         )
     ]
 
@@ -191,15 +191,15 @@ def test_threat_markup_in_nbconvert(gallery, tmp_path):
     """Converted to HTML, a notebook with all of them has no element or attribute that a harmless one has not."""
     exporter = HTMLExporter()
     plain, _ = exporter.from_notebook_node(
-        notebook(everything(PLAIN) + gallery(PLAIN), describe_all(of_every_kind("words"), NOW))
+        notebook(all_cards(PLAIN) + gallery(PLAIN), describe_all(histories_of_every_kind("words"), NOW))
     )
-    words = "\n".join(describe_all(of_every_kind(p), NOW) for p in PAYLOADS)
-    evil, _ = exporter.from_notebook_node(notebook(everything(PAYLOADS[::5]) + gallery(PAYLOADS), words))
+    words = "\n".join(describe_all(histories_of_every_kind(p), NOW) for p in PAYLOADS)
+    evil, _ = exporter.from_notebook_node(notebook(all_cards(PAYLOADS[::5]) + gallery(PAYLOADS), words))
 
     assert set(Made(evil).parts) <= set(Made(plain).parts)
 
 
-CENSUS = """() => {
+LIST_ELEMENTS = """() => {
   const elements = new Set();
   for (const node of document.querySelectorAll('main *'))
     elements.add(node.localName + ' ' + [...node.attributes].map(a => a.name).sort().join(' '));
@@ -215,8 +215,8 @@ def test_threat_markup_in_a_browser(gallery, tmp_path, bound):
     path = chromium()
     if path is None:
         pytest.skip("there is no Chromium on the path")
-    pages = {"plain": everything(PLAIN) + gallery(PLAIN), "evil": everything(PAYLOADS) + gallery(PAYLOADS)}
-    faults, requested, census = [], [], {}
+    pages = {"plain": all_cards(PLAIN) + gallery(PLAIN), "evil": all_cards(PAYLOADS) + gallery(PAYLOADS)}
+    faults, requested, listed = [], [], {}
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         page = browser.new_page()
@@ -234,12 +234,12 @@ def test_threat_markup_in_a_browser(gallery, tmp_path, bound):
                     ".forEach(kind => n.dispatchEvent(new Event(kind))))"
                 )
                 page.wait_for_timeout(300)
-                census[name] = page.evaluate(CENSUS)
+                listed[name] = page.evaluate(LIST_ELEMENTS)
                 assert page.evaluate("() => window.hit") is None
                 assert page.evaluate("() => document.querySelectorAll('main .nbh-card').length") >= 2
         browser.close()
 
-    made = set(census["evil"]) - set(census["plain"])
+    made = set(listed["evil"]) - set(listed["plain"])
     assert made == set()
     bound(len(made), 0, f"new elements of {len(PAYLOADS)} texts")
     assert faults == []
