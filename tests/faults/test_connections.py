@@ -82,7 +82,7 @@ def by_name(mill_at):
 
 
 def test_a02_name_not_resolved(by_name, names):
-    """A name that cannot be resolved is a network miss that names only the host; once it resolves, the watch goes on."""
+    """A name that cannot be resolved is a network miss that names only the host; once resolved, the watch goes on."""
     names["mill.test"] = [socket.gaierror(-2, "Name or service not known")] * 2 + [["127.0.0.1"]]
 
     history = watch_through(by_name)
@@ -525,7 +525,7 @@ def test_a24_network_vanishes(isolated, fresh_engine, logged, bound):
 
 
 def simulate_outage(seconds):
-    """A clock that the test reads, and a coroutine function: when requests pass a gate in an outage of so many seconds."""
+    """A clock, and a coroutine function that returns when requests pass a gate in an outage of so many seconds."""
     clock = [0.0]
 
     async def main():
@@ -554,7 +554,7 @@ def test_a24_probes_of_a_long_outage(monkeypatch, bound):
 
 
 def test_a25_half_of_all_requests_lost(mill, monkeypatch, bound):
-    """With half of all replies lost to resets a hundred tasks all succeed, after at most four requests each on average."""
+    """With half of all replies lost to resets a hundred tasks succeed, after at most four requests each on average."""
     monkeypatch.setattr(_gate, "_PROBE_CAP", 0.1)
     monkeypatch.setattr(pace, "BACKOFF_CAP", 0.5)  # the last pauses of a few tasks would take most of the time
     dice = random.Random(7)

@@ -1,4 +1,4 @@
-"""F: the host of many results is down: it is asked by one download at a time, and all go on by themselves."""
+"""F: an outage of a file host: one download at a time probes it, and after the outage all downloads go on."""
 
 import asyncio
 import time
@@ -20,13 +20,13 @@ CAP = 0.25
 
 @pytest.fixture(autouse=True)
 def _scaled(monkeypatch, fresh_engine):
-    """Seconds where there are minutes."""
+    """Downloads are retried after 0.02 seconds, and an outage is probed every CAP seconds."""
     monkeypatch.setattr(downloads, "_PAUSE", 0.02)
     monkeypatch.setattr(gate, "_PROBE_CAP", CAP)
 
 
 class Store:
-    """A host of files that goes wrong as it is told to, and when it was asked."""
+    """A file host whose answers are set by `wrong` (None, "reset", "silent" or a reply), with the times of its requests."""
 
     def __init__(self, serve):
         self.wrong = None
@@ -53,7 +53,7 @@ WRONG = {"it resets": "reset", "it is silent": "silent", "it has trouble": reply
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_f02_host_down(mill, serve, monkeypatch, wrong):
-    """Sixty downloads at a host that is down: after the first wave one probe at a time, and all go on when it is back.
+    """Sixty downloads from a host that is down: after the first ones one probe at a time; after the outage all succeed.
 
     Files of another host are fetched meanwhile.
     """
@@ -71,13 +71,13 @@ def test_f02_host_down(mill, serve, monkeypatch, wrong):
     histories = handle.result(30)
 
     assert other.files
-    assert probes[-1] - probes[0] >= (len(probes) - 1) * CAP / 2  # a busy server notes some of them late
+    assert probes[-1] - probes[0] >= (len(probes) - 1) * CAP / 2  # a busy server records some of them late
     assert sound(histories, mill)
     assert [sha256(h.files[0].read_bytes()) for h in histories] == [sha256(DATA)] * 60
 
 
 def test_f02_retry_after_of_a_host(mill, serve):
-    """What a host asks of one download, all of its downloads keep; then they go on."""
+    """A Retry-After for one download delays all downloads from that host; then they succeed."""
     store = Store(serve)
     store.wrong = reply(b"", 429, {"retry-after": "2"})
     handle = watch(tasks(mill, store, 2 * AT_ONCE))
@@ -94,7 +94,7 @@ def test_f02_retry_after_of_a_host(mill, serve):
 
 
 def test_f02_a_link_dies_while_its_host_is_down(mill, serve):
-    """An outage that outlives the links costs no result: back again, the host says so, and a fresh link is fetched."""
+    """Links that expire in an outage of their host cost no result: after a 403 a new link is looked up and fetched."""
     nbh.register(provider(mill.root, lifetime=0.5))
     store = Store(serve)
     store.wrong = reply(b"", 502)
@@ -114,7 +114,7 @@ def test_f02_a_link_dies_while_its_host_is_down(mill, serve):
 
 
 def test_f02_a_broken_store_does_not_slow_down_its_api(mill, monkeypatch):
-    """Files that are broken off at the API's own origin leave looks at the tasks as they were."""
+    """Failing downloads from the API's own origin do not slow down looks at tasks."""
     monkeypatch.setattr(gate, "_PROBE_CAP", 60.0)
     whole = []
 
@@ -137,8 +137,8 @@ def test_f02_a_broken_store_does_not_slow_down_its_api(mill, monkeypatch):
 # The queue
 
 
-def test_in_an_outage_each_has_its_turn():
-    """A file that fails whatever its host does never keeps the others from finding that the host is well."""
+def test_in_an_outage_each_download_has_its_turn():
+    """A file that always fails does not keep other downloads from probing whether the host is back."""
 
     async def main():
         queue, tried = DownloadQueue(), []
@@ -163,8 +163,8 @@ def test_in_an_outage_each_has_its_turn():
     assert {"a", "b", "broken"} <= set(asyncio.run(main()))
 
 
-def test_who_waited_long_for_a_host_gives_up():
-    """A host that stays down keeps nobody for longer than its patience, and nobody before."""
+def test_download_gives_up_at_its_deadline_in_an_outage():
+    """In an outage each download waits until its own `until`, and then raises DownloadError."""
 
     async def main():
         queue = DownloadQueue()

@@ -23,7 +23,7 @@ def compressed(data, coding="gzip"):
 
 
 def check_one_miss(mill, answer, kind="network", words=""):
-    """One bad reply is one miss with these words, and the next look finds the end."""
+    """Watch a task whose first reply is bad: one miss with these words in its message, then success; the miss."""
     history = ended(mill.job(close_after(answer), DONE))
 
     assert sound(history, mill)
@@ -38,7 +38,7 @@ def check_one_miss(mill, answer, kind="network", words=""):
 
 
 def test_b01_gzip_cut_in_half(mill):
-    """Identity is asked for; who zips all the same must send all of it, whatever the length says."""
+    """Looks request identity encoding; half a gzip body is a network miss, even with the right Content-Length."""
     whole = gzip.compress(json.dumps({**FAILED, "more": ["x"] * 5000}).encode())
 
     check_one_miss(mill, compressed(whole[: len(whole) // 2]), words="breaks off")
@@ -50,7 +50,7 @@ PACKED = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compre
 
 
 def test_b01_an_encoding_that_was_not_asked_for(mill):
-    """A whole one is read: some servers compress whatever one asks for."""
+    """A whole body in gzip or deflate is read, although identity was requested, as some servers always compress."""
     done = b'{"state": "done"}'
 
     kinds = each(mill, {coding or "none": compressed(pack(done), coding) for coding, pack in PACKED.items()})
@@ -60,7 +60,7 @@ def test_b01_an_encoding_that_was_not_asked_for(mill):
 
 
 def test_b02_gzip_that_is_none(mill):
-    """Plain bytes under the name of gzip are a broken encoding."""
+    """Plain bytes with Content-Encoding gzip are a network miss."""
     check_one_miss(mill, compressed(json.dumps(FAILED).encode()), words="encoding is broken")
 
 
@@ -68,7 +68,7 @@ CODINGS = {"brotli": (b"\x0b\x02\x80", "br"), "zstd": (b"\x28\xb5\x2f\xfd", "zst
 
 
 def test_b03_unknown_encoding(mill):
-    """Neither raw bytes nor an empty body are taken for a reply."""
+    """A reply in brotli, zstd or an unknown encoding is a network miss."""
     kinds = each(mill, {name: compressed(body, coding) for name, (body, coding) in CODINGS.items()})
 
     assert kinds == dict.fromkeys(CODINGS, "network")
@@ -76,7 +76,7 @@ def test_b03_unknown_encoding(mill):
 
 @cache
 def bomb(n_bytes=200_000_000):
-    """So many zeros in a thousandth of that."""
+    """A gzip bomb: this many zero bytes, compressed to a thousandth of that."""
     compressor = zlib.compressobj(9, wbits=31)
     piece = bytes(1_000_000)
     return b"".join(compressor.compress(piece) for _ in range(n_bytes // len(piece))) + compressor.flush()
@@ -109,7 +109,7 @@ MEMORY_SCRIPT = """
 
 
 def watch_in_child(mill, tmp_path, library, *answers):
-    """Watch such a task in a process whose memory is limited; what it says, how far its memory grew included."""
+    """Watch a task with these answers in a process with limited memory; its report, with the growth in bytes."""
     warm = mill.job({"state": "done", "files": [mill.file(reply(png(100)))]})
     process = scripts.run(
         MEMORY_SCRIPT,
@@ -125,7 +125,7 @@ def watch_in_child(mill, tmp_path, library, *answers):
 
 
 def test_b04_bomb(mill, tmp_path, library, figure):
-    """200 MB in 200 kB are cut at the reply's cap, counted decoded: the process grows by less than 50 MB."""
+    """A bomb of 200 MB in 200 kB is cut at the cap of decoded bytes, and the process grows by less than 50 MB."""
     packed = bomb()
     assert len(packed) < 250_000
 
@@ -138,7 +138,7 @@ def test_b04_bomb(mill, tmp_path, library, figure):
 
 
 def test_b04_bomb_as_a_file(mill, tmp_path, library, figure):
-    """A file's encoding is never undone: what came is kept as it came, and nothing was unpacked."""
+    """A file with a Content-Encoding is saved as it came, never decompressed."""
     report = watch_in_child(mill, tmp_path, library, {"state": "done", "files": [mill.file(compressed(bomb()))]})
 
     figure(f"{library} +{report['growth'] / 1e6:.1f} MB")
@@ -148,12 +148,12 @@ def test_b04_bomb_as_a_file(mill, tmp_path, library, figure):
 
 
 def test_b05_chained_encodings(mill):
-    """Three thousand encodings on top of each other are none that was asked for."""
+    """A Content-Encoding of three thousand chained codings is a network miss."""
     check_one_miss(mill, compressed(b"x", ", ".join(["gzip"] * 3000)))
 
 
 def test_b06_large_by_its_length(mill):
-    """500 MB are refused by the header; the body is not waited for."""
+    """A reply of 500 MB by its Content-Length is refused without waiting for the body."""
 
     async def act(conn, _request):
         await conn.send(reply(b"{", length=500_000_000))
@@ -167,7 +167,7 @@ def test_b06_large_by_its_length(mill):
 
 
 def test_b07_endless_body(mill):
-    """A body without an end is cut at the cap: no more than what the pipes hold is ever sent."""
+    """An endless chunked body is cut at the cap of a reply: the server sends no more than the buffers hold."""
     sent = [0]
 
     async def act(conn, _request):
@@ -188,7 +188,7 @@ def test_b07_endless_body(mill):
 
 
 def test_b08_redirect_to_the_same_origin(mill, bound):
-    """Three hops within the origin are one look, with the key on each, whatever the redirect's status."""
+    """Three redirects within the origin are followed in one look, with the key on each, whatever their status."""
     statuses = (301, 302, 303, 307, 308)
     for status in statuses:
         mill.paths |= {
@@ -208,7 +208,7 @@ def test_b08_redirect_to_the_same_origin(mill, bound):
 
 
 def test_b09_redirect_to_another_origin(mill, serve, bound):
-    """Another port, host or scheme is not followed: the watch is lost and says whither, the other side sees nothing."""
+    """A redirect to another port, host or scheme is not followed: the watch is lost, and no connection is made."""
     other = serve(always(reply(DONE)))
     targets = [
         f"{other.root}/jobs/1",
@@ -230,7 +230,7 @@ def test_b09_redirect_to_another_origin(mill, serve, bound):
 
 
 def test_b10_https_to_http(mill_at, serve, tls):
-    """From https to http on the same host the key does not go."""
+    """A redirect from https to http on the same host is not followed, and the watch is lost."""
     plain = serve(always(reply(DONE)))
     mill = mill_at(tls=tls)
 
@@ -242,7 +242,7 @@ def test_b10_https_to_http(mill_at, serve, tls):
 
 
 def test_b11_http_to_https(mill_at, serve, tls):
-    """An API that is reached over http and sends one on to https is another origin too; its address must be https."""
+    """A redirect from http to https on the same host is not followed either; a base_url must be https."""
     safe = serve(always(reply(DONE)), tls=tls)
     mill = mill_at()
     nbh.connect("mill", base_url=f"http://localhost:{mill.server.port}")
@@ -257,7 +257,7 @@ def test_b11_http_to_https(mill_at, serve, tls):
 
 
 def test_b12_redirect_loop(mill, bound):
-    """Three hops are followed, the fourth is a miss of the network, which ends nothing."""
+    """Three redirects are followed; the fourth makes the look a network miss, which ends no watch."""
     mill.paths["/loop"] = [reply(b"", 302, {"location": "/loop"})]
 
     history = ended(mill.job(reply(b"", 302, {"location": "/loop"}), DONE))
@@ -270,7 +270,7 @@ def test_b12_redirect_loop(mill, bound):
 
 
 def test_b12_empty_location(mill):
-    """A redirect to nowhere is no answer."""
+    """A redirect with an empty Location is garbled."""
     kinds = each(mill, {repr(location): reply(b"", 302, {"location": location}) for location in ("", " ", "\t")})
 
     assert set(kinds.values()) == {"garbled"}
@@ -295,19 +295,19 @@ BAD_LOCATIONS = {
 
 
 def test_b13_other_schemes(mill):
-    """A Location of another scheme is caught, whatever the client would raise, and the watch is lost."""
+    """A Location with another scheme loses the watch, whatever the HTTP client would raise."""
     assert check_all_lost(mill, [BAD_LOCATIONS[name] for name in ("javascript", "file", "ftp", "data")])
 
 
 def test_b14_unreadable_addresses(mill):
-    """Bad ports, brackets and names of every kind are caught likewise."""
+    """A Location with a bad port, bracket or host name loses the watch."""
     others = [location for location in BAD_LOCATIONS.values() if not location.startswith(("java", "f", "da"))]
 
     assert check_all_lost(mill, others)
 
 
 def check_all_lost(mill, locations):
-    """Each of these redirects loses its watch after two looks, in one line."""
+    """Watch a task for each Location: each is lost after two looks, with an error of one line."""
     head = "HTTP/1.1 302 Found\r\ncontent-length: 0\r\nlocation: {}\r\n\r\n"
     refs = [mill.job(head.format(location).encode()) for location in locations]
 
@@ -320,7 +320,7 @@ def check_all_lost(mill, locations):
     return True
 
 
-# Replies that say nothing
+# Replies without a state
 
 
 NO_STATE = {
@@ -332,19 +332,19 @@ NO_STATE = {
 
 
 def test_b15_no_state(mill):
-    """A status that brings no answer is no state, whatever stands in its body."""
+    """A 204, 304, 206 or empty 200 is garbled, whatever is in its body."""
     kinds = each(mill, {name: close_after(answer) for name, answer in NO_STATE.items()})
 
     assert kinds == dict.fromkeys(NO_STATE, "garbled")
 
 
-def test_b15_no_content_is_said_so(mill):
-    """A 204 is called by its name."""
+def test_b15_no_content_is_named(mill):
+    """The miss of a 204 says "no content"."""
     check_one_miss(mill, NO_STATE["204"], "garbled", "no content")
 
 
 def test_b16_switching_protocols(mill):
-    """Nobody asked for another protocol."""
+    """A 101 is a miss, and the next look sees success."""
     line = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n"
 
     history = ended(mill.job(line + b"\x81\x05hello", DONE), timeout=60)
@@ -355,7 +355,7 @@ def test_b16_switching_protocols(mill):
 
 
 def test_b17_cookies(mill):
-    """Hundreds of cookies and a huge one are not kept: no later request has any."""
+    """A hundred cookies and a huge one are not kept: no later request has a Cookie header."""
     flood = b"".join(b"Set-Cookie: a%d=b; Path=/\r\n" % n for n in range(100)) + b"Set-Cookie: x=" + b"y" * 20_000
     body = b'{"state": "working"}'
     cookies = b"HTTP/1.1 200 OK\r\n%s\r\ncontent-length: %d\r\n\r\n%s" % (flood, len(body), body)
@@ -377,12 +377,12 @@ CHARSETS = {
 
 
 def test_b18_charsets(mill):
-    """UTF-8 with a byte order mark, UTF-16 and UTF-32 are read."""
+    """JSON in UTF-8 with a byte order mark, UTF-16 and UTF-32 is read."""
     assert each(mill, {name: reply(body) for name, body in CHARSETS.items()}) == dict.fromkeys(CHARSETS, "")
 
 
 def test_b18_bytes_of_no_charset(mill):
-    """Latin-1 under the name of JSON is garbled, with its excerpt kept."""
+    """JSON in Latin-1 is garbled, with its excerpt kept."""
     seen = check_one_miss(mill, reply(TEXT.encode("latin-1").replace(b"done", b"error")), "garbled")
 
     assert "Gr\ufffd\ufffde" in seen.excerpt
