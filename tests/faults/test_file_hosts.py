@@ -25,8 +25,8 @@ def _scaled(monkeypatch, fresh_engine):
     monkeypatch.setattr(gate, "_PROBE_CAP", CAP)
 
 
-class Store:
-    """A file host whose answers are set by `wrong` (None, "reset", "silent" or a reply), with the times of its requests."""
+class FileHost:
+    """A file host that answers as `wrong` says (None, "reset", "silent" or a reply), with the times of its requests."""
 
     def __init__(self, serve):
         self.wrong = None
@@ -44,8 +44,8 @@ class Store:
                 await conn.send(self.wrong or reply(DATA))
 
 
-def tasks(mill, store, n):
-    return [mill.job({"state": "done", "files": [f"{store.root}/{k}.png"]}) for k in range(n)]
+def tasks(mill, host, n):
+    return [mill.job({"state": "done", "files": [f"{host.root}/{k}.png"]}) for k in range(n)]
 
 
 WRONG = {"it resets": "reset", "it is silent": "silent", "it has trouble": reply(b"", 503)}
@@ -59,15 +59,15 @@ def test_f02_host_down(mill, serve, monkeypatch, wrong):
     """
     if wrong == "silent":
         monkeypatch.setattr(http, "LOOK_DEADLINE", 0.5)
-    store = Store(serve)
-    store.wrong = wrong
-    handle = watch(tasks(mill, store, 60))
-    until(lambda: len(store.requested_at) >= AT_ONCE + 5, 30)
+    host = FileHost(serve)
+    host.wrong = wrong
+    handle = watch(tasks(mill, host, 60))
+    until(lambda: len(host.requested_at) >= AT_ONCE + 5, 30)
     other = watch(mill.job({"state": "done", "files": [mill.file(reply(DATA))]})).result(30)
-    begun = len(store.requested_at)
-    until(lambda: len(store.requested_at) >= begun + 4, 30)
-    probes = store.requested_at[begun:]
-    store.wrong = None
+    begun = len(host.requested_at)
+    until(lambda: len(host.requested_at) >= begun + 4, 30)
+    probes = host.requested_at[begun:]
+    host.wrong = None
     histories = handle.result(30)
 
     assert other.files
@@ -78,17 +78,17 @@ def test_f02_host_down(mill, serve, monkeypatch, wrong):
 
 def test_f02_retry_after_of_a_host(mill, serve):
     """A Retry-After for one download delays all downloads from that host; then they succeed."""
-    store = Store(serve)
-    store.wrong = reply(b"", 429, {"retry-after": "2"})
-    handle = watch(tasks(mill, store, 2 * AT_ONCE))
-    first = until(lambda: store.requested_at and store.requested_at[0])
+    host = FileHost(serve)
+    host.wrong = reply(b"", 429, {"retry-after": "2"})
+    handle = watch(tasks(mill, host, 2 * AT_ONCE))
+    first = until(lambda: host.requested_at and host.requested_at[0])
     until(lambda: time.monotonic() > first + 1)
-    store.wrong = None
+    host.wrong = None
     histories = handle.result(30)
 
-    during = [at for at in store.requested_at if at - first < 1.9]
+    during = [at for at in host.requested_at if at - first < 1.9]
     assert len(during) <= AT_ONCE
-    assert max(store.requested_at) - first >= 1.9
+    assert max(host.requested_at) - first >= 1.9
     assert sound(histories, mill)
     assert all(h.files for h in histories)
 
@@ -96,15 +96,15 @@ def test_f02_retry_after_of_a_host(mill, serve):
 def test_f02_a_link_dies_while_its_host_is_down(mill, serve):
     """Links that expire in an outage of their host cost no result: after a 403 a new link is looked up and fetched."""
     nbh.register(provider(mill.root, lifetime=0.5))
-    store = Store(serve)
-    store.wrong = reply(b"", 502)
+    host = FileHost(serve)
+    host.wrong = reply(b"", 502)
     fresh = {"state": "done", "files": [mill.file(reply(DATA))]}
-    refs = [mill.job({"state": "done", "files": [f"{store.root}/{k}.png"]}, fresh) for k in range(6)]
+    refs = [mill.job({"state": "done", "files": [f"{host.root}/{k}.png"]}, fresh) for k in range(6)]
     handle = watch(refs)
-    first = until(lambda: store.requested_at and store.requested_at[0])
+    first = until(lambda: host.requested_at and host.requested_at[0])
     until(lambda: time.monotonic() > first + 1.5)
     pending = [h.files for h in handle]
-    store.wrong = reply(b"", 403)
+    host.wrong = reply(b"", 403)
     histories = handle.result(30)
 
     assert pending == [()] * 6
@@ -113,7 +113,7 @@ def test_f02_a_link_dies_while_its_host_is_down(mill, serve):
     assert {len(mill.looks[ref.partition(":")[2]]) for ref in refs} == {2}
 
 
-def test_f02_a_broken_store_does_not_slow_down_its_api(mill, monkeypatch):
+def test_f02_a_broken_file_host_does_not_slow_down_its_api(mill, monkeypatch):
     """Failing downloads from the API's own origin do not slow down looks at tasks."""
     monkeypatch.setattr(gate, "_PROBE_CAP", 60.0)
     whole = []
