@@ -233,7 +233,7 @@ def write_tables(work):
 
 
 def test_threat_canary(mill, tmp_path, monkeypatch, logs, caught, capsys, promises, bound):
-    """Looks, saves, creates, errors, tables and pages of seven providers leave the key in no file, text or DEBUG log."""
+    """Looks, saves, creates, errors, tables, pages of seven providers leave the key in no file, text or DEBUG log."""
     monkeypatch.setattr(downloads, "_LAG", 0.5)
     monkeypatch.setattr(pace, "SLOW", 0.1)
     monkeypatch.setenv("MILL_API_KEY", KEY)

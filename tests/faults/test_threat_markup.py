@@ -188,7 +188,7 @@ def all_cards(texts):
 
 
 def test_threat_markup_in_nbconvert(gallery, tmp_path):
-    """A notebook of payloads, converted by nbconvert, has no other elements and attributes than one of harmless texts."""
+    """A notebook of payloads, converted by nbconvert, has the elements and attributes of one of harmless texts only."""
     exporter = HTMLExporter()
     plain, _ = exporter.from_notebook_node(
         notebook(all_cards(PLAIN) + gallery(PLAIN), describe_all(histories_of_every_kind("words"), NOW))

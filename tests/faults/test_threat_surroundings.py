@@ -80,7 +80,7 @@ def test_threat_emulator_and_real_keys(emulator):
         nbh.connect("kie", "sk-real-0123456789abcdef")
 
 
-HOLES = {
+LEAST_SAFE_VERSIONS = {
     "pillow": ("12.3", "CVE-2026-59199, 59203, 59204, 40192, 42311, 25990: writes outside a buffer, endless loops"),
     "httpcore": ("1.0.9", "GHSA-vqfr-h8mv-ghfj: older ones bring an h11 that accepts malformed chunked bodies"),
     "python-multipart": ("0.0.18", "CVE-2024-53981: the emulator logs without end on odd boundaries"),
@@ -94,10 +94,10 @@ def requirements():
     return {r.name.lower(): r for text in lists for r in map(Requirement, text)}
 
 
-@pytest.mark.parametrize("name", HOLES)
-def test_threat_versions_with_known_holes(name):
+@pytest.mark.parametrize("name", LEAST_SAFE_VERSIONS)
+def test_threat_versions_with_known_vulnerabilities(name):
     """The least version of a dependency is above the known vulnerabilities that affect our use of it."""
-    least, why = HOLES[name]
+    least, why = LEAST_SAFE_VERSIONS[name]
     requirement = requirements()[name]
 
     floors = [Version(s.version) for s in requirement.specifier if s.operator in {">=", "=="}]
