@@ -1,4 +1,4 @@
-"""The table of rows is made by `support.fault_table`; here is what the rows' tests share."""
+"""Fixtures of the fault tests; `support.fault_table` makes the table of rows."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from nbhelper._network.http import Http
 
 @pytest.fixture(autouse=True)
 def _isolated(isolated: Path) -> Path:
-    """No keys, proxies or store of whoever runs the tests."""
+    """No API keys, proxy variables or store of the user who runs the tests."""
     return isolated
 
 
 @pytest.fixture
 def mill_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Mill]]:
-    """Make mills of one's own: with TLS, at a port, at another name."""
+    """Start a Mill with options (TLS, a port), registered under its own root or another; closed after the test."""
     monkeypatch.setenv("MILL_API_KEY", KEY)
     made: list[Mill] = []
 
@@ -61,7 +61,7 @@ def script(mill: Mill, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pope
 
 @pytest.fixture
 def hasty_looks(monkeypatch: pytest.MonkeyPatch) -> float:
-    """A look has a third of a second and not thirty."""
+    """The deadline of a look is 0.33 seconds instead of 30."""
     assert Http.api.__kwdefaults__ is not None
     monkeypatch.setitem(Http.api.__kwdefaults__, "deadline", 0.33)
     return 0.33
@@ -69,13 +69,13 @@ def hasty_looks(monkeypatch: pytest.MonkeyPatch) -> float:
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Note what was measured, for the table of rows."""
+    """Record a measured value as text for the table of rows."""
     return lambda text: request.node.user_properties.append(("figure", text))
 
 
 @pytest.fixture
 def bound(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Check that so many requests, or whatever is counted, stay within a bound, and note both for the table of rows."""
+    """Assert that a count (of requests, if not named) is within a bound, and record both for the table of rows."""
 
     def check(n: float, most: float, what: str = "requests") -> None:
         request.node.user_properties.append(("bound", (round(n, 3), most, what)))
@@ -86,7 +86,7 @@ def bound(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 @pytest.fixture(autouse=True)
 def promises(isolated: Path, request: pytest.FixtureRequest) -> Iterator[Kept]:
-    """What holds in every row: see `support.promises`."""
+    """Assert in every test what must hold in every row: see `support.promises`."""
     with promised() as kept:
         yield kept
     request.node.user_properties.append(("promises", dict(kept.counts)))

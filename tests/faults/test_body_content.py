@@ -1,4 +1,4 @@
-"""Replies with something wrong in them, over a real socket into the store and onto the screen."""
+"""D: wrong bodies of replies, over a real socket into the store, tables and views."""
 
 from datetime import timedelta
 
@@ -25,18 +25,18 @@ BROKEN = {
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """Ten minutes of patience last half a second, and slow looks are not slow."""
+    """Patience (10 minutes) is 0.5 seconds, and slow looks come each 0.1 seconds."""
     monkeypatch.setattr(lost_sight, "PATIENCE", timedelta(seconds=0.5))
     monkeypatch.setattr(pace, "SLOW", 0.1)
 
 
 def ended(ref, **options):
-    """A watch to its end; the history."""
+    """Watch one task to its end; its history."""
     return nbh.watch(ref, display=False, **options)[0]
 
 
 def test_d01_invalid_json(mill):
-    """What is not JSON is a miss with its excerpt kept; the next good reply counts."""
+    """A body that is not JSON is garbled, with its excerpt kept; looking goes on."""
     refs = [mill.job(reply(body), WORKING, reply(body), DONE) for body in BROKEN.values()]
 
     histories = nbh.watch(refs, display=False).result()
@@ -49,7 +49,7 @@ def test_d01_invalid_json(mill):
 
 
 def test_d02_not_an_object(mill, hasty):
-    """JSON that is no object is a miss; where nothing else comes for ten minutes the watch is lost, never failed."""
+    """JSON that is no object is a miss; after ten minutes of nothing else the watch is lost, never failed."""
     bodies = [body.encode() for body in ("[]", '["done"]', '"done"', "17", "null", "true")]
     refs = [mill.job(reply(b), DONE) for b in bodies] + [mill.job(reply(b)) for b in bodies]
 
@@ -63,7 +63,7 @@ def test_d02_not_an_object(mill, hasty):
 
 
 def test_d03_json_with_comments(mill):
-    """JSON as documents print it, with comments, is not read as JSON."""
+    """JSON with comments is garbled."""
     commented = b'{\n  "state": "done", // the task is over\n  "files": []\n}'
 
     history = ended(mill.job(reply(commented), WORKING, DONE))
@@ -73,7 +73,7 @@ def test_d03_json_with_comments(mill):
 
 
 def test_d04_duplicate_keys(mill):
-    """A state said twice in two words is no state, and is recorded; said twice in one word it is one."""
+    """A duplicate `state` key with two words is garbled, with one word it is read."""
     twice = reply(b'{"state": "working", "state": "done"}')
 
     history = ended(mill.job(twice, WORKING, reply(b'{"state": "done", "state": "done"}')))
@@ -84,7 +84,7 @@ def test_d04_duplicate_keys(mill):
 
 
 def test_d05_numbers_that_are_none(mill):
-    """NaN, infinity and 1e999 are unknown numbers, in memory and in the store."""
+    """NaN, Infinity and 1e999 are read as None, in the history and in the table."""
     odd = b'{"state": "working", "percent": NaN, "left": Infinity, "ahead": -Infinity, "credits": 1e999}'
 
     history = ended(mill.job(reply(odd), reply(odd.replace(b"working", b"done"))))
@@ -97,7 +97,7 @@ def test_d05_numbers_that_are_none(mill):
 
 
 def test_d06_deep_nesting(mill):
-    """A hundred thousand levels are a miss and no RecursionError."""
+    """JSON of a hundred thousand levels is garbled, without a RecursionError."""
     deep = b'{"state": "done", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
     history = ended(mill.job(reply(deep), WORKING, DONE))
@@ -107,7 +107,7 @@ def test_d06_deep_nesting(mill):
 
 
 def test_d07_integer_of_thousands_of_digits(mill):
-    """An integer beyond Python's limit of digits is a miss and no ValueError."""
+    """An integer beyond Python's limit of digits is garbled, without a ValueError."""
     long = b'{"state": "done", "credits": ' + b"7" * 5000 + b"}"
 
     history = ended(mill.job(reply(long), WORKING, DONE))
@@ -117,7 +117,7 @@ def test_d07_integer_of_thousands_of_digits(mill):
 
 
 def test_d06_a_million_values(mill):
-    """A reply of two megabytes can hold a million empty objects, which take up a hundred times as much: a miss."""
+    """A reply of over 100,000 values is garbled: as Python objects they take up a hundred times its bytes."""
     nbh.register(provider(mill.root, "wide", max_reply=2_000_000, key_variable="MILL_API_KEY"))
     mill.jobs["x"] = [reply(b'{"state": "done", "x": [' + b"{}," * 600_000 + b"{}]}"), DONE]
 
@@ -129,7 +129,7 @@ def test_d06_a_million_values(mill):
 
 
 def test_d08_lone_surrogate(mill, tmp_path, capsys):
-    """Half a character passes through store, table, CSV, terminal and card, escaped or as a replacement."""
+    """A lone surrogate is escaped or replaced in the store, table, CSV, terminal and card."""
     from nbhelper._views.card import Scene, card
 
     half = b'{"state": "error", "code": "\\ud800", "why": "half \\ud800 a character", "files": ["https://x/\\udfff"]}'
@@ -148,7 +148,7 @@ def test_d08_lone_surrogate(mill, tmp_path, capsys):
 
 
 def test_d09_control_characters_and_a_megabyte(mill, capsys):
-    """NUL, bidi overrides, escapes and a megabyte of words: harmless and cut where shown, whole in the raw reply."""
+    """NUL, bidi overrides, ANSI escapes and a megabyte of text are removed or cut where shown, and kept in `raw`."""
     long = "\x00\u202e\x1b[2J\x1b]0;owned\x07 not a face. " + "very long " * 90_000
     history = ended(mill.job({"state": "error", "why": long}))
 
@@ -165,7 +165,7 @@ def test_d09_control_characters_and_a_megabyte(mill, capsys):
 
 
 def test_d10_integers_beyond_64_bits(mill):
-    """Numbers that no database column holds are kept as text, in the raw reply and after reading back."""
+    """Integers beyond 64 bits are text in the stored raw reply and the table."""
     big = 2**63
     history = ended(mill.job({"state": "error", "code": big, "why": -big - 1, "n": [big, 2**200]}))
 
@@ -177,7 +177,7 @@ def test_d10_integers_beyond_64_bits(mill):
 
 
 def test_d12_unknown_fields(mill):
-    """Fields that nobody declared change nothing and are kept in the raw reply."""
+    """Undeclared fields change nothing and are kept in the raw reply."""
     more = {**WORKING, "mood": {"today": ["fine"]}, "status": "failed", "State": "error"}
 
     history = ended(mill.job(more, {**DONE, "mood": 1}))
@@ -187,7 +187,7 @@ def test_d12_unknown_fields(mill):
 
 
 def test_d13_unknown_state_word(mill, hasty):
-    """A new word keeps the watch alive and is shown; ten minutes of it are lost, never an end of the task."""
+    """An unknown state word goes on and is kept; after ten minutes of nothing else the watch is lost, never failed."""
     once = ended(mill.job({"state": "contemplating"}, {"state": 77}, DONE))
     always = ended(mill.job({"state": "contemplating"}))
 
@@ -199,29 +199,29 @@ def test_d13_unknown_state_word(mill, hasty):
 
 @pytest.mark.parametrize("word", ["DONE", "Done", "done.", "d o n e"])
 def test_d14_case_and_space(mill, word):
-    """A word in another writing is unknown unless the provider declares it; space around it is no part of it."""
+    """A state word in other case or spelling is unknown unless declared; whitespace around it is stripped."""
     history = ended(mill.job({"state": word}, {"state": " done\n"}))
 
     assert [s.state for s in looks(history)] == ["unknown", "succeeded"]
 
 
 def test_d15_state_goes_backwards(mill):
-    """From running back to queued: both are kept, and the watch goes on to the end."""
+    """A state that goes back from running to queued is kept, and the watch goes on to the end."""
     history = ended(mill.job(WORKING, QUEUED, WORKING, DONE))
 
     assert [s.state for s in looks(history)] == ["running", "queued", "running", "succeeded"]
 
 
-def again(mill, later):
-    """A task that succeeds with a good link and a dead one, and says something else when looked at once more."""
+def look_after_success(mill, later):
+    """Watch a task that succeeds with a good and a dead link, and has another reply at the next look; its history."""
     good, dead = mill.file(reply(png(100))), mill.file(reply(b"", 403))
     return ended(mill.job({**DONE, "files": [good, dead]}, later))
 
 
 @pytest.mark.parametrize("later", [WORKING, QUEUED, {"state": "contemplating"}], ids=str)
 def test_d16_success_then_running(mill, later):
-    """The first final word stands; what the server says afterwards is one more event."""
-    history = again(mill, later)
+    """After success a later state that is not final is one more event, and the outcome stays."""
+    history = look_after_success(mill, later)
 
     assert history.outcome == "succeeded"
     assert [s.word for s in looks(history)] == ["done", later["state"]]
@@ -230,8 +230,8 @@ def test_d16_success_then_running(mill, later):
 
 @pytest.mark.parametrize("later", [{"state": "error", "why": "no"}, {"state": "gone"}, {"state": "stopped"}], ids=str)
 def test_d17_success_then_failed(mill, later):
-    """A second final word changes nothing: what was downloaded stays, and the outcome is still success."""
-    history = again(mill, later)
+    """After success a later final state changes neither the outcome nor the downloaded files."""
+    history = look_after_success(mill, later)
 
     assert history.outcome == "succeeded"
     assert [s.word for s in looks(history)] == ["done", later["state"]]
@@ -240,7 +240,7 @@ def test_d17_success_then_failed(mill, later):
 
 
 def test_d18_odd_progress(mill):
-    """Progress is clamped, nonsense is unknown, the bar never goes back, and the raw number is kept."""
+    """Progress is clamped to 0 to 1, invalid values are None, `facts.progress` never falls, and raw values are kept."""
     percents = [10, 140, -3, "80%", None, "soon", [5], True, 30]
 
     history = ended(mill.job(*({"state": "working", "percent": p} for p in percents), DONE))
@@ -253,7 +253,7 @@ def test_d18_odd_progress(mill):
 
 @pytest.mark.parametrize("files", [None, [], "", [None, ""]], ids=str)
 def test_d19_success_without_outputs(mill, files, bound):
-    """The word stands, and the card says that there is no file in the reply."""
+    """A success without outputs is a success, and the card says that there is no file in the reply."""
     from nbhelper._views.card import Scene, card
 
     history = ended(mill.job({**DONE, "files": files}))
@@ -266,7 +266,7 @@ def test_d19_success_without_outputs(mill, files, bound):
 
 
 def test_d20_outputs_while_running(mill):
-    """A result named while the task runs is on disk before the task is over."""
+    """An output of a running task is downloaded before the task is over, and only once."""
     link = mill.file(reply(png(50)))
     ident = mill.job({**WORKING, "files": [link]})
     watch = nbh.watch(ident, display=False, block=False)
@@ -297,7 +297,7 @@ def test_d21_the_same_link_twice_and_ten_thousand(mill):
 
 
 def test_d22_another_tasks_reply(mill):
-    """A reply about another task says nothing of ours, whatever state it names."""
+    """A reply with another task's id is garbled, whatever its state."""
     nbh.register(provider(mill.root, "picky", reply_id="id", key_variable="MILL_API_KEY"))
     mill.jobs["mine"] = [{"id": "theirs", "state": "error"}, {"id": "theirs", **DONE}, {"id": "mine", **DONE}]
 
@@ -325,7 +325,7 @@ TIMES = {
 
 @pytest.mark.parametrize(("time_as_sent", "reads"), TIMES.values(), ids=TIMES)
 def test_d23_odd_times(mill, time_as_sent, reads):
-    """Seconds, milliseconds and ISO text are times; absurd ones are missing in the table and kept in the raw reply."""
+    """Times are read from seconds, milliseconds and ISO text; invalid ones are NaT in the table and kept in `raw`."""
     nbh.register(provider(mill.root, "clocked", created_at="made", key_variable="MILL_API_KEY"))
     mill.jobs["x"] = [{**DONE, "made": time_as_sent}]
 
@@ -337,7 +337,7 @@ def test_d23_odd_times(mill, time_as_sent, reads):
 
 
 def test_d24_stuck_running(mill):
-    """A task that never ends stops with the watch's timeout, says so, and is taken up again."""
+    """A task that never ends is stopped at the watch's timeout, which the error names, and can be watched again."""
     ident = mill.job(WORKING)
 
     stopped = ended(ident, timeout=0.5)

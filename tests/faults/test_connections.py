@@ -28,14 +28,14 @@ from nbhelper.types import Miss
 DATA = png(500)
 
 
-def finished(mill):
-    """A job's last reply, with a file behind it."""
+def done_with_file(mill):
+    """The final reply of a job, with a link to a file."""
     return {"state": "done", "files": [mill.file(reply(DATA))]}
 
 
-def through(mill, *faults):
-    """A task whose looks meet these faults and then its end; its history, sound, its file saved."""
-    history = ended(mill.job(*faults, finished(mill)))
+def watch_through(mill, *faults):
+    """Watch a task whose looks get these faults and then success; its history, checked with its saved file."""
+    history = ended(mill.job(*faults, done_with_file(mill)))
 
     assert sound(history, mill)
     assert history.succeeded
@@ -49,11 +49,11 @@ def free_port():
         return sock.getsockname()[1]
 
 
-# Nothing answers
+# No connection
 
 
 def test_a01_connection_refused(mill_at):
-    """A closed port is a miss of the network each time; when it opens, the watch goes on by itself."""
+    """A refused connection is a network miss; when the port opens, the watch goes on by itself."""
     port = free_port()
     closed = f"http://127.0.0.1:{port}"
     nbh.register(provider(closed))
@@ -61,7 +61,7 @@ def test_a01_connection_refused(mill_at):
     until(lambda: len(misses(handle[0])) >= 3)
     trouble = handle[0].facts.trouble
     mill = mill_at(port=port)
-    mill.job(finished(mill), ident="job-1")
+    mill.job(done_with_file(mill), ident="job-1")
 
     history = handle.result(30)
 
@@ -75,24 +75,24 @@ def test_a01_connection_refused(mill_at):
 
 @pytest.fixture
 def by_name(mill_at):
-    """A mill that is reached by name in one's own network."""
+    """A mill that is reached by a host name in the private network."""
     mill = mill_at()
     nbh.connect("mill", base_url=f"http://mill.test:{mill.server.port}", private=True)
     return mill
 
 
 def test_a02_name_not_resolved(by_name, names):
-    """An unknown name is a miss that names the host alone; when it is known again, the watch goes on."""
+    """A name that cannot be resolved is a network miss that names only the host; once resolved, the watch goes on."""
     names["mill.test"] = [socket.gaierror(-2, "Name or service not known")] * 2 + [["127.0.0.1"]]
 
-    history = through(by_name)
+    history = watch_through(by_name)
 
     assert misses(history) == ["network", "network"]
     assert {m.message for m in looks(history)[:2]} == {"the name mill.test cannot be resolved"}
 
 
-def test_a02_a_name_that_nobody_has(mill_at):
-    """The machine's own resolver says no: a miss, and no look is counted that was not made."""
+def test_a02_a_name_that_does_not_exist(mill_at):
+    """A name that the machine's own resolver does not know is one network miss."""
     nbh.register(provider("https://nowhere.invalid/v1"))
     mill_at("https://nowhere.invalid/v1")
 
@@ -108,7 +108,7 @@ def test_a02_a_name_that_nobody_has(mill_at):
 
 
 def test_a03_label_too_long(mill_at):
-    """A name that no resolver can look up is refused before any request; in a redirect it ends the watch as lost."""
+    """A host label of 70 characters is refused before any request; in a redirect it ends the watch as lost."""
     mill = mill_at()
     away = reply(b"", 302, {"location": f"http://{'a' * 70}.example/x"})
 
@@ -125,29 +125,30 @@ def test_a03_label_too_long(mill_at):
 # TLS
 
 
-def stranger(name="localhost", **options):
-    """A server's side of TLS with a certificate of an authority that nobody here trusts."""
+def untrusted_context(name="localhost", **options):
+    """A server's SSLContext whose certificate is signed by an authority that is not trusted here."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert(name, **options).configure_cert(context)
     return context
 
 
-def known(authority, name="localhost", **options):
+def signed_context(authority, name="localhost", **options):
+    """A server's SSLContext whose certificate is signed by this authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name, **options).configure_cert(context)
     return context
 
 
 CERTIFICATES = {
-    "self-signed": lambda _: stranger(),
-    "wrong host": lambda authority: known(authority, "other.example"),
-    "expired": lambda authority: known(authority, not_after=datetime.now(UTC) - timedelta(days=1)),
+    "self-signed": lambda _: untrusted_context(),
+    "wrong host": lambda authority: signed_context(authority, "other.example"),
+    "expired": lambda authority: signed_context(authority, not_after=datetime.now(UTC) - timedelta(days=1)),
 }
 
 
 @pytest.mark.parametrize("made", CERTIFICATES.values(), ids=CERTIFICATES)
 def test_a04_certificate_not_trusted(mill_at, authority, fresh_engine, made):
-    """Nothing is sent past a certificate that is not right, however often it is tried; the watch stays resumable."""
+    """With an untrusted certificate nothing is sent at any look; the watch ends as stopped and can be resumed."""
     mill = mill_at(tls=made(authority))
     ref = mill.job(DONE)
 
@@ -161,7 +162,7 @@ def test_a04_certificate_not_trusted(mill_at, authority, fresh_engine, made):
 
 
 def tunnel(port, first):
-    """Each connection goes to another port, the first few only as far as the client's greeting."""
+    """Forward each connection to another port; close the first few after the first byte of the TLS handshake."""
     left = [first]
 
     async def play(conn):
@@ -184,7 +185,7 @@ def tunnel(port, first):
 
 
 def test_a05_handshake_broken_off(mill_at, serve, tls, fresh_engine):
-    """TLS that ends in the middle of its greeting is a miss; the next look makes a new one."""
+    """A TLS handshake that is cut off is a network miss; the next look makes a new connection."""
     mill = mill_at(tls=tls)
     front = serve(tunnel(mill.server.port, 2))
     nbh.connect("mill", base_url=f"https://localhost:{front.port}")
@@ -198,9 +199,9 @@ def test_a05_handshake_broken_off(mill_at, serve, tls, fresh_engine):
 
 
 def test_a06_captive_portal(mill_at, fresh_engine):
-    """A portal's certificate is not accepted, its page never read, and the words name `SSL_CERT_FILE`."""
+    """A captive portal's certificate is not accepted, no request is sent, and the miss names `SSL_CERT_FILE`."""
     page = reply("<html>Welcome to the hotel</html>", headers={"content-type": "text/html"})
-    mill = mill_at(tls=stranger())
+    mill = mill_at(tls=untrusted_context())
     handle = watch(mill.job(page))
     until(lambda: misses(handle[0]))
     handle.stop()
@@ -213,14 +214,14 @@ def test_a06_captive_portal(mill_at, fresh_engine):
 
 
 def test_a07_connect_hangs(mill_at, monkeypatch, fresh_engine):
-    """A connection that is never accepted is given up in its own time; the next look tries anew."""
+    """A connection that is never accepted is given up after CONNECT_DEADLINE; the next look tries again."""
     monkeypatch.setattr(http, "CONNECT_DEADLINE", 0.25)
     full = socket.socket()
     full.bind(("127.0.0.1", 0))
     full.listen(0)
     port = full.getsockname()[1]
     crowd = [socket.socket() for _ in range(3)]
-    for sock in crowd:  # whoever comes first fills the queue; the rest wait, and so does the watch
+    for sock in crowd:  # the first ones fill the backlog; the others hang, and so does the watch
         sock.setblocking(False)  # noqa: FBT003
         sock.connect_ex(("127.0.0.1", port))
     nbh.register(provider(f"http://127.0.0.1:{port}"))
@@ -232,7 +233,7 @@ def test_a07_connect_hangs(mill_at, monkeypatch, fresh_engine):
     for sock in (*crowd, full):
         sock.close()
     mill = mill_at(port=port)
-    mill.job(finished(mill), ident="job-1")
+    mill.job(done_with_file(mill), ident="job-1")
 
     history = handle.result(30)
 
@@ -261,17 +262,17 @@ async def early_hints(conn, _request):
         await asyncio.sleep(0.02)
 
 
-def too_late(mill, act, deadline):
-    """A look that takes for ever is cut at its whole time, and the next one finds the end."""
+def check_cut_at_deadline(mill, act, deadline):
+    """Watch a task whose first look never ends: it is cut at the deadline, and the next look sees success."""
 
     async def first(conn, request):
-        http.Http.api.__kwdefaults__["deadline"] = 30.0  # the next look has all its time again
+        http.Http.api.__kwdefaults__["deadline"] = 30.0  # for the next look
         await act(conn, request)
 
-    history = through(mill, first)
+    history = watch_through(mill, first)
 
     begin, end = mill.looks["job-1"]
-    # Where the machine stands still for as long as the deadline, one more look is over before the server hears of it.
+    # If the machine is stuck for as long as the deadline, one more look is over before the server gets its request.
     assert set(misses(history)) == {"network"}
     assert looks(history)[0].message == f"no whole reply within {deadline:g} s"
     assert end - begin > deadline * 0.9
@@ -279,31 +280,31 @@ def too_late(mill, act, deadline):
 
 
 def test_a08_silence(library, mill, hasty_looks):
-    """A server that accepts and says nothing."""
-    assert too_late(mill, silence, hasty_looks)
+    """A server that accepts and sends nothing is cut at the look's deadline."""
+    assert check_cut_at_deadline(mill, silence, hasty_looks)
 
 
 def test_a09_body_drip(library, mill, hasty_looks):
-    """One byte after the other never resets the clock."""
-    assert too_late(mill, drip_body, hasty_looks)
+    """A body sent byte by byte does not extend the look's deadline."""
+    assert check_cut_at_deadline(mill, drip_body, hasty_looks)
 
 
 def test_a10_header_drip(library, mill, hasty_looks):
-    """Nor does it in the headers."""
-    assert too_late(mill, drip_head, hasty_looks)
+    """Headers sent byte by byte do not extend the look's deadline."""
+    assert check_cut_at_deadline(mill, drip_head, hasty_looks)
 
 
 def test_a11_endless_hints(library, mill, hasty_looks):
-    """Nor do replies that only announce a reply."""
-    assert too_late(mill, early_hints, hasty_looks)
+    """Endless informational replies (103) do not extend the look's deadline."""
+    assert check_cut_at_deadline(mill, early_hints, hasty_looks)
 
 
 # A reply that breaks
 
 
-def once(mill, act, kind="network"):
-    """One bad reply is one miss of that kind, and one request more than without it."""
-    history = through(mill, act)
+def check_one_miss(mill, act, kind="network"):
+    """Watch a task whose first reply is bad: one miss of that kind, and one look more."""
+    history = watch_through(mill, act)
 
     assert misses(history) == [kind]
     assert len(mill.looks["job-1"]) == 2
@@ -311,47 +312,47 @@ def once(mill, act, kind="network"):
 
 
 def test_a12_reset_before_any_byte(library, mill, bound):
-    """On a fresh connection a reset is a miss, and the pace decides when to look again."""
-    assert once(mill, reset)
+    """A reset on a fresh connection is one miss, and the next look comes at the pace of misses."""
+    assert check_one_miss(mill, reset)
     bound(len(mill.looks["job-1"]), 2, "looks")
 
 
 def test_a13_reset_in_the_headers(library, mill):
-    """Half a header is nothing."""
+    """A reset in the middle of the headers is a network miss."""
 
     async def act(conn, _request):
         await conn.send(b"HTTP/1.1 200 OK\r\ncontent-le")
         await asyncio.sleep(0.02)
         await conn.reset()
 
-    assert once(mill, act)
+    assert check_one_miss(mill, act)
 
 
-def test_a14_body_shorter_than_said(library, mill):
-    """A whole JSON object under a longer length is not believed."""
-    assert once(mill, close_after(reply(b'{"state": "error"}', length=200)))
+def test_a14_body_shorter_than_its_length(library, mill):
+    """A whole JSON object under a longer Content-Length is a network miss."""
+    assert check_one_miss(mill, close_after(reply(b'{"state": "error"}', length=200)))
 
 
 def test_a15_cut_without_a_length(library, mill):
-    """Where nothing says how long it is, half a JSON object is garbled and not an end."""
-    assert once(mill, close_after(reply(b'{"state": "error", "why', length=None)), "garbled")
+    """Half a JSON object without a Content-Length is garbled and ends no task."""
+    assert check_one_miss(mill, close_after(reply(b'{"state": "error", "why', length=None)), "garbled")
 
 
 def chunked(tail):
     return b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n12\r\n{"state": "error"}\r\n' + tail
 
 
-TAILS = {"size is no number": b"zz\r\n", "no last chunk": b"", "half a size": b"5"}
+BAD_TAILS = {"size is no number": b"zz\r\n", "no last chunk": b"", "half a size": b"5"}
 
 
 def test_a16_bad_chunks(library, mill):
-    """The object inside is whole and says failed; the reply is not, and nothing is believed."""
-    found = each(mill, {name: close_after(chunked(tail)) for name, tail in TAILS.items()})
+    """A whole JSON object in a chunked body that is broken is a network miss and fails no task."""
+    kinds = each(mill, {name: close_after(chunked(tail)) for name, tail in BAD_TAILS.items()})
 
-    assert found == dict.fromkeys(TAILS, "network")
+    assert kinds == dict.fromkeys(BAD_TAILS, "network")
 
 
-LENGTHS = {
+BAD_LENGTHS = {
     "two": b"content-length: 2\r\ncontent-length: 18\r\n",
     "negative": b"content-length: -18\r\n",
     "no number": b"content-length: many\r\n",
@@ -360,24 +361,24 @@ LENGTHS = {
 
 
 def test_a17_lengths_that_lie(library, mill):
-    """A length that cannot be makes the reply none."""
-    bodies = {name: b"HTTP/1.1 200 OK\r\n" + lines + b'\r\n{"state": "error"}' for name, lines in LENGTHS.items()}
+    """A reply with contradictory or invalid Content-Length is a network miss."""
+    bodies = {name: b"HTTP/1.1 200 OK\r\n" + lines + b'\r\n{"state": "error"}' for name, lines in BAD_LENGTHS.items()}
 
-    assert each(mill, {n: close_after(body) for n, body in bodies.items()}) == dict.fromkeys(LENGTHS, "network")
+    assert each(mill, {n: close_after(body) for n, body in bodies.items()}) == dict.fromkeys(BAD_LENGTHS, "network")
 
 
 def test_a17_on_a_kept_connection(library, mill):
-    """Whoever answers, however badly, has seen the request: it is not repeated at once, as on a dead connection."""
-    bad = b"HTTP/1.1 200 OK\r\n" + LENGTHS["two"] + b'\r\n{"state": "error"}'
+    """A bad reply on a kept connection is a miss: the request is not repeated at once, as on a dead connection."""
+    bad = b"HTTP/1.1 200 OK\r\n" + BAD_LENGTHS["two"] + b'\r\n{"state": "error"}'
 
-    history = through(mill, WORKING, bad)
+    history = watch_through(mill, WORKING, bad)
 
     assert misses(history) == ["network"]
     assert len(mill.looks["job-1"]) == 3
-    assert mill.server.connections == 3  # the bad reply came where a good one had come; one more look, and the file
+    assert mill.server.connections == 3  # the one with the bad reply, one for the next look, one for the file
 
 
-GREETINGS = {
+NOT_HTTP = {
     "another protocol": (b"SSH-2.0-OpenSSH_9\r\n\r\n", "network"),
     "HTTP/0.9": (b'{"state": "error"}', "network"),
     "status 99": (b'HTTP/1.1 99 Low\r\ncontent-length: 18\r\n\r\n{"state": "error"}', "network"),
@@ -386,27 +387,27 @@ GREETINGS = {
 
 
 def test_a18_no_http(library, mill):
-    """Whatever is no HTTP, or a status that does not exist, is no word about the task."""
-    found = each(mill, {name: close_after(data) for name, (data, _) in GREETINGS.items()})
+    """A reply that is no HTTP, or has a status that does not exist, is a miss and ends no task."""
+    kinds = each(mill, {name: close_after(data) for name, (data, _) in NOT_HTTP.items()})
 
-    assert found == {name: kind for name, (_, kind) in GREETINGS.items()}
+    assert kinds == {name: kind for name, (_, kind) in NOT_HTTP.items()}
 
 
 def test_a19_long_header_line(library, mill):
-    """Four hundred thousand bytes of one header are not taken in."""
+    """A header line of 400,000 bytes is a network miss."""
     line = b"HTTP/1.1 200 OK\r\nx: " + b"y" * 400_000 + b'\r\ncontent-length: 18\r\n\r\n{"state": "error"}'
 
-    assert once(mill, close_after(line))
+    assert check_one_miss(mill, close_after(line))
 
 
 @pytest.mark.parametrize("orderly", [False, True], ids=["reset", "closed"])
 def test_a20_stale_connection(library, mill, orderly, bound):
-    """A kept connection that died while idle costs nothing: the request goes out once more, without a miss."""
+    """A request on a kept connection that died while idle is sent again on a new one, without a miss."""
     deaths = []
 
     async def dies(conn, _request):
         await conn.send(reply(WORKING))
-        # It says it stays open, and ends as soon as the next request comes.
+        # The connection is kept open and ends as soon as the next request comes.
         if await conn._reader.read(65_536):
             deaths.append(conn.n)
             if orderly:
@@ -414,7 +415,7 @@ def test_a20_stale_connection(library, mill, orderly, bound):
             else:
                 await conn.reset()
 
-    history = through(mill, *[dies] * 4)
+    history = watch_through(mill, *[dies] * 4)
 
     assert misses(history) == []
     assert len(deaths) >= 1
@@ -423,7 +424,7 @@ def test_a20_stale_connection(library, mill, orderly, bound):
 
 
 def test_a21_two_responses_in_one_piece(library, mill, bound):
-    """What comes with a reply is never taken for the answer to the next look; it costs the one look that would get it.
+    """A second response in one piece with the first is never the next look's reply; it costs that look.
 
     That look has reached the server, so it is a miss and is not repeated at once.
     """
@@ -431,7 +432,7 @@ def test_a21_two_responses_in_one_piece(library, mill, bound):
     async def twice(conn, _request):
         await conn.send(reply(WORKING) + reply({"state": "error"}))
 
-    refs = [mill.job(*[twice] * 4, finished(mill)) for _ in range(3)]
+    refs = [mill.job(*[twice] * 4, done_with_file(mill)) for _ in range(3)]
 
     histories = watch(refs).result(30)
 
@@ -444,7 +445,7 @@ def test_a21_two_responses_in_one_piece(library, mill, bound):
 
 
 def test_a21_the_second_response_a_little_later(library, mill):
-    """What comes before the connection's next request is not taken for its answer, and costs no look."""
+    """A second response that comes before the connection's next request is not its reply, and costs no look."""
     handles = []
 
     async def twice(conn, _request):
@@ -453,7 +454,7 @@ def test_a21_the_second_response_a_little_later(library, mill):
         await asyncio.to_thread(until, lambda: handles and handles[0][0].facts.polls == n)
         await conn.send(reply({"state": "error"}))
 
-    handles.append(watch(mill.job(*[twice] * 3, finished(mill)), interval=0.5))
+    handles.append(watch(mill.job(*[twice] * 3, done_with_file(mill)), interval=0.5))
     history = handles[0].result(30)
 
     assert sound(history, mill)
@@ -463,10 +464,10 @@ def test_a21_the_second_response_a_little_later(library, mill):
 
 
 def test_a22_dead_ipv6(by_name, names, library):
-    """Where the first address does not answer the second one does, within the same look."""
+    """If a host's first address does not answer, the second is used within the same look."""
     names["mill.test"] = [["::1", "127.0.0.1"]]
 
-    history = through(by_name)
+    history = watch_through(by_name)
 
     assert misses(history) == []
 
@@ -474,20 +475,20 @@ def test_a22_dead_ipv6(by_name, names, library):
 def test_a23_proxies(mill_at, serve, monkeypatch, tls, authority, fresh_engine, names):
     """A proxy is used for https, where it sees a tunnel, and never for http, where it would see the key."""
     plain, seen = mill_at(), []
-    there = mill_at(tls=known(authority, "mill.example"))
-    spoken = tunnel(there.server.port, 0)
+    there = mill_at(tls=signed_context(authority, "mill.example"))
+    forward = tunnel(there.server.port, 0)
 
     async def proxy(conn):
         head = await conn._reader.readuntil(b"\r\n\r\n")
         seen.append(head)
         await conn.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        await spoken(conn)
+        await forward(conn)
 
     front = serve(proxy)
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, front.root)
     nbh.register(provider(plain.root))
-    assert through(plain).succeeded
+    assert watch_through(plain).succeeded
     assert seen == []
     nbh.connect("mill", base_url="https://mill.example")
 
@@ -497,11 +498,11 @@ def test_a23_proxies(mill_at, serve, monkeypatch, tls, authority, fresh_engine, 
     assert there.server.requests[0].header("authorization") == f"Bearer {KEY}"
 
 
-# The network goes and comes
+# Outages
 
 
 def test_a24_network_vanishes(isolated, fresh_engine, logged, bound):
-    """While nothing is reached there is one probe at a time; when it is back, every watch goes on where it was."""
+    """In an outage one probe is sent at a time; after it every watch goes on, and each task has one successful look."""
     with nbh.Emulator(speed=1000, faults=()) as emulator:
         body = {"model": "google/nano-banana", "input": {"prompt": "x"}}
         tasks = [nbh.submit("kie", body) for _ in range(30)]
@@ -517,19 +518,19 @@ def test_a24_network_vanishes(isolated, fresh_engine, logged, bound):
     assert [h.outcome for h in histories] == ["succeeded"] * 30
     assert all(marks(h) == ["submitting", "submitted", "watching"] for h in histories)
     assert all(h.files for h in histories)
-    # Those that were under way when it went, each once more where a kept connection had died, and a probe or two.
+    # Requests in flight when the outage began, one repetition each on a dead kept connection, and a few probes.
     bound(gone, 2 * _gate.IN_FLIGHT + 6)
     assert sum(len(t.polls) for t in ledger.tasks) == 30
     assert "Traceback" not in logged.text
 
 
-def hour_of_outage(faults):
-    """The moments at which requests pass a gate whose origin is down for so long, by a clock that the test moves."""
+def simulate_outage(seconds):
+    """A clock, and a coroutine function that returns when requests pass a gate in an outage of so many seconds."""
     clock = [0.0]
 
     async def main():
         gate, at = Gate(), []
-        while clock[0] < faults:
+        while clock[0] < seconds:
             clock[0] = max(clock[0], gate.outage.until, gate._next)
             async with gate.passing():
                 at.append(clock[0])
@@ -541,7 +542,7 @@ def hour_of_outage(faults):
 
 def test_a24_probes_of_a_long_outage(monkeypatch, bound):
     """In an outage of an hour there is, after the first two minutes, one probe a minute for all tasks together."""
-    clock, main = hour_of_outage(3600)
+    clock, main = simulate_outage(3600)
     monkeypatch.setattr(_gate, "time", SimpleNamespace(monotonic=lambda: clock[0]))
 
     at = asyncio.run(main())
@@ -549,13 +550,13 @@ def test_a24_probes_of_a_long_outage(monkeypatch, bound):
     later = [t for t in at if t > 130]
     assert min(b - a for a, b in pairwise(later)) > 59.9
     assert len(later) >= 57
-    bound(len(later), 58, "probes in the 58 minutes behind the first two")
+    bound(len(later), 58, "probes in the 58 minutes after the first two")
 
 
 def test_a25_half_of_all_requests_lost(mill, monkeypatch, bound):
-    """A hundred tasks over a line that tears every other reply off: all end, after four requests each on average."""
+    """With half of all replies lost to resets a hundred tasks succeed, after at most four requests each on average."""
     monkeypatch.setattr(_gate, "_PROBE_CAP", 0.1)
-    monkeypatch.setattr(pace, "BACKOFF_CAP", 0.5)  # the unluckiest one's last pauses would be most of the time
+    monkeypatch.setattr(pace, "BACKOFF_CAP", 0.5)  # the last pauses of a few tasks would take most of the time
     dice = random.Random(7)
 
     async def flapping(conn, _request):
@@ -566,5 +567,5 @@ def test_a25_half_of_all_requests_lost(mill, monkeypatch, bound):
     assert sound(histories)
     assert [h.outcome for h in histories] == ["succeeded"] * 100
     bound(len(mill.requests_to("/jobs")), 400)
-    # A kept connection that dies under a request is worth one silent repetition, and no more.
+    # A request on a kept connection that dies is repeated once without a miss, and no more.
     assert len(mill.requests_to("/jobs")) <= 2 * sum(h.facts.polls for h in histories)

@@ -1,4 +1,4 @@
-"""F: results on their way to the disk: whole or not at all, under names of ours, and never with a key."""
+"""F: downloads of results: saved whole or not at all, under safe file names, requested without an API key."""
 
 import asyncio
 import string
@@ -23,26 +23,26 @@ from nbhelper.types import Output, SaveState
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """The first attempts follow each other at once."""
+    """Downloads are retried after 0.02 seconds."""
     monkeypatch.setattr(downloads, "_PAUSE", 0.02)
 
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """Patience of a second where there is a minute, so that giving up is quick."""
+    """Downloads give up after half a second, and after 0.3 seconds of 404."""
     monkeypatch.setattr(downloads, "_LAG", 0.3)
     monkeypatch.setattr(downloads, "_PATIENCE", 0.5)
 
 
-def saved(mill, *answers, name="a.png"):
-    """What becomes of one file that is answered so."""
+def save_file(mill, *answers, name="a.png"):
+    """Watch a task with one file whose requests get these answers; the file's Saved record."""
     history = ended(mill.job({"state": "done", "files": [mill.file(*answers, name=name)]}))
     assert sound(history, mill)
     assert history.succeeded
     return history.saves["files[0]"]
 
 
-def left_over(folder):
+def part_files(folder):
     return [p.name for p in Path(folder).rglob("*.part")]
 
 
@@ -53,31 +53,31 @@ TAG = {"etag": '"v1"', "accept-ranges": "bytes"}
 
 
 def test_a_file_is_whole_and_known_by_its_bytes(mill, tmp_path):
-    """Size, digest, kind and pixels come from the bytes, the name from us, the mode is private."""
-    found = saved(mill, reply(DATA, headers={"content-type": "text/html"}), name="evil%20name;.html")
+    """Size, digest, kind and pixels come from the bytes, the file name from the output's name, the mode is private."""
+    save = save_file(mill, reply(DATA, headers={"content-type": "text/html"}), name="evil%20name;.html")
 
-    path = Path(found.file)
+    path = Path(save.file)
     assert path.read_bytes() == DATA
-    assert (found.state, found.kind, found.n_bytes, found.sha256) == ("saved", "image", len(DATA), sha256(DATA))
-    assert (found.width, found.height) == (32, 16)
+    assert (save.state, save.kind, save.n_bytes, save.sha256) == ("saved", "image", len(DATA), sha256(DATA))
+    assert (save.width, save.height) == (32, 16)
     assert path.name == "files-0.png"
     assert path.stat().st_mode & 0o077 == 0
-    assert left_over(tmp_path) == []
+    assert part_files(tmp_path) == []
 
 
 @pytest.mark.parametrize("status", [401, 403, 410])
 def test_f01_expired_link(mill, status, bound):
-    """One more look for a fresh link; there is none, so the result has expired and the task has not."""
-    found = saved(mill, reply(b"", status))
+    """A refused link takes one more look for a new one; without any the file is EXPIRED and the task succeeded."""
+    save = save_file(mill, reply(b"", status))
 
-    assert found.state is SaveState.EXPIRED
-    assert f"HTTP {status}" in found.message
+    assert save.state is SaveState.EXPIRED
+    assert f"HTTP {status}" in save.message
     assert len(mill.requests_to("/files")) == 1
     bound(len(mill.looks["job-1"]), 2, "looks")
 
 
 def test_f01_the_signature_is_kept_nowhere(mill, tmp_path):
-    """Saved or expired, what made the link a secret is in no file any more."""
+    """Once a file is saved or expired, the signature of its link is in no file of the store."""
     links = [f"{mill.file(answer)}?signature=very-secret" for answer in (reply(b"", 403), reply(DATA))]
 
     history = ended(mill.job({"state": "done", "files": links}))
@@ -91,7 +91,7 @@ def test_f01_the_signature_is_kept_nowhere(mill, tmp_path):
 
 
 def test_f01_fresh_link(mill):
-    """The link of the second look is the one that is fetched."""
+    """After a refused link the file is fetched from the link of the next look."""
     data = png(5)
     ref = mill.job(
         {"state": "done", "files": [mill.file(reply(b"", 403))]},
@@ -104,22 +104,22 @@ def test_f01_fresh_link(mill):
 
 
 def test_f02_file_that_comes_late(mill):
-    """Not found at first is a lag of the network of stores, not the end."""
-    found = saved(mill, reply(b"", 404), reply(b"", 404), reply(DATA))
+    """A file that is 404 at first (CDN lag) is retried and saved."""
+    save = save_file(mill, reply(b"", 404), reply(b"", 404), reply(DATA))
 
-    assert found.sha256 == sha256(DATA)
+    assert save.sha256 == sha256(DATA)
 
 
 def test_f02_file_that_never_comes(mill, hasty):
-    """Not found for long: the task is asked once for a newer link, then it is over."""
-    found = saved(mill, reply(b"<Error/>", 404))
+    """A file that stays 404 takes one more look for a new link, then it is EXPIRED."""
+    save = save_file(mill, reply(b"<Error/>", 404))
 
-    assert (found.state, found.message) == (SaveState.EXPIRED, "the file is not there (HTTP 404)")
+    assert (save.state, save.message) == (SaveState.EXPIRED, "the file is not there (HTTP 404)")
     assert len(mill.looks["job-1"]) == 2
 
 
 def test_f02_a_file_that_waited_for_its_turn(mill, monkeypatch):
-    """A file that is missing at the first two tries is not given up because others had the turns for so long."""
+    """A file that is missing twice is not given up because other downloads held the queue for longer than the lag."""
     monkeypatch.setattr(downloads, "_LAG", 0.0)
     others = [mill.file(later(0.8, reply(png(n)))) for n in range(AT_ONCE)]
     late = mill.file(reply(b"", 404), reply(b""), reply(DATA))
@@ -132,15 +132,15 @@ def test_f02_a_file_that_waited_for_its_turn(mill, monkeypatch):
 
 
 def test_f02_server_error(mill):
-    """5xx of the file's host says nothing about the file."""
-    found = saved(mill, reply(b"", 503), reset, reply(DATA))
+    """A 5xx or a reset of the file's host is retried, and the file saved."""
+    save = save_file(mill, reply(b"", 503), reset, reply(DATA))
 
-    assert found.sha256 == sha256(DATA)
+    assert save.sha256 == sha256(DATA)
 
 
 def test_f03_no_key_for_the_files_host(mill):
-    """A download carries no key, no cookie and nothing of the API's."""
-    saved(mill, reply(DATA))
+    """A download has no API key, authorization or cookie, and asks for identity encoding."""
+    save_file(mill, reply(DATA))
 
     request = mill.requests_to("/files")[0]
 
@@ -151,16 +151,16 @@ def test_f03_no_key_for_the_files_host(mill):
 
 
 def test_f03_no_key_on_any_hop(mill, serve):
-    """Within what is allowed a file may move; no hop sees a key."""
+    """An allowed redirect of a file is followed, with no API key on any hop."""
     there = serve(always(reply(DATA)))
-    found = saved(mill, reply(b"", 302, {"location": f"{there.root}/there"}))
+    save = save_file(mill, reply(b"", 302, {"location": f"{there.root}/there"}))
 
-    assert found.sha256 == sha256(DATA)
+    assert save.sha256 == sha256(DATA)
     assert all(KEY.encode() not in request.raw for request in (*there.requests, *mill.requests_to("/files")))
 
 
-def half(**headers):
-    """Half of the file, then a reset."""
+def send_half(**headers):
+    """An answer that sends half of the file with these headers, then a reset."""
 
     async def act(conn, _request):
         await conn.send(reply(DATA[:100_000], headers={**TAG, **headers}, length=len(DATA)))
@@ -171,42 +171,42 @@ def half(**headers):
 
 
 def test_f04_broken_off(mill):
-    """With an ETag the rest alone is asked for, only if the file is still the same, and the digest is the whole's."""
+    """A broken download with an ETag is resumed with Range and If-Range, and the digest is that of the whole file."""
 
     async def rest(conn, request):
         begin = int(request.header("range").removeprefix("bytes=").removesuffix("-"))
         headers = {**TAG, "content-range": f"bytes {begin}-{len(DATA) - 1}/{len(DATA)}"}
         await conn.send(reply(DATA[begin:], 206, headers))
 
-    found = saved(mill, half(), rest)
+    save = save_file(mill, send_half(), rest)
 
     first, second = mill.requests_to("/files")
     assert first.header("range") is None
     assert int(second.header("range")[6:-1]) > 0
     assert second.header("if-range") == '"v1"'
-    assert (found.state, found.sha256, found.n_bytes) == ("saved", sha256(DATA), len(DATA))
+    assert (save.state, save.sha256, save.n_bytes) == ("saved", sha256(DATA), len(DATA))
 
 
-AGAIN = {
+NO_RESUME = {
     "the range is ignored": reply(DATA, headers=TAG),
     "no tag to compare": None,
 }
 
 
-@pytest.mark.parametrize("second", AGAIN.values(), ids=AGAIN)
+@pytest.mark.parametrize("second", NO_RESUME.values(), ids=NO_RESUME)
 def test_f05_range_ignored(mill, second):
-    """What came before is thrown away, never glued to something else."""
-    first = half(etag="") if second is None else half()
+    """If a Range is ignored, or there is no ETag, a download starts again; nothing is appended to the first half."""
+    first = send_half(etag="") if second is None else send_half()
 
-    found = saved(mill, first, second or reply(DATA))
+    save = save_file(mill, first, second or reply(DATA))
 
-    assert found.sha256 == sha256(DATA)
+    assert save.sha256 == sha256(DATA)
 
 
 OTHER = png(200_000, colour=1)
 
 
-WRONG = {
+WRONG_RANGES = {
     "another offset": reply(DATA[7:], 206, {**TAG, "content-range": f"bytes 7-{len(DATA) - 1}/{len(DATA)}"}),
     "no offset": reply(DATA[7:], 206, TAG),
     "another file": reply(OTHER[100_000:], 206, {"etag": '"v2"', "content-range": "bytes 100000-200033/200034"}),
@@ -214,16 +214,16 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("answer", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("answer", WRONG_RANGES.values(), ids=WRONG_RANGES)
 def test_f06_wrong_rest(mill, answer):
-    """A continuation at the wrong place, or of another file, is dropped and the file fetched anew."""
-    found = saved(mill, half(), answer, reply(DATA, headers=TAG))
+    """A 206 or 416 for another offset or another ETag is dropped and the file fetched from the start."""
+    save = save_file(mill, send_half(), answer, reply(DATA, headers=TAG))
 
-    assert found.sha256 == sha256(DATA)
+    assert save.sha256 == sha256(DATA)
     assert mill.requests_to("/files")[2].header("range") is None
 
 
-CUT = {
+INCOMPLETE = {
     "less than announced": reply(DATA[:-13], length=len(DATA)),
     "chunk cut off": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n10\r\n" + DATA[:16] + b"\r\n20\r\nabc",
     "no last chunk": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n10\r\n" + DATA[:16] + b"\r\n",
@@ -231,23 +231,23 @@ CUT = {
 }
 
 
-@pytest.mark.parametrize("answer", CUT.values(), ids=CUT)
+@pytest.mark.parametrize("answer", INCOMPLETE.values(), ids=INCOMPLETE)
 def test_f07_never_whole(mill, answer, hasty, tmp_path):
-    """What is not as long as announced gets no name; the output failed, the task did not."""
+    """A file shorter than announced is never renamed from `.part`: the save is FAILED, the task succeeded."""
 
     async def act(conn, _request):
         await conn.send(answer)
         conn._writer.close()
 
-    found = saved(mill, act)
+    save = save_file(mill, act)
 
-    assert found.state is SaveState.FAILED
-    assert found.file is None
+    assert save.state is SaveState.FAILED
+    assert save.file is None
     assert [p for p in tmp_path.rglob("*") if p.suffix in {".png", ".part", ".bin"}] == []
 
 
 def test_f08_drip(mill, monkeypatch):
-    """Less than a kilobyte a second is no connection to wait for; the next one brings the rest."""
+    """A download below a kilobyte a second for a minute is cut, and the next request resumes it."""
     clock = [0.0]
     slow = SimpleNamespace(monotonic=lambda: time.monotonic() + clock[0], time=time.time)
     monkeypatch.setattr(downloads, "time", slow)
@@ -263,16 +263,16 @@ def test_f08_drip(mill, monkeypatch):
         begin = int(request.header("range")[6:-1])
         await conn.send(reply(DATA[begin:], 206, {**TAG, "content-range": f"bytes {begin}-200033/200034"}))
 
-    found = saved(mill, drip, rest)
+    save = save_file(mill, drip, rest)
 
-    assert found.sha256 == sha256(DATA)
+    assert save.sha256 == sha256(DATA)
 
 
 def test_f09_empty(mill, hasty):
-    """Nought bytes are asked for again, then given up by name."""
-    found = saved(mill, reply(b""))
+    """An empty file is requested again, then its save is FAILED as empty."""
+    save = save_file(mill, reply(b""))
 
-    assert (found.state, found.message) == (SaveState.FAILED, "the file is empty")
+    assert (save.state, save.message) == (SaveState.FAILED, "the file is empty")
     assert len(mill.requests_to("/files")) > 1
 
 
@@ -287,11 +287,11 @@ PAGES = {
 
 @pytest.mark.parametrize(("data", "suffix", "kind"), PAGES.values(), ids=PAGES)
 def test_f10_another_type(mill, data, suffix, kind):
-    """A page behind a picture's name is kept, as `.bin`, and never shown as a picture."""
-    found = saved(mill, reply(data, headers={"content-type": "image/png"}))
+    """Suffix and kind of a file come from its bytes, not its Content-Type: a page is `.bin` and no image."""
+    save = save_file(mill, reply(data, headers={"content-type": "image/png"}))
 
-    assert Path(found.file).suffix == suffix
-    assert found.kind == kind
+    assert Path(save.file).suffix == suffix
+    assert save.kind == kind
 
 
 NAMES = st.text(st.characters(codec=None), max_size=120) | st.sampled_from(
@@ -306,9 +306,9 @@ def test_f23_any_name(tmp_path, name, label, provider):
     """No output name, label or provider leads out of the folder, into a hidden file or to a reserved name."""
     folder = TaskFolder.of(tmp_path, provider, label, "identity")
 
-    found = save_bytes(folder, Output(name=name, data=b"some bytes"))
+    save = save_bytes(folder, Output(name=name, data=b"some bytes"))
 
-    path = Path(found.file)
+    path = Path(save.file)
     inside = path.relative_to(tmp_path)
     assert len(inside.parts) == 3
     assert path.resolve() == tmp_path.resolve() / inside
@@ -319,7 +319,7 @@ def test_f23_any_name(tmp_path, name, label, provider):
 
 @given(st.text(st.characters(codec=None), max_size=80))
 def test_f23_slug(text):
-    """ASCII, never empty, no dot or dash first, no reserved name, and a slug of itself."""
+    """A slug is ASCII, not empty, without a leading dot or dash, no reserved name, and unchanged by slug()."""
     name = slug(text)
 
     assert name
@@ -330,7 +330,7 @@ def test_f23_slug(text):
 
 
 def test_f23_like_names(mill):
-    """Names that differ only where file names cannot still give two files."""
+    """Output names whose slugs are equal give two files."""
     one, other = png(50_000, 1), png(50_000, 2)
     files = {"a b": mill.file(reply(one)), "a/b": mill.file(reply(other)), "a" * 60 + "1": mill.file(reply(png(9)))}
 
@@ -342,7 +342,7 @@ def test_f23_like_names(mill):
 
 
 def test_f24_other_content(tmp_path):
-    """A file of that name with other bytes stays, and ours gets a number."""
+    """A file of the same name with other bytes is kept, and the new one gets a number."""
     folder = TaskFolder.of(tmp_path, "mill", "x", "1")
     first = save_bytes(folder, Output(name="a", data=b"mine, edited by hand"))
 
@@ -353,22 +353,22 @@ def test_f24_other_content(tmp_path):
 
 
 def test_f24_link_in_the_way(tmp_path):
-    """A symbolic link with the file's name is left alone, and so is what it points to."""
+    """A symlink with the file's name and its target are unchanged, and the new file gets a number."""
     folder = TaskFolder.of(tmp_path, "mill", "x", "1")
     folder.make()
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (folder.path / "a.bin").symlink_to(victim)
 
-    found = save_bytes(folder, Output(name="a", data=b"new"))
+    save = save_bytes(folder, Output(name="a", data=b"new"))
 
     assert victim.read_text() == "precious"
-    assert Path(found.file).name == "a-2.bin"
+    assert Path(save.file).name == "a-2.bin"
 
 
 @pytest.mark.parametrize("depth", ["task", "provider"])
 def test_f24_folder_is_a_link(tmp_path, depth):
-    """Results are not written through a link that somebody put where a folder should be."""
+    """A symlink in place of the task's or provider's folder fails the save, and nothing is written through it."""
     outside = tmp_path / "outside"
     outside.mkdir()
     folder = TaskFolder.of(tmp_path / "root", "mill", "x", "1")
@@ -376,28 +376,28 @@ def test_f24_folder_is_a_link(tmp_path, depth):
     link.parent.mkdir(parents=True)
     link.symlink_to(outside)
 
-    found = save_bytes(folder, Output(name="a", data=b"new"))
+    save = save_bytes(folder, Output(name="a", data=b"new"))
 
-    assert found.state is SaveState.FAILED
-    assert "is a link" in found.message or "write" in found.message
+    assert save.state is SaveState.FAILED
+    assert "is a link" in save.message or "write" in save.message
     assert list(outside.rglob("*.bin")) == []
 
 
 def test_f30_too_large(mill, monkeypatch):
-    """20 GB are not begun: the length is read first."""
+    """A file of 20 GB by its Content-Length is refused."""
 
     async def huge(conn, _request):
         await conn.send(reply(b"x" * 1000, length=20 * 1024**3))
         await conn.gone()
 
-    found = saved(mill, huge)
+    save = save_file(mill, huge)
 
-    assert found.state is SaveState.FAILED
-    assert "up to 2 GB are saved" in found.message
+    assert save.state is SaveState.FAILED
+    assert "up to 2 GB are saved" in save.message
 
 
 def test_f30_endless(mill, monkeypatch):
-    """Without a length the limit holds all the same."""
+    """A body without a Content-Length is cut at LARGEST and its save FAILED."""
     monkeypatch.setattr(downloads, "LARGEST", 300_000)
 
     async def endless(conn, _request):
@@ -406,24 +406,24 @@ def test_f30_endless(mill, monkeypatch):
             await conn.send(bytes(65_536))
         await conn.gone()
 
-    found = saved(mill, endless)
+    save = save_file(mill, endless)
 
-    assert found.state is SaveState.FAILED
-    assert "does not end" in found.message
+    assert save.state is SaveState.FAILED
+    assert "does not end" in save.message
 
 
 def test_f30_no_room(mill, monkeypatch, hasty):
-    """Free space is looked at first; what does not fit is not begun."""
+    """A file larger than the free disk space is FAILED."""
     monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
 
-    found = saved(mill, reply(DATA))
+    save = save_file(mill, reply(DATA))
 
-    assert found.state is SaveState.FAILED
-    assert "no room on the disk" in found.message
+    assert save.state is SaveState.FAILED
+    assert "no room on the disk" in save.message
 
 
 def test_f31_equal_bytes(tmp_path):
-    """The same result saved again is the file that is there."""
+    """The same bytes saved twice under one name are one file."""
     folder = TaskFolder.of(tmp_path, "mill", "x", "1")
     output = Output(name="a", data=b"same")
 
@@ -431,7 +431,7 @@ def test_f31_equal_bytes(tmp_path):
 
 
 def test_f31_equal_outputs_are_both_recorded(mill, tmp_path):
-    """Two outputs with the same bytes each have their row; no name is used twice for different bytes."""
+    """Outputs with equal bytes each have a row and a file, and no file name is used for different bytes."""
     contents = [DATA, DATA, png(5)]
     links = [mill.file(reply(data)) for data in contents]
 
@@ -444,7 +444,7 @@ def test_f31_equal_outputs_are_both_recorded(mill, tmp_path):
 
 
 def test_f33_shortest_lived_first():
-    """Of those who wait, the most urgent is next; equal ones in the order they came."""
+    """The download queue serves the earliest deadline first, and equal deadlines in the order they came."""
     order = []
 
     async def main():
@@ -473,7 +473,7 @@ def test_f33_shortest_lived_first():
 
 
 def test_f33_many_files(mill, bound):
-    """Eighty files of one task: 32 connections at the most, all saved."""
+    """Eighty files of one task are saved over at most 32 connections at a time."""
     flying, most = [0], [0]
 
     async def act(conn, _request):

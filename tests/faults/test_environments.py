@@ -1,4 +1,4 @@
-"""Where people run it: scripts, loops, threads, terminals, notebooks, each as a real process with the same result."""
+"""Scripts, event loops, threads, terminals, notebooks and kernels, each as a real process with the same result."""
 
 import os
 import re
@@ -30,8 +30,8 @@ SETUP = dedent("""
 
     nbh.register(provider(os.environ["MILL_ROOT"]))
 
-    def tell(found):
-        h = found[0] if isinstance(found, (list, nbh.Watch)) else found
+    def tell(result):
+        h = result[0] if isinstance(result, (list, nbh.Watch)) else result
         digest = hashlib.sha256(h.files[0].read_bytes()).hexdigest()
         print(f"result {h.task.id} {h.outcome} {len(h.files)} {digest}\\n", end="")  # one write: there are two threads
 """)
@@ -56,17 +56,17 @@ both = [threading.Thread(target=go) for _ in range(2)]
     "run_sync": 'async def main():\n    return await nbh.watch("mill:x")\ntell(nbh.run_sync(main()))',
     "as_completed": 'tell(list(nbh.watch("mill:x", block=False, display=False).as_completed()))',
 }
-"""One after the other in one process, as in a long session, each with a task of its own."""
+"""Code that runs one after the other in one process, each with a task of its own, by the name of its environment."""
 PATCHED = "import nest_asyncio; nest_asyncio.apply()\n"
 
 
-def _id(place):
-    return re.sub(r"\W+", "-", place)
+def _id(environment):
+    return re.sub(r"\W+", "-", environment)
 
 
-def _of(place, code):
-    """The code with a task whose id says where it is watched."""
-    return code.replace("mill:x", f"mill:{_id(place)}")
+def _with_id(environment, code):
+    """The code with a task whose id is made from the name of the environment."""
+    return code.replace("mill:x", f"mill:{_id(environment)}")
 
 
 def _script(code):
@@ -92,59 +92,59 @@ def _book(code, *command):
     return make
 
 
-SESSION = SETUP + "\n".join(_of(name, code) for name, code in IN_ONE_PROCESS.items())
+SESSION = SETUP + "\n".join(_with_id(name, code) for name, code in IN_ONE_PROCESS.items())
 PROCESSES = {
-    "script": (["plain script"], _script(SETUP + _of("plain script", PLAIN))),
+    "script": (["plain script"], _script(SETUP + _with_id("plain script", PLAIN))),
     "session": (
         [*IN_ONE_PROCESS, "import, patched"],
-        _script(f"{SESSION}\n{PATCHED}{_of('import, patched', ASYNC)}"),
+        _script(f"{SESSION}\n{PATCHED}{_with_id('import, patched', ASYNC)}"),
     ),
-    "patched": (["patched, import"], _script(PATCHED + SETUP + _of("patched, import", ASYNC))),
+    "patched": (["patched, import"], _script(PATCHED + SETUP + _with_id("patched, import", ASYNC))),
     "terminal": (
         ["IPython"],
         _file(
-            "x.ipy", SETUP + _of("IPython", PLAIN), "-m", "IPython", "--simple-prompt", "--no-banner",
+            "x.ipy", SETUP + _with_id("IPython", PLAIN), "-m", "IPython", "--simple-prompt", "--no-banner",
             "--colors=NoColor",
         ),
     ),
     "terminal, await": (
         ["IPython, await"],
         _file(
-            "x.ipy", f'{SETUP}{_of("IPython, await", """tell(await nbh.watch("mill:x", display="text"))""")}',
+            "x.ipy", f'{SETUP}{_with_id("IPython, await", """tell(await nbh.watch("mill:x", display="text"))""")}',
             "-m", "IPython", "--simple-prompt",
         ),
     ),
     "tests": (
         ["pytest"],
         _file(
-            "test_x.py", f"{SETUP}\ndef test_x():\n    {_of('pytest', PLAIN)}\n",
+            "test_x.py", f"{SETUP}\ndef test_x():\n    {_with_id('pytest', PLAIN)}\n",
             "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider",
         ),
     ),
     "nbconvert": (
         ["nbconvert"],
-        _book(_of("nbconvert", PLAIN), "nbconvert", "--execute", "--to", "markdown", "--stdout", "book.ipynb"),
+        _book(_with_id("nbconvert", PLAIN), "nbconvert", "--execute", "--to", "markdown", "--stdout", "book.ipynb"),
     ),
     "papermill": (
         ["papermill"],
-        _book(_of("papermill", PLAIN), "papermill", "book.ipynb", "-", "--no-progress-bar", "--log-output"),
+        _book(_with_id("papermill", PLAIN), "papermill", "book.ipynb", "-", "--no-progress-bar", "--log-output"),
     ),
 }  # fmt: skip
-"""By name: the places that one process is, and its command."""
-PLACES = {place: process for process, (places, _) in PROCESSES.items() for place in places}
+"""Process name to the environments that it covers and the function that makes its command."""
+ENVIRONMENTS = {name: process for process, (environments, _) in PROCESSES.items() for name in environments}
 
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory):
-    """What every process printed, run side by side; each has a mill of its own and an empty folder."""
-    # Made here: threads that are the first to ask for a folder remove each other's.
+    """Each process's CompletedProcess and number of looks by task id; run in parallel, with a mill and folder each."""
+    # Made before the threads start: threads that first ask for a folder at the same time remove each other's.
     folders = {name: tmp_path_factory.mktemp(_id(name)) for name in PROCESSES}
 
     def go(name):
-        folder, (places, command) = folders[name], PROCESSES[name]
+        folder, (environments, command) = folders[name], PROCESSES[name]
         mill = Mill()
-        for place in places:
-            mill.job(WORKING, {**DONE, "files": [mill.file(reply(PICTURE))]}, ident=_id(place))
+        for environment in environments:
+            mill.job(WORKING, {**DONE, "files": [mill.file(reply(PICTURE))]}, ident=_id(environment))
         more = {"MILL_ROOT": mill.root, "MILL_API_KEY": KEY, "COLUMNS": "200"}
         try:
             done = subprocess.run(
@@ -160,12 +160,12 @@ def processes(tmp_path_factory):
 
 
 @pytest.mark.kernel
-@pytest.mark.timeout(300)  # the first of them waits for all
-@pytest.mark.parametrize("place", PLACES)
-def test_g23_everywhere_the_same(processes, place, bound):
-    """The same task has the same outcome, file and number of looks; where there is no front end, progress is text."""
-    done, looks = processes[PLACES[place]]
-    ident = _id(place)
+@pytest.mark.timeout(300)  # the first test waits for all processes
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_g23_everywhere_the_same(processes, environment, bound):
+    """A task has the same outcome, file and number of looks everywhere; without a front end progress is text."""
+    done, looks = processes[ENVIRONMENTS[environment]]
+    ident = _id(environment)
 
     expected = f"result {ident} succeeded 1 {sha256(PICTURE)}"
     lines = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if f"result {ident} " in line]
@@ -173,14 +173,14 @@ def test_g23_everywhere_the_same(processes, place, bound):
     assert lines
     assert all(expected in line for line in lines)
     bound(looks[ident], 2, "looks")
-    if place not in {"nbconvert", "papermill", "as_completed"}:
+    if environment not in {"nbconvert", "papermill", "as_completed"}:
         assert f"mill:{ident} succeeded" in done.stdout
-    if PLACES[place] in {"script", "session"}:
+    if ENVIRONMENTS[environment] in {"script", "session"}:
         assert done.stderr == ""
 
 
 def test_g23_a_line_of_progress_is_one_write(mill, monkeypatch):
-    """Each line goes to stdout with its end in one write, so that watches in two threads do not share a line."""
+    """A progress line and its newline are one write to stdout, so that two threads' watches do not mix their lines."""
     written = []
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=written.append, flush=lambda: None, encoding="utf-8"))
 
@@ -214,7 +214,7 @@ def test_g24_no_widget_stack(mill, tmp_path):
 
 
 def test_interrupt_anywhere(mill, tmp_path):
-    """Ctrl-C at any moment of a run ends it in time with no other noise, and the next run has every result."""
+    """SIGINT (Ctrl-C) at any moment ends a run in time with empty stderr, and the next run has every result."""
     for n in range(4):
         mill.job(WORKING, {**DONE, "files": [mill.file(later(0.05, reply(png(500, n))))]}, ident=f"t{n}")
     names = [f"mill:t{n}" for n in range(4)]
@@ -284,7 +284,7 @@ MOMENTS = {
 @pytest.mark.kernel
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_g17_interrupt(kernel, factory, moment):
-    """Interrupted while it waits, loads, writes or draws, the cell ends in time and says one line; the kernel lives."""
+    """Interrupted while it waits, downloads, writes or draws, a cell ends in time with one line; the kernel lives."""
     times, code = MOMENTS[moment]
     factory.job(WORKING, ident=moment)
     link = factory.file(silence)
@@ -309,7 +309,7 @@ def test_g17_interrupt(kernel, factory, moment):
 
 @pytest.mark.kernel
 def test_g19_cell_run_twice(kernel, factory, bound):
-    """A cell run three times shows a card each time, and its task is looked at by one watcher."""
+    """A cell that is run three times shows a card each time, and one watcher looks at its task."""
     ref = factory.job(WORKING, ident="again")
     for _ in range(3):
         sent = kernel.run(f"w = nbh.watch('{ref}', interval=0.1)", cell="a")
@@ -323,7 +323,7 @@ def test_g19_cell_run_twice(kernel, factory, bound):
 
 @pytest.mark.kernel
 def test_g18_kernel_killed_while_downloading(tmp_path, factory):
-    """A kernel dies in the middle of a download; the next one has the whole file, byte for byte, and nothing half."""
+    """After a kernel is killed in the middle of a download, the next kernel saves the whole file, byte for byte."""
     whole = reply(png(200_000, 8), headers={"etag": '"8"'})
 
     async def stuck(conn, _request):
@@ -356,7 +356,7 @@ def test_g18_kernel_killed_while_downloading(tmp_path, factory):
 
 @pytest.mark.kernel
 def test_g20_front_end_closed_and_opened(kernel, factory):
-    """While nobody is connected the watching goes on; whoever comes back finds the end, and the card draws it."""
+    """Watching goes on while no client is connected to the kernel; a new client gets the outcome and its card."""
     factory.job(WORKING, ident="left")
     kernel.run("w = nbh.watch('mill:left', interval=0.1)", cell="left")
     kernel.client.stop_channels()
@@ -376,8 +376,8 @@ def test_g20_front_end_closed_and_opened(kernel, factory):
 
 
 @pytest.mark.kernel
-def test_g25_threads_print_nowhere(kernel, factory):
-    """While a task is watched, the cells that run meanwhile show what they print and nothing else."""
+def test_g25_watching_prints_into_no_other_cell(kernel, factory):
+    """Cells that run while a task is watched show what they print and nothing else."""
     factory.job(*[{"state": "working", "percent": p} for p in range(0, 100, 5)], DONE, ident="busy")
     kernel.run("w = nbh.watch('mill:busy', interval=0.1)", cell="b")
 
@@ -395,12 +395,12 @@ CHANGED = (
     "__init__.py", "_model/text.py", "_model/history.py", "_watching/pace.py", "_watching/engine.py",
     "_watching/task_watcher.py",
 )  # fmt: skip
-"""Source files of several layers."""
+"""Source files of several layers, changed by the test."""
 
 
 @pytest.mark.kernel
 def test_g28_autoreload(kernel, factory, library):
-    """With `%autoreload 2`, a changed source file and a second import change nothing that is watched."""
+    """With `%autoreload 2`, changed source files and a reload leave running and new watches working."""
     factory.job(WORKING, ident="kept")
     kernel.run("%load_ext autoreload\n%autoreload 2\nw = nbh.watch('mill:kept', display=False, interval=0.1)")
     assert kernel.value("print(nbh.__file__)").startswith(str(library))

@@ -1,4 +1,4 @@
-"""Every field of ordinary replies as every JSON type: a reading each time, never an invented end."""
+"""Each field of ordinary replies replaced by each JSON type: always a Snapshot or Miss, never a wrong final state."""
 
 import json
 from itertools import product
@@ -33,13 +33,13 @@ VALUES = {
     "60-levels": "[" * 60 + "]" * 60,
     "3000-levels": "[" * 3_000 + "]" * 3_000,  # beyond Python's own limit; a hundred thousand are row D6's
 }
-# Values that stand for the parsed body where the oracle reads it; the rest are no words.
+# Values in the body that `ended_rightly` checks against; the others are None there, as they are no state words.
 PARSED = {"zero": 0, "minus-one": -1, "fraction": 0.5, "empty-text": "", "text": "text"}
 
 
 @pytest.mark.parametrize(("provider", "body"), representatives())
 def test_d11_field_of_another_type(provider, body):
-    """Whatever one field becomes, there is a reading, and its end is one that the state word said."""
+    """With any value in one field a reply reads as a Snapshot or Miss, final only if the state word is."""
     spec = get(provider)
     for path, value in product(places(body), VALUES):
         text = json.dumps(changed(body, path, _MARK), ensure_ascii=False).replace(f'"{_MARK}"', VALUES[value])
@@ -54,7 +54,7 @@ def test_d11_field_of_another_type(provider, body):
 
 @pytest.mark.parametrize(("provider", "body"), representatives())
 def test_d11_field_missing(provider, body):
-    """Whatever one field is left out, there is a reading, and its end is one that the state word said."""
+    """With any field left out a reply reads without an exception, and as final only if the state word is."""
     spec = get(provider)
     for path in places(body):
         *parents, last = path
@@ -72,7 +72,7 @@ def test_d11_field_missing(provider, body):
 
 @pytest.mark.parametrize(("provider", "body"), representatives())
 def test_d01_reply_cut_short(provider, body):
-    """A reply that broke off anywhere says nothing of the task."""
+    """A reply that is cut off anywhere is garbled."""
     raw = json.dumps(body).encode()
     for end in range(len(raw)):
         assert read(get(provider), HttpReply(200, {}, raw[:end])).kind == "garbled"
@@ -80,7 +80,7 @@ def test_d01_reply_cut_short(provider, body):
 
 @pytest.mark.parametrize(("provider", "body"), representatives())
 def test_d04_duplicate_keys_anywhere(provider, body):
-    """Python keeps the last of two equal keys, others the first: where they differ, neither is believed."""
+    """A reply with a duplicate key of different values is garbled: parsers differ in which of the two they keep."""
     raw = json.dumps(body)
     for key in dict.fromkeys(p[-1] for p in places(body) if isinstance(p[-1], str)):
         twice = raw.replace(f'"{key}":', f'"{key}": "one of two", "{key}":', 1)
@@ -91,7 +91,7 @@ def test_d04_duplicate_keys_anywhere(provider, body):
 @pytest.mark.parametrize("status", [200, 204, 302, 400, 404, 429, 500, 530])
 @pytest.mark.parametrize("provider", NAMES)
 def test_d02_not_an_object_at_any_api(provider, status):
-    """Anything but the API's own object is a Miss, for a look, a batch and a create alike."""
+    """A body that is not the API's own object is a Miss for a look, a batch and a create."""
     spec = get(provider)
     for raw in (b"", b" \n", b"null", b"true", b"1", b'"text"', b"[]", b"<html>", b"{}", b"\x00", b"{'a': 1}"):
         reply = HttpReply(status, {}, raw)

@@ -1,4 +1,4 @@
-"""F: the host of many results is down: it is asked by one download at a time, and all go on by themselves."""
+"""F: an outage of a file host: one download at a time probes it, and after the outage all downloads go on."""
 
 import asyncio
 import time
@@ -20,13 +20,13 @@ CAP = 0.25
 
 @pytest.fixture(autouse=True)
 def _scaled(monkeypatch, fresh_engine):
-    """Seconds where there are minutes."""
+    """Downloads are retried after 0.02 seconds, and an outage is probed every CAP seconds."""
     monkeypatch.setattr(downloads, "_PAUSE", 0.02)
     monkeypatch.setattr(gate, "_PROBE_CAP", CAP)
 
 
-class Store:
-    """A host of files that goes wrong as it is told to, and when it was asked."""
+class FileHost:
+    """A file host that answers as `wrong` says (None, "reset", "silent" or a reply), with the times of its requests."""
 
     def __init__(self, serve):
         self.wrong = None
@@ -44,8 +44,8 @@ class Store:
                 await conn.send(self.wrong or reply(DATA))
 
 
-def tasks(mill, store, n):
-    return [mill.job({"state": "done", "files": [f"{store.root}/{k}.png"]}) for k in range(n)]
+def tasks(mill, host, n):
+    return [mill.job({"state": "done", "files": [f"{host.root}/{k}.png"]}) for k in range(n)]
 
 
 WRONG = {"it resets": "reset", "it is silent": "silent", "it has trouble": reply(b"", 503)}
@@ -53,58 +53,58 @@ WRONG = {"it resets": "reset", "it is silent": "silent", "it has trouble": reply
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_f02_host_down(mill, serve, monkeypatch, wrong):
-    """Sixty downloads at a host that is down: after the first wave one probe at a time, and all go on when it is back.
+    """Sixty downloads from a host that is down: after the first ones one probe at a time; after the outage all succeed.
 
     Files of another host are fetched meanwhile.
     """
     if wrong == "silent":
         monkeypatch.setattr(http, "LOOK_DEADLINE", 0.5)
-    store = Store(serve)
-    store.wrong = wrong
-    handle = watch(tasks(mill, store, 60))
-    until(lambda: len(store.requested_at) >= AT_ONCE + 5, 30)
+    host = FileHost(serve)
+    host.wrong = wrong
+    handle = watch(tasks(mill, host, 60))
+    until(lambda: len(host.requested_at) >= AT_ONCE + 5, 30)
     other = watch(mill.job({"state": "done", "files": [mill.file(reply(DATA))]})).result(30)
-    begun = len(store.requested_at)
-    until(lambda: len(store.requested_at) >= begun + 4, 30)
-    probes = store.requested_at[begun:]
-    store.wrong = None
+    begun = len(host.requested_at)
+    until(lambda: len(host.requested_at) >= begun + 4, 30)
+    probes = host.requested_at[begun:]
+    host.wrong = None
     histories = handle.result(30)
 
     assert other.files
-    assert probes[-1] - probes[0] >= (len(probes) - 1) * CAP / 2  # a busy server notes some of them late
+    assert probes[-1] - probes[0] >= (len(probes) - 1) * CAP / 2  # a busy server records some of them late
     assert sound(histories, mill)
     assert [sha256(h.files[0].read_bytes()) for h in histories] == [sha256(DATA)] * 60
 
 
 def test_f02_retry_after_of_a_host(mill, serve):
-    """What a host asks of one download, all of its downloads keep; then they go on."""
-    store = Store(serve)
-    store.wrong = reply(b"", 429, {"retry-after": "2"})
-    handle = watch(tasks(mill, store, 2 * AT_ONCE))
-    first = until(lambda: store.requested_at and store.requested_at[0])
+    """A Retry-After for one download delays all downloads from that host; then they succeed."""
+    host = FileHost(serve)
+    host.wrong = reply(b"", 429, {"retry-after": "2"})
+    handle = watch(tasks(mill, host, 2 * AT_ONCE))
+    first = until(lambda: host.requested_at and host.requested_at[0])
     until(lambda: time.monotonic() > first + 1)
-    store.wrong = None
+    host.wrong = None
     histories = handle.result(30)
 
-    during = [at for at in store.requested_at if at - first < 1.9]
+    during = [at for at in host.requested_at if at - first < 1.9]
     assert len(during) <= AT_ONCE
-    assert max(store.requested_at) - first >= 1.9
+    assert max(host.requested_at) - first >= 1.9
     assert sound(histories, mill)
     assert all(h.files for h in histories)
 
 
 def test_f02_a_link_dies_while_its_host_is_down(mill, serve):
-    """An outage that outlives the links costs no result: back again, the host says so, and a fresh link is fetched."""
+    """Links that expire in an outage of their host cost no result: after a 403 a new link is looked up and fetched."""
     nbh.register(provider(mill.root, lifetime=0.5))
-    store = Store(serve)
-    store.wrong = reply(b"", 502)
+    host = FileHost(serve)
+    host.wrong = reply(b"", 502)
     fresh = {"state": "done", "files": [mill.file(reply(DATA))]}
-    refs = [mill.job({"state": "done", "files": [f"{store.root}/{k}.png"]}, fresh) for k in range(6)]
+    refs = [mill.job({"state": "done", "files": [f"{host.root}/{k}.png"]}, fresh) for k in range(6)]
     handle = watch(refs)
-    first = until(lambda: store.requested_at and store.requested_at[0])
+    first = until(lambda: host.requested_at and host.requested_at[0])
     until(lambda: time.monotonic() > first + 1.5)
     pending = [h.files for h in handle]
-    store.wrong = reply(b"", 403)
+    host.wrong = reply(b"", 403)
     histories = handle.result(30)
 
     assert pending == [()] * 6
@@ -113,8 +113,8 @@ def test_f02_a_link_dies_while_its_host_is_down(mill, serve):
     assert {len(mill.looks[ref.partition(":")[2]]) for ref in refs} == {2}
 
 
-def test_f02_a_broken_store_does_not_slow_down_its_api(mill, monkeypatch):
-    """Files that are broken off at the API's own origin leave looks at the tasks as they were."""
+def test_f02_a_broken_file_host_does_not_slow_down_its_api(mill, monkeypatch):
+    """Failing downloads from the API's own origin do not slow down looks at tasks."""
     monkeypatch.setattr(gate, "_PROBE_CAP", 60.0)
     whole = []
 
@@ -137,8 +137,8 @@ def test_f02_a_broken_store_does_not_slow_down_its_api(mill, monkeypatch):
 # The queue
 
 
-def test_in_an_outage_each_has_its_turn():
-    """A file that fails whatever its host does never keeps the others from finding that the host is well."""
+def test_in_an_outage_each_download_has_its_turn():
+    """A file that always fails does not keep other downloads from probing whether the host is back."""
 
     async def main():
         queue, tried = DownloadQueue(), []
@@ -163,8 +163,8 @@ def test_in_an_outage_each_has_its_turn():
     assert {"a", "b", "broken"} <= set(asyncio.run(main()))
 
 
-def test_who_waited_long_for_a_host_gives_up():
-    """A host that stays down keeps nobody for longer than its patience, and nobody before."""
+def test_download_gives_up_at_its_deadline_in_an_outage():
+    """In an outage each download waits until its own `until`, and then raises DownloadError."""
 
     async def main():
         queue = DownloadQueue()

@@ -1,6 +1,6 @@
-"""The history's file: full disks, killed and rival processes, and files that are none, seen from the public side.
+"""The history database through the public API: full disks, killed and concurrent processes, damaged and foreign files.
 
-What only the store can show (every cut, every flipped byte, a thousand kills) is tested with it in tests/store.
+Tests of the store itself (every cut, every flipped byte, a thousand kills) are in tests/store.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from support.waiting import until
 
 import nbhelper as nbh
 
-DAMAGE = pytest.mark.filterwarnings("ignore:.*(damaged|history):UserWarning")  # what is missing is told
+DAMAGE = pytest.mark.filterwarnings("ignore:.*(damaged|history):UserWarning")  # warnings about missing rows
 
 
 @pytest.fixture
-def book(mill):
-    """A store with three finished tasks, closed; its history's path."""
+def history_db(mill):
+    """The path of history.db of a closed store with three finished tasks."""
     refs = [mill.job(WORKING, {**DONE, "credits": n}, ident=f"b{n}") for n in range(3)]
     folder = nbh.watch(refs, display=False).folder
     from nbhelper._session import session
@@ -33,8 +33,8 @@ def book(mill):
     return folder / "history.db"
 
 
-def rows_are_sound(n=None):
-    """Whatever can be read is whole: numbered without gaps or doubles, with the outcome that was seen."""
+def check_tables(n=None):
+    """Assert that tables can be read, with known outcomes and, if given, this many tasks; the tasks and events."""
     events, tasks = nbh.events(), nbh.tasks()
     assert set(tasks["outcome"].dropna()) <= {"succeeded", "stopped", "lost"}
     if n is not None:
@@ -43,7 +43,7 @@ def rows_are_sound(n=None):
 
 
 def test_g01_disk_full(mill, script):
-    """A file that does not fit is the output's trouble, told and not half renamed; the watch goes on to its end."""
+    """A file that does not fit on the disk is FAILED with a message and not renamed; the watch goes on to its end."""
     mill.job(WORKING, {**DONE, "files": [mill.file(reply(png(3_000_000))), mill.file(reply(png(100, 2)))]}, ident="x")
     process = script("""
     import resource, signal
@@ -62,7 +62,7 @@ def test_g01_disk_full(mill, script):
 
 @pytest.mark.parametrize("folder", ["/proc/nbhelper", "file/below", "/dev/null"])
 def test_g02_folder_that_cannot_be(mill, tmp_path, folder):
-    """A folder that cannot be made or written is told in one line before anything is asked of the API."""
+    """A folder that cannot be made or written raises a one-line error before any request."""
     (tmp_path / "file").write_text("x")
 
     ref = mill.job()
@@ -74,7 +74,7 @@ def test_g02_folder_that_cannot_be(mill, tmp_path, folder):
 
 
 def test_g03_sync_fails(mill, monkeypatch):
-    """A file whose sync fails is not called saved, and what it was written to has no final name."""
+    """A file whose fsync fails is FAILED and never renamed to its final name."""
 
     def broken(handle):
         raise OSError(5, "Input/output error")
@@ -89,7 +89,7 @@ def test_g03_sync_fails(mill, monkeypatch):
 
 
 def test_g04_killed(mill, script):
-    """Killed at any moment, a process has kept every observation that it showed, and the next one goes on."""
+    """A process killed at any moment has stored every event that it showed, and the next process goes on."""
     rng = random.Random(4)
     for n in range(3):
         mill.job(WORKING, ident=f"k{n}")
@@ -107,13 +107,13 @@ def test_g04_killed(mill, script):
         mill.jobs[f"k{n}"][:] = [DONE]
 
     assert [h.outcome for h in nbh.watch([f"mill:k{n}" for n in range(3)], display=False)] == ["succeeded"] * 3
-    rows_are_sound(3)
+    check_tables(3)
 
 
-def damaged(book, change):
-    """The store with its history changed; opened anew."""
-    folder = book.parent.with_name(f"damaged-{random.random()}")
-    shutil.copytree(book.parent, folder)
+def damage(history_db, change):
+    """Copy the store, change its history.db, and use it as the store; its folder."""
+    folder = history_db.parent.with_name(f"damaged-{random.random()}")
+    shutil.copytree(history_db.parent, folder)
     change(folder / "history.db")
     nbh.set_store(folder)
     return folder
@@ -121,12 +121,12 @@ def damaged(book, change):
 
 @DAMAGE
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.35, 0.6, 0.85, 0.999])
-def test_g05_file_cut(mill, book, part):
-    """Cut anywhere, a history is opened or moved aside, never deleted, and watching goes on."""
-    size = book.stat().st_size
+def test_g05_file_cut(mill, history_db, part):
+    """A truncated history.db is opened or moved aside, never deleted, and watching goes on."""
+    size = history_db.stat().st_size
 
-    folder = damaged(book, lambda path: os.truncate(path, int(size * part)))
-    tasks, _ = rows_are_sound()
+    folder = damage(history_db, lambda path: os.truncate(path, int(size * part)))
+    tasks, _ = check_tables()
     again = nbh.watch("mill:b0", display=False)[0]
 
     assert len(tasks) <= 3
@@ -135,30 +135,30 @@ def test_g05_file_cut(mill, book, part):
 
 
 @DAMAGE
-def test_g06_flipped_bits(mill, book):
-    """A flipped bit anywhere: the history is opened or moved aside and told, and rows are read and watched again."""
+def test_g06_flipped_bits(mill, history_db):
+    """A history.db with a flipped bit is opened, or moved aside with a note, and its tasks are watched again."""
     from nbhelper._session import session
 
-    data, rng = book.read_bytes(), random.Random(6)
+    data, rng = history_db.read_bytes(), random.Random(6)
     for _ in range(25):
         at, bit = rng.randrange(100, len(data)), 1 << rng.randrange(8)
         changed = data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :]
-        folder = damaged(book, lambda path, changed=changed: path.write_bytes(changed))
-        for _ in range(2):  # damage that only comes to light in use is met by the next call
+        folder = damage(history_db, lambda path, changed=changed: path.write_bytes(changed))
+        for _ in range(2):  # damage that is only detected in use is handled by the next call
             with contextlib.suppress(nbh.StoreError):
                 nbh.events(), nbh.outputs()
         tasks = nbh.tasks()
         store = session.store()
-        asides = [path.read_bytes() for path in folder.glob("*.aside")]
+        moved_aside = [path.read_bytes() for path in folder.glob("*.aside")]
         assert len(tasks) <= 3
-        assert asides in ([], [changed])
-        assert bool(asides) == any("is damaged" in note for note in store.notes)
+        assert moved_aside in ([], [changed])
+        assert bool(moved_aside) == any("is damaged" in note for note in store.notes)
         store.close()
     assert nbh.watch("mill:b0", display=False)[0].succeeded
 
 
 def test_g07_two_processes_one_task(mill, script, bound):
-    """Two processes watch one task: both see its end, and no observation is kept twice."""
+    """Two processes that watch one task both see its end, and no event is stored twice."""
     mill.job(WORKING, ident="x")
     both = [script("print(watch('x').result(40)[0].outcome)") for _ in range(2)]
     until(lambda: len(mill.looks.get("x", ())) >= 6)
@@ -167,27 +167,27 @@ def test_g07_two_processes_one_task(mill, script, bound):
     assert [p.communicate(timeout=60) for p in both] == [("succeeded\n", "")] * 2
     seqs = nbh.events()["seq"].tolist()
     assert seqs == list(range(1, len(seqs) + 1))
-    rows_are_sound(1)
+    check_tables(1)
     bound(sum(gap < FLOOR for gap in mill.starts("mill:x")), 0, "looks below the floor, both processes together")
 
 
 def test_g08_two_processes_many_tasks(mill, script):
-    """Two processes write one history at once: no row of either is missing, and nobody says that it is locked."""
+    """Two processes that write one history at the same time lose no row and report no lock."""
     for n in range(40):
         mill.job(WORKING, DONE, ident=f"m{n}")
     both = [script(f"print(len(watch(*(f'm{{n}}' for n in range({a}, {a + 20}))).result(60)))") for a in (0, 20)]
 
     assert [p.communicate(timeout=90) for p in both] == [("20\n", "")] * 2
-    tasks, events = rows_are_sound(40)
+    tasks, events = check_tables(40)
     assert set(tasks["outcome"]) == {"succeeded"}
     assert events.groupby("task")["seq"].max().min() >= 3
 
 
-def test_g09_a_writer_beside_us(mill, book):
-    """While another connection writes, ours waits for its turn instead of failing on what it has read before."""
+def test_g09_another_writer(mill, history_db):
+    """While another connection holds the write lock, ours waits for it and does not fail with SQLITE_BUSY_SNAPSHOT."""
     ref = mill.job(WORKING, ident="late")
     watch = nbh.watch(ref, display=False, block=False, interval=0.1)
-    with sqlite3.connect(book, isolation_level=None, timeout=60) as other:
+    with sqlite3.connect(history_db, isolation_level=None, timeout=60) as other:
         for _ in range(10):
             other.execute("BEGIN IMMEDIATE")
             time.sleep(0.03)
@@ -202,11 +202,11 @@ def test_g09_a_writer_beside_us(mill, book):
     assert len(nbh.events()[lambda f: f["task"] == "mill:late"]) == history.seq
 
 
-def test_g10_lock_holder_killed(mill, book, script):
-    """Whoever holds the history's lock is killed: the lock is gone with it, and nothing waits for ever."""
+def test_g10_lock_holder_killed(mill, history_db, script):
+    """When the process that holds the history's lock is killed, a waiting watch gets the lock."""
     process = script(f"""
     import sqlite3
-    db = sqlite3.connect({str(book)!r}, isolation_level=None)
+    db = sqlite3.connect({str(history_db)!r}, isolation_level=None)
     db.execute("BEGIN IMMEDIATE")
     print("held", flush=True)
     time.sleep(60)
@@ -220,7 +220,8 @@ def test_g10_lock_holder_killed(mill, book, script):
         assert future.result(30).succeeded
 
 
-def other_database(path):
+def write_other_database(path):
+    """Replace the history with another program's SQLite database."""
     path.unlink()
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE recipes (name TEXT)")
@@ -228,25 +229,26 @@ def other_database(path):
     db.close()
 
 
-def a_folder(path):
+def make_folder(path):
+    """Replace the history with a folder."""
     path.unlink()
     path.mkdir()
     (path / "note.txt").write_text("mine")
 
 
-STRANGERS = {
+NOT_HISTORIES = {
     "text": lambda path: path.write_text("shopping list\n" * 400),
-    "another program's": other_database,
-    "a folder": a_folder,
+    "another program's": write_other_database,
+    "a folder": make_folder,
     "nothing in it": lambda path: path.write_bytes(b""),
 }
 
 
 @DAMAGE
-@pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS)
-def test_g11_not_ours(mill, book, stranger):
-    """What is no history of ours is moved aside as it is, and a new one is begun."""
-    folder = damaged(book, stranger)
+@pytest.mark.parametrize("replace", NOT_HISTORIES.values(), ids=NOT_HISTORIES)
+def test_g11_not_ours(mill, history_db, replace):
+    """A history.db that is text, empty, a folder or another program's database is moved aside, and a new one begun."""
+    folder = damage(history_db, replace)
     before = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and "history" in str(p))
 
     history = nbh.watch("mill:b1", display=False)[0]
@@ -258,20 +260,20 @@ def test_g11_not_ours(mill, book, stranger):
 
 @DAMAGE
 @pytest.mark.parametrize("at", [0, 16, 100])
-def test_g12_garbage_in_the_header(mill, book, at):
-    """Garbage where the file's header stands: kept beside, and watching goes on."""
-    data = book.read_bytes()
+def test_g12_garbage_in_the_header(mill, history_db, at):
+    """A history.db with garbage in its header is kept under another name, and watching goes on."""
+    data = history_db.read_bytes()
 
-    folder = damaged(book, lambda path: path.write_bytes(data[:at] + b"\xde\xad" * 40 + data[at + 80 :]))
-    rows_are_sound()
+    folder = damage(history_db, lambda path: path.write_bytes(data[:at] + b"\xde\xad" * 40 + data[at + 80 :]))
+    check_tables()
     again = nbh.watch("mill:b2", display=False)[0]
 
     assert again.succeeded
     assert any(p.stat().st_size >= len(data) for p in folder.rglob("history*"))
 
 
-def other_version(book, by):
-    """The store with the number of another version's tables, and the bytes of its history."""
+def other_version(history_db, by):
+    """A copy of the store whose PRAGMA user_version is changed by a number; its folder and the bytes of its history."""
 
     def change(path):
         with sqlite3.connect(path) as db:
@@ -279,13 +281,13 @@ def other_version(book, by):
             db.execute(f"PRAGMA user_version = {version + by}")
         db.close()
 
-    folder = damaged(book, change)
+    folder = damage(history_db, change)
     return folder, (folder / "history.db").read_bytes()
 
 
-def test_g13_older_schema(mill, book):
-    """What an older version wrote is kept whole under its number and told; watching goes on in a new history."""
-    folder, before = other_version(book, -1)
+def test_g13_older_schema(mill, history_db):
+    """A history of an older schema is kept under its number with a warning; watching goes on in a new history."""
+    folder, before = other_version(history_db, -1)
 
     with pytest.warns(UserWarning, match=r"another version of nbhelper .* kept as history-\d+\.db"):
         assert nbh.tasks().empty
@@ -296,9 +298,9 @@ def test_g13_older_schema(mill, book):
     assert [path.read_bytes() for path in folder.glob("history-*.db")] == [before]
 
 
-def test_g14_newer_schema(mill, book):
-    """What a newer version puts there while this one runs is only read and never written; the text says what to do."""
-    folder, before = other_version(book, 0)
+def test_g14_newer_schema(mill, history_db):
+    """A history that gets a newer schema while it is in use is read and never written; the error says what to do."""
+    folder, before = other_version(history_db, 0)
     assert len(nbh.tasks()) == 3
     with sqlite3.connect(folder / "history.db") as db:
         db.execute("PRAGMA user_version = 1999")

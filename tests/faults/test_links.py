@@ -1,4 +1,4 @@
-"""F: where a result's link may lead: out into the world over https, and nowhere inside, decided before connecting."""
+"""F: a result's link is fetched from public addresses over https only; others are refused before connecting."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ from nbhelper.types import SaveState
 
 @pytest.fixture
 def public(monkeypatch):
-    """A connection to an API out in the world."""
+    """A connection to an API at a public https address."""
     monkeypatch.setenv("MILL_API_KEY", KEY)
     nbh.register(provider("https://api.mill.example/v1"))
     return session.connection("mill")
@@ -50,48 +50,48 @@ PRIVATE = {
 
 
 @pytest.mark.parametrize("host", PRIVATE.values(), ids=PRIVATE)
-def test_f26_into_the_own_network(public, host, monkeypatch):
-    """However an inner address is written, nothing is connected to."""
-    monkeypatch.setattr(Http, "_request_file", None)  # nobody gets as far as asking
+def test_f26_private_address_in_any_notation(public, host, monkeypatch):
+    """A link to a private or loopback address is refused without a connection, however the address is written."""
+    monkeypatch.setattr(Http, "_request_file", None)  # no request is made
 
-    found = [fetch(public, f"https://{host}{port}/a.png") for port in ("", ":443", ":8443")]
+    results = [fetch(public, f"https://{host}{port}/a.png") for port in ("", ":443", ":8443")]
 
-    assert all(isinstance(f, Forbidden) or "cannot be resolved" in str(f) for f in found)
+    assert all(isinstance(r, Forbidden) or "cannot be resolved" in str(r) for r in results)
 
 
 @pytest.mark.parametrize("inside", ["127.0.0.1", "10.1.2.3", "::1", "fe80::1%eth0", "::ffff:169.254.169.254"])
-def test_f27_name_that_leads_inside(public, names, monkeypatch, inside):
-    """A public name with an inner address among its addresses is not connected to."""
+def test_f27_name_with_a_private_address(public, names, monkeypatch, inside):
+    """A public name with a private address among its addresses is not connected to."""
     names["cdn.example"] = [["93.184.216.34", inside]]
     monkeypatch.setattr(Http, "_request_file", None)
 
-    found = fetch(public, "https://cdn.example/a")
+    result = fetch(public, "https://cdn.example/a")
 
-    assert isinstance(found, Forbidden)
-    assert "no public address" in str(found)
+    assert isinstance(result, Forbidden)
+    assert "no public address" in str(result)
 
 
 def test_f26_no_connection(public, monkeypatch):
-    """A listener on this machine hears nothing of a link that names it."""
+    """A link that names this machine opens no connection to a listener on it."""
     with RawServer(always(reply(b"secret"))) as listener:
         for host in ("127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]", "2130706433"):
             for scheme in ("http", "https"):
-                found = fetch(public, f"{scheme}://{host}:{listener.port}/a")
-                assert isinstance(found, Forbidden | Unreached)
+                result = fetch(public, f"{scheme}://{host}:{listener.port}/a")
+                assert isinstance(result, Forbidden | Unreached)
 
         assert listener.connections == 0
 
 
 def test_f27_rebinding(public, names, monkeypatch):
-    """A name that changes its address between check and connection (rebinding) is connected to as it was checked."""
+    """A name whose address changes between check and connection (rebinding) is connected to at the checked address."""
     names["cdn.example"] = [["93.184.216.34"], ["127.0.0.1"]]
     requests = []
 
-    async def ask_none(self, url, addresses, headers, sent):
+    async def refuse_request(self, url, addresses, headers, sent):
         requests.append((url, addresses))
         raise OSError("far away")
 
-    monkeypatch.setattr(Http, "_request_file", ask_none)
+    monkeypatch.setattr(Http, "_request_file", refuse_request)
 
     fetch(public, "https://cdn.example/a")
 
@@ -114,21 +114,22 @@ REFUSED = {
 }
 
 
-def refused(public, names, monkeypatch, link):
+def check_refused(public, names, monkeypatch, link):
+    """Assert that a link is Forbidden without a request; the error's text."""
     names["cdn.example"] = [["93.184.216.34"]]
-    monkeypatch.setattr(Http, "_request_file", None)  # nobody gets as far as asking
+    monkeypatch.setattr(Http, "_request_file", None)  # no request is made
 
-    found = fetch(public, link)
+    result = fetch(public, link)
 
-    assert isinstance(found, Forbidden)
-    assert "\n" not in str(found)
-    return str(found)
+    assert isinstance(result, Forbidden)
+    assert "\n" not in str(result)
+    return str(result)
 
 
 @pytest.mark.parametrize("link", REFUSED.values(), ids=REFUSED)
-def test_f25_other_kinds(public, names, monkeypatch, link):
-    """Other schemes, user names, addresses that cannot be read: refused before anything is resolved."""
-    words = refused(public, names, monkeypatch, link)
+def test_f25_other_schemes(public, names, monkeypatch, link):
+    """Other schemes, user names and malformed URLs are refused before a name is resolved."""
+    words = check_refused(public, names, monkeypatch, link)
 
     assert "pass" not in words or link.startswith("file")
 
@@ -145,12 +146,12 @@ PORTS = {
 
 @pytest.mark.parametrize("link", PORTS.values(), ids=PORTS)
 def test_f29_odd_ports(public, names, monkeypatch, link):
-    """A port that does not exist, wraps around or is no web server's is refused before anything is resolved."""
-    refused(public, names, monkeypatch, link)
+    """A port that is invalid, wraps around or belongs to no web server is refused before a name is resolved."""
+    check_refused(public, names, monkeypatch, link)
 
 
 def test_f25_a_refused_link_is_recorded(mill, serve):
-    """Links that are not fetched are outputs that failed by name, at once; the task succeeded, and nobody was asked."""
+    """Refused links are recorded as failed outputs after one look, without a request; the task succeeds."""
     listener = serve(always(reply(b"secret")))
     links = {
         "file": "file:///etc/passwd",
@@ -176,19 +177,19 @@ def test_f25_a_refused_link_is_recorded(mill, serve):
 
 @pytest.fixture
 def requested(monkeypatch):
-    """The addresses of requests, none of which leaves."""
+    """The URLs of file requests, which all raise OSError instead of connecting."""
     urls = []
 
-    async def ask_none(self, url, addresses, headers, sent):
+    async def refuse_request(self, url, addresses, headers, sent):
         urls.append(url)
         raise OSError
 
-    monkeypatch.setattr(Http, "_request_file", ask_none)
+    monkeypatch.setattr(Http, "_request_file", refuse_request)
     return urls
 
 
 def test_f28_http_becomes_https(public, names, requested):
-    """A result's http link is fetched over https, query and all."""
+    """A result's http link is fetched over https with its query."""
     names["cdn.example"] = [["93.184.216.34"]]
     fetch(public, "http://cdn.example/a.png?sig=1")
 
@@ -196,7 +197,7 @@ def test_f28_http_becomes_https(public, names, requested):
 
 
 def test_f28_http_at_the_apis_own_host(public, names, requested):
-    """An API that is reached over https gives away nothing over http."""
+    """An http link to the host of an https API is fetched over https."""
     names["api.mill.example"] = [["93.184.216.34"]]
     fetch(public, "http://api.mill.example/a.png")
 
@@ -204,7 +205,7 @@ def test_f28_http_at_the_apis_own_host(public, names, requested):
 
 
 def test_f27_name_server_that_does_not_answer(public, monkeypatch):
-    """Looking up a file's host cannot hang."""
+    """A DNS lookup of a file's host that never returns ends at its deadline as Unreached."""
     monkeypatch.setattr(destinations, "LOOKUP_DEADLINE", 0.2)
 
     async def never(self, host, port, **options):
@@ -215,40 +216,40 @@ def test_f27_name_server_that_does_not_answer(public, monkeypatch):
     assert isinstance(fetch(public, "https://cdn.example/a"), Unreached)
 
 
-def own(server):
-    """A connection to an API at this server, whose host may be fetched from."""
+def connection_to(server):
+    """A connection to an API at this server, from whose host files may be fetched."""
     nbh.register(provider(server.root))
     return session.connection("mill")
 
 
 def test_f28_each_hop(serve, names):
-    """A file's host that redirects inside is refused; the inner server sees nothing."""
+    """A file's redirect to a private address or another scheme is refused, and the inner server gets no connection."""
     inner = serve(always(reply(b"secret")))
     names["inner.example"] = [["127.0.0.1"]]
     targets = [f"https://inner.example:{8443}/x", "http://localhost:22/", "file:///etc/passwd", "http://[::1/"]
     for target in targets:
         outer = serve(always(reply(b"", 302, {"location": target})))
-        # The API is on 127.0.0.1, so that its own host may be fetched from; the redirect leads elsewhere.
-        found = fetch(own(outer), f"{outer.root}/a")
+        # The API is on 127.0.0.1, so that files of its own host may be fetched; the redirect leads elsewhere.
+        result = fetch(connection_to(outer), f"{outer.root}/a")
 
-        assert isinstance(found, Forbidden | Unreached if target.endswith("[::1/") else Forbidden)
+        assert isinstance(result, Forbidden | Unreached if target.endswith("[::1/") else Forbidden)
     assert inner.connections == 0
 
 
 def test_f27_name_for_tls(serve, tls):
-    """Connected to by address, a file's host is still checked by its name."""
+    """A file's host is connected to by address, and its TLS certificate is checked against the name."""
     server = serve(always(reply(b"safe")), tls=tls)
 
-    assert fetch(own(server), f"https://localhost:{server.port}/a") == (200, b"safe")
+    assert fetch(connection_to(server), f"https://localhost:{server.port}/a") == (200, b"safe")
     assert server.requests[0].header("host") == f"localhost:{server.port}"
 
 
-ASTRAY = ["javascript:alert(1)", "http://127.0.0.1:99999/x", f"http://{'a' * 70}.example/x", "http://[zz]/x"]
+BAD_LOCATIONS = ["javascript:alert(1)", "http://127.0.0.1:99999/x", f"http://{'a' * 70}.example/x", "http://[zz]/x"]
 
 
-@pytest.mark.parametrize("location", ASTRAY, ids=["javascript", "port", "long label", "no address"])
+@pytest.mark.parametrize("location", BAD_LOCATIONS, ids=["javascript", "port", "long label", "no address"])
 def test_f28_unreadable_hop(library, mill, location):
-    """A redirect that nobody can read is refused at once, with either client, and not tried for an hour."""
+    """A redirect to a malformed Location is refused at once, with either client, and not retried for an hour."""
     link = mill.file(reply(b"", 302, {"location": location}))
 
     history = ended(mill.job({"state": "done", "files": [link]}))

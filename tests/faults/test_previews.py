@@ -1,4 +1,4 @@
-"""F: thumbnails: what is decoded looks as it was meant to, what is not is refused, and the worker survives it."""
+"""F: thumbnails: five formats are decoded with right colours, others refused, and hostile files harm no worker."""
 
 import io
 import os
@@ -23,7 +23,7 @@ from nbhelper._views.preview import SIDE, WEIGHT, Previewer, Thumbnail, can_prev
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 180, 60), (30, 60, 210), (255, 255, 255)
 NEAR = 14
-"""How far a channel may be off after JPEG."""
+"""Tolerance of a colour channel after JPEG compression."""
 
 
 @pytest.fixture(scope="module")
@@ -35,36 +35,36 @@ def worker():
 
 @pytest.fixture
 def thumb(worker, tmp_path):
-    """Bytes to the picture that a card would show, with the thumbnail itself."""
+    """A function from file bytes to the decoded thumbnail image and its Thumbnail."""
 
     def make(data, suffix=".png", side=SIDE):
         path = tmp_path / f"picture{suffix}"
         path.write_bytes(data)
-        found = worker.thumbnail(path, side)
-        assert isinstance(found, Thumbnail), found
-        picture = Image.open(io.BytesIO(found.data))
-        assert picture.size == (found.width, found.height)
-        return picture, found
+        thumbnail = worker.thumbnail(path, side)
+        assert isinstance(thumbnail, Thumbnail), thumbnail
+        picture = Image.open(io.BytesIO(thumbnail.data))
+        assert picture.size == (thumbnail.width, thumbnail.height)
+        return picture, thumbnail
 
     return make
 
 
 @pytest.fixture
 def refused(worker, tmp_path):
-    """Bytes to the reason why there is no thumbnail."""
+    """A function from file bytes to the reason why there is no thumbnail."""
 
     def make(data, suffix=".png"):
         path = tmp_path / f"picture{suffix}"
         path.write_bytes(data)
-        found = worker.thumbnail(path)
-        assert isinstance(found, str)
-        return found
+        reason = worker.thumbnail(path)
+        assert isinstance(reason, str)
+        return reason
 
     return make
 
 
 def quarters(mode="RGB", colours=(RED, GREEN, BLUE, WHITE), size=200):
-    """Four squares of colour: which is where shows every turn and mirror."""
+    """A picture of four coloured quarters, whose places show each rotation and reflection."""
     picture = Image.new(mode, (size, size))
     half = size // 2
     for at, colour in zip(((0, 0), (half, 0), (0, half), (half, half)), colours, strict=True):
@@ -78,15 +78,15 @@ def encoded(picture, form, **options):
     return buffer.getvalue()
 
 
-def seen(picture):
-    """The colours in the middles of the four quarters."""
+def quarter_colours(picture):
+    """The RGB colours in the middles of the four quarters."""
     rgb = picture.convert("RGB")
     w, h = rgb.size
     return [rgb.getpixel((x, y)) for y in (h // 4, 3 * h // 4) for x in (w // 4, 3 * w // 4)]
 
 
-def alike(found, expected, near=NEAR):
-    return all(abs(a - b) <= near for f, e in zip(found, expected, strict=True) for a, b in zip(f, e, strict=True))
+def is_near(colours, expected, near=NEAR):
+    return all(abs(a - b) <= near for c, e in zip(colours, expected, strict=True) for a, b in zip(c, e, strict=True))
 
 
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif", "AVIF": ".avif"}
@@ -95,13 +95,13 @@ FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif", "AVIF"
 @pytest.mark.parametrize("form", FORMATS)
 def test_five_formats_are_shown(thumb, form):
     """PNG, JPEG, WebP, GIF and AVIF give a thumbnail with the colours where they were."""
-    picture, found = thumb(encoded(quarters(), form), FORMATS[form])
+    picture, thumbnail = thumb(encoded(quarters(), form), FORMATS[form])
 
-    assert alike(seen(picture), [RED, GREEN, BLUE, WHITE], near=30)
-    assert found.full == (200, 200)
+    assert is_near(quarter_colours(picture), [RED, GREEN, BLUE, WHITE], near=30)
+    assert thumbnail.full == (200, 200)
 
 
-TURNED = {
+ORIENTATIONS = {
     1: (RED, GREEN, BLUE, WHITE),
     2: (GREEN, RED, WHITE, BLUE),
     3: (WHITE, BLUE, GREEN, RED),
@@ -113,29 +113,29 @@ TURNED = {
 }
 
 
-@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_f18_turned_photo(thumb, orientation):
-    """All eight EXIF orientations are applied, and the full size is told as one sees it."""
+    """All eight EXIF orientations are applied to the thumbnail and to the full size."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     wide = quarters(size=200).resize((300, 200))
 
-    picture, found = thumb(encoded(wide, "JPEG", quality=95, exif=exif), ".jpg")
+    picture, thumbnail = thumb(encoded(wide, "JPEG", quality=95, exif=exif), ".jpg")
 
-    assert alike(seen(picture), TURNED[orientation], near=24)
-    assert found.full == ((200, 300) if orientation >= 5 else (300, 200))
+    assert is_near(quarter_colours(picture), ORIENTATIONS[orientation], near=24)
+    assert thumbnail.full == ((200, 300) if orientation >= 5 else (300, 200))
 
 
 def test_f18_alpha(thumb):
-    """An alpha channel survives: half-transparent is half-transparent, opaque keeps its colour."""
+    """An alpha channel is kept in the thumbnail: half-transparent is half-transparent, opaque keeps its colour."""
     picture = quarters("RGBA", ((*RED, 255), (*GREEN, 128), (0, 0, 0, 0), (*BLUE, 255)))
 
-    small, found = thumb(encoded(picture, "PNG"))
+    small, thumbnail = thumb(encoded(picture, "PNG"))
     alpha = [small.convert("RGBA").getpixel((x, y))[3] for y in (50, 150) for x in (50, 150)]
 
-    assert found.mime == "image/webp"
+    assert thumbnail.mime == "image/webp"
     assert [abs(a - e) <= 6 for a, e in zip(alpha, (255, 128, 0, 255), strict=True)] == [True] * 4
-    assert alike(seen(small)[:1], [RED])
+    assert is_near(quarter_colours(small)[:1], [RED])
 
 
 def test_f18_palette(thumb):
@@ -146,20 +146,20 @@ def test_f18_palette(thumb):
         small, _ = thumb(encoded(picture, form, transparency=2), FORMATS[form])
 
         assert small.convert("RGBA").getpixel((50, 150))[3] == 0
-        assert alike(seen(small)[:2], [RED, GREEN])
+        assert is_near(quarter_colours(small)[:2], [RED, GREEN])
 
 
 def test_f16_cmyk(thumb):
-    """A CMYK JPEG is shown in the colours of light."""
+    """A CMYK JPEG is converted to the right RGB colours."""
     picture = quarters("CMYK", ((0, 255, 255, 0), (255, 0, 255, 0), (255, 255, 0, 0), (0, 0, 0, 0)))
 
     small, _ = thumb(encoded(picture, "JPEG", quality=95), ".jpg")
 
-    assert alike(seen(small), [(255, 0, 0), (0, 255, 0), (0, 0, 255), WHITE], near=40)
+    assert is_near(quarter_colours(small), [(255, 0, 0), (0, 255, 0), (0, 0, 255), WHITE], near=40)
 
 
 def png16(colour_type, pixels, width):
-    """A PNG of 16 bits a channel, which Pillow cannot write."""
+    """The bytes of a PNG with 16 bits a channel, which Pillow cannot write."""
     rows = [pixels[i : i + width] for i in range(0, len(pixels), width)]
     raw = b"".join(b"\x00" + b"".join(struct.pack(f">{len(p)}H", *p) for p in row) for row in rows)
 
@@ -181,37 +181,37 @@ def test_f17_sixteen_bits(thumb):
     rgb, _ = thumb(png16(2, blocks([(0xFFFF, 0, 0), (0, 0x8000, 0), (0, 0, 0xFFFF), (0x4000,) * 3]), 64))
     alpha, _ = thumb(png16(6, blocks([(0xFFFF, 0, 0, 0xFFFF), (0, 0, 0, 0), (0, 0, 0xFFFF, 0xFFFF), (0,) * 4]), 64))
 
-    assert alike(seen(grey), [(0,) * 3, (64,) * 3, (128,) * 3, (255,) * 3])
-    assert alike(seen(rgb), [(255, 0, 0), (0, 128, 0), (0, 0, 255), (64,) * 3])
+    assert is_near(quarter_colours(grey), [(0,) * 3, (64,) * 3, (128,) * 3, (255,) * 3])
+    assert is_near(quarter_colours(rgb), [(255, 0, 0), (0, 128, 0), (0, 0, 255), (64,) * 3])
     assert [alpha.convert("RGBA").getpixel((x, y))[3] for y in (16, 48) for x in (16, 48)] == [255, 0, 255, 0]
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
 def test_f15_first_frame(thumb, form):
-    """Of an animation the first frame is shown, and it is known to be one."""
+    """An animation's thumbnail is its first frame, marked as animated."""
     frames = [Image.new("RGB", (64, 64), c) for c in (GREEN, RED, BLUE)]
     data = encoded(frames[0], form, save_all=True, append_images=frames[1:], duration=100, loop=0)
 
-    picture, found = thumb(data, FORMATS[form])
+    picture, thumbnail = thumb(data, FORMATS[form])
 
-    assert alike(seen(picture), [GREEN] * 4, near=24)
-    assert found.animated
+    assert is_near(quarter_colours(picture), [GREEN] * 4, near=24)
+    assert thumbnail.animated
 
 
 def test_f15_ten_thousand_frames(thumb):
-    """Frames are not counted: the first one is shown in the time that one picture may take."""
+    """A GIF of 10,000 frames has a thumbnail of its first frame in time; the frames are not counted."""
     one = encoded(Image.new("P", (16, 16), 1), "GIF")
     frame = b"!\xf9\x04\x04\x0a\x00\x00\x00" + one[one.index(b",\x00\x00\x00\x00\x10\x00\x10\x00") : -1]
     many = one[:-1] + frame * 10_000 + b";"
     Image.open(io.BytesIO(many)).seek(1)
 
-    picture, found = thumb(many, ".gif")
+    picture, thumbnail = thumb(many, ".gif")
 
     assert picture.size == (16, 16)
-    assert found.animated
+    assert thumbnail.animated
 
 
-OTHERS = {
+NOT_DECODED = {
     "TIFF": lambda: encoded(quarters(), "TIFF"),
     "EPS": lambda: encoded(quarters(), "EPS"),
     "BMP": lambda: encoded(quarters(), "BMP"),
@@ -224,14 +224,14 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("form", OTHERS)
+@pytest.mark.parametrize("form", NOT_DECODED)
 def test_f21_no_other_decoder(refused, form):
-    """SVG, TIFF, PSD, EPS, HEIC and the rest are not decoded, whatever their name says."""
-    assert "identify" in refused(OTHERS[form](), ".png")
+    """SVG, TIFF, PSD, EPS, HEIC and the like are not decoded, even under the suffix `.png`."""
+    assert "identify" in refused(NOT_DECODED[form](), ".png")
 
 
 def test_f19_suffixes_that_are_previewed(tmp_path):
-    """The suffix comes from the file's own bytes; only the five formats are handed to the worker."""
+    """Only the suffixes of the five formats can be previewed."""
     names = [".png", ".jpg", ".webp", ".gif", ".avif", ".svg", ".tif", ".bmp", ".heic", ".glb", ".mp4", ".bin"]
     shown = {name for name in names if can_preview(tmp_path / f"a{name}")}
 
@@ -240,16 +240,16 @@ def test_f19_suffixes_that_are_previewed(tmp_path):
 
 SAVED = {
     "HEIC": (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00heicmif1" + bytes(400), ".heic", "image"),
-    "SVG": (OTHERS["SVG"](), ".svg", "file"),
+    "SVG": (NOT_DECODED["SVG"](), ".svg", "file"),
     "GLB": (b"glTF\x02\x00\x00\x00" + bytes(400), ".glb", "model"),
     "MP4": (b"\x00\x00\x00\x18ftypisom" + bytes(400), ".mp4", "video"),
-    "PSD": (OTHERS["PSD"](), ".bin", "file"),
+    "PSD": (NOT_DECODED["PSD"](), ".bin", "file"),
 }
 
 
 @pytest.fixture
 def shown(mill):
-    """A task that is done with such a file: its history, and what is drawn of it without a front end."""
+    """A function from file bytes to the history of a task with that file, and its static card."""
 
     def make(data, name="a.png"):
         history = ended(mill.job({"state": "done", "files": [mill.file(reply(data), name=name)]}))
@@ -262,7 +262,7 @@ def shown(mill):
 
 @pytest.mark.parametrize(("data", "suffix", "kind"), SAVED.values(), ids=SAVED)
 def test_f19_saved_without_a_preview(shown, data, suffix, kind):
-    """What is never decoded is saved byte for byte under its own suffix, and named in the card."""
+    """A file that is never decoded is saved byte for byte under its own suffix and named in the card."""
     history, drawn = shown(data)
 
     (path,) = history.files
@@ -273,7 +273,7 @@ def test_f19_saved_without_a_preview(shown, data, suffix, kind):
 
 
 def test_f20_svg_with_a_script(shown):
-    """An SVG is saved and never drawn inline: neither its script nor what it refers to is in any markup of ours."""
+    """An SVG is saved and never drawn inline: neither its script nor its references are in the card."""
     evil = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script><image href="http://127.0.0.1/x"/></svg>'
 
     history, drawn = shown(evil, "a.svg")
@@ -286,7 +286,7 @@ def test_f20_svg_with_a_script(shown):
 
 
 def test_f32_preview_fails(shown, worker):
-    """A whole file that no decoder can read is a success all the same, with words where the picture would be."""
+    """A saved file that no decoder can read leaves the task succeeded, with a reason in place of its thumbnail."""
     broken = encoded(quarters(), "PNG")[:60] + bytes(400)
 
     history, _ = shown(broken)
@@ -297,7 +297,7 @@ def test_f32_preview_fails(shown, worker):
 
 
 def photo(size=1024):
-    """Something that is hard to compress, as photos are."""
+    """A noisy picture that is hard to compress, as photos are."""
     noise = Image.effect_noise((size, size), 90)
     picture = Image.merge("RGB", (noise, noise.rotate(90), noise.rotate(180)))
     ImageDraw.Draw(picture).ellipse([size // 4, size // 4, size // 2, size // 2], fill=RED)
@@ -307,15 +307,15 @@ def photo(size=1024):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_weight(thumb, mode):
     """No thumbnail is wider than 384 pixels or heavier than 20 kB, however hard the picture is to compress."""
-    picture, found = thumb(encoded(photo().convert(mode), "PNG"))
+    picture, thumbnail = thumb(encoded(photo().convert(mode), "PNG"))
 
     assert max(picture.size) <= SIDE
-    assert len(found.data) <= WEIGHT
-    assert found.full == (1024, 1024)
+    assert len(thumbnail.data) <= WEIGHT
+    assert thumbnail.full == (1024, 1024)
 
 
 def test_small_pictures_are_not_blown_up(thumb):
-    """A picture smaller than a thumbnail keeps its size."""
+    """A picture smaller than a thumbnail is not enlarged."""
     picture, _ = thumb(encoded(quarters(size=40), "PNG"))
 
     assert picture.size == (40, 40)
@@ -323,14 +323,14 @@ def test_small_pictures_are_not_blown_up(thumb):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_f12_half_a_picture(refused, form):
-    """Half a file gives words, not a picture, also where its header is whole and Pillow's `verify()` is content."""
+    """Half an image file gives a reason and no thumbnail, also where Pillow's `verify()` raises nothing."""
     data = encoded(photo(256), form)
 
     assert refused(data[: len(data) // 2], FORMATS[form])
 
 
 def test_f11_cut_by_a_few_bytes(mill, monkeypatch):
-    """A PNG without its last bytes opens without complaint; the length decides, and no cut passes for the whole."""
+    """A PNG without its last bytes, which Pillow loads without an error, is FAILED by its length."""
     monkeypatch.setattr(downloads, "_PAUSE", 0.02)
     monkeypatch.setattr(downloads, "_PATIENCE", 0.3)
     whole = encoded(quarters(), "PNG")
@@ -352,7 +352,7 @@ def test_f11_cut_by_a_few_bytes(mill, monkeypatch):
 
 
 def huge(width, height):
-    """A PNG of one colour with very many pixels in very few bytes."""
+    """The bytes of a PNG of one colour with many pixels in few bytes."""
 
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -368,7 +368,7 @@ def huge(width, height):
     ("width", "height"), [(9000, 9000), (7000, 7000), (1_000_000, 100)], ids=["81M", "49M", "long"]
 )
 def test_f13_too_many_pixels(refused, width, height):
-    """A picture of more than 40 megapixels is refused by its header, before a pixel of it is made."""
+    """A picture of more than 40 megapixels is refused by its header, before it is decoded."""
     before = psutil.Process().memory_info().rss
 
     assert "pixels are too many to preview" in refused(huge(width, height))
@@ -376,23 +376,23 @@ def test_f13_too_many_pixels(refused, width, height):
 
 
 def test_f13_just_below_the_limit(worker, tmp_path, figure):
-    """A picture of 39 megapixels is decoded in the worker, whose memory has a limit; this process grows by nothing."""
+    """A picture of 39 megapixels is decoded in the worker, whose memory has a limit; this process does not grow."""
     path = tmp_path / "wide.png"
     path.write_bytes(huge(6240, 6250))
     before = psutil.Process().memory_info().rss
 
-    found = worker.thumbnail(path)
+    thumbnail = worker.thumbnail(path)
 
     grown = psutil.Process().memory_info().rss - before
     figure(f"+{grown / 1e6:.1f} MB here")
-    assert isinstance(found, Thumbnail)
-    assert found.full == (6240, 6250)
+    assert isinstance(thumbnail, Thumbnail)
+    assert thumbnail.full == (6240, 6250)
     assert grown < 20_000_000
     assert psutil.Process(worker._process.pid).memory_info().rss < thumbnail_worker.MOST_MEMORY
 
 
 def test_f14_text_chunk(refused, thumb):
-    """A PNG whose compressed text would fill the memory gives words, and the next picture works."""
+    """A PNG with a zTXt decompression bomb gives a reason, and the next picture a thumbnail."""
 
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -401,44 +401,45 @@ def test_f14_text_chunk(refused, thumb):
     bomb = chunk(b"zTXt", b"note\x00\x00" + zlib.compress(bytes(200_000_000), 9))
 
     assert "too large" in refused(good[:33] + bomb + good[33:])
-    assert alike(seen(thumb(good)[0]), [RED, GREEN, BLUE, WHITE])
+    assert is_near(quarter_colours(thumb(good)[0]), [RED, GREEN, BLUE, WHITE])
 
 
-FIRST = """
+PREVIEWER_SCRIPT = """
 import sys, threading
 from nbhelper._views import preview
 
 sys.setswitchinterval(1e-6)
 begin, made = threading.Barrier(32), []
 
-def ask():
+def start():
     begin.wait()
     made.append(preview.previewer())
 
-threads = [threading.Thread(target=ask) for _ in range(32)]
+threads = [threading.Thread(target=start) for _ in range(32)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(len(set(map(id, made))))
 """
 
 
-def test_two_first_cards_have_one_worker(tmp_path):
-    """However many threads ask for the first picture at once, one worker serves the process."""
-    assert {run(FIRST, cwd=tmp_path).stdout.strip() for _ in range(3)} == {"1"}
+def test_first_previews_of_many_threads_share_one_worker(tmp_path):
+    """32 threads that call previewer() at the same time get the same Previewer."""
+    assert {run(PREVIEWER_SCRIPT, cwd=tmp_path).stdout.strip() for _ in range(3)} == {"1"}
 
 
 def hang(worker):
-    """Stop the worker's process in the middle of whatever it does."""
+    """Stop the worker's process with SIGSTOP."""
     os.kill(worker._process.pid, signal.SIGSTOP)
 
 
 def crash(worker):
+    """Kill the worker's process with SIGSEGV."""
     os.kill(worker._process.pid, signal.SIGSEGV)
 
 
 @pytest.mark.parametrize("harm", [hang, crash])
 def test_f22_worker_hangs_or_dies(tmp_path, monkeypatch, harm):
-    """The picture that brought it down has words instead, and the next one is shown by a new worker."""
+    """The picture at which the worker hangs or dies gets a reason, and a new worker makes the next thumbnail."""
     monkeypatch.setattr(preview, "PATIENCE", 0.5)
     path = tmp_path / "a.png"
     path.write_bytes(encoded(quarters(), "PNG"))
@@ -449,11 +450,11 @@ def test_f22_worker_hangs_or_dies(tmp_path, monkeypatch, harm):
         process = worker._process
         harm(worker)
         if harm is crash:
-            monkeypatch.setattr(process, "poll", lambda: None)  # it dies while it is asked
-        found = worker.thumbnail(path)
+            monkeypatch.setattr(process, "poll", lambda: None)  # it dies during the request
+        reason = worker.thumbnail(path)
 
-        assert isinstance(found, str)
-        assert "preview" in found
+        assert isinstance(reason, str)
+        assert "preview" in reason
         assert isinstance(worker.thumbnail(path), Thumbnail)
         assert worker._process.pid != first
     finally:
@@ -461,7 +462,7 @@ def test_f22_worker_hangs_or_dies(tmp_path, monkeypatch, harm):
 
 
 def test_an_interrupt_does_not_mix_up_pictures(tmp_path):
-    """After an interrupted wait for one thumbnail, the next answer belongs to the next picture."""
+    """After a KeyboardInterrupt while one thumbnail is awaited, the next call returns the next picture's."""
     one, other = tmp_path / "one.png", tmp_path / "other.png"
     one.write_bytes(encoded(Image.new("RGB", (50, 50), RED), "PNG"))
     other.write_bytes(encoded(Image.new("RGB", (60, 60), BLUE), "PNG"))
@@ -478,7 +479,7 @@ def test_an_interrupt_does_not_mix_up_pictures(tmp_path):
 
 
 class Interrupted:
-    """A pipe whose reader is interrupted."""
+    """A pipe whose readline() raises KeyboardInterrupt."""
 
     def __init__(self, pipe):
         self._pipe = pipe
@@ -491,7 +492,7 @@ class Interrupted:
 
 
 def test_the_worker_sees_no_key(tmp_path, monkeypatch):
-    """Keys in the environment stay out of the process that decodes strangers' pictures."""
+    """API keys in the environment are not passed to the worker, which has PATH."""
     monkeypatch.setenv("KIE_API_KEY", "canary-5f2d81")
     path = tmp_path / "a.png"
     path.write_bytes(encoded(quarters(), "PNG"))
@@ -507,7 +508,7 @@ def test_the_worker_sees_no_key(tmp_path, monkeypatch):
 
 
 def test_closing_does_not_wait_for_a_worker_that_hangs(tmp_path, monkeypatch):
-    """Leaving the interpreter ends a stuck worker, however long a picture may take."""
+    """close() ends a worker that hangs, without waiting for PATIENCE."""
     from threading import Thread
 
     monkeypatch.setattr(preview, "PATIENCE", 3600.0)

@@ -1,4 +1,4 @@
-"""The disk, other processes, clocks and limits: each in a process of its own, with real files and signals."""
+"""The disk, forks, signals, clocks and resource limits, mostly in child processes with real files and signals."""
 
 import signal
 import sqlite3
@@ -18,14 +18,14 @@ from nbhelper._watching import task_watcher
 
 
 def lines_of(process, code=0):
-    """The lines of stdout of a script that has ended, with nothing on stderr."""
+    """The stdout lines of a script, after it has ended with this exit code and an empty stderr."""
     out, err = process.communicate(timeout=40)
     assert (err, process.returncode) == ("", code)
     return out.splitlines()
 
 
 def test_g15_rollback_journal(mill, tmp_path):
-    """The history keeps a rollback journal, synced at each write: no WAL, which network folders cannot hold."""
+    """The history database uses a rollback journal and no WAL, which network folders do not support."""
     nbh.watch(mill.job(), display=False)
 
     with sqlite3.connect(tmp_path / "nbhelper-data" / "history.db") as db:
@@ -59,7 +59,7 @@ def test_g16_fork_after_open(mill, script):
 
 
 def test_g21_sleep(mill, script):
-    """A machine that slept: on waking the task is looked at, never twice within its floor, and watched to its end."""
+    """After SIGSTOP and SIGCONT (sleep) looks go on, never two within the floor, and the watch reaches its end."""
     mill.job(WORKING, ident="x")
     process = script("print(watch('x').result(60)[0].outcome)")
     until(lambda: len(mill.looks.get("x", ())) >= 3)
@@ -78,7 +78,7 @@ def test_g21_sleep(mill, script):
 
 
 class Jumping(datetime):
-    """A wall clock that is put forward and back while nobody looks."""
+    """A datetime whose `now()` is shifted by `offset`, as by a wall clock that is set forward or back."""
 
     offset = timedelta(0)
 
@@ -92,7 +92,7 @@ JUMPS = {"a day forward": timedelta(days=1), "a day back": timedelta(days=-1), "
 
 @pytest.mark.parametrize("jump", JUMPS.values(), ids=JUMPS)
 def test_g22_clock_that_jumps(mill, monkeypatch, jump):
-    """The wall clock jumps in the middle: the order stays, nothing expires early, no pause and no time is negative."""
+    """After a wall clock jump events keep their order, no file expires early, no pause or duration is negative."""
     monkeypatch.setattr(task_watcher, "datetime", Jumping)
     monkeypatch.setattr(Jumping, "offset", timedelta(0))
     ref = mill.job(WORKING)
@@ -138,7 +138,7 @@ ENDS = {"while looking": {"state": "working"}, "while saving": {"state": "done",
 
 @pytest.mark.parametrize("answer", ENDS.values(), ids=ENDS)
 def test_g27_exit_while_watching(mill, script, answer):
-    """The interpreter ends at once, without a word; the last look is in the store, nothing is given up."""
+    """The interpreter exits at once without output; the last look is in the store, and no save is called failed."""
     if "files" in answer:
         answer = {**answer, "files": [mill.file(silence)]}
     mill.job(answer, ident="x")
@@ -149,7 +149,7 @@ def test_g27_exit_while_watching(mill, script, answer):
     """)
     seen = int(process.stdout.readline())
 
-    # The file alone would hold it for as long as the server is silent.
+    # The download would keep the process alive for as long as the server is silent.
     assert lines_of(process) == []
     assert len(nbh.events()) >= seen
     assert nbh.tasks()["outcome"].isna().all() == ("files" not in answer)
@@ -157,7 +157,7 @@ def test_g27_exit_while_watching(mill, script, answer):
 
 
 def test_g30_umask(mill, tmp_path, script):
-    """With umask 000 and a folder open to all, everything of ours is for its owner alone, from the first moment."""
+    """With umask 000 below a folder of mode 0777, our files have mode 0600 and our folders 0700, `.part` files too."""
     tmp_path.chmod(0o777)
     mill.job({**DONE, "files": [mill.file(reply(png(64))), mill.file(silence)]}, ident="x")
     process = script("""
@@ -179,7 +179,7 @@ def test_g30_umask(mill, tmp_path, script):
 
 
 def test_g31_no_file_descriptors(mill, script):
-    """Out of file descriptors, looks and files miss and nothing fails; freed, the watch goes on to its end."""
+    """Out of file descriptors, looks are misses and no task fails; with free ones again the watch goes to its end."""
     ref = mill.job(WORKING, ident="x")
     process = script("""
     import resource
@@ -210,12 +210,12 @@ def test_g31_no_file_descriptors(mill, script):
 
     out, err = process.communicate(timeout=60)
     assert (out, process.returncode) == ("succeeded 1\n", 0)
-    assert {line.partition(": ")[0] for line in err.splitlines()} <= {"mill:x"}  # what could not be written is told
+    assert {line.partition(": ")[0] for line in err.splitlines()} <= {"mill:x"}  # notes on failed writes
     assert nbh.watch(ref, display=False)[0].facts.misses >= 1
 
 
 def test_g32_out_of_memory(mill, script):
-    """A process that dies for want of memory in the middle: every look it saw is there, and another one goes on."""
+    """A process killed when out of memory has stored every look that it showed, and another process goes on."""
     mill.job(WORKING, ident="x")
     process = script("""
     import resource

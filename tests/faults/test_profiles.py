@@ -1,4 +1,4 @@
-"""The emulator's fault profiles, as a user has them: everything that can end well does, and nobody pays twice."""
+"""The emulator's fault profiles: every task that can succeed does, and no task is created twice."""
 
 import psutil
 import pytest
@@ -33,8 +33,8 @@ def test_a_profile_costs_no_task(profile):
     assert all(min(ledger.gaps(name), default=2) >= 2 for name in BODIES)
 
 
-def test_a_script_is_played_by_task_and_look():
-    """A task's first two looks fail and its file breaks once: the history tells of each, in order."""
+def test_scripted_faults_apply_to_their_task_and_look():
+    """Two looks and one file of a task fail as scripted, and the history has both misses in order."""
     with nbh.Emulator(speed=1000, faults=()) as emulator:
         task = nbh.submit("kie", BODIES["kie"])
         emulator.fail(
@@ -51,7 +51,7 @@ def test_a_script_is_played_by_task_and_look():
 
 
 def test_g31_a_closed_emulator_leaves_no_descriptor(isolated):
-    """What was kept open to an emulator is closed with it: one after the other, they use up no file descriptors."""
+    """A closed emulator leaves no connection open to its port, so that many in a row use up no file descriptors."""
     with nbh.Emulator(speed=1000) as emulator:
         port = int(emulator.root.rpartition(":")[2])
         assert ended(nbh.submit("kie", BODIES["kie"]), 60).succeeded
@@ -59,7 +59,7 @@ def test_g31_a_closed_emulator_leaves_no_descriptor(isolated):
     assert [c for c in psutil.Process().net_connections() if c.raddr and c.raddr.port == port] == []
 
 
-def test_faults_are_asked_for_from_the_start():
-    """An emulator without `faults` cannot be made to fail later, and says what to do."""
+def test_fail_without_faults_raises_emulator_error():
+    """`fail()` of an emulator made without `faults` raises EmulatorError, whose text names `faults=()`."""
     with nbh.Emulator(speed=1000) as emulator, pytest.raises(nbh.EmulatorError, match=r"faults=\(\)"):
         emulator.fail(Fault("reset"))

@@ -1,4 +1,4 @@
-"""What each API does in a way of its own, in its own words on the tests' server."""
+"""Peculiarities of each API, with replies in its own words from the tests' server."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ LINK = "https://cdn.example/a.png"
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """Ten minutes of patience last half a second; slow looks and second requests come soon."""
+    """Patience (10 minutes) is 0.5 seconds, slow looks come each 0.1 seconds, second requests after 0.05 seconds."""
     monkeypatch.setattr(lost_sight, "PATIENCE", timedelta(seconds=0.5))
     monkeypatch.setattr(pace, "SLOW", 0.1)
     monkeypatch.setattr(saving, "_RESOLVE_PAUSE", 0.05)
@@ -51,7 +51,7 @@ def legacy(status, **more):
 
 
 def test_e_a1_error_code_under_http_200(mill):
-    """An error code is no state, whatever stands beside it: the API refuses, and after two looks it is lost."""
+    """A reply with an error code has no state, whatever else it holds; after two refusals the watch is lost."""
     wrong = {"error_code": 401, "error_code_str": "ERROR_USER_NOT_EXISTS", "error_msg": "no such user"}
     beside = {"error_code": 77, "error_msg": "odd", "data": {"status": "PROCESS_SUCCESS"}}
 
@@ -68,7 +68,7 @@ def test_e_a1_error_code_under_http_200(mill):
     ("word", "words"), [("TIMEOUT_FAILED", "did not finish in time"), ("LIMIT_RETRY_FAILED", "more often")]
 )
 def test_e_a2_failures_in_plain_words(mill, word, words):
-    """Two failures that the API only names are explained."""
+    """Two failure words of the API are explained in the error."""
     history = ended(quick(mill, "ailab-legacy", legacy(word)))
 
     assert history.outcome == "failed"
@@ -77,7 +77,7 @@ def test_e_a2_failures_in_plain_words(mill, word, words):
 
 
 def test_e_a3_wrong_type(mill):
-    """A job asked for under the wrong type is lost with the API's words; the type is part of what is watched."""
+    """A job with the wrong type is lost with the API's message; the type is part of the task reference."""
     wrong = reply({"error_code": 400, "error_code_str": "ERROR_INVALID_PARAMETER", "error_msg": "type is wrong"}, 400)
 
     history = ended(quick(mill, "ailab-legacy", wrong))
@@ -89,7 +89,7 @@ def test_e_a3_wrong_type(mill):
         nbh.watch("quick-ailab-legacy:t")
 
 
-PLACES = {
+RESULT_KEYS = {
     "list": ("image_list", [0]),
     "the other key": ("result_url", 0),
     "swapped: a list where a link belongs": ("result_url", [0]),
@@ -97,9 +97,9 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize(("key", "shape"), PLACES.values(), ids=PLACES)
-def test_e_a4_either_place(mill, key, shape):
-    """The picture is found under either key, as link or list."""
+@pytest.mark.parametrize(("key", "shape"), RESULT_KEYS.values(), ids=RESULT_KEYS)
+def test_e_a4_either_key(mill, key, shape):
+    """The picture is saved from `image_list` and from `result_url`, as a link or a list."""
     link = mill.file(reply(png(64)))
     done = legacy("PROCESS_SUCCESS", **{key: [link] if isinstance(shape, list) else link})
 
@@ -108,8 +108,8 @@ def test_e_a4_either_place(mill, key, shape):
     assert [f.read_bytes() for f in history.files] == [png(64)]
 
 
-def test_e_a4_both_places_and_none(mill):
-    """One link in both places is one file; an empty list is a success without a file."""
+def test_e_a4_both_keys_and_none(mill):
+    """One link under both keys is one file; an empty list is a success without a file."""
     link = mill.file(reply(png(64)))
 
     both = ended(quick(mill, "ailab-legacy", legacy("PROCESS_SUCCESS", image_list=[link], result_url=link)))
@@ -121,7 +121,7 @@ def test_e_a4_both_places_and_none(mill):
 
 @pytest.mark.parametrize("data", [None, [], "", "PROCESS_SUCCESS", 1])
 def test_e_a5_data_absent(mill, hasty, data):
-    """Without `data` there is no state, wherever else the word stands: no success, no failure."""
+    """A reply without a `data` object is garbled, even if the state word is elsewhere, and ends no task."""
     odd = {"error_code": 0, "status": "PROCESS_SUCCESS", **({} if data == 1 else {"data": data})}
 
     history = ended(quick(mill, "ailab-legacy", odd, legacy("PROCESSING"), legacy("PROCESS_SUCCESS")))
@@ -144,7 +144,7 @@ def ailab(status, code="", **more):
 
 @pytest.mark.parametrize("status", [0, 1])
 def test_e_b1_no_failed_state(mill, hasty, status):
-    """Beside a task that is not over, a known code says what is wrong, an unknown one changes nothing."""
+    """With a status of 0 or 1, a known error code decides the miss or failure, and an unknown one changes nothing."""
     known = ended(quick(mill, "ailab", ailab(status, "ERROR_NOT_ENOUGH_CREDITS"), ailab(2)))
     unknown = ended(quick(mill, "ailab", ailab(status, "SOMETHING_NEW"), ailab(2), ident="u"))
     content = ended(quick(mill, "ailab", reply(ailab(status, "ERROR_NO_FACE_IN_FILE"), 422), ident="v"))
@@ -157,21 +157,21 @@ def test_e_b1_no_failed_state(mill, hasty, status):
 
 @pytest.mark.parametrize("status", ["2", 2, 2.0, " 2 "], ids=repr)
 def test_e_b2_status_as_text_or_fraction(status):
-    """2, "2" and 2.0 are one state."""
+    """A `task_status` of 2, "2", 2.0 and " 2 " reads as succeeded."""
     assert read("ailab", ailab(status)).state == "succeeded"
 
 
 @pytest.mark.parametrize("status", [True, False, [2], {"2": 2}, "2.5", 2.5, "two"], ids=repr)
 def test_e_b2_status_that_is_none(status):
-    """`true` is not 1, and what is no number of a state ends nothing."""
+    """A `task_status` that is a boolean, list, object, fraction or word is a Miss or unknown."""
     seen = read("ailab", ailab(status))
 
     assert isinstance(seen, Miss) or seen.state == "unknown"
 
 
 @pytest.mark.parametrize("code", ["", "0", 0, None, "absent"], ids=repr)
-def test_e_b3_no_error_in_five_writings(code):
-    """An empty code, zero, null and none at all mean that nothing is wrong."""
+def test_e_b3_no_error_in_five_forms(code):
+    """An `error_detail` whose code is empty, zero or null, or that is absent, is no error."""
     body = ailab(2, code)
     if code == "absent":
         del body["error_detail"]
@@ -180,7 +180,7 @@ def test_e_b3_no_error_in_five_writings(code):
 
 
 def test_e_b4_one_schedule_however_many_watch(mill, bound):
-    """Six watches of one task, three of them with a wish for more, never look more often than the floor allows."""
+    """Six watches of one task, three of them with a shorter interval, never look more often than the floor allows."""
     floor = 0.3
     task = quick(mill, "ailab", *[ailab(1)] * 4, ailab(2), floor=floor)
     with pytest.warns(UserWarning, match="asks for more"):
@@ -196,7 +196,7 @@ def test_e_b4_one_schedule_however_many_watch(mill, bound):
 
 
 def test_e_b5_after_a_day(mill):
-    """When the links are dead the task is still a success: files that were saved are there, others have expired."""
+    """A succeeded task watched again after its links expired is a success without requests: saved files are there."""
     good, dead = mill.file(reply(png(64))), mill.file(reply(b"gone", 410))
     task = quick(mill, "ailab", ailab(2, data={"images": [good, dead]}))
     first = ended(task)
@@ -221,7 +221,7 @@ SHAPES = st.recursive(
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(SHAPES)
 def test_e_b6_any_shape(shape):
-    """Wherever a link stands below `data`, it is found and named by its place; what is no link is not."""
+    """A link anywhere below `data` is an output named by its path; other values are none."""
     links = iter(f"https://cdn.example/{n}.png" for n in range(100))
 
     def put(node):
@@ -248,7 +248,7 @@ def test_e_b6_any_shape(shape):
 
 
 def test_e_c1_wrapped_or_flat(mill):
-    """The state is read in either place; two places that disagree are no end."""
+    """The state is read wrapped in `data` or flat; two states that differ are garbled."""
     flat, wrapped = {"status": "Success"}, {"data": {"status": "done"}}
     both = {"status": "Success", "data": {"status": "generating"}}
 
@@ -264,26 +264,26 @@ def test_e_c1_wrapped_or_flat(mill):
     ("code", "kind"), [(1008, "no_credit"), (1002, "rate_limited"), (2049, "refused"), (4242, "garbled")]
 )
 def test_e_c2_an_error_beside_success(code, kind):
-    """A code of the gateway beside "Success" is not a success, nor a failure."""
+    """An error code of the gateway beside "Success" is a Miss of the code's kind, neither success nor failure."""
     seen = read("gptge", {"status": "Success", "file_id": "9", "base_resp": {"status_code": code, "status_msg": "x"}})
 
     assert (type(seen), seen.kind) == (Miss, kind)
 
 
 FILE = "/task/minimax/v1/files/retrieve"
-SECOND = {
+FILE_ERRORS = {
     "server error": reply({"base_resp": {"status_code": 1000}}),
     "not found yet": reply({"message": "no such file"}, 404),
     "too many": reply({"base_resp": {"status_code": 1002}}),
 }
 
 
-@pytest.mark.parametrize("trouble", SECOND.values(), ids=SECOND)
-def test_e_c3_file_by_a_second_request(mill, hasty, trouble):
-    """A second request that fails is the file's own trouble: asked again, and the task's success stands."""
+@pytest.mark.parametrize("answer", FILE_ERRORS.values(), ids=FILE_ERRORS)
+def test_e_c3_file_by_a_second_request(mill, hasty, answer):
+    """A failed request for a file's link is repeated; the task has succeeded, without a miss."""
     task = quick(mill, "gptge", {"status": "Success", "file_id": "9"})
     good = {"file": {"download_url": mill.file(reply(png(64)))}, "base_resp": {"status_code": 0}}
-    mill.paths[FILE] = [trouble, good]
+    mill.paths[FILE] = [answer, good]
 
     history = ended(task)
 
@@ -294,7 +294,7 @@ def test_e_c3_file_by_a_second_request(mill, hasty, trouble):
 
 
 def test_e_c3_file_that_never_comes(mill, hasty):
-    """A second request that is refused again and again leaves a success whose file failed, and no retry for ever."""
+    """A request for a file's link that always fails is made four times; the save has failed, the task succeeded."""
     task = quick(mill, "gptge", {"status": "Success", "file_id": "9"})
     mill.paths[FILE] = [reply({"message": "no such file"}, 404)]
 
@@ -307,7 +307,7 @@ def test_e_c3_file_that_never_comes(mill, hasty):
 
 PICTURE = png(3000)
 PLAIN = base64.b64encode(PICTURE).decode()
-WRITINGS = {
+BASE64_FORMS = {
     "plain": PLAIN,
     "data URL": f"data:image/png;base64,{PLAIN}",
     "no padding": PLAIN.rstrip("="),
@@ -316,9 +316,9 @@ WRITINGS = {
 }
 
 
-@pytest.mark.parametrize("text", WRITINGS.values(), ids=WRITINGS)
-def test_e_c4_base64_in_every_writing(mill, text):
-    """However base64 is written, the bytes are saved; the raw reply keeps a digest of it, not the text."""
+@pytest.mark.parametrize("text", BASE64_FORMS.values(), ids=BASE64_FORMS)
+def test_e_c4_base64_in_every_form(mill, text):
+    """Base64 in each of its forms is decoded and saved; the raw reply keeps a digest instead of the text."""
     history = ended(quick(mill, "gptge", {"code": 10000, "data": {"status": "done", "binary_data_base64": [text]}}))
 
     assert sha256(history.files[0].read_bytes()) == sha256(PICTURE)
@@ -326,7 +326,7 @@ def test_e_c4_base64_in_every_writing(mill, text):
 
 
 def test_e_c4_base64_broken_or_huge(mill):
-    """Broken base64 is no output, and beyond the cap the whole reply is refused: neither ends the task."""
+    """Broken base64 is no output, and a reply above the cap is a miss; the task succeeds in both cases."""
     broken = {"code": 10000, "data": {"status": "done", "binary_data_base64": ["not base64!", "A", ""]}}
     huge = {"code": 10000, "data": {"status": "done", "binary_data_base64": ["A" * 300_000]}}
 
@@ -340,7 +340,7 @@ def test_e_c4_base64_broken_or_huge(mill):
 
 @pytest.mark.parametrize("urls", [None, [], [None], "", 0, {}], ids=repr)
 def test_e_c5_null_urls(urls):
-    """Null where links should be is no output and no error."""
+    """Null or another value that is no link in `image_urls` is no output and no error."""
     seen = read("gptge", {"code": 10000, "data": {"status": "done", "image_urls": urls, "video_url": None}})
 
     assert (seen.state, seen.outputs) == ("succeeded", ())
@@ -359,7 +359,7 @@ TEXTS = {
 
 @pytest.mark.parametrize(("text", "n"), TEXTS.values(), ids=TEXTS)
 def test_e_c6_json_inside_text(text, n):
-    """`resp_data` is read when it is JSON, and kept as it came in any case."""
+    """Links are read from `resp_data` if it is JSON, and its text is kept in the raw reply."""
     seen = read("gptge", {"code": 10000, "data": {"status": "done", "resp_data": text}})
 
     assert seen.state == "succeeded"
@@ -375,14 +375,14 @@ def tripo(status, **more):
 
 
 def test_e_d1_download_begins_at_once(mill, figure):
-    """Links that live five minutes are asked for as soon as the reply has named them: none waits for another file."""
-    asked_for_all = asyncio.Event()
+    """Links that expire after five minutes are all requested at once, none after another's download."""
+    all_requested = asyncio.Event()
 
     def then(data):
         async def act(conn, _request):
             if len(mill.requests_to("/files")) == 3:
-                asked_for_all.set()
-            await asked_for_all.wait()
+                all_requested.set()
+            await all_requested.wait()
             await conn.send(reply(data))
 
         return act
@@ -397,7 +397,7 @@ def test_e_d1_download_begins_at_once(mill, figure):
 
 
 def test_e_d2_link_that_died_meanwhile(mill, bound):
-    """A dead link takes one fresh look; a new link is fetched, and without one the file has expired, not the task."""
+    """A dead link takes one more look for a new link; without one the file is expired and the task succeeded."""
     dead, good = mill.file(reply(b"", 403)), mill.file(reply(png(64)))
     replies = [tripo("success", output={"model": dead}), tripo("success", output={"model": good})]
 
@@ -415,7 +415,7 @@ ENDS = {"banned": ("failed", "banned"), "cancelled": ("cancelled", None), "expir
 
 @pytest.mark.parametrize("word", ENDS)
 def test_e_d3_three_ends(mill, word, bound):
-    """Banned, cancelled and expired are ends of their own, seen with one look."""
+    """The words banned, cancelled and expired give outcomes of their own after one look."""
     outcome, code = ENDS[word]
 
     history = ended(quick(mill, "tripo", tripo(word)))
@@ -425,8 +425,8 @@ def test_e_d3_three_ends(mill, word, bound):
     bound(len(mill.server.requests), 1)
 
 
-def test_e_d4_final_word_that_says_nothing(mill, bound):
-    """`unknown` takes one more look and is then lost, with the id for support; another word in between goes on."""
+def test_e_d4_unknown_as_final_word(mill, bound):
+    """`unknown` twice ends the watch as lost, with the id for support; after another word the watch goes on."""
     lost = ended(quick(mill, "tripo", tripo("unknown")))
     went_on = ended(
         quick(mill, "tripo", *(tripo(w, task_id="u") for w in ("unknown", "running", "success")), ident="u")
@@ -441,7 +441,7 @@ def test_e_d4_final_word_that_says_nothing(mill, bound):
 
 @pytest.mark.parametrize("status", ["queued", "running"])
 def test_e_d5_minus_one(mill, status):
-    """-1 is neither a place in the queue nor a time left, and the card shows no number for it."""
+    """-1 is read as no queue position and no time left, and the card shows no number for it."""
     seen = read("tripo", tripo(status, queuing_num=-1, running_left_time=-1, progress=-1))
     history = nbh.History(nbh.Task("tripo", "t")).add(seen, NOW)
 
@@ -453,7 +453,7 @@ def test_e_d5_minus_one(mill, status):
 
 
 def test_e_d6_nested_and_undocumented(mill):
-    """Four views, nested and undocumented fields: every link is downloaded and named by its place."""
+    """Every link in nested and undocumented output fields is downloaded and named by its path."""
     places = {
         f"views.{n}_view_url": mill.file(reply(png(64, i))) for i, n in enumerate(["front", "left", "back", "right"])
     }
@@ -482,7 +482,7 @@ def record(state, **more):
     ("code", "kind"), [(401, "refused"), (402, "no_credit"), (429, "rate_limited"), (500, "server")]
 )
 def test_e_e1_status_inside(api, code, kind):
-    """A status in the body counts as if HTTP had said it, and ends nothing."""
+    """A `code` of 401, 402, 429 or 500 in the body is the Miss of that HTTP status."""
     seen = read(api, {"code": code, "msg": "no", "data": {"taskId": "t", "state": "fail"}})
 
     assert (type(seen), seen.kind) == (Miss, kind)
@@ -502,8 +502,8 @@ RESULTS = {
 
 
 @pytest.mark.parametrize(("result", "n"), RESULTS.values(), ids=RESULTS)
-def test_e_e2_result_in_every_writing(result, n):
-    """The result is read however it is written; what cannot be read is a success without a file, and kept raw."""
+def test_e_e2_result_in_every_form(result, n):
+    """`resultJson` is read in each form; if unreadable, the task succeeds without a file and the raw reply keeps it."""
     seen = read("kie", record("success", resultJson=result))
 
     assert seen.state == "succeeded"
@@ -512,7 +512,7 @@ def test_e_e2_result_in_every_writing(result, n):
 
 
 def test_e_e3_failed_with_files(mill):
-    """A failure stays a failure, and the files that its reply names are fetched all the same."""
+    """A failed task stays failed, and the files in its reply are downloaded."""
     link = mill.file(reply(png(64)))
 
     history = ended(quick(mill, "kie", record("fail", failMsg="half done", resultJson=json.dumps({"u": [link]}))))
@@ -523,12 +523,12 @@ def test_e_e3_failed_with_files(mill):
 
 @pytest.mark.parametrize("code", ["400", 400, 400.0], ids=repr)
 def test_e_e4_code_as_text(code):
-    """An error's code is text, however it is written."""
+    """An error code is text, whether it comes as text, integer or float."""
     assert read("kie", record("fail", failCode=code, failMsg="no")).error.code == "400"
 
 
 def test_e_e5_param_is_only_text(mill, tmp_path):
-    """A prompt that the API echoes is words in the card and text in the CSV, and starts neither markup nor formula."""
+    """A prompt that the API echoes is escaped in the card and quoted in the CSV: no markup and no formula."""
     prompt = '=HYPERLINK("x")<img src=x onerror=alert(1)>'
     body = record("success", param=json.dumps({"input": {"prompt": prompt}}), resultJson="{}")
 
@@ -543,7 +543,7 @@ def test_e_e5_param_is_only_text(mill, tmp_path):
 
 @pytest.mark.parametrize(("created", "completed"), [(2, 1), (2, 2), (2, 0), (0, 2)])
 def test_e_e6_finished_before_it_began(mill, created, completed):
-    """Clocks that run backwards give missing durations, never negative ones."""
+    """A completion time before the creation time gives missing durations, never negative ones."""
     base = 1_777_459_967_759
     times = {"createTime": created and base + created * 1000, "completeTime": completed and base + completed * 1000}
 

@@ -18,12 +18,12 @@ pytestmark = pytest.mark.usefixtures("library")
 FAILED = {"state": "error", "why": "no task said this"}
 
 
-def zipped(data, coding="gzip"):
+def compressed(data, coding="gzip"):
     return reply(data, headers={"content-encoding": coding})
 
 
-def once(mill, answer, kind="network", words=""):
-    """One bad reply is one miss with these words, and the next look finds the end."""
+def check_one_miss(mill, answer, kind="network", words=""):
+    """Watch a task whose first reply is bad: one miss with these words in its message, then success; the miss."""
     history = ended(mill.job(close_after(answer), DONE))
 
     assert sound(history, mill)
@@ -38,10 +38,10 @@ def once(mill, answer, kind="network", words=""):
 
 
 def test_b01_gzip_cut_in_half(mill):
-    """Identity is asked for; who zips all the same must send all of it, whatever the length says."""
+    """Looks request identity encoding; half a gzip body is a network miss, even with the right Content-Length."""
     whole = gzip.compress(json.dumps({**FAILED, "more": ["x"] * 5000}).encode())
 
-    once(mill, zipped(whole[: len(whole) // 2]), words="breaks off")
+    check_one_miss(mill, compressed(whole[: len(whole) // 2]), words="breaks off")
 
     assert {request.header("accept-encoding") for request in mill.server.requests} == {"identity"}
 
@@ -50,39 +50,39 @@ PACKED = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compre
 
 
 def test_b01_an_encoding_that_was_not_asked_for(mill):
-    """A whole one is read: some servers compress whatever one asks for."""
+    """A whole body in gzip or deflate is read, although identity was requested, as some servers always compress."""
     done = b'{"state": "done"}'
 
-    found = each(mill, {coding or "none": zipped(pack(done), coding) for coding, pack in PACKED.items()})
+    kinds = each(mill, {coding or "none": compressed(pack(done), coding) for coding, pack in PACKED.items()})
 
-    assert set(found.values()) == {""}
+    assert set(kinds.values()) == {""}
     assert {len(times) for times in mill.looks.values()} == {1}
 
 
 def test_b02_gzip_that_is_none(mill):
-    """Plain bytes under the name of gzip are a broken encoding."""
-    once(mill, zipped(json.dumps(FAILED).encode()), words="encoding is broken")
+    """Plain bytes with Content-Encoding gzip are a network miss."""
+    check_one_miss(mill, compressed(json.dumps(FAILED).encode()), words="encoding is broken")
 
 
 CODINGS = {"brotli": (b"\x0b\x02\x80", "br"), "zstd": (b"\x28\xb5\x2f\xfd", "zstd"), "unknown": (b"{}", "rot13")}
 
 
 def test_b03_unknown_encoding(mill):
-    """Neither raw bytes nor an empty body are taken for a reply."""
-    found = each(mill, {name: zipped(body, coding) for name, (body, coding) in CODINGS.items()})
+    """A reply in brotli, zstd or an unknown encoding is a network miss."""
+    kinds = each(mill, {name: compressed(body, coding) for name, (body, coding) in CODINGS.items()})
 
-    assert found == dict.fromkeys(CODINGS, "network")
+    assert kinds == dict.fromkeys(CODINGS, "network")
 
 
 @cache
 def bomb(n_bytes=200_000_000):
-    """So many zeros in a thousandth of that."""
-    squeezer = zlib.compressobj(9, wbits=31)
+    """A gzip bomb: this many zero bytes, compressed to a thousandth of that."""
+    compressor = zlib.compressobj(9, wbits=31)
     piece = bytes(1_000_000)
-    return b"".join(squeezer.compress(piece) for _ in range(n_bytes // len(piece))) + squeezer.flush()
+    return b"".join(compressor.compress(piece) for _ in range(n_bytes // len(piece))) + compressor.flush()
 
 
-CHILD = """
+MEMORY_SCRIPT = """
     import json, os, resource, sys
     import nbhelper as nbh
     from support.mill import provider
@@ -102,17 +102,17 @@ CHILD = """
     peak = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
     print(json.dumps({
         "outcome": history.outcome, "growth": peak - before, "misses": history.facts.misses,
-        "said": [e.seen.message for e in history.events if hasattr(e.seen, "retry_after")],
+        "messages": [e.seen.message for e in history.events if hasattr(e.seen, "retry_after")],
         "saves": [[s.state, os.path.splitext(s.file)[1], s.n_bytes] for s in history.saves.values()],
     }))
 """
 
 
-def in_a_child(mill, tmp_path, library, *answers):
-    """Watch such a task in a process whose memory is limited; what it says, how far its memory grew included."""
+def watch_in_child(mill, tmp_path, library, *answers):
+    """Watch a task with these answers in a process with limited memory; its report, with the growth in bytes."""
     warm = mill.job({"state": "done", "files": [mill.file(reply(png(100)))]})
-    found = scripts.run(
-        CHILD,
+    process = scripts.run(
+        MEMORY_SCRIPT,
         mill.root,
         warm,
         mill.job(*answers),
@@ -120,40 +120,40 @@ def in_a_child(mill, tmp_path, library, *answers):
         MILL_API_KEY=KEY,
         NBHELPER_HTTP=library,
     )
-    assert found.returncode == 0, found.stderr
-    return json.loads(found.stdout.splitlines()[-1])
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def test_b04_bomb(mill, tmp_path, library, figure):
-    """200 MB in 200 kB are cut at the reply's cap, counted decoded: the process grows by less than 50 MB."""
+    """A bomb of 200 MB in 200 kB is cut at the cap of decoded bytes, and the process grows by less than 50 MB."""
     packed = bomb()
     assert len(packed) < 250_000
 
-    found = in_a_child(mill, tmp_path, library, zipped(packed), zipped(packed, "deflate"), DONE)
+    report = watch_in_child(mill, tmp_path, library, compressed(packed), compressed(packed, "deflate"), DONE)
 
-    figure(f"{library} +{found['growth'] / 1e6:.1f} MB")
-    assert found["outcome"] == "succeeded"
-    assert found["said"] == ["the reply is larger than 1,000,000 bytes"] * 2
-    assert found["growth"] < 50_000_000
+    figure(f"{library} +{report['growth'] / 1e6:.1f} MB")
+    assert report["outcome"] == "succeeded"
+    assert report["messages"] == ["the reply is larger than 1,000,000 bytes"] * 2
+    assert report["growth"] < 50_000_000
 
 
 def test_b04_bomb_as_a_file(mill, tmp_path, library, figure):
-    """A file's encoding is never undone: what came is kept as it came, and nothing was unpacked."""
-    found = in_a_child(mill, tmp_path, library, {"state": "done", "files": [mill.file(zipped(bomb()))]})
+    """A file with a Content-Encoding is saved as it came, never decompressed."""
+    report = watch_in_child(mill, tmp_path, library, {"state": "done", "files": [mill.file(compressed(bomb()))]})
 
-    figure(f"{library} +{found['growth'] / 1e6:.1f} MB")
-    assert found["outcome"] == "succeeded"
-    assert [(s[0], s[1], s[2]) for s in found["saves"]] == [("saved", ".gz", len(bomb()))]
-    assert found["growth"] < 50_000_000
+    figure(f"{library} +{report['growth'] / 1e6:.1f} MB")
+    assert report["outcome"] == "succeeded"
+    assert [(s[0], s[1], s[2]) for s in report["saves"]] == [("saved", ".gz", len(bomb()))]
+    assert report["growth"] < 50_000_000
 
 
 def test_b05_chained_encodings(mill):
-    """Three thousand encodings on top of each other are none that was asked for."""
-    once(mill, zipped(b"x", ", ".join(["gzip"] * 3000)))
+    """A Content-Encoding of three thousand chained codings is a network miss."""
+    check_one_miss(mill, compressed(b"x", ", ".join(["gzip"] * 3000)))
 
 
 def test_b06_large_by_its_length(mill):
-    """500 MB are refused by the header; the body is not waited for."""
+    """A reply of 500 MB by its Content-Length is refused without waiting for the body."""
 
     async def act(conn, _request):
         await conn.send(reply(b"{", length=500_000_000))
@@ -167,7 +167,7 @@ def test_b06_large_by_its_length(mill):
 
 
 def test_b07_endless_body(mill):
-    """A body without an end is cut at the cap: no more than what the pipes hold is ever sent."""
+    """An endless chunked body is cut at the cap of a reply: the server sends no more than the buffers hold."""
     sent = [0]
 
     async def act(conn, _request):
@@ -188,7 +188,7 @@ def test_b07_endless_body(mill):
 
 
 def test_b08_redirect_to_the_same_origin(mill, bound):
-    """Three hops within the origin are one look, with the key on each, whatever the redirect's status."""
+    """Three redirects within the origin are followed in one look, with the key on each, whatever their status."""
     statuses = (301, 302, 303, 307, 308)
     for status in statuses:
         mill.paths |= {
@@ -208,7 +208,7 @@ def test_b08_redirect_to_the_same_origin(mill, bound):
 
 
 def test_b09_redirect_to_another_origin(mill, serve, bound):
-    """Another port, host or scheme is not followed: the watch is lost and says whither, the other side sees nothing."""
+    """A redirect to another port, host or scheme is not followed: the watch is lost, and no connection is made."""
     other = serve(always(reply(DONE)))
     targets = [
         f"{other.root}/jobs/1",
@@ -230,7 +230,7 @@ def test_b09_redirect_to_another_origin(mill, serve, bound):
 
 
 def test_b10_https_to_http(mill_at, serve, tls):
-    """From https to http on the same host the key does not go."""
+    """A redirect from https to http on the same host is not followed, and the watch is lost."""
     plain = serve(always(reply(DONE)))
     mill = mill_at(tls=tls)
 
@@ -242,7 +242,7 @@ def test_b10_https_to_http(mill_at, serve, tls):
 
 
 def test_b11_http_to_https(mill_at, serve, tls):
-    """An API that is reached over http and sends one on to https is another origin too; its address must be https."""
+    """A redirect from http to https on the same host is not followed either; a base_url must be https."""
     safe = serve(always(reply(DONE)), tls=tls)
     mill = mill_at()
     nbh.connect("mill", base_url=f"http://localhost:{mill.server.port}")
@@ -257,7 +257,7 @@ def test_b11_http_to_https(mill_at, serve, tls):
 
 
 def test_b12_redirect_loop(mill, bound):
-    """Three hops are followed, the fourth is a miss of the network, which ends nothing."""
+    """Three redirects are followed; the fourth makes the look a network miss, which ends no watch."""
     mill.paths["/loop"] = [reply(b"", 302, {"location": "/loop"})]
 
     history = ended(mill.job(reply(b"", 302, {"location": "/loop"}), DONE))
@@ -270,13 +270,13 @@ def test_b12_redirect_loop(mill, bound):
 
 
 def test_b12_empty_location(mill):
-    """A redirect to nowhere is no answer."""
-    found = each(mill, {repr(location): reply(b"", 302, {"location": location}) for location in ("", " ", "\t")})
+    """A redirect with an empty Location is garbled."""
+    kinds = each(mill, {repr(location): reply(b"", 302, {"location": location}) for location in ("", " ", "\t")})
 
-    assert set(found.values()) == {"garbled"}
+    assert set(kinds.values()) == {"garbled"}
 
 
-NOWHERE = {
+BAD_LOCATIONS = {
     "javascript": "javascript:alert(1)",
     "file": "file:///etc/passwd",
     "ftp": "ftp://127.0.0.1/x",
@@ -295,17 +295,19 @@ NOWHERE = {
 
 
 def test_b13_other_schemes(mill):
-    """A Location of another scheme is caught, whatever the client would raise, and the watch is lost."""
-    assert gone(mill, [NOWHERE[name] for name in ("javascript", "file", "ftp", "data")])
+    """A Location with another scheme loses the watch, whatever the HTTP client would raise."""
+    assert check_all_lost(mill, [BAD_LOCATIONS[name] for name in ("javascript", "file", "ftp", "data")])
 
 
 def test_b14_unreadable_addresses(mill):
-    """Bad ports, brackets and names of every kind are caught likewise."""
-    assert gone(mill, [location for name, location in NOWHERE.items() if not location.startswith(("java", "f", "da"))])
+    """A Location with a bad port, bracket or host name loses the watch."""
+    others = [location for location in BAD_LOCATIONS.values() if not location.startswith(("java", "f", "da"))]
+
+    assert check_all_lost(mill, others)
 
 
-def gone(mill, locations):
-    """Each of these redirects loses its watch after two looks, in one line."""
+def check_all_lost(mill, locations):
+    """Watch a task for each Location: each is lost after two looks, with an error of one line."""
     head = "HTTP/1.1 302 Found\r\ncontent-length: 0\r\nlocation: {}\r\n\r\n"
     refs = [mill.job(head.format(location).encode()) for location in locations]
 
@@ -318,10 +320,10 @@ def gone(mill, locations):
     return True
 
 
-# Replies that say nothing
+# Replies without a state
 
 
-EMPTY = {
+NO_STATE = {
     "204": reply(b"", 204, length=None),
     "304": reply(b"", 304, length=None),
     "206": reply(FAILED, 206, {"content-range": "bytes 0-9/99"}),
@@ -330,17 +332,19 @@ EMPTY = {
 
 
 def test_b15_no_state(mill):
-    """A status that brings no answer is no state, whatever stands in its body."""
-    assert each(mill, {name: close_after(answer) for name, answer in EMPTY.items()}) == dict.fromkeys(EMPTY, "garbled")
+    """A 204, 304, 206 or empty 200 is garbled, whatever is in its body."""
+    kinds = each(mill, {name: close_after(answer) for name, answer in NO_STATE.items()})
+
+    assert kinds == dict.fromkeys(NO_STATE, "garbled")
 
 
-def test_b15_no_content_is_said_so(mill):
-    """A 204 is called by its name."""
-    once(mill, EMPTY["204"], "garbled", "no content")
+def test_b15_no_content_is_named(mill):
+    """The miss of a 204 says "no content"."""
+    check_one_miss(mill, NO_STATE["204"], "garbled", "no content")
 
 
 def test_b16_switching_protocols(mill):
-    """Nobody asked for another protocol."""
+    """A 101 is a miss, and the next look sees success."""
     line = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n"
 
     history = ended(mill.job(line + b"\x81\x05hello", DONE), timeout=60)
@@ -351,7 +355,7 @@ def test_b16_switching_protocols(mill):
 
 
 def test_b17_cookies(mill):
-    """Hundreds of cookies and a huge one are not kept: no later request has any."""
+    """A hundred cookies and a huge one are not kept: no later request has a Cookie header."""
     flood = b"".join(b"Set-Cookie: a%d=b; Path=/\r\n" % n for n in range(100)) + b"Set-Cookie: x=" + b"y" * 20_000
     body = b'{"state": "working"}'
     cookies = b"HTTP/1.1 200 OK\r\n%s\r\ncontent-length: %d\r\n\r\n%s" % (flood, len(body), body)
@@ -373,12 +377,12 @@ CHARSETS = {
 
 
 def test_b18_charsets(mill):
-    """UTF-8 with a byte order mark, UTF-16 and UTF-32 are read."""
+    """JSON in UTF-8 with a byte order mark, UTF-16 and UTF-32 is read."""
     assert each(mill, {name: reply(body) for name, body in CHARSETS.items()}) == dict.fromkeys(CHARSETS, "")
 
 
 def test_b18_bytes_of_no_charset(mill):
-    """Latin-1 under the name of JSON is garbled, with its excerpt kept."""
-    seen = once(mill, reply(TEXT.encode("latin-1").replace(b"done", b"error")), "garbled")
+    """JSON in Latin-1 is garbled, with its excerpt kept."""
+    seen = check_one_miss(mill, reply(TEXT.encode("latin-1").replace(b"done", b"error")), "garbled")
 
     assert "Gr\ufffd\ufffde" in seen.excerpt

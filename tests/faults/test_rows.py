@@ -1,4 +1,4 @@
-"""No row is left out."""
+"""Every row of the README's tables has a test or a reason."""
 
 import pytest
 from support.fault_table import covered, excused, row_of, rows
@@ -8,14 +8,14 @@ SIZES = {"A": 25, "B": 18, "C": 21, "D": 24, "E": 29, "F": 33, "G": 32, "H": 19}
 
 
 def test_the_table_has_all_rows():
-    """201 rows in eight parts, each named once."""
-    assert {part: len(found) for part, found in PARTS.items()} == SIZES
+    """The README's tables have 201 rows in eight parts."""
+    assert {part: len(names) for part, names in PARTS.items()} == SIZES
     assert sum(SIZES.values()) == 201
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_row_has_a_test_or_a_reason(part):
-    """A row is run, or the README says why it is not; not both."""
+    """Each row has a test, or a reason in the README, and not both."""
     tested, excuses = covered(), excused()
 
     assert [row for row in PARTS[part] if row not in tested and row not in excuses] == []
@@ -23,7 +23,7 @@ def test_every_row_has_a_test_or_a_reason(part):
 
 
 def test_no_test_names_a_row_that_is_not_there():
-    """A row's number in a test's name is one of the table's."""
+    """Each row in a test's name or a reason is a row of the tables."""
     assert covered() <= set(rows())
     assert set(excused()) <= set(rows())
 
@@ -39,5 +39,5 @@ NAMES = {
 
 @pytest.mark.parametrize(("name", "row"), NAMES.items(), ids=NAMES)
 def test_a_tests_name_says_its_row(name, row):
-    """Letter and two digits, or `e`, the API's letter and a number."""
+    """row_of() reads a row from a letter and two digits, or from `e`, the API's letter and a number."""
     assert row_of(name) == row

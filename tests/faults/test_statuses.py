@@ -1,4 +1,4 @@
-"""C: status codes, and what servers advise."""
+"""C: HTTP status codes, Retry-After and Date headers."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -26,12 +26,12 @@ from nbhelper.types import Miss, MissKind, Snapshot, State, Task
 
 T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LEAST, MORE = pace.JITTER
-"""What every pause has on top, and what chance adds to that."""
+"""The least jitter that is added to every pause, and how much more chance adds at most."""
 
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """Ten minutes of patience and a minute of grace last a third of a second, and slow looks are not slow."""
+    """Patience (10 minutes) and grace (1 minute) are 0.33 seconds, and slow looks come at the floor."""
     monkeypatch.setattr(lost_sight, "PATIENCE", timedelta(seconds=0.33))
     monkeypatch.setattr(lost_sight, "GRACE", timedelta(seconds=0.33))
     monkeypatch.setattr(pace, "SLOW", FLOOR)
@@ -39,7 +39,7 @@ def hasty(monkeypatch):
 
 @pytest.fixture
 def quick_probes(monkeypatch):
-    """An outage is probed every tenth of a second, and not every minute."""
+    """An outage is probed every 0.1 seconds instead of every minute."""
     monkeypatch.setattr(gate, "_PROBE_CAP", 0.1)
 
 
@@ -51,8 +51,8 @@ def page(status):
     return reply("<html><h1>Sorry</h1></html>", status, {"content-type": "text/html"})
 
 
-def passes(mill, *answers, kind):
-    """Misses of one kind, one for each of these answers, and then the end."""
+def check_misses(mill, *answers, kind):
+    """Watch a task with these answers: each is one miss of this kind, then success; its history."""
     history = ended(mill.job(*answers, DONE))
 
     assert sound(history, mill)
@@ -71,7 +71,7 @@ def wait_after(mill):
 
 
 def test_c01_retry_after(mill, bound):
-    """The next look comes after what the server asked for, and when it is due is known meanwhile."""
+    """After a 429 the next look comes when Retry-After is over, and `next_at` has that time meanwhile."""
     handle = watch(mill.job(refusal(429, retry_after="1.5"), DONE))
     until(lambda: misses(handle[0]))
     watcher = next(iter(engine.engine().watchers.values()))
@@ -88,20 +88,20 @@ def test_c01_retry_after(mill, bound):
 
 
 def test_c02_retry_after_as_a_date(mill):
-    """A date counts from the reply's own `Date`, however wrong the server's clock is."""
+    """A Retry-After date is relative to the reply's own `Date`, however wrong the server's clock is."""
     base = datetime(2031, 1, 1, tzinfo=UTC)
     dates = {
         "date": format_datetime(base, usegmt=True),
         "retry_after": format_datetime(base + timedelta(seconds=1), usegmt=True),
     }
 
-    history = passes(mill, refusal(429, **dates), kind="rate_limited")
+    history = check_misses(mill, refusal(429, **dates), kind="rate_limited")
 
     assert looks(history)[0].retry_after == 1
     assert 1 <= wait_after(mill) < 10
 
 
-def grown(*seen, every=2.0):
+def record(*seen, every=2.0):
     history, at = History(Task("mill", "x")), T0
     for item in seen:
         history, at = history.add(item, at), at + timedelta(seconds=every)
@@ -109,17 +109,17 @@ def grown(*seen, every=2.0):
 
 
 def next_pause(*seen, chance, floor=2.0):
-    history = grown(*seen)
+    history = record(*seen)
     return pause(history, history.events[-1].at, floor=floor, chance=chance) / (1 + LEAST)
 
 
-def test_c03_429_without_a_wish(mill):
-    """Without a header the pause is drawn from the floor up to a growing end, a minute at most."""
+def test_c03_429_without_retry_after(mill):
+    """After a 429 without Retry-After the pause is random between the floor and a growing end, at most a minute."""
     limited = Miss(kind=MissKind.RATE_LIMITED)
     longest = [next_pause(*[limited] * n, chance=1.0) for n in range(1, 12)]
     shortest = [next_pause(*[limited] * n, chance=0.0) for n in range(1, 12)]
 
-    passes(mill, refusal(429), refusal(429), kind="rate_limited")
+    check_misses(mill, refusal(429), refusal(429), kind="rate_limited")
 
     most = (1 + LEAST + MORE) / (1 + LEAST)
     assert longest == sorted(longest)
@@ -146,8 +146,8 @@ HEADERS = {
 
 
 @pytest.mark.parametrize(("headers", "wait"), HEADERS.values(), ids=HEADERS)
-def test_c04_what_is_asked_for(headers, wait):
-    """Seconds or a date, at most ten minutes; nonsense is as good as nothing."""
+def test_c04_retry_after_values(headers, wait):
+    """Retry-After is seconds or a date, at most ten minutes; invalid values are None."""
     assert retry_after(HttpReply(429, headers)) == wait
 
 
@@ -156,24 +156,24 @@ def test_c04_what_is_asked_for(headers, wait):
 @example("9" * 5000, "")
 @example("Sun, 99 Nov 99999 12:00:30 GMT", "Sun, 22 Nov 2026 12:00:00 GMT")
 def test_c04_any_header_at_all(header, date):
-    """Whatever stands in the headers, the wait is none or within ten minutes."""
+    """For any Retry-After and Date headers the wait is None or within ten minutes."""
     wait = retry_after(HttpReply(429, {"retry-after": header, "date": date}))
 
     assert wait is None or 0 < wait <= 600
 
 
-def test_c04_nonsense_waits_no_longer(mill):
-    """A wish that is none leaves the floor and the backoff."""
-    wishes = ("0", "-1", "NaN", "soon", "1e9")
+def test_c04_invalid_values_wait_no_longer(mill):
+    """After an invalid Retry-After the next look comes at the floor and the backoff."""
+    values = ("0", "-1", "NaN", "soon", "1e9")
 
-    found = each(mill, {wish: refusal(429, retry_after=wish) for wish in wishes})
+    kinds = each(mill, {value: refusal(429, retry_after=value) for value in values})
 
-    assert found == dict.fromkeys(wishes, "rate_limited")
+    assert kinds == dict.fromkeys(values, "rate_limited")
     assert max(mill.gaps()) < 10
 
 
 def test_c05_one_limit_for_all(mill, bound):
-    """What the server asks of one of fifty tasks, all with the same key keep."""
+    """A Retry-After for one of fifty tasks delays the looks of all tasks with the same key."""
     limited = mill.job(WORKING, refusal(429, retry_after="1"), DONE)
     others = [mill.job(*[WORKING] * 3, DONE) for _ in range(49)]
 
@@ -183,15 +183,15 @@ def test_c05_one_limit_for_all(mill, bound):
     during = [t for times in mill.looks.values() for t in times if begun < t < begun + 0.95]
     assert sound(histories, mill)
     assert [h.outcome for h in histories] == ["succeeded"] * 50
-    bound(len(during), gate.IN_FLIGHT)  # those that were on their way
+    bound(len(during), gate.IN_FLIGHT)  # those in flight
     assert all(t < begun + 0.8 for t in during)
 
 
-# The server's own trouble
+# Server errors
 
 
 def test_c06_server_errors(mill, quick_probes):
-    """A server's own error says nothing about the task."""
+    """A 500, 502, 503 or 504, as JSON or page, is a server miss."""
     made = {"JSON": refusal, "page": page}
     cases = {f"{status} {name}": make(status) for status in (500, 502, 503, 504) for name, make in made.items()}
 
@@ -199,8 +199,8 @@ def test_c06_server_errors(mill, quick_probes):
 
 
 def test_c06_a_page_stays_text(mill):
-    """What a broken gateway sends is never markup of ours."""
-    history = passes(mill, page(502), kind="server")
+    """The HTML page of a 502 is kept as an excerpt, and not in the message or the history line."""
+    history = check_misses(mill, page(502), kind="server")
 
     seen = looks(history)[0]
     assert seen.status == 502
@@ -210,8 +210,8 @@ def test_c06_a_page_stays_text(mill):
 
 
 def test_c07_an_hour_of_503(bound):
-    """The task stays pending all along, and a look comes once a minute at the least and never much more often."""
-    history, at, pauses = grown(Snapshot(state=State.RUNNING)), T0 + timedelta(seconds=2), []
+    """In an hour of 503 the task stays pending, with looks at least once a minute and hardly more often."""
+    history, at, pauses = record(Snapshot(state=State.RUNNING)), T0 + timedelta(seconds=2), []
     end = at + timedelta(hours=1)
     while at < end:
         history = history.add(Miss(kind=MissKind.SERVER, status=503), at)
@@ -225,7 +225,7 @@ def test_c07_an_hour_of_503(bound):
 
 
 def test_c08_edge_codes(mill, quick_probes):
-    """520 to 530 are a server's trouble like the others."""
+    """Statuses 520 to 530 are server misses."""
     cases = {str(status): page(status) for status in range(520, 531)}
 
     assert each(mill, cases) == dict.fromkeys(cases, "server")
@@ -236,7 +236,7 @@ def test_c08_edge_codes(mill, quick_probes):
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_c09_bad_request(mill, status):
-    """Two in a row end the watch as lost, with the server's words, cut and without their markup's effect."""
+    """Two 400 or 422 in a row end the watch as lost, with the server's message cut and escaped."""
     words = "<b>the id is not one of ours</b> " * 100
     history = ended(mill.job(refusal(status, words)))
 
@@ -251,7 +251,7 @@ def test_c09_bad_request(mill, status):
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_c10_wrong_key(mill, status, logged, bound):
-    """A key that is refused from the start ends the watch after one more look; no part of the key is shown."""
+    """A key that is refused twice from the start ends the watch as lost; no part of the key is shown."""
     history = ended(mill.job(refusal(status, f"key {KEY} is not valid")))
 
     assert sound(history, mill)
@@ -263,7 +263,7 @@ def test_c10_wrong_key(mill, status, logged, bound):
 
 
 def test_c11_key_revoked(mill):
-    """Refused in the middle, the watch is lost with all it saw; with a new key it goes on from there."""
+    """A key revoked in the middle ends the watch as lost with its events; with a new key it goes on from there."""
     new = "another-canary-8e21"
 
     async def by_key(conn, request):
@@ -275,19 +275,19 @@ def test_c11_key_revoked(mill):
     lost = ended(ref)
     nbh.connect("mill", new, mill.root)
 
-    found = ended(ref)
+    resumed = ended(ref)
 
-    assert sound([lost, found], mill)
+    assert sound([lost, resumed], mill)
     assert lost.outcome == "lost"
     assert lost.state == "running"
-    assert found.succeeded
-    assert len(found.files) == 1
-    assert events_of(found)[: lost.seq] == events_of(lost)
-    assert marks(found) == ["watching", "lost", "resumed"]
+    assert resumed.succeeded
+    assert len(resumed.files) == 1
+    assert events_of(resumed)[: lost.seq] == events_of(lost)
+    assert marks(resumed) == ["watching", "lost", "resumed"]
 
 
 def test_c12_one_stray_refusal(mill, bound):
-    """One refusal between good looks ends nothing."""
+    """One 401 or 403 between good looks does not end the watch."""
     history = ended(mill.job(WORKING, refusal(401), WORKING, refusal(403), DONE))
 
     assert sound(history, mill)
@@ -298,23 +298,23 @@ def test_c12_one_stray_refusal(mill, bound):
 
 
 def test_c13_no_credit(mill, hasty):
-    """Without credit it goes on looking for ten minutes, then it is lost, and found again when watched anew."""
+    """A watch without credit (402) is lost after ten minutes; watched again, with credit, the task succeeds."""
     ref = mill.job(refusal(402, "top up"))
     lost = ended(ref)
     mill.jobs["job-1"][:] = [refusal(402, "top up"), DONE]
 
-    found = ended(ref)
+    resumed = ended(ref)
 
-    assert sound([lost, found], mill)
+    assert sound([lost, resumed], mill)
     assert lost.outcome == "lost"
     assert "10 minutes of no credit" in lost.error
     assert set(misses(lost)) == {"no_credit"}
     assert len(misses(lost)) >= 2
-    assert found.succeeded
+    assert resumed.succeeded
 
 
 def test_c13_slow_looks_without_credit():
-    """Nothing is gained by asking often: without credit a look comes every thirty seconds."""
+    """Without credit a look comes every thirty seconds."""
     assert next_pause(Miss(kind=MissKind.NO_CREDIT), chance=0.0) == pytest.approx(30)
 
 
@@ -322,12 +322,12 @@ def test_c13_slow_looks_without_credit():
 
 
 def test_c14_not_found_yet(mill):
-    """Within a minute of its creation an API may not know its own task."""
-    passes(mill, refusal(404), refusal(404), refusal(404), kind="not_found")
+    """A 404 within a minute of the task's creation does not end the watch."""
+    check_misses(mill, refusal(404), refusal(404), refusal(404), kind="not_found")
 
 
 def test_c14_a_fresh_create_that_is_late(emulator):
-    """At an API that takes its time to know its own task, nothing is concluded."""
+    """A 404 for a task that was just created by submit() is one miss, and the task succeeds."""
     task = nbh.submit("kie", {"model": "google/nano-banana", "input": {"prompt": "x emu:late=1.5"}})
 
     history = ended(task)
@@ -338,7 +338,7 @@ def test_c14_a_fresh_create_that_is_late(emulator):
 
 
 def test_c15_gone_after_it_was_seen(mill, hasty):
-    """Not found twice after the grace is lost: it is gone, or another key's."""
+    """Two 404 in a row after the grace end the watch as lost: the task is gone or belongs to another key."""
     history = ended(mill.job(WORKING, WORKING, refusal(404, "no such task")))
 
     assert sound(history, mill)
@@ -348,7 +348,7 @@ def test_c15_gone_after_it_was_seen(mill, hasty):
 
 
 def test_c16_another_key(mill, hasty):
-    """An API that hides other keys' tasks: not found with one key, there with the other one."""
+    """Where an API hides other keys' tasks, a watch is lost with the wrong key and succeeds with the right one."""
     owner = "the-owner-canary-51c7"
 
     async def hidden(conn, request):
@@ -359,17 +359,17 @@ def test_c16_another_key(mill, hasty):
     lost = ended(ref)
     nbh.connect("mill", owner, mill.root)
 
-    found = ended(ref)
+    resumed = ended(ref)
 
-    assert sound([lost, found], mill)
+    assert sound([lost, resumed], mill)
     assert lost.outcome == "lost"
     assert "another key" in lost.error
-    assert found.succeeded
+    assert resumed.succeeded
 
 
 @pytest.mark.parametrize(("status", "kind"), [(405, "bad_request"), (410, "not_found")])
 def test_c17_gone_or_not_allowed(mill, hasty, status, kind):
-    """No method, no task: lost, and never an end that no API declared."""
+    """A 405 or 410 ends the watch as lost, and never as failed or expired."""
     history = ended(mill.job(refusal(status)))
 
     assert sound(history, mill)
@@ -378,15 +378,15 @@ def test_c17_gone_or_not_allowed(mill, hasty, status, kind):
 
 
 def test_c18_too_late_too_early(mill):
-    """408 and 425 are the way's trouble."""
-    passes(mill, refusal(408), refusal(425), kind="server")
+    """408 and 425 are server misses."""
+    check_misses(mill, refusal(408), refusal(425), kind="server")
 
 
-# Something else answers
+# Replies of something else than the API
 
 
 def test_c19_login_page(mill, hasty):
-    """A page under 200 is unreadable: after ten minutes of nothing else the watch is lost, and its text says so."""
+    """An HTML page with status 200 is garbled; after ten minutes of nothing else the watch is lost."""
     history = ended(mill.job(WORKING, page(200)))
 
     assert sound(history, mill)
@@ -405,7 +405,7 @@ def test_c19_slow_looks_at_a_page():
 
 
 def test_c19_one_page_after_an_outage():
-    """What the network lost before is not counted as unreadable."""
+    """Network misses before a garbled reply do not count towards slow looks."""
     lost, garbled = Miss(kind=MissKind.NETWORK), Miss(kind=MissKind.GARBLED)
 
     assert next_pause(lost, lost, lost, garbled, chance=0.0) == pytest.approx(2)
@@ -413,7 +413,7 @@ def test_c19_one_page_after_an_outage():
 
 
 def test_c20_another_schema(mill, hasty):
-    """Valid JSON that speaks of something else is no state, and what came is kept to be looked at."""
+    """Valid JSON of another schema has no state, and its excerpt is kept."""
     maintenance = reply({"maintenance": True, "until": "06:00"})
 
     history = ended(mill.job(maintenance))
@@ -426,7 +426,7 @@ def test_c20_another_schema(mill, hasty):
 
 @pytest.mark.parametrize("hours", [-30, 30])
 def test_c21_clock_hours_off(mill, hours):
-    """A server's clock that is a day off is noted and decides nothing: no link expires by it, no time jumps."""
+    """A server clock that is 30 hours off is recorded as skew: no link expires by it, and no event's time changes."""
     date = {"date": format_datetime(datetime.now(UTC) + timedelta(hours=hours), usegmt=True)}
     done = {"state": "done", "files": [mill.file(reply(png(9), headers=date))]}
     begun = time.time()

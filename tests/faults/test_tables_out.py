@@ -1,4 +1,4 @@
-"""Tables in memory and as CSV: complete, with their types, and nothing in them that computes."""
+"""Tables as DataFrames and CSV files: columns, dtypes, round trips, and no spreadsheet formulas."""
 
 import csv
 import math
@@ -31,7 +31,7 @@ def round_trip(frame, path):
 
 @pytest.mark.parametrize("table", ["tasks", "events", "outputs"])
 def test_h14_empty_store(mill, table):
-    """A store without rows gives every column with the dtypes that full tables have."""
+    """The tables of an empty store have all columns with the dtypes of full tables."""
     empty = getattr(nbh, table)()
     nbh.watch(mill.job(DONE), display=False)
     full = getattr(nbh, table)()
@@ -61,38 +61,38 @@ IDS = [
 
 @pytest.mark.parametrize("ident", IDS)
 def test_h15_id_that_looks_like_something_else(tmp_path, ident):
-    """An id is text whatever it looks like, and so is a label."""
+    """An id or label that looks like a number, date or null is text, also after to_csv() and read_csv()."""
     frame = nbh.to_frame([history(ident, label=ident)])
 
-    again = round_trip(frame, tmp_path / "t.csv")
+    loaded = round_trip(frame, tmp_path / "t.csv")
 
-    assert (again["task_id"][0], again["label"][0]) == (ident, ident)
-    pd.testing.assert_frame_equal(again, frame, check_column_type=False)
+    assert (loaded["task_id"][0], loaded["label"][0]) == (ident, ident)
+    pd.testing.assert_frame_equal(loaded, frame, check_column_type=False)
 
 
 @QUICK
 @given(st.lists(st.text(max_size=12).filter(lambda t: t.strip()), min_size=1, max_size=4))
 def test_h15_any_label(tmp_path_factory, labels):
-    """Any text comes back as it was."""
+    """Any label is unchanged after to_csv() and read_csv()."""
     frame = nbh.to_frame([history(f"t{n}", label=label) for n, label in enumerate(labels)])
 
-    again = round_trip(frame, tmp_path_factory.mktemp("csv") / "t.csv")
+    loaded = round_trip(frame, tmp_path_factory.mktemp("csv") / "t.csv")
 
-    assert again["label"].tolist() == frame["label"].tolist()
+    assert loaded["label"].tolist() == frame["label"].tolist()
 
 
 @QUICK
 @given(st.text(st.sampled_from("\r\n,;\"' a"), min_size=1, max_size=8).filter(str.strip))
 def test_h16_bare_returns(tmp_path_factory, label):
-    """A bare return in a text splits no row, for our reader and for the plain csv module."""
+    """A bare carriage return in a text splits no row, for read_csv() and for the csv module."""
     path = tmp_path_factory.mktemp("csv") / "t.csv"
     frame = nbh.to_frame([history("a", label=label), history("b", label="x")])
 
-    again = round_trip(frame, path)
+    loaded = round_trip(frame, path)
 
     with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.reader(file) if row]
-    assert again["label"].tolist() == frame["label"].tolist()
+    assert loaded["label"].tolist() == frame["label"].tolist()
     assert len(rows) == 3
 
 
@@ -104,11 +104,11 @@ FORMULAS = [
 
 @pytest.mark.parametrize("text", FORMULAS, ids=ascii)
 def test_h17_formula(tmp_path, text):
-    """No cell begins as a formula does, every text is quoted, and read back it is what it was."""
+    """No CSV cell begins like a spreadsheet formula, and read_csv() gives the original text."""
     made = nbh.History(nbh.Task("kie", "t", label=text, params={"prompt": text, text: 1}), uid="t")
     frame = nbh.to_frame([made.add(Mark(word=MarkWord.LOST, note=text), NOON)])
 
-    again = round_trip(frame, tmp_path / "t.csv")
+    loaded = round_trip(frame, tmp_path / "t.csv")
 
     with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
         cells = [cell for row in csv.reader(file) for cell in row]
@@ -118,12 +118,12 @@ def test_h17_formula(tmp_path, text):
         if c.lstrip("\t\r\n \x00")[:1] in set("=+@\uff1d\uff0b\uff0d\uff20") or c[:1] in set("\t\r\n\x00")
     ]
     assert not [c for c in cells if c[:1] == "-" and not c.lstrip("-").replace(".", "").isdigit()]
-    assert again["label"].tolist() == frame["label"].tolist()
-    assert again["param_prompt"].tolist() == frame["param_prompt"].tolist()
+    assert loaded["label"].tolist() == frame["label"].tolist()
+    assert loaded["param_prompt"].tolist() == frame["param_prompt"].tolist()
 
 
 def test_h18_target_exists_and_is_open(tmp_path):
-    """A file that somebody reads is replaced as a whole: the reader keeps the old one, nobody sees a half."""
+    """to_csv() replaces an existing file atomically: an open reader keeps the old one, and none reads half a file."""
     path = tmp_path / "t.csv"
     frame = nbh.to_frame([history(f"t{n}") for n in range(300)])
     nbh.to_csv(frame, path)
@@ -147,7 +147,7 @@ def test_h18_target_exists_and_is_open(tmp_path):
 
 
 def test_h18_target_that_cannot_be_written(tmp_path):
-    """A folder, a missing folder and a full name are told in one line, and the old file stays."""
+    """A CSV target that is a folder, in a missing folder or too long raises a one-line error; no file is changed."""
     path = tmp_path / "t.csv"
     frame = nbh.to_frame([history("t")])
     nbh.to_csv(frame, path)
@@ -171,27 +171,27 @@ ZONES = [UTC, timezone(timedelta(hours=8)), timezone(timedelta(hours=-11, minute
 
 
 def test_h19_mixed_time_zones(tmp_path):
-    """Times of every zone, and none at all, make one column of UTC microseconds, also after reading back."""
+    """Times of several zones and None are one column of datetime64[us, UTC], also after read_csv()."""
     made = [
         history(f"t{n}", created_at=None if zone is None else datetime(2026, 11, 22, 20, 0, tzinfo=zone))
         for n, zone in enumerate(ZONES)
     ]
 
     frame = nbh.to_frame(made)
-    again = round_trip(frame, tmp_path / "t.csv")
+    loaded = round_trip(frame, tmp_path / "t.csv")
 
-    assert str(frame["created_at"].dtype) == str(again["created_at"].dtype) == "datetime64[us, UTC]"
+    assert str(frame["created_at"].dtype) == str(loaded["created_at"].dtype) == "datetime64[us, UTC]"
     assert [str(t)[:16] for t in frame["created_at"]] == [
         "2026-11-22 20:00",
         "2026-11-22 12:00",
         "2026-11-23 07:30",
         "NaT",
     ]
-    pd.testing.assert_frame_equal(again, frame, check_column_type=False)
+    pd.testing.assert_frame_equal(loaded, frame, check_column_type=False)
 
 
 def test_h20_tables_are_copies(mill):
-    """Whatever is done to a table, the store and the next table are as they were."""
+    """Changes to a table do not change the store or the next table."""
     watch = nbh.watch([mill.job({**DONE, "credits": 2}), mill.job()], display=False)
     before = nbh.tasks()
 

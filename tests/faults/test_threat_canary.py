@@ -1,6 +1,6 @@
-"""A key that is easy to recognise goes through everything, and the server says it back in every field.
+"""A canary API key is used for everything, and the server echoes it in every field.
 
-Then every file, log, exception, table, page and notebook is searched for it, and so is what other servers received.
+Then every file, log, exception, table, page and notebook is searched for it, and every request to other servers.
 """
 
 import base64
@@ -36,10 +36,10 @@ from nbhelper.types import Snapshot
 
 LIBRARY = str(Path(nbh.__file__).parent)
 KEY = "cnry-7f3a9c5e1bZQ84xw"
-"""Without the look of a key, so that only knowing it helps to remove it."""
+"""An API key that no pattern of keys matches, so that it is removed only where its value is known."""
 SIGNED = "sgntr-51d0c2"
-"""What signs a link; its query is a secret too, once the file is saved."""
-WRITINGS = {
+"""A signature in a link's query, which is stored nowhere after the file is saved."""
+ENCODINGS = {
     KEY,
     quote(KEY),
     KEY.encode().hex(),
@@ -49,27 +49,27 @@ WRITINGS = {
 }
 
 
-def leaks(text):
-    """The writings of the key that a text or some bytes hold."""
+def find_key(text):
+    """The encodings of the key that a text or bytes contain, sorted."""
     data = text if isinstance(text, bytes) else str(text).encode("utf-8", "surrogatepass")
-    return sorted(w for w in WRITINGS if w.encode() in data)
+    return sorted(w for w in ENCODINGS if w.encode() in data)
 
 
-def files(folder):
-    """Every file below a folder that holds the key, names included."""
-    found = {}
+def files_with_key(folder):
+    """Path to the encodings of the key in its name or content, for every file below a folder that contains one."""
+    leaking = {}
     for path in Path(folder).rglob("*"):
-        hits = leaks(str(path.relative_to(folder))) + (leaks(path.read_bytes()) if path.is_file() else [])
+        hits = find_key(str(path.relative_to(folder))) + (find_key(path.read_bytes()) if path.is_file() else [])
         if hits:
-            found[str(path)] = hits
-    return found
+            leaking[str(path)] = hits
+    return leaking
 
 
 # Each field of each reply, at the reader
 
 
-def spoilt(body, path):
-    """A reply with the key at one place: as the value, in a sentence, in a link, as a field's name, in inner JSON."""
+def replies_with_key(body, path):
+    """Bodies with the key at one path: as the value, in a sentence, in a link, as a field's name, in inner JSON."""
     for value in (
         KEY,
         f"bad key {KEY}!",
@@ -82,21 +82,21 @@ def spoilt(body, path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_threat_key_echoed_in_any_field_of_any_reply(name):
-    """Wherever a reply of any provider holds the key, what is read of it holds none."""
+    """With the key in any field of any reply of a provider, what is read of the reply does not contain it."""
     spec, n = get(name), 0
     headers = {"x-tripo-trace-id": KEY, "retry-after": KEY, "date": KEY}
     for case in corpus(name)["cases"]:
         for path in places(case.get("body")):
-            for body in spoilt(case["body"], path):
+            for body in replies_with_key(case["body"], path):
                 raw = HttpReply(case.get("http", 200), headers, json.dumps(body).encode())
 
                 seen = read(spec, raw, secrets=(KEY,))
 
                 n += 1
-                assert not leaks("".join(repr(getattr(seen, f.name)) for f in fields(seen))), (case["case"], path)
+                assert not find_key("".join(repr(getattr(seen, f.name)) for f in fields(seen))), (case["case"], path)
                 for output in seen.outputs if isinstance(seen, Snapshot) else ():
-                    assert not leaks("".join(str(getattr(output, f.name)) for f in fields(output)))
-                assert not leaks(read_created(spec, next(iter(spec.creates.values())), raw, secrets=(KEY,)))
+                    assert not find_key("".join(str(getattr(output, f.name)) for f in fields(output)))
+                assert not find_key(read_created(spec, next(iter(spec.creates.values())), raw, secrets=(KEY,)))
     assert n > 100
 
 
@@ -105,7 +105,7 @@ def test_threat_key_echoed_in_any_field_of_any_reply(name):
 
 @pytest.fixture
 def logs(tmp_path):
-    """Whatever anybody logs, at DEBUG, in a file."""
+    """The path of a file that gets all log records of the root logger, at DEBUG."""
     handler = logging.FileHandler(tmp_path / "debug.log")
     root = logging.getLogger()
     before = root.level
@@ -119,7 +119,7 @@ def logs(tmp_path):
 
 @pytest.fixture
 def caught():
-    """Run something that must fail; every way to show the error, collected."""
+    """A context manager that expects an error, and collects its str, repr, arguments and tracebacks in `shown`."""
     from IPython.core.ultratb import VerboseTB
 
     shown = []
@@ -130,7 +130,7 @@ def caught():
             yield
         error, trace = info.value, info.value.__traceback__
         while trace is not None and not trace.tb_frame.f_code.co_filename.startswith(LIBRARY):
-            trace = trace.tb_next  # the test's own frames have the key for a good reason
+            trace = trace.tb_next  # the frames of the test itself contain the key
         shown.extend([str(error), repr(error), repr(error.args), repr(vars(error))])
         shown.append("".join(traceback.TracebackException(kind, error, trace, capture_locals=True).format()))
         if trace is not None:
@@ -140,8 +140,8 @@ def caught():
     return catch
 
 
-def echoes(mill, name):
-    """A task of one provider whose looks say the key back, at each stage of its life, in that provider's words."""
+def echo_key(mill, name):
+    """A task of one provider whose replies echo the key, at each stage of its life, in that provider's words."""
     cases = corpus(name)["cases"]
     broken = [
         reply({"message": KEY, "error": {"message": KEY, "code": KEY}, KEY: KEY}, 500, {"x-request-id": KEY}),
@@ -169,9 +169,9 @@ def echoes(mill, name):
     return quick(mill, name, *broken[:1], *good[:1], *broken[1:], *good, ident=f"id-{name}", reply_id="")
 
 
-def looked_at(mill, other):
-    """Histories of looks: words, codes, headers, pages and contradictions at every API, redirects and refusals."""
-    watches = [nbh.watch(echoes(mill, name), display="text", block=False, timeout=3, save=False) for name in LOOKS]
+def watch_looks(mill, other):
+    """Watch tasks whose looks echo the key: at every API in words, codes, headers and pages, redirects and refusals."""
+    watches = [nbh.watch(echo_key(mill, name), display="text", block=False, timeout=3, save=False) for name in LOOKS]
     answers = {
         "failed": {"state": "error", "code": KEY, "why": f"no: {KEY}"},
         "unknown": {"state": KEY},
@@ -184,8 +184,8 @@ def looked_at(mill, other):
     return [watch.result(30) for watch in watches]
 
 
-def saved(mill, other):
-    """A history with files: by link, inline and by a second request, expired, led elsewhere, named by the key."""
+def watch_files(mill, other):
+    """Watch a task with files: by link, inline and by a second request, expired, redirected, named by the key."""
     good = mill.file(reply(png(3000), headers={"etag": f'"{KEY}"'})) + f"?Signature={SIGNED}"
     dead, away = mill.file(reply(KEY, 403)), mill.file(reply(b"", 302, {"location": f"{other.root}/a?{SIGNED}"}))
     named = {KEY: good, "dead": dead, "away": away, "echo": f"{mill.root}/none/{KEY}/a.png?k={KEY}"}
@@ -195,8 +195,8 @@ def saved(mill, other):
     return nbh.watch(mill.job(WORKING, done), display="text")[0]
 
 
-def created(mill, caught):
-    """A task, after creates that were refused, in doubt, garbled, and answered with the key as an id."""
+def submit_tasks(mill, caught):
+    """Submit tasks that are refused, in doubt, garbled or get the key as id, then one that is created; the task."""
     for answer in (reply({"message": KEY, "errcode": KEY}, 400), reset, reply({"id": KEY}), reply(KEY)):
         mill.creates[:] = [answer]
         with caught():
@@ -205,26 +205,26 @@ def created(mill, caught):
     return nbh.submit("mill", {"prompt": "an owl"}, endpoint="image", label="owl")
 
 
-def spoil(mill, caught, failed, monkeypatch):
-    """Errors with the key at hand."""
+def raise_errors(mill, caught, failed, monkeypatch):
+    """Raise each kind of error with the key in a message, an argument or a frame."""
     with caught(nbh.TaskFailed):
         failed.raise_for_failure()
     with pytest.raises(nbh.BadInput) as passed:
-        nbh.watch(f"mill:{KEY}")  # what somebody passes as an id is in the frames that it passes
-    assert not leaks(str(passed.value))
+        nbh.watch(f"mill:{KEY}")  # a traceback's frames have what was passed as an id
+    assert not find_key(str(passed.value))
     with caught(nbh.BadInput):
         nbh.connect("mill", f"{KEY}\n{KEY}")
     with caught(nbh.WatchTimeout):
         nbh.watch(mill.job(WORKING), block=False, display=False).result(0.01)
     with monkeypatch.context() as broken, caught(TypeError):
-        broken.setattr("nbhelper._watching.looks.read", None)  # a fault of our own, in the log with its traceback
+        broken.setattr("nbhelper._watching.looks.read", None)  # an internal error, logged with its traceback
         assert nbh.watch(mill.job(), display=False)[0].outcome == "lost"
         broken.setattr("nbhelper._store.store.Store.open_task", None)
         nbh.watch(mill.job())
 
 
-def written(work):
-    """Every table and page, as text; the files among them below a folder."""
+def write_tables(work):
+    """Every table as CSV, JSON and HTML text; CSV files and a gallery are written into a folder."""
     tables = nbh.tasks(), nbh.events(), nbh.outputs(), nbh.providers(), nbh.summary(nbh.tasks())
     nbh.to_csv(nbh.tasks(), work / "tasks.csv")
     nbh.to_csv(nbh.events(), work / "events.csv")
@@ -233,34 +233,34 @@ def written(work):
 
 
 def test_threat_canary(mill, tmp_path, monkeypatch, logs, caught, capsys, promises, bound):
-    """After looks, saves, creates, errors, tables and pages of seven providers at DEBUG, the key is found nowhere."""
+    """Looks, saves, creates, errors, tables, pages of seven providers leave the key in no file, text or DEBUG log."""
     monkeypatch.setattr(downloads, "_LAG", 0.5)
     monkeypatch.setattr(pace, "SLOW", 0.1)
     monkeypatch.setenv("MILL_API_KEY", KEY)
-    promises.expected.append("'NoneType' object is not callable")  # see `spoil`
+    promises.expected.append("'NoneType' object is not callable")  # see `raise_errors`
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
     with RawServer(always(reply(b"other"))) as other:
-        histories = looked_at(mill, other)
-        histories.append(saved(mill, other))
-        task = created(mill, caught)
-        spoil(mill, caught, histories[-5], monkeypatch)
+        histories = watch_looks(mill, other)
+        histories.append(watch_files(mill, other))
+        task = submit_tasks(mill, caught)
+        raise_errors(mill, caught, histories[-5], monkeypatch)
         values = [*histories, task, nbh.watch(histories[-1].task, display=False), nbh.connect("mill", KEY)]
-        shown = [*map(repr, values), *map(str, values), *map(pickle.dumps, histories), *written(work)]
+        shown = [*map(repr, values), *map(str, values), *map(pickle.dumps, histories), *write_tables(work)]
         shown += map(history_line, histories)
         printed = capsys.readouterr()
 
     looks = [r for r in mill.server.requests if not r.path.startswith(("/files", "/none"))]
     fetched = [r for r in mill.server.requests if r not in looks]
-    assert all(leaks(r.raw) for r in looks)  # the key was really in use, at its own origin
-    elsewhere = [r for r in (*fetched, *other.requests) if leaks(r.raw)]
+    assert all(find_key(r.raw) for r in looks)  # the key was sent to its own origin
+    elsewhere = [r for r in (*fetched, *other.requests) if find_key(r.raw)]
     assert len(histories[-1].files) == 4
     assert [str(h.outcome) for h in histories[-5:]] == ["failed", "stopped", "lost", "lost", "succeeded"]
     assert len(caught.shown) >= 8 * 5
     assert "TypeError: 'NoneType'" in logs.read_text()
     texts = (*shown, *caught.shown, *printed, logs.read_text())
-    hits = [*elsewhere, *(text for text in texts if leaks(text)), *files(work)]
+    hits = [*elsewhere, *(text for text in texts if find_key(text)), *files_with_key(work)]
     searched = len(texts) + len(fetched) + len(other.requests) + sum(p.is_file() for p in work.rglob("*"))
     assert hits == []
     bound(len(hits), 0, f"hits in {searched} texts, requests and files")
@@ -290,7 +290,7 @@ nbh.register(provider(os.environ["MILL_ROOT"]))
 
 @pytest.mark.kernel
 def test_threat_canary_in_a_notebook(tmp_path, bound):
-    """A notebook run and saved with its widgets, verbose tracebacks and a log at DEBUG holds no key."""
+    """A notebook run and saved with widgets, verbose tracebacks and a log at DEBUG does not contain the key."""
     mill = Mill()
     link = mill.file(reply(png(3000)))
     mill.job({"state": "done", "files": {KEY: link}, "percent": KEY, "more": KEY}, ident="done")
@@ -318,6 +318,7 @@ def test_threat_canary_in_a_notebook(tmp_path, bound):
     assert errors == ["SubmitFailed", "TaskFailed", "BadInput"]
     assert (work / "book.html").stat().st_size > 100_000
     assert (work / "debug.log").exists()
-    assert files(work) == {}
-    bound(len(files(work)), 0, f"hits in {sum(p.is_file() for p in work.rglob('*'))} files of a notebook's run")
+    hits = files_with_key(work)
+    assert hits == {}
+    bound(len(hits), 0, f"hits in {sum(p.is_file() for p in work.rglob('*'))} files of a notebook's run")
     assert os.environ.get("MILL_API_KEY") is None

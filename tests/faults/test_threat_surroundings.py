@@ -1,4 +1,4 @@
-"""What surrounds the library: the emulator's door, and the versions of what it is built on."""
+"""The emulator's HTTP server (Host header, interfaces, CORS, keys), versions of dependencies, unsafe calls."""
 
 import re
 import socket
@@ -17,7 +17,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 
 
 def status(port, host, address="127.0.0.1"):
-    """The status that a request under a host's name gets."""
+    """The HTTP status of a request with this Host header."""
     with socket.create_connection((address, port), 5) as sock:
         sock.sendall(f"GET /task/x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         return int(sock.makefile("rb").readline().split()[1])
@@ -36,7 +36,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize("host", FOREIGN)
 def test_threat_emulator_under_a_foreign_name(emulator, host):
-    """A page in a browser that reaches the port under a name of its own gets nothing, so DNS rebinding ends here."""
+    """A request with a foreign Host header gets 421, which stops DNS rebinding by a page in a browser."""
     port = urlsplit(emulator.root).port
 
     assert status(port, host.format(port, port + 1)) == 421
@@ -44,24 +44,24 @@ def test_threat_emulator_under_a_foreign_name(emulator, host):
 
 
 def test_threat_emulator_on_other_interfaces(emulator):
-    """On every address of this machine but loopback, nobody listens."""
+    """The emulator listens on loopback only, and on no other address of this machine."""
     port = urlsplit(emulator.root).port
-    found = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)}
+    addresses = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing; tells the address that would be used
-            found.add(probe.getsockname()[0])
+            probe.connect(("192.0.2.1", 9))  # sends nothing; getsockname() is the address that would be used
+            addresses.add(probe.getsockname()[0])
         except OSError:
             pass  # this machine has no other interface
 
-    for address in found - {"127.0.0.1", "::1"}:
+    for address in addresses - {"127.0.0.1", "::1"}:
         if not address.startswith("127."):
             with pytest.raises(OSError, match=r"refused|timed out|unreachable|assign"):
                 socket.create_connection((address, port), 2).close()
 
 
-def test_threat_emulator_sends_no_permission(emulator):
-    """No page of another origin may read its replies."""
+def test_threat_emulator_sends_no_cors_headers(emulator):
+    """The emulator's replies have no access-control headers, so that no page of another origin may read them."""
     for name in ("tripo", "kie", "ailab"):
         reply = httpx.get(f"{emulator.url(name)}/task/x", headers={"origin": "https://evil.example"})
 
@@ -69,7 +69,7 @@ def test_threat_emulator_sends_no_permission(emulator):
 
 
 def test_threat_emulator_and_real_keys(emulator):
-    """Its keys are told from real ones by their beginning; a real one is refused by it, and needs it closed."""
+    """The emulator's keys have a prefix of their own; real keys get 401 from it and are refused while it is open."""
     for name in ("ailab-legacy", "ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie"):
         assert emulator.key(name).startswith("tsk_emu-" if name.startswith("tripo") else "emu-")
     real = httpx.get(
@@ -80,7 +80,7 @@ def test_threat_emulator_and_real_keys(emulator):
         nbh.connect("kie", "sk-real-0123456789abcdef")
 
 
-HOLES = {
+LEAST_SAFE_VERSIONS = {
     "pillow": ("12.3", "CVE-2026-59199, 59203, 59204, 40192, 42311, 25990: writes outside a buffer, endless loops"),
     "httpcore": ("1.0.9", "GHSA-vqfr-h8mv-ghfj: older ones bring an h11 that accepts malformed chunked bodies"),
     "python-multipart": ("0.0.18", "CVE-2024-53981: the emulator logs without end on odd boundaries"),
@@ -94,10 +94,10 @@ def requirements():
     return {r.name.lower(): r for text in lists for r in map(Requirement, text)}
 
 
-@pytest.mark.parametrize("name", HOLES)
-def test_threat_versions_with_known_holes(name):
-    """What is installed with the package is new enough for the holes that touch what we do with it."""
-    least, why = HOLES[name]
+@pytest.mark.parametrize("name", LEAST_SAFE_VERSIONS)
+def test_threat_versions_with_known_vulnerabilities(name):
+    """The least version of a dependency is above the known vulnerabilities that affect our use of it."""
+    least, why = LEAST_SAFE_VERSIONS[name]
     requirement = requirements()[name]
 
     floors = [Version(s.version) for s in requirement.specifier if s.operator in {">=", "=="}]
@@ -107,7 +107,7 @@ def test_threat_versions_with_known_holes(name):
 
 
 def test_threat_every_requirement_has_a_least_version():
-    """No dependency may be resolved to any version whatever."""
+    """Every dependency has a version specifier."""
     loose = [r.name for r in requirements().values() if r.name != "nbhelper" and not r.specifier]
 
     assert loose == []
@@ -123,7 +123,7 @@ UNSAFE = re.compile(
 
 @pytest.mark.parametrize("path", SOURCES)
 def test_threat_nothing_unsafe_in_the_source(path):
-    """No pickle is read, no text is run, no certificate is waived, no shell is asked, no history is a WAL."""
-    found = [line.strip() for line in path.read_text().splitlines() if UNSAFE.search(line)]
+    """No source file loads pickles, calls eval, exec or a shell, skips certificate checks or sets a WAL journal."""
+    lines = [line.strip() for line in path.read_text().splitlines() if UNSAFE.search(line)]
 
-    assert [line for line in found if not line.startswith(("#", '"""')) and "never" not in line.casefold()] == []
+    assert [line for line in lines if not line.startswith(("#", '"""')) and "never" not in line.casefold()] == []

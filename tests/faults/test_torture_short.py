@@ -1,4 +1,4 @@
-"""A few minutes' worth of `tests/benchmarks/faults.py` in a few seconds: the same code, fewer runs."""
+"""Short runs of `tests/benchmarks/faults.py`: the same code with fewer repetitions."""
 
 import pytest
 from support.chaos import connections, disk, outage, replies, schedules
@@ -11,7 +11,7 @@ def _key(monkeypatch):
 
 
 def test_torture_nth_write_fails():
-    """Whichever write to the disk fails, no result is lost for good and nothing is called failed."""
+    """If the n-th write to the disk fails, no result is lost for good and no task is called failed."""
     if disk.compiler() is None:
         pytest.skip("the failing disk needs a C compiler")
     figures = disk.run(150, always=False)
@@ -22,7 +22,7 @@ def test_torture_nth_write_fails():
 
 
 def test_torture_nth_connection_fails():
-    """Whichever request breaks, the task is created once, watched to its end, and its files are whole."""
+    """If the n-th request fails, the task is created once, watched to its end, and its files are whole."""
     figures = connections.run(4)
 
     assert figures.faults == []
@@ -30,7 +30,7 @@ def test_torture_nth_connection_fails():
 
 
 def test_torture_random_schedules():
-    """Under random faults each task ends as its schedule says, with every file that could be had, with each client."""
+    """Under random faults, with each HTTP client, each task ends as scheduled, with every file that can be fetched."""
     figures = schedules.with_each(40, seed=7)
 
     assert figures.runs == 40
@@ -39,8 +39,8 @@ def test_torture_random_schedules():
     assert figures.most <= 2
 
 
-def test_torture_unforeseen_replies():
-    """Mutated replies are read without an error, and end a task only by a word or code that is in them."""
+def test_torture_mutated_replies():
+    """Mutated replies are read without an exception, and end a task only by a word or code that is in them."""
     figures = replies.run(1500, seed=1)
 
     assert (figures.uncaught, figures.invented) == ([], [])
@@ -48,7 +48,7 @@ def test_torture_unforeseen_replies():
 
 
 def test_torture_outage():
-    """Away for a while, an API is probed by one request at a time, and all tasks go on by themselves."""
+    """In an outage an API is probed by one request at a time, and afterwards all tasks succeed."""
     figures = outage.run(20, minute=0.3)
 
     assert figures.faults == []

@@ -1,4 +1,4 @@
-"""What people pass: refused in one line before anything happens, or understood."""
+"""Arguments of the public functions: refused in one line before any request, or understood."""
 
 import math
 
@@ -13,13 +13,13 @@ CANARY = "zq7canary0123456789"
 
 @pytest.mark.parametrize("given", [None, "", " ", 123, [], {}, [""], [None], ..., True, 1.5, b"mill:x"], ids=repr)
 def test_h01_no_reference(refused, given):
-    """What is no reference is refused with an example or a reason."""
+    """A value that is no task reference is refused with an example or a reason."""
     with refused():
         nbh.watch(given, display=False)
 
 
 def test_h01_space_around_a_reference(mill):
-    """Spaces and line ends around a reference are no part of it."""
+    """Whitespace around a task reference is stripped."""
     ref = mill.job()
 
     assert nbh.watch(f"  {ref} \n", display=False)[0].task == nbh.Task("mill", ref.partition(":")[2])
@@ -47,7 +47,7 @@ IDS = [
 
 @pytest.mark.parametrize("ident", IDS, ids=lambda i: i[:20])
 def test_h02_id_is_one_segment(mill, ident):
-    """Whatever an id holds, it is one segment of the path, percent-encoded, and comes back from the table."""
+    """A task id is one percent-encoded segment of the URL path, whatever it holds, and is unchanged in the table."""
     from urllib.parse import quote, unquote
 
     segment = quote(ident, safe="").replace(".", "%2E") if set(ident) == {"."} else quote(ident, safe="")
@@ -65,7 +65,7 @@ def test_h02_id_is_one_segment(mill, ident):
     "ident", ["a\nb", "a\r\nHost: evil", "a\0b", "a\x1b[2J", "a\x85b", "x" * 10_000, "\ud800"], ids=ascii
 )
 def test_h02_id_that_cannot_be(refused, ident):
-    """Control characters and ten kilobytes are no id."""
+    """A task id with control characters or of ten kilobytes is refused."""
     with refused():
         nbh.watch(nbh.Task("mill", ident), display=False)
 
@@ -74,13 +74,13 @@ def test_h02_id_that_cannot_be(refused, ident):
     ("name", "near"), [("milll", "mill"), ("tripo3d", "tripo"), ("kei", "kie"), ("ailabtools", "ailab")]
 )
 def test_h03_unknown_provider(refused, name, near):
-    """An unknown name offers the nearest."""
+    """The error for an unknown provider names the nearest one."""
     with refused(words=f'Did you mean "{near}"'):
         nbh.watch(f"{name}:x", display=False)
 
 
 def test_h04_no_key(refused, monkeypatch):
-    """Without a key, nothing is asked, and the text names the variable."""
+    """Without an API key no request is sent, and the error names the environment variable."""
     monkeypatch.delenv("MILL_API_KEY")
 
     with refused(nbh.MissingAPIKey, "MILL_API_KEY"):
@@ -102,7 +102,7 @@ ODD = {
 
 @pytest.mark.parametrize("key", ODD.values(), ids=ODD)
 def test_h05_odd_key(refused, logged, key):
-    """What cannot be a key is refused, and neither the text nor a log repeats it."""
+    """A value that cannot be an API key is refused, and neither the error nor a log contains it."""
     with refused() as texts:
         nbh.connect("mill", key)
 
@@ -111,7 +111,7 @@ def test_h05_odd_key(refused, logged, key):
 
 
 def test_h05_line_end_after_a_key(mill, monkeypatch):
-    """A line end after the key, as every file has it, is no part of it; it used to print the key in an error."""
+    """A line end after the API key, as from a file, is stripped; it once made an error that printed the key."""
     monkeypatch.setenv("MILL_API_KEY", f"{KEY}\n")
 
     assert nbh.watch(mill.job(), display=False)[0].succeeded
@@ -130,7 +130,7 @@ SWAPPED = {
 @pytest.mark.parametrize("swap", SWAPPED.values(), ids=SWAPPED)
 @pytest.mark.parametrize("key", ["sk-0123456789abcdefghijklmnop", "tsk_0123456789abcdefghijklmnop"])
 def test_h06_key_in_the_wrong_place(refused, swap, key):
-    """A key passed for something else is refused without being repeated."""
+    """An API key passed as another argument is refused, and the error does not contain it."""
     with refused() as texts:
         swap(key)
 
@@ -138,7 +138,7 @@ def test_h06_key_in_the_wrong_place(refused, swap, key):
 
 
 def test_h06_the_key_itself_as_id(mill):
-    """The API's own key is known even without the look of one."""
+    """The API's own key as a task id is refused, even where it does not look like a key."""
     with pytest.raises(nbh.BadInput, match="API key") as caught:
         nbh.watch(f"mill:{KEY}", display=False)
 
@@ -163,7 +163,7 @@ ADDRESSES = {
 
 @pytest.mark.parametrize("url", ADDRESSES.values(), ids=ADDRESSES)
 def test_h07_address(refused, url):
-    """An address that a key must not go to is refused before the key is used."""
+    """A base_url to which an API key must not be sent is refused before the key is used."""
     with refused() as texts:
         nbh.connect("mill", KEY, base_url=url)
 
@@ -172,13 +172,13 @@ def test_h07_address(refused, url):
 
 @pytest.mark.parametrize("interval", [0, -1, math.nan, math.inf, "5", 1e9, True, [2]], ids=repr)
 def test_h08_interval_that_cannot_be(refused, interval):
-    """No number of seconds above zero, no watch."""
+    """An interval that is no finite number of seconds above zero is refused."""
     with refused(words="interval"):
         nbh.watch("mill:x", interval=interval, display=False)
 
 
 def test_h08_interval_below_the_floor(mill, bound):
-    """Below the API's floor the floor holds, and it is said once."""
+    """For an interval below the API's floor the floor holds, with one warning."""
     with pytest.warns(UserWarning, match="at the most"):
         nbh.watch(mill.job(WORKING, WORKING, DONE), interval=0.001, display=False)
 
@@ -187,13 +187,13 @@ def test_h08_interval_below_the_floor(mill, bound):
 
 @pytest.mark.parametrize("timeout", [-1, -0.001, math.nan, math.inf, "5", True, [1]], ids=repr)
 def test_h09_timeout_that_cannot_be(refused, timeout):
-    """Negative and what is no number are refused."""
+    """A timeout that is negative or no finite number is refused."""
     with refused(words="timeout"):
         nbh.watch("mill:x", timeout=timeout, display=False)
 
 
 def test_h09_timeout_zero_and_none(mill, bound):
-    """Zero is one look; None is no limit."""
+    """A timeout of zero is one look; None is no limit."""
     once = mill.job(WORKING)
 
     stopped = nbh.watch(once, timeout=0, display=False)[0]
@@ -205,7 +205,7 @@ def test_h09_timeout_zero_and_none(mill, bound):
 
 
 def test_h10_save_folder_that_cannot_be(refused, tmp_path_factory):
-    """A file, a loop of links and nobody's home are refused before the store is made."""
+    """A save folder that is a file, a symlink loop or an unknown user's home is refused before the store is made."""
     other = tmp_path_factory.mktemp("other")
     (other / "file").write_text("x")
     (other / "a").symlink_to(other / "b")
@@ -217,7 +217,7 @@ def test_h10_save_folder_that_cannot_be(refused, tmp_path_factory):
 
 
 def test_h10_relative_folder_and_chdir(mill, tmp_path, monkeypatch):
-    """A relative folder is the one that was meant when it was named, wherever the process goes afterwards."""
+    """A relative save folder is resolved when it is passed; a later chdir changes nothing."""
     ref = mill.job(WORKING)
     watch = nbh.watch(ref, save="out", block=False, display=False)
     (tmp_path / "elsewhere").mkdir()
@@ -231,7 +231,7 @@ def test_h10_relative_folder_and_chdir(mill, tmp_path, monkeypatch):
 
 
 def test_h10_home(mill, tmp_path, monkeypatch):
-    """`~` is the home of whoever runs it."""
+    """`~` in a save folder is the user's home."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
     history = nbh.watch(mill.job({**DONE, "files": [mill.file(reply(b"bytes"))]}), save="~/out", display=False)[0]
@@ -240,7 +240,7 @@ def test_h10_home(mill, tmp_path, monkeypatch):
 
 
 def test_h13_ten_thousand_with_duplicates(mill, bound):
-    """Ten thousand places with fifty tasks: fifty looks, every place filled, one rate for the key."""
+    """Ten thousand references to fifty tasks take fifty looks at one rate for the key, and each has its history."""
     nbh.register(provider(mill.root, "quota", looks_per_second=25, key_variable="MILL_API_KEY"))
     for n in range(50):
         mill.jobs[f"t{n}"] = [DONE]
@@ -250,12 +250,12 @@ def test_h13_ten_thousand_with_duplicates(mill, bound):
     assert len(watch) == len(watch.result()) == 10_000
     assert {watch[n].task.id for n in (7, 57, 9957)} == {"t7"}
     at = sorted(r.at for r in mill.server.requests)
-    bound(len(at), 50, "looks for ten thousand places")
+    bound(len(at), 50, "looks for ten thousand references")
     assert at[-1] - at[0] >= 0.8  # one second's worth may come at once, the rest at 25 a second
 
 
 def test_h12_nothing_to_resume(mill):
-    """With nothing to take up, resume() is a finished watch that says so; what is finished is left as it is."""
+    """With nothing to resume, resume() returns a finished watch that says so; finished tasks are not looked at."""
     nothing = nbh.resume(display=False)
     ref = mill.job()
     nbh.watch(ref, display=False)
@@ -270,7 +270,7 @@ def test_h12_nothing_to_resume(mill):
 
 
 def test_a_provider_registered_again(mill):
-    """A cell with `register` that was changed and run again counts from the next watch on."""
+    """A provider that is registered again with other words is used from the next watch on."""
     for word in ("ready", "finished"):
         nbh.register(provider(mill.root, "edited", key_variable="MILL_API_KEY", words={word: "succeeded"}))
         mill.jobs[word] = [{"state": word}]
