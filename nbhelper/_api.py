@@ -153,12 +153,12 @@ def watch(
     """
     from ._watching.references import references_of
 
-    found, single = references_of(tasks, provider)
-    names = dict.fromkeys(meant.task.provider for meant in found)
+    references, single = references_of(tasks, provider)
+    names = dict.fromkeys(reference.task.provider for reference in references)
     chosen = choices(
         names, timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block
     )
-    return opened(found, {name: session.connection(name) for name in names}, chosen, single=single)
+    return opened(references, {name: session.connection(name) for name in names}, chosen, single=single)
 
 
 def resume(
@@ -204,8 +204,8 @@ def resume(
     from ._watching import resume as _resume
 
     chosen = choices((), timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block)
-    book = session.store()
-    plan = _resume.plan_all(book, max_age) if tasks is None else _resume.plan_chosen(book, tasks, provider)
+    store = session.store()
+    plan = _resume.plan_all(store, max_age) if tasks is None else _resume.plan_chosen(store, tasks, provider)
     check_interval(interval, plan.connections)
     return opened(plan.tasks, plan.connections, chosen, single=plan.single, lines=plan.lines, again=True)
 

@@ -16,9 +16,9 @@ def notebooks() -> list[Path]:
     """
     here = Path(__file__).parent
     for folder in (here / "_notebooks", here.parent / "notebooks"):
-        found = sorted(folder.glob("[0-9]*.ipynb"))
-        if found:
-            return found
+        paths = sorted(folder.glob("[0-9]*.ipynb"))
+        if paths:
+            return paths
     raise BadInput("The example notebooks are not in this installation; install nbhelper from its wheel.")
 
 

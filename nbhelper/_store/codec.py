@@ -107,27 +107,27 @@ def decode(body: Any, folder: Path) -> Seen | None:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    body: dict[str, Any] = {}
     names, values_of, defaults = _layout(value.__class__)
     for name, item, default in zip(names, values_of(value), defaults, strict=True):
         if item is None or item is default or item == default:
             continue
         if isinstance(item, _SCALARS):
-            found[name] = item
+            body[name] = item
         elif isinstance(item, bytes):
-            found["data"] = digest(item)
+            body["data"] = digest(item)
         elif isinstance(item, datetime):
-            found[name] = iso_cached(item)
+            body[name] = iso_cached(item)
         elif isinstance(item, TaskError):
-            found[name] = {"code": item.code, "message": item.message}
+            body[name] = {"code": item.code, "message": item.message}
         elif name == "outputs":
-            found[name] = [_fields(output) for output in item]
+            body[name] = [_fields(output) for output in item]
         elif isinstance(item, MappingProxyType):
             if item:
-                found[name] = item.copy()
+                body[name] = item.copy()
         else:
-            found[name] = item
-    return found
+            body[name] = item
+    return body
 
 
 _SCALARS = (str, int, float)
@@ -199,8 +199,8 @@ def _params(value: Any) -> Mapping[str, Any] | None:
 def _outputs(value: Any) -> tuple[Output, ...] | None:
     if not isinstance(value, list):
         return None
-    found = (_read(Output, item) for item in value if isinstance(item, dict))
-    return tuple(output for output in found if output is not None)
+    read = (_read(Output, item) for item in value if isinstance(item, dict))
+    return tuple(output for output in read if output is not None)
 
 
 _BY_TYPE: dict[Any, _Reader] = {

@@ -35,7 +35,7 @@ WAIT = 30.0
 """Seconds that a writer waits for another process."""
 SMALL = 32_000_000
 """Bytes up to which a file is read through when it is opened."""
-Identity = tuple[int, int]
+FileIdentity = tuple[int, int]
 _decode_leniently = operator.methodcaller("decode", "utf-8", "replace")
 """How texts are read: one damaged text must not hide all others."""
 
@@ -100,7 +100,7 @@ class Database:
         self._active = 0
         self._shut = False
         self._idle: list[sqlite3.Connection] = []
-        self._known: Identity | None = None
+        self._known: FileIdentity | None = None
         """The file that was examined last."""
         self._thorough = False
         self.deadline = math.inf
@@ -137,25 +137,25 @@ class Database:
             self._shut = False
             self._activity.notify_all()
 
-    def examined(self, *, create: bool) -> Identity | None:
+    def examine(self, *, create: bool) -> FileIdentity | None:
         """The history's identity, None where there is none. A file is examined once, and one that takes its place."""
         with self._lock:
-            found = self.identity()
-            if found is not None and found == self._known:
-                return found
+            identity = self.identity()
+            if identity is not None and identity == self._known:
+                return identity
             self.close()
             self._known = None
             if create:
                 make_folder(self.path)
             elif self.folder.exists() and not self.folder.is_dir():
                 raise StoreError(f"{self.folder} is a file, not a folder. Name another one with nbhelper.set_store().")
-            elif found is None or (self.path.is_file() and self.path.stat().st_size == 0):
+            elif identity is None or (self.path.is_file() and self.path.stat().st_size == 0):
                 return None
-            self._examine()
+            self._examine_file()
             self._known = self.identity()
             return self._known
 
-    def identity(self) -> Identity | None:
+    def identity(self) -> FileIdentity | None:
         """Device and inode of the file under this name; None where there is none."""
         try:
             info = self.path.stat()
@@ -163,12 +163,12 @@ class Database:
             return None
         return info.st_dev, info.st_ino
 
-    def _examine(self) -> None:
+    def _examine_file(self) -> None:
         if self._find_fault() is not None:
             with folder_lock(self.path, WAIT):
                 fault = self._find_fault()  # another process may have been quicker
                 if fault is not None:
-                    self._set_aside(fault)
+                    self._replace(fault)
                     self._find_fault()
         self._used = True
 
@@ -195,7 +195,7 @@ class Database:
                 if not intact:
                     return _DAMAGED
                 # Reading a large file through takes seconds; what SQLite finds broken in use is moved aside, too.
-                if (self._thorough or self.path.stat().st_size <= SMALL) and not _sound(db, thorough=self._thorough):
+                if (self._thorough or self.path.stat().st_size <= SMALL) and not _is_sound(db, thorough=self._thorough):
                     return _DAMAGED
                 self._thorough = False
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
@@ -206,7 +206,7 @@ class Database:
                 raise
         return None
 
-    def _new(self) -> Path:
+    def _make_new(self) -> Path:
         """An empty file that takes another one's place when it is done; one that was left behind is begun again."""
         new = self.path.with_name(f"{FILE}.new")
         new.unlink(missing_ok=True)
@@ -221,32 +221,32 @@ class Database:
         names = itertools.chain([f"{stem}.db"], (f"{stem}-{n}.db" for n in itertools.count(2)))
         return next(path for path in map(self.path.with_name, names) if not path.exists())
 
-    def _set_aside(self, fault: _Fault) -> None:
+    def _replace(self, fault: _Fault) -> None:
         """Keep a file that cannot be used under another name, and begin a new one with what can be read of it."""
-        aside = self._free_name(fault)
+        kept = self._free_name(fault)
         result = "A new history was begun"
         if fault != _DAMAGED:
             # Another program's file is not even opened for writing: SQLite could change it on closing.
-            with contextlib.nullcontext() if fault.version is None else self._held():
-                self._move_companions(aside)
-                self.path.rename(aside)
+            with contextlib.nullcontext() if fault.version is None else self._connect_locked():
+                self._move_companions(kept)
+                self.path.rename(kept)
         else:
-            with self._held() as damaged:
-                new = self._new()
+            with self._connect_locked() as damaged:
+                new = self._make_new()
                 result = self._salvage(damaged, new)
-                self._move_companions(aside)
+                self._move_companions(kept)
                 try:
-                    aside.hardlink_to(self.path)  # so that there is a history under its name all the time
+                    kept.hardlink_to(self.path)  # so that there is a history under its name all the time
                 except OSError:
-                    self.path.rename(aside)
+                    self.path.rename(kept)
                 new.replace(self.path)
-        self.notes.append(f"{self.path} {fault.words}. It was kept as {aside.name}. {result}.")
+        self.notes.append(f"{self.path} {fault.words}. It was kept as {kept.name}. {result}.")
 
-    def _move_companions(self, aside: Path) -> None:
+    def _move_companions(self, kept: Path) -> None:
         for suffix in ("-journal", "-wal", "-shm"):
             beside = self.path.with_name(FILE + suffix)
             if beside.exists():  # it belongs to that file, and would be played into the new one
-                beside.rename(aside.with_name(aside.name + suffix))
+                beside.rename(kept.with_name(kept.name + suffix))
 
     def _salvage(self, damaged: sqlite3.Connection, new: Path) -> str:
         """Make a new history of what can be read of a damaged one; says what that was."""
@@ -261,7 +261,7 @@ class Database:
         return f"{tasks:,} task{s} with {events:,} observations could be read and are in the new history"
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[sqlite3.Connection]:
+    def _connect_locked(self) -> Iterator[sqlite3.Connection]:
         """A connection that keeps other processes from writing, as far as the file still lets anybody lock it."""
         with contextlib.closing(self._open()) as db:
             try:
@@ -297,7 +297,7 @@ class Database:
         """A connection for one piece of reading; None when there is no history yet."""
         try:
             with self.active():
-                if self.examined(create=False) is None:
+                if self.examine(create=False) is None:
                     yield None
                     return
                 with self._lock:
@@ -314,10 +314,10 @@ class Database:
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             self.suspect(error)
             if self.taken_over is not None and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:
-                raise self.outdated() from error  # its tables are others
+                raise self.outdated_error() from error  # its tables are others
             raise explain(error, self.folder) from error
 
-    def outdated(self) -> StoreError:
+    def outdated_error(self) -> StoreError:
         """The error once another version of nbhelper has changed the file's tables."""
         return StoreError(
             f"Another version of nbhelper keeps {self.path} now (its tables have the number {self.taken_over}, here it "
@@ -358,7 +358,7 @@ class Database:
                 self._idle.pop().close()
 
 
-def _sound(db: sqlite3.Connection, *, thorough: bool) -> bool:
+def _is_sound(db: sqlite3.Connection, *, thorough: bool) -> bool:
     """Whether SQLite finds nothing wrong.
 
     The quick check holds no index against its table. That is done where a row that its index hides would be paid for

@@ -72,10 +72,10 @@ class Filter:
         return {
             "since": self.since,
             "until": self.until,
-            "provider": _listed(self.provider),
-            "experiment": _listed(self.experiment),
-            "outcome": _listed(self.outcome),
-            "uids": _listed(self.uids),
+            "provider": _to_json(self.provider),
+            "experiment": _to_json(self.experiment),
+            "outcome": _to_json(self.outcome),
+            "uids": _to_json(self.uids),
         }
 
 
@@ -90,5 +90,5 @@ def _names(value: Any, name: str) -> Names:
     return tuple(storable(str(v)) for v in ([value] if isinstance(value, str) else value))
 
 
-def _listed(names: Names) -> str | None:
+def _to_json(names: Names) -> str | None:
     return None if names is None else dumps(names)

@@ -64,7 +64,7 @@ def make_folder(path: Path) -> None:
     with contextlib.suppress(PermissionError):  # somebody else's: usable, perhaps, but not ours to change
         if folder.stat().st_mode & 0o777 != 0o700:
             folder.chmod(0o700)
-        _ignore(folder / ".gitignore")
+        _write_gitignore(folder / ".gitignore")
 
 
 def make_file(path: Path) -> None:
@@ -78,7 +78,7 @@ def make_file(path: Path) -> None:
             os.close(made)
 
 
-def _ignore(path: Path) -> None:
+def _write_gitignore(path: Path) -> None:
     """A `.gitignore` for the whole folder, all of it or none; one that exists stays as it is."""
     if path.exists():
         return

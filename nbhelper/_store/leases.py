@@ -70,12 +70,12 @@ class Leases:
         Returns:
             Whether it has released it, and this process has the lease now.
         """
-        news: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._following[uid] = seq, news
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._following[uid] = seq, future
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read())
         try:
-            return await news
+            return await future
         finally:
             del self._following[uid]
 
@@ -88,18 +88,18 @@ class Leases:
             except StoreError:
                 last = {}  # the next reading may succeed
             except Exception as error:  # noqa: BLE001 - a fault of ours belongs to whoever waits
-                for _, news in followed.values():
-                    if not news.done():
-                        news.set_exception(error)
+                for _, future in followed.values():
+                    if not future.done():
+                        future.set_exception(error)
                 return
             self._resolve(followed, last)
             await asyncio.sleep(TICK)
 
     def _resolve(self, followed: Mapping[str, tuple[int, asyncio.Future[bool]]], last: Mapping[str, int]) -> None:
-        for uid, (seq, news) in followed.items():
-            if news.done():  # its follower was cancelled
+        for uid, (seq, future) in followed.items():
+            if future.done():  # its follower was cancelled
                 continue
             if self.take(uid):
-                news.set_result(True)
+                future.set_result(True)
             elif last.get(uid, 0) > seq:
-                news.set_result(False)
+                future.set_result(False)

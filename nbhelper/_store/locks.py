@@ -30,7 +30,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-FILE = "nbhelper.lock"
+LOCK_FILE = "nbhelper.lock"
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -57,7 +57,7 @@ class LockFile:
             if fcntl is None:
                 self._held.add(byte)
                 return True
-            handle = self._opened()
+            handle = self._open()
             try:
                 if byte in self._held or _lock(handle, fcntl.F_WRLCK, byte):
                     self._held.add(byte)
@@ -84,7 +84,7 @@ class LockFile:
         self._held.clear()
         self._close_if_idle()
 
-    def _opened(self) -> int:
+    def _open(self) -> int:
         """The descriptor; when the folder was deleted and made again, one of the new file, with the same locks."""
         if self._handle is not None and _is_at(self._handle, self.path):
             return self._handle
@@ -108,7 +108,7 @@ _one_at_a_time = threading.Lock()
 
 def lock_file(folder: Path) -> LockFile:
     """The lock file of a folder, the same object for every path that leads to it."""
-    path = Path(os.path.realpath(folder), FILE)
+    path = Path(os.path.realpath(folder), LOCK_FILE)
     with _one_at_a_time:
         return _files.setdefault(path, LockFile(path))
 
@@ -174,11 +174,13 @@ def _lock_description(handle: int, kind: int, byte: int) -> bool:
     return True
 
 
-def _in_child() -> None:
+def _forget_locks() -> None:
     for file in _files.values():
         file.forget()
     _one_at_a_time.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_one_at_a_time.acquire, after_in_parent=_one_at_a_time.release, after_in_child=_in_child)
+    os.register_at_fork(
+        before=_one_at_a_time.acquire, after_in_parent=_one_at_a_time.release, after_in_child=_forget_locks
+    )

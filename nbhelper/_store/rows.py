@@ -75,12 +75,12 @@ class Rows:
 
     def task(self, db: sqlite3.Connection, uid: str) -> TaskRow | None:
         """The row of a task, with its `Task`; None where there is none that can be understood."""
-        found = db.execute(_ONE_TASK, (uid,)).fetchone()
-        if found is None:
+        values = db.execute(_ONE_TASK, (uid,)).fetchone()
+        if values is None:
             return None
-        _, provider, _, ident, extra, label, params, *_ = found
+        _, provider, _, ident, extra, label, params, *_ = values
         task = _task_of(provider, ident, label, params, extra)
-        return None if task is None else TaskRow._make((*found, task))
+        return None if task is None else TaskRow._make((*values, task))
 
     def text(self, db: sqlite3.Connection, uid: str) -> str | None:
         """A task's text; None for a create without an id yet."""
@@ -179,8 +179,8 @@ class Rows:
         Returns:
             The number of the last row.
         """
-        found = db.execute(_LAST, (uid,)).fetchone()
-        last: int = found[0] if found else 0
+        row = db.execute(_LAST, (uid,)).fetchone()
+        last: int = row[0] if row else 0
         for event in events:
             at, written, reply = iso(event.at), encode(event.seen, self.folder), None
             if written.raw is not None:
@@ -250,20 +250,20 @@ def _task_of(provider: str, ident: str | None, label: str | None, params: str, e
 
 def uid_of(db: sqlite3.Connection, task: Task, origin: str) -> str | None:
     """The row of a task at one origin."""
-    found = db.execute(
+    row = db.execute(
         "SELECT uid FROM tasks WHERE provider = ? AND origin = ? AND id = ? AND extra = ?",
         (task.provider, origin, task.id, dumps(dict(task.extra))),
     ).fetchone()
-    return found[0] if found else None
+    return row[0] if row else None
 
 
 def uids_of(db: sqlite3.Connection, task: Task) -> list[str]:
     """The rows of a task at every origin."""
-    found = db.execute(
+    rows = db.execute(
         "SELECT uid FROM tasks WHERE provider = ? AND id = ? AND extra = ? ORDER BY uid",
         (task.provider, task.id, dumps(dict(task.extra))),
     )
-    return [uid for (uid,) in found.fetchall()]
+    return [uid for (uid,) in rows.fetchall()]
 
 
 def notes_of(

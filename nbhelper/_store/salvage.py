@@ -45,7 +45,7 @@ def _readable(db: sqlite3.Connection, table: str, columns: Sequence[str]) -> Ite
         return
     while missed < GIVE_UP:
         try:
-            found = db.execute(sql, (last, many)).fetchall()
+            rows = db.execute(sql, (last, many)).fetchall()
         except (sqlite3.DatabaseError, UnicodeDecodeError, OverflowError):
             if many > 1:
                 many //= 2
@@ -53,7 +53,7 @@ def _readable(db: sqlite3.Connection, table: str, columns: Sequence[str]) -> Ite
                 missed += 1
                 last += 1 + missed // 30
             continue
-        if not found:
+        if not rows:
             return
-        yield from (values for _, *values in found)
-        last, many, missed = max(last + 1, *(rowid for rowid, *_ in found)), min(2 * many, 1000), 0
+        yield from (values for _, *values in rows)
+        last, many, missed = max(last + 1, *(rowid for rowid, *_ in rows)), min(2 * many, 1000), 0

@@ -85,7 +85,7 @@ def create(db: sqlite3.Connection) -> None:
     with transaction(db):
         if header(db)[0] == 0:  # else another process was quicker
             _run(db, _SCHEMA)
-            lasting_salt(db)
+            ensure_salt(db)
             db.execute(f"PRAGMA application_id = {APPLICATION}")
             db.execute(f"PRAGMA user_version = {VERSION}")
 
@@ -126,7 +126,7 @@ def read_salt(db: sqlite3.Connection) -> bytes | None:
         return None
 
 
-def lasting_salt(db: sqlite3.Connection) -> bytes:
+def ensure_salt(db: sqlite3.Connection) -> bytes:
     """The salt; a new one where there is none, which only makes old fingerprints say nothing."""
     salt = read_salt(db)
     if salt is None:

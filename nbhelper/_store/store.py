@@ -32,7 +32,7 @@ from . import listing
 from .file import Database
 from .filter import EVERYTHING, Filter
 from .rows import Rows, notes_of, uid_of, uids_of, utc_now
-from .schema import lasting_salt, read_salt
+from .schema import ensure_salt, read_salt
 from .summary_row import Row
 from .writer import Writer
 
@@ -84,7 +84,7 @@ class Store:
                 self._database.path,
             )
 
-    def news(self) -> list[str]:
+    def take_notes(self) -> list[str]:
         """The notes that no earlier call has returned."""
         new, self._notes_read = self.notes[self._notes_read :], len(self.notes)
         return new
@@ -92,7 +92,7 @@ class Store:
     def fingerprint(self, key: str) -> str:
         """Eight hex digits of an HMAC of the key with this store's salt: they tell keys apart, and hide both."""
         if self._salt is None:
-            self._salt = self._read_salt() or self._writer.put(lasting_salt).result()
+            self._salt = self._read_salt() or self._writer.put(ensure_salt).result()
         return hmac.new(self._salt, key.encode("utf-8", "surrogatepass"), sha256).hexdigest()[:8]
 
     def _read_salt(self) -> bytes | None:
@@ -181,15 +181,15 @@ class Store:
 
     def intent_created(self, uid: str, task: Task, *, at: datetime | None = None) -> Future[History]:
         """The API answered with an id. Where a row of that id exists (an idempotent create) this one joins it."""
-        return self._writer.put(lambda db: _creates.accept(self._rows, db, uid, task, at))
+        return self._writer.put(lambda db: _creates.record_created(self._rows, db, uid, task, at))
 
     def intent_refused(self, uid: str, code: str, words: str) -> Future[None]:
         """The API refused, or nothing was sent: nothing was made, and the row's outcome is failed."""
-        return self._writer.put(lambda db: _creates.refuse(self._rows, db, uid, code, words))
+        return self._writer.put(lambda db: _creates.record_refused(self._rows, db, uid, code, words))
 
     def intent_in_doubt(self, uid: str, note: str, *, at: datetime | None = None) -> Future[None]:
         """It was sent and its answer lost: it may exist, and may be billed. It is listed, and never sent again."""
-        return self._writer.put(lambda db: _creates.doubt(self._rows, db, uid, note, at))
+        return self._writer.put(lambda db: _creates.record_in_doubt(self._rows, db, uid, note, at))
 
     def set_price(self, name: str, price: Mapping[str, Any]) -> Future[None]:
         """Keep a price as plain JSON; it replaces one of the same name."""
@@ -235,10 +235,10 @@ class Store:
         with self._database.reading() as db:
             return _creates.find_submitted(self._rows, db, provider, origin, request_digest) if db else None
 
-    def creates(self, experiment: str) -> list[_creates.Create]:
+    def creates(self, experiment: str) -> list[_creates.CreateRow]:
         """Every create of an experiment, oldest first."""
         with self._database.reading() as db:
-            return _creates.of_experiment(db, experiment) if db else []
+            return _creates.creates_of(db, experiment) if db else []
 
     def link(self, uid: str, name: str) -> str | None:
         """The live link of an output that is not saved yet."""
@@ -250,19 +250,19 @@ class Store:
         with self._database.reading() as db:
             return listing.providers(db) if db else set()
 
-    def rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
+    def rows(self, conditions: Filter = EVERYTHING) -> list[Row]:
         """What `tasks()` shows, one row per task, newest last."""
-        return list(self.each_row(wanted))
+        return list(self.each_row(conditions))
 
-    def each_row(self, wanted: Filter = EVERYTHING) -> Iterator[Row]:
-        """The rows of `rows(wanted)` one by one: less memory for whoever keeps parts of them."""
+    def each_row(self, conditions: Filter = EVERYTHING) -> Iterator[Row]:
+        """The rows of `rows(conditions)` one by one: less memory for whoever keeps parts of them."""
         with self._database.reading() as db:
-            return listing.summaries(db, wanted) if db else iter(())
+            return listing.summaries(db, conditions) if db else iter(())
 
-    def pending_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
-        """The rows of `rows(wanted)` that are unfinished or in doubt, each with its reason as `pending`."""
+    def pending_rows(self, conditions: Filter = EVERYTHING) -> list[Row]:
+        """The rows of `rows(conditions)` that are unfinished or in doubt, each with its reason as `pending`."""
         with self._database.reading() as db:
-            return listing.pending(self._rows, db, wanted) if db else []
+            return listing.pending(self._rows, db, conditions) if db else []
 
     def rows_with_ids(self, idents: Iterable[str]) -> list[Row]:
         """The rows, as `rows` gives them, of all tasks with one of these ids."""
@@ -289,20 +289,20 @@ class Store:
         with self._database.reading() as db:
             return listing.last_seqs(db, uids) if db else {}
 
-    def histories(self, wanted: Filter = EVERYTHING) -> list[History]:
-        """The histories of `rows(wanted)`, but for creates that have no id yet."""
+    def histories(self, conditions: Filter = EVERYTHING) -> list[History]:
+        """The histories of `rows(conditions)`, but for creates that have no id yet."""
         with self._database.reading() as db:
-            return listing.histories(self._rows, db, wanted) if db else []
+            return listing.histories(self._rows, db, conditions) if db else []
 
-    def event_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
-        """Every observation of `rows(wanted)`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
+    def event_rows(self, conditions: Filter = EVERYTHING) -> list[Row]:
+        """Every observation of `rows(conditions)`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
         with self._database.reading() as db:
-            return listing.events(self._rows, db, wanted) if db else []
+            return listing.events(self._rows, db, conditions) if db else []
 
-    def output_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
-        """Every saved file of `rows(wanted)` by its newest `Saved`, its path as the store keeps it."""
+    def output_rows(self, conditions: Filter = EVERYTHING) -> list[Row]:
+        """Every saved file of `rows(conditions)` by its newest `Saved`, its path as the store keeps it."""
         with self._database.reading() as db:
-            return listing.outputs(self._rows, db, wanted) if db else []
+            return listing.outputs(self._rows, db, conditions) if db else []
 
     # A child process
 

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 from .._model.errors import StoreError
 from .._model.text import clean
-from .file import LEAKED, WAIT, Database, Identity, explain, is_damage, jitter
+from .file import LEAKED, WAIT, Database, FileIdentity, explain, is_damage, jitter
 from .schema import VERSION
 
-TICK = 0.02
+COMMIT_INTERVAL = 0.02
 """Seconds from one commit of looks to the next: those that come meanwhile share it, and so one wait for the disk."""
 IDLE = 10.0
 """Seconds without work after which the thread ends and connections are closed, until the next piece of work."""
@@ -39,7 +39,7 @@ class Writer:
         """Begin anew: in a child process neither the thread nor its unfinished work exists."""
         LEAKED.extend(filter(None, [getattr(self, "_db", None)]))
         self._db: sqlite3.Connection | None = None
-        self._identity: Identity | None = None
+        self._identity: FileIdentity | None = None
         """The file that `_db` was opened on."""
         self._queue: deque[tuple[Work[Any], Future[Any]]] = deque()
         self._wake = threading.Condition()
@@ -55,7 +55,7 @@ class Writer:
 
         Args:
             work: A function of the connection.
-            patient: Whether it may wait for others, up to `TICK`.
+            patient: Whether it may wait for others, up to `COMMIT_INTERVAL`.
         """
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
@@ -116,11 +116,11 @@ class Writer:
             with self._database.active():
                 self._write(batch)
             del batch  # else its histories would be kept until the next batch
-            self._next = time.monotonic() + TICK
+            self._next = time.monotonic() + COMMIT_INTERVAL
 
     def _write(self, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
         try:
-            db, crowded = self._begun()
+            db, crowded = self._begin()
             try:
                 done = [(future, work(db)) for work, future in batch]
                 failed: list[tuple[Future[Any], Exception]] = []
@@ -144,8 +144,8 @@ class Writer:
             return
         for future, value in done:
             future.set_result(value)
-        for future, trouble in failed:
-            future.set_exception(trouble)
+        for future, failure in failed:
+            future.set_exception(failure)
         # Other processes poll the lock: leave it free for a moment, longer where this one had to wait for it.
         if crowded or self._queue:
             time.sleep(jitter() if crowded else 0.0005)
@@ -170,7 +170,7 @@ class Writer:
             db.execute("RELEASE item")
         return done, failed
 
-    def _begun(self) -> tuple[sqlite3.Connection, bool]:
+    def _begin(self) -> tuple[sqlite3.Connection, bool]:
         """A connection inside a transaction, and whether it had to wait for another process."""
         while True:
             db = self._connection()
@@ -179,18 +179,18 @@ class Writer:
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version != VERSION:
                     self._database.taken_over = version
-                    raise self._database.outdated()
+                    raise self._database.outdated_error()
                 return db, crowded
             self._drop()  # while this one waited, another process put a new file in its place
 
     def _connection(self) -> sqlite3.Connection:
-        found = self._database.examined(create=True)
+        identity = self._database.examine(create=True)
         if self._database.taken_over is not None:
-            raise self._database.outdated()
-        if self._db is None or found != self._identity:
+            raise self._database.outdated_error()
+        if self._db is None or identity != self._identity:
             self._drop()
             self._db = self._database.connect(write=True)
-            self._identity = found
+            self._identity = identity
         return self._db
 
     def _drop(self) -> None:

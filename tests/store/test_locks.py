@@ -198,7 +198,7 @@ def test_a_folder_that_was_made_anew_is_locked_anew(tmp_path):
 
 def test_what_cannot_be_opened_is_an_error(tmp_path):
     """No folder, or a link where the file should be: nothing is made elsewhere."""
-    (tmp_path / locks.FILE).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / locks.LOCK_FILE).symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(FileNotFoundError):
         lock_file(tmp_path / "missing").take("a")
@@ -246,6 +246,6 @@ def test_a_name_is_one_byte():
 
 def test_nothing_else_opens_the_file():
     """Its name stands in one module, so that no other code closes a second descriptor of it."""
-    files = [path for path in (ROOT / "nbhelper").rglob("*.py") if locks.FILE in path.read_text()]
+    files = [path for path in (ROOT / "nbhelper").rglob("*.py") if locks.LOCK_FILE in path.read_text()]
 
     assert [path.relative_to(ROOT / "nbhelper").as_posix() for path in files] == ["_store/locks.py"]

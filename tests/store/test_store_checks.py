@@ -110,7 +110,7 @@ def test_the_tables_say_what_is_missing(tmp_path, monkeypatch):
 
 def test_looks_share_a_commit(tmp_path, monkeypatch):
     """Looks that come one by one within a tick are written by one commit; what cannot wait takes them along."""
-    monkeypatch.setattr(writer, "TICK", 0.5)
+    monkeypatch.setattr(writer, "COMMIT_INTERVAL", 0.5)
     store = Store(tmp_path / FOLDER)
     histories = [store.open_task(Task("kie", f"t{n}"), ORIGIN).result() for n in range(10)]
     commits = []
@@ -137,7 +137,7 @@ def test_looks_share_a_commit(tmp_path, monkeypatch):
 
 def test_the_end_does_not_wait_for_a_tick(tmp_path, monkeypatch):
     """Closing writes at once what still waits for its tick."""
-    monkeypatch.setattr(writer, "TICK", 60.0)
+    monkeypatch.setattr(writer, "COMMIT_INTERVAL", 60.0)
     store = Store(tmp_path / FOLDER)
     history = store.open_task(Task("kie", "t"), ORIGIN).result()
     longer = history.add(Mark(word=MarkWord.WATCHING), NOON)

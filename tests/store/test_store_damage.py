@@ -64,10 +64,10 @@ def unindexed(folder, index):
 def read(folder):
     """What decides whether something is watched or paid for again, and whether the store has notes."""
     store = Store(folder)
-    found = store.find(Task("kie", "t1"), ORIGIN)
+    history = store.find(Task("kie", "t1"), ORIGIN)
     submitted = store.find_submitted("kie", ORIGIN, "made")
     facts = {
-        "task": found and found.task.label,
+        "task": history and history.task.label,
         "submitted": submitted and submitted.task.id,
         "pending": [row["pending"] for row in store.pending_rows(EVERYTHING)],
         "creates": [create.state for create in store.creates("owls")],
@@ -127,13 +127,13 @@ def hidden(folder, table, keep):
     return path.read_bytes()
 
 
-def test_a_lost_task_is_told_by_its_summary(folder):
+def test_lost_task_rows_are_restored_from_summaries(folder):
     """Where the tasks' own rows cannot be read, the rows that sum them up say what was made."""
     before = hidden(folder, "tasks", 0)
 
     assert read(folder) == (WHOLE, True)
-    (aside,) = folder.glob("*.aside")
-    assert aside.read_bytes() == before
+    (kept,) = folder.glob("*.aside")
+    assert kept.read_bytes() == before
     assert read(folder) == (WHOLE, False)
 
 
@@ -190,9 +190,9 @@ def test_a_lost_row_of_a_finished_task_stays_unfinished(folder):
     changed(folder, "DELETE FROM events WHERE kind = 'snapshot'")
     hidden(folder, "summaries", 0)
     store = Store(folder)
-    found = store.find(Task("kie", "t1"), ORIGIN)
+    history = store.find(Task("kie", "t1"), ORIGIN)
     rows = store.pending_rows(EVERYTHING)
     store.close()
 
-    assert [event.seen for event in found.events] == [Mark(word=MarkWord.SUBMITTING), Mark(word=MarkWord.SUBMITTED)]
+    assert [event.seen for event in history.events] == [Mark(word=MarkWord.SUBMITTING), Mark(word=MarkWord.SUBMITTED)]
     assert sorted(row["pending"] for row in rows) == ["in doubt", "unfinished"]

@@ -42,12 +42,12 @@ def test_the_variable_wins(monkeypatch, tmp_path):
     (tmp_path / FOLDER).mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
-    found = []
+    folders = []
     for value in ("other", "~/data", "/abs/x", " "):
         monkeypatch.setenv("NBHELPER_DATA", value)
-        found.append(locate())
+        folders.append(locate())
 
-    assert found == [tmp_path / "other", Path("/home/me/data"), Path("/abs/x"), tmp_path / FOLDER]
+    assert folders == [tmp_path / "other", Path("/home/me/data"), Path("/abs/x"), tmp_path / FOLDER]
 
 
 def test_the_nearest_existing_folder(monkeypatch, tmp_path):
@@ -230,11 +230,11 @@ def test_what_is_not_ours_is_moved_aside(tmp_path, make, use):
     before = (folder / "history.db").read_bytes() if (folder / "history.db").is_file() else None
     store = Store(folder)
     use(store)
-    aside = [p for p in folder.iterdir() if p.name.endswith(".aside")]
+    moved = [p for p in folder.iterdir() if p.name.endswith(".aside")]
 
-    assert len(aside) == 1
-    assert before is None or aside[0].read_bytes() == before
-    assert len([note for note in store.notes if aside[0].name in note]) == 1
+    assert len(moved) == 1
+    assert before is None or moved[0].read_bytes() == before
+    assert len([note for note in store.notes if moved[0].name in note]) == 1
     assert opened(store, "t2").task.id == "t2"
     store.close()
 
@@ -250,8 +250,8 @@ def test_a_foreign_wal_is_not_touched(tmp_path):
     store = Store(folder)
     opened(store)
     store.close()
-    (aside,) = folder.glob("*.aside")
-    with closing(sqlite3.connect(aside)) as db:
+    (moved,) = folder.glob("*.aside")
+    with closing(sqlite3.connect(moved)) as db:
         assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
 

@@ -209,12 +209,12 @@ def test_no_key_and_no_link_stay_in_the_file(monkeypatch, tmp_path):
         folder = session.store().folder
         session.store().close()
         content = b"".join(path.read_bytes() for path in folder.glob("history.db*"))
-        secrets = [key for key in keys if key.encode() in content]
-        found = [query for query in queries if query.encode() in content]
+        leaked_keys = [key for key in keys if key.encode() in content]
+        leaked = [query for query in queries if query.encode() in content]
         del emulator
 
     assert [str(history.outcome) for history in watch] == ["succeeded"] * 4
     assert len(queries) >= 3
-    assert secrets == []
-    assert found == []
+    assert leaked_keys == []
+    assert leaked == []
     assert b"nano-banana" in content

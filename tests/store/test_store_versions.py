@@ -53,10 +53,10 @@ def test_another_number_is_renamed(folder, version, use):
     store = Store(folder)
     if use == "write":
         store.open_task(Task("kie", "new"), ORIGIN).result()
-    found = [row["task_id"] for row in store.rows()]
+    idents = [row["task_id"] for row in store.rows()]
     store.close()
 
-    assert found == (["new"] if use == "write" else [])
+    assert idents == (["new"] if use == "write" else [])
     assert (folder / f"history-{version}.db").read_bytes() == before
     (note,) = store.notes
     assert f"another version of nbhelper ({version}, here {schema.VERSION})" in note
