@@ -1,4 +1,4 @@
-"""Conditions that choose tasks: one value, checked when it is made, before any file is opened."""
+"""`Filter`: the conditions that choose tasks, checked when it is made, before any file is opened."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Filter:
     """Conditions that must all hold; None is no condition.
 
     Attributes:
-        since: The task began (`_model.timing.begin`) no earlier; as `iso` writes it.
-        until: The same, no later.
-        provider: One of these.
-        experiment: The same.
-        outcome: The same; `"pending"` stands for those without one.
-        uids: Rows by name.
+        since: The task began (`_model.timing.begin`) at this time or later; text as `iso` writes it.
+        until: The task began at this time or earlier.
+        provider: The task is of one of these providers.
+        experiment: The task is of one of these experiments.
+        outcome: The task has one of these outcomes; `"pending"` stands for tasks without one.
+        uids: The task's row is one of these.
     """
 
     since: str | None = None
@@ -47,10 +47,10 @@ class Filter:
         experiment: Any = None,
         outcome: Any = None,
     ) -> Self:
-        """The filter that a person gives: times, their ISO text or ages; a name or several.
+        """The filter of a user's arguments: a time is a datetime, ISO text or an age; a name is a text or several.
 
         Raises:
-            BadInput: Something in it cannot be.
+            BadInput: A time that cannot be read, an unknown outcome, or a value of another type.
         """
         outcomes = _names(outcome, "outcome")
         known = [*Outcome, "pending"]

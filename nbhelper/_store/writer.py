@@ -1,6 +1,6 @@
 """The one thread that writes: a queue of functions, run in batches, each batch in one transaction.
 
-What is queued while a transaction runs goes into the next one, so that a hundred watches share one wait for the disk.
+Functions that are queued while a transaction runs go into the next one, so that a hundred watches share one commit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .file import LEAKED, WAIT, Database, FileIdentity, explain, is_damage, jitt
 from .schema import VERSION
 
 COMMIT_INTERVAL = 0.02
-"""Seconds from one commit of looks to the next: those that come meanwhile share it, and so one wait for the disk."""
+"""Seconds between two commits of looks: all looks queued in between share one commit, and one wait for the disk."""
 IDLE = 10.0
 """Seconds without work after which the thread ends and connections are closed, until the next piece of work."""
 
@@ -36,7 +36,7 @@ class Writer:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: in a child process neither the thread nor its unfinished work exists."""
+        """Set the first state, also in a forked child, where neither the thread nor its unfinished work exists."""
         LEAKED.extend(filter(None, [getattr(self, "_db", None)]))
         self._db: sqlite3.Connection | None = None
         self._identity: FileIdentity | None = None
@@ -46,7 +46,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._lost = False
-        """Whether something was given up because the process ends."""
+        """Whether writes were given up because the process ends."""
         self._hurry = False
         self._next = 0.0
 
@@ -55,7 +55,7 @@ class Writer:
 
         Args:
             work: A function of the connection.
-            patient: Whether it may wait for others, up to `COMMIT_INTERVAL`.
+            patient: Whether `work` may wait up to `COMMIT_INTERVAL`, to share a commit with others.
         """
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
@@ -77,7 +77,7 @@ class Writer:
         return future
 
     def stop(self, wait: float = WAIT + 5) -> bool:
-        """Write what is left, and end the thread.
+        """Let the thread write all that is queued, and end.
 
         Args:
             wait: Seconds to wait for the thread, which goes on writing after that.
@@ -95,7 +95,7 @@ class Writer:
 
     @property
     def running(self) -> bool:
-        """Whether there is a thread; when it ends it closes the connections."""
+        """Whether the thread runs; it closes the connections when it ends."""
         return self._thread is not None
 
     def _run(self) -> None:
@@ -131,7 +131,7 @@ class Writer:
                 self._database.begin(db)
                 done, failed = self._one_by_one(db, batch)
             db.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits, and the thread lives on
+        except Exception as error:  # noqa: BLE001 - any error is raised by the futures, and the thread goes on
             self._drop()
             self._database.suspect(error)
             self._lost = self._lost or self._database.deadline < math.inf
@@ -146,14 +146,14 @@ class Writer:
             future.set_result(value)
         for future, failure in failed:
             future.set_exception(failure)
-        # Other processes poll the lock: leave it free for a moment, longer where this one had to wait for it.
+        # Other processes poll SQLite's lock: leave it free for a moment, longer where this process had to wait for it.
         if crowded or self._queue:
             time.sleep(jitter() if crowded else 0.0005)
 
     def _one_by_one(
         self, db: sqlite3.Connection, batch: list[tuple[Work[Any], Future[Any]]]
     ) -> tuple[list[tuple[Future[Any], Any]], list[tuple[Future[Any], Exception]]]:
-        """Do each piece of work in a savepoint of its own: one that fails takes nothing of the others back."""
+        """Run each function in a savepoint of its own, so that one that fails rolls back nothing of the others."""
         done: list[tuple[Future[Any], Any]] = []
         failed: list[tuple[Future[Any], Exception]] = []
         for work, future in batch:
@@ -171,7 +171,7 @@ class Writer:
         return done, failed
 
     def _begin(self) -> tuple[sqlite3.Connection, bool]:
-        """A connection inside a transaction, and whether it had to wait for another process."""
+        """A connection inside a write transaction, and whether it had to wait for another process."""
         while True:
             db = self._connection()
             crowded = self._database.begin(db)
@@ -181,7 +181,7 @@ class Writer:
                     self._database.taken_over = version
                     raise self._database.outdated_error()
                 return db, crowded
-            self._drop()  # while this one waited, another process put a new file in its place
+            self._drop()  # while this thread waited, another process replaced the file
 
     def _connection(self) -> sqlite3.Connection:
         identity = self._database.examine(create=True)
@@ -195,5 +195,5 @@ class Writer:
 
     def _drop(self) -> None:
         if self._db is not None:
-            self._db.close()  # takes an unfinished transaction back
+            self._db.close()  # rolls an unfinished transaction back
             self._db = None
