@@ -23,10 +23,10 @@ def notebooks() -> list[Path]:
 
 
 def copy(folder: Path, *, overwrite: bool = False) -> dict[Path, str]:
-    """Copy the notebooks; for each path `copied`, `replaced`, `same` or `kept`.
+    """Copy the notebooks; returns for each path `copied`, `replaced`, `same` or `kept`.
 
     Args:
-        folder: Where to; it is made where it is missing.
+        folder: The folder to copy to; it is made where it is missing.
         overwrite: Replace files of the same names that differ; otherwise they are kept.
 
     Raises:

@@ -1,4 +1,4 @@
-"""For tests of your own: read a stored reply without a network, and let an emulator's replies go wrong."""
+"""For tests of your own: read a stored reply without a network, and inject faults into an emulator's replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes that meet others: in one transaction, from another process, or in a file that was made anew."""
+"""Writes beside others: in one transaction, from another process, or in a file that was deleted and made again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nbhelper._store.store import Store
 
 
 def test_many_writes_share_few_transactions(store):
-    """What is asked for while a transaction runs goes into the next one together."""
+    """Writes that are queued while a transaction runs go into the next one together."""
     opened(store)
     commits = []
     writer = store._writer
@@ -50,7 +50,7 @@ def test_one_failing_write_loses_no_other(store):
     assert len(store.rows()) == 2
 
 
-def test_a_write_outlives_whoever_waits(store):
+def test_a_write_outlives_a_cancelled_wait(store):
     """Cancelling the wait does not cancel the write."""
     history = grown(opened(store), DONE)
 
