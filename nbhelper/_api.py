@@ -41,7 +41,7 @@ def connect(name: str, api_key: str | None = None, base_url: str | None = None, 
         BadInput: An unknown name, or a key or address that cannot be used; the text never holds the key.
         MissingAPIKey: No key was given and none found.
 
-    `nbhelper.providers()` says for each name which variable is asked, where a key was found, and what the address is.
+    `nbhelper.providers()` lists for each name the environment variable, where a key was found, and the address.
     """
     from ._session.keys import wrap_secret
 

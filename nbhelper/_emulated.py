@@ -41,7 +41,7 @@ class Emulator:
             emu.ledger().tasks[0].polls    # what the server saw
 
     While it is open, `submit` and `watch` talk to it under the usual names, and histories and files go to a store of
-    its own (`nbhelper-emulated/…` in the working directory, or what `set_store` says meanwhile), never among real rows.
+    its own (`nbhelper-emulated/…` in the working directory, or a folder given to `set_store`), never among real rows.
     `close()`, leaving the `with` block, or the end of the process restores what was.
 
     Args:

@@ -106,10 +106,10 @@ def record_created(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at:
     return history
 
 
-def record_refused(rows: Rows, db: sqlite3.Connection, uid: str, code: str, words: str) -> None:
+def record_refused(rows: Rows, db: sqlite3.Connection, uid: str, code: str, message: str) -> None:
     """Write that the API made no task: the row's outcome is failed."""
-    set_state(rows, db, uid, "refused", clean(code, 100), clean(words))
-    rows.add_mark(db, uid, Mark(word=MarkWord.REFUSED, note=clean(words), code=clean(code, 100) or None), None)
+    set_state(rows, db, uid, "refused", clean(code, 100), clean(message))
+    rows.add_mark(db, uid, Mark(word=MarkWord.REFUSED, note=clean(message), code=clean(code, 100) or None), None)
 
 
 def record_in_doubt(rows: Rows, db: sqlite3.Connection, uid: str, note: str, at: datetime | None) -> None:

@@ -205,7 +205,7 @@ class Database:
                     return _DAMAGED if intact else _Fault("belongs to another program")
                 if not intact:
                     return _DAMAGED
-                # Checking a large file takes seconds: that is done only after SQLite met damage in use (`suspect`).
+                # Checking a large file takes seconds: that is done only after SQLite reported damage (`suspect`).
                 if (self._thorough or self.path.stat().st_size <= SMALL) and not _is_sound(db, thorough=self._thorough):
                     return _DAMAGED
                 self._thorough = False

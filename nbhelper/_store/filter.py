@@ -13,7 +13,7 @@ from .._model.seen import Outcome
 from .._model.text import clean, nearest, storable
 from .._model.times import instant
 
-Names = tuple[str, ...] | None
+OneOf = tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class Filter:
 
     since: str | None = None
     until: str | None = None
-    provider: Names = None
-    experiment: Names = None
-    outcome: Names = None
-    uids: Names = None
+    provider: OneOf = None
+    experiment: OneOf = None
+    outcome: OneOf = None
+    uids: OneOf = None
 
     @classmethod
     def of(
@@ -82,7 +82,7 @@ class Filter:
 EVERYTHING = Filter()
 
 
-def _names(value: Any, name: str) -> Names:
+def _names(value: Any, name: str) -> OneOf:
     if value is None:
         return None
     if not isinstance(value, Iterable):
@@ -90,5 +90,5 @@ def _names(value: Any, name: str) -> Names:
     return tuple(storable(str(v)) for v in ([value] if isinstance(value, str) else value))
 
 
-def _to_json(names: Names) -> str | None:
+def _to_json(names: OneOf) -> str | None:
     return None if names is None else dumps(names)

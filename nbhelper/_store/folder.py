@@ -84,7 +84,7 @@ def _write_gitignore(path: Path) -> None:
         return
     new = path.with_name(f"{path.name}.new")
     make_file(new)
-    with contextlib.suppress(FileNotFoundError):  # another process was quicker, and wrote the same
+    with contextlib.suppress(FileNotFoundError):  # another process has written the same
         with new.open("r+b") as file:
             file.write(b"*\n")
         new.replace(path)

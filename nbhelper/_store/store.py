@@ -183,9 +183,9 @@ class Store:
         """Record the id that the API answered with; where that id has a row (idempotent create), this row joins it."""
         return self._writer.put(lambda db: _creates.record_created(self._rows, db, uid, task, at))
 
-    def intent_refused(self, uid: str, code: str, words: str) -> Future[None]:
+    def intent_refused(self, uid: str, code: str, message: str) -> Future[None]:
         """Record that the API refused, or nothing was sent: no task was made, and the row's outcome is failed."""
-        return self._writer.put(lambda db: _creates.record_refused(self._rows, db, uid, code, words))
+        return self._writer.put(lambda db: _creates.record_refused(self._rows, db, uid, code, message))
 
     def intent_in_doubt(self, uid: str, note: str, *, at: datetime | None = None) -> Future[None]:
         """Record that the answer is lost: the task may exist and be billed. It is listed, and never sent again."""

@@ -72,7 +72,7 @@ def test_a_small_file_is_checked_before_its_first_use(tmp_path):
 
 
 def test_a_large_file_is_checked_when_it_gave_an_error(tmp_path, monkeypatch):
-    """A large file is not checked at its first read; after SQLite met damage, the next call replaces it."""
+    """A large file is not checked at its first read; after SQLite reported damage, the next call replaces it."""
     path = filled(tmp_path / FOLDER)
     break_page(path, "replies")
     monkeypatch.setattr(_database, "SMALL", 1000)

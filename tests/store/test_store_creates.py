@@ -50,7 +50,7 @@ def test_a_create_that_worked(store):
 
 
 def test_a_create_that_was_refused(store):
-    """The row's outcome is failed, with the API's code and words."""
+    """The row's outcome is failed, with the API's code and message."""
     uid = begun(store)
     store.intent_refused(uid, "402", "no credit left").result()
     row = store.rows(Filter(outcome=("failed",)))[0]

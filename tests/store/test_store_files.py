@@ -67,7 +67,7 @@ def test_the_nearest_existing_folder(monkeypatch, tmp_path):
 
 
 def test_a_strangers_folder_above_does_not_count(monkeypatch, tmp_path):
-    """In a parent that others may write to, somebody else's folder is not taken for ours."""
+    """In a parent that others may write to, another user's folder is not used."""
     monkeypatch.delenv("NBHELPER_DATA", raising=False)
     (tmp_path / FOLDER).mkdir()
     (tmp_path / "mine").mkdir()
@@ -195,7 +195,7 @@ def test_a_read_only_folder(tmp_path):
     store.close()
 
 
-# What is there but is not ours
+# Files of other programs
 
 
 def other_program(path):

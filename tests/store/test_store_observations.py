@@ -106,7 +106,7 @@ def test_a_later_call_fills_in(store):
 
 
 def test_appending_twice_changes_nothing(store):
-    """A retry of what is already kept adds no row."""
+    """Appending the same observations again adds no row."""
     history = grown(opened(store), Mark(word=MarkWord.WATCHING), DONE)
     for _ in range(2):
         store.append(history.uid, history.events, summary=history).result()

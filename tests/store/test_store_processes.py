@@ -174,7 +174,7 @@ assert store.notes == [], store.notes
 
 
 def test_garbage_met_by_many(python, tmp_path):
-    """Processes that meet the same garbage at once move it aside once, and share the new history."""
+    """Processes that open the same damaged file at once rename it once, and share the new history."""
     script = """
 import sys
 from nbhelper._store.store import Store

@@ -124,7 +124,7 @@ def test_a_number_already_taken(store):
 
 
 def test_a_summary_that_another_process_wrote_is_written_whole(store):
-    """What another process filled in or wrote meanwhile stays."""
+    """Columns that another process filled in, and a summary that it deleted, are in the row after the next look."""
     history = kept(store, opened(store), Snapshot(state=State.RUNNING, progress=0.1))
     other = Store(store.folder)
     other.open_task(Task("kie", "t1", label="theirs"), ORIGIN).result()
@@ -140,7 +140,7 @@ def test_a_summary_that_another_process_wrote_is_written_whole(store):
     assert store.notes == []
 
 
-# Files that were made anew
+# Files that were deleted and made again
 
 
 def test_a_file_that_was_deleted_is_made_again(store):
