@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ._tables.verbs import gallery, plot, read_csv, summary, to_csv, to_frame
     from ._watching.watch import Watch
 
-_WHERE = {
+_NAMES = {
     "_tables.price_verbs": ("prices", "set_price"),
     "_tables.store_verbs": ("events", "outputs", "pending", "tasks"),
     "_tables.verbs": ("gallery", "plot", "read_csv", "summary", "to_csv", "to_frame"),
@@ -56,7 +56,7 @@ _WHERE = {
     "_model.task": ("Request", "Task"),
     "_watching.watch": ("Watch",),
 }  # fmt: skip
-_MODULE = {name: module for module, names in _WHERE.items() for name in names}
+_MODULE = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "BadInput",
@@ -99,7 +99,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a checker that saw this would take every misspelt name for one of ours
+if not TYPE_CHECKING:  # with `__getattr__` in sight, a type checker accepts every misspelt name
 
     def __getattr__(name: str) -> Any:
         module = _MODULE.get(name)

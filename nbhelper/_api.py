@@ -1,6 +1,6 @@
-"""`connect`, `register`, `submit`, `watch`, `resume`, `providers`, `set_store`: arguments checked, then handed on.
+"""`connect`, `register`, `submit`, `watch`, `resume`, `providers`, `set_store`: check arguments, call other modules.
 
-The functions that give tables are in `_tables`.
+The functions that return tables of tasks are in `_tables/store_verbs.py`.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ def connect(name: str, api_key: str | None = None, base_url: str | None = None, 
         private: Allow addresses of your own network, also for results.
 
     Raises:
-        BadInput: A name, key or address that cannot be; the text never holds the key.
+        BadInput: An unknown name, or a key or address that cannot be used; the text never holds the key.
         MissingAPIKey: No key was given and none found.
 
-    `nbhelper.providers()` says for each name which variable is asked, where a key was found, and what the address is.
+    `nbhelper.providers()` lists for each name the environment variable, where a key was found, and the address.
     """
     from ._session.keys import wrap_secret
 
-    secret, api_key = wrap_secret(api_key), None  # no traceback prints it
+    secret, api_key = wrap_secret(api_key), None  # no traceback prints the key
     return session.connect(name, secret, base_url, private=private)
 
 
 def register(provider: Provider) -> Provider:
     """Add an API of your own, as data, for this process; `nbhelper.Provider` has an example that takes one cell.
 
-    One of the same name is replaced, one of ours too. `nbhelper.testing.read` tries it on a stored reply, without a
-    network.
+    A provider of the same name is replaced, a built-in one too. `nbhelper.testing.read` tries a provider on a stored
+    reply, without a network.
 
     Raises:
         BadInput: `provider` is not a `Provider`.
@@ -73,7 +73,7 @@ def submit(
     params: Mapping[str, Any] | None = None,
     reuse: bool = False,
 ) -> Task:
-    """Create one task at an API: sent once, never again by itself.
+    """Create one task at an API: the request is sent once, and never repeated automatically.
 
     Args:
         provider: A provider's name.
@@ -127,8 +127,8 @@ def watch(
 
     Args:
         tasks: A `Task`, text such as `"tripo:1ec04ced-…"`, a create call's reply, or a list, Series or `tasks()`
-            frame of these. What appears twice is watched once and keeps both places.
-        provider: Whose ids or replies these are, where they do not say so.
+            frame of these. A task that appears twice is watched once, and is in the result twice.
+        provider: The provider of ids or replies that do not name one.
         timeout: Seconds until this watch ends with the outcome `stopped`; `"auto"` is no limit, or 3,600 s when
             blocking; 0 is one look.
         interval: Seconds between looks at a healthy task, never below the API's floor; None aims at the finish.
@@ -153,12 +153,12 @@ def watch(
     """
     from ._watching.references import references_of
 
-    found, single = references_of(tasks, provider)
-    names = dict.fromkeys(meant.task.provider for meant in found)
+    references, single = references_of(tasks, provider)
+    names = dict.fromkeys(reference.task.provider for reference in references)
     chosen = choices(
         names, timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block
     )
-    return opened(found, {name: session.connection(name) for name in names}, chosen, single=single)
+    return opened(references, {name: session.connection(name) for name in names}, chosen, single=single)
 
 
 def resume(
@@ -175,13 +175,13 @@ def resume(
 ) -> Watch:
     """Watch again what is unfinished, after a kernel restart or whenever: `watch(pending())`.
 
-    Earlier events are kept, and downloads go on where they were. A task that is done but for its files is asked at most
-    once for fresh links. What is in doubt, or cannot be reached from here, is told in a line and left as it is; nothing
-    is ever sent again.
+    Earlier events are kept, and downloads go on where they were. Of a task that lacks only files, fresh links are
+    asked for at most once. A create in doubt, and a task that cannot be reached from here, is named in a line and left
+    as it is; no create is ever sent again.
 
     Args:
         tasks: Only these, in any form that `watch` takes; None for everything in `pending()`.
-        max_age: With None above: only what was submitted or first seen no longer ago; a time, ISO text, an age such as
+        max_age: With `tasks=None`, only tasks submitted or first seen since then: a time, ISO text, an age such as
             `"24h"`, or None for everything.
         provider: As for `watch`; so are all that follow.
         timeout: Seconds until this watch ends.
@@ -204,8 +204,8 @@ def resume(
     from ._watching import resume as _resume
 
     chosen = choices((), timeout=timeout, interval=interval, save=save, preview=preview, display=display, block=block)
-    book = session.store()
-    plan = _resume.plan_all(book, max_age) if tasks is None else _resume.plan_chosen(book, tasks, provider)
+    store = session.store()
+    plan = _resume.plan_all(store, max_age) if tasks is None else _resume.plan_chosen(store, tasks, provider)
     check_interval(interval, plan.connections)
     return opened(plan.tasks, plan.connections, chosen, single=plan.single, lines=plan.lines, again=True)
 
@@ -216,7 +216,7 @@ def providers() -> pd.DataFrame:
     `floor_s` is the least number of seconds between two looks at one task. `create_limit` is what `Experiment.run()`
     keeps to at one key, such as `20 in 10 s`; it is missing where the API publishes none, or one for each plan, as
     aigptimage does: there creates go out four at a time, and the wait that a refusal names is kept. `link_lifetime_s`
-    is how long a result's link works, missing where nobody says.
+    is how long a result's link works, missing where that is not documented.
     """
     import pandas as pd
 

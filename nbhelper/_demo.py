@@ -67,7 +67,7 @@ def run(folder: Path, *, as_json: bool) -> int:
         if as_json:
             print(json.dumps(_as_json(frame, checks, folder, csv, spent), indent=2))
         else:
-            _tables(frame)
+            _print_tables(frame)
             total = sum(p.stat().st_size for p in watched.files)
             print(f"\n{len(watched.files)} files ({size(total)}) and timings.csv in {folder}")
             for line in checks["wrong"]:
@@ -97,13 +97,13 @@ def _picture() -> bytes:
 
 
 def _submit_all(emulator: Emulator) -> list[Task]:
-    """Sixteen tasks over all seven APIs; three of them will not succeed, each in a way of its own."""
-    me = _picture()
-    made = [
-        ("ailab", {"image": me, "hair_style": "BuzzCut"}, "hairstyle-pro", "buzz cut"),
-        ("ailab", {"image": me}, "bald", "bald"),
-        ("ailab-legacy", {"image": me, "mode": "AUTO"}, "hd-color-migration", "warmer colours"),
-        ("ailab-legacy", {"image": me, "index": 1}, "anime", "me as cartoon"),
+    """Create 17 tasks over all seven APIs, two of which fail in different ways."""
+    portrait = _picture()
+    creates = [
+        ("ailab", {"image": portrait, "hair_style": "BuzzCut"}, "hairstyle-pro", "buzz cut"),
+        ("ailab", {"image": portrait}, "bald", "bald"),
+        ("ailab-legacy", {"image": portrait, "mode": "AUTO"}, "hd-color-migration", "warmer colours"),
+        ("ailab-legacy", {"image": portrait, "index": 1}, "anime", "me as cartoon"),
         ("gptge", {"model": "MiniMax-Hailuo-02", "prompt": "waves at dusk", "duration": 6}, "hailuo", "waves"),
         ("gptge", {"model": "doubao-seedance-1-0-lite", "prompt": "a paper boat"}, "seedance", "paper boat"),
         ("gptge", {"model": "wan2.2-t2v-plus", "input": {"prompt": "fog in a forest"}}, "bailian", "fog"),
@@ -119,7 +119,7 @@ def _submit_all(emulator: Emulator) -> list[Task]:
     ]
     tasks = [
         _api.submit(provider, request, endpoint=endpoint, label=label)  # type: ignore[arg-type]
-        for provider, request, endpoint, label in made
+        for provider, request, endpoint, label in creates
     ]
     return [*tasks, Task("gptge", emulator.make_jimeng(), "jimeng")]
 
@@ -156,7 +156,7 @@ def _check(emulator: Emulator, frame: pd.DataFrame, store: Path) -> dict[str, An
     return {"wrong": wrong, "files": files, "tasks": len(frame)}
 
 
-def _tables(frame: pd.DataFrame) -> None:
+def _print_tables(frame: pd.DataFrame) -> None:
     from rich.console import Console
 
     console = Console(file=sys.stdout, highlight=False, width=None if place() == "terminal" else 160)

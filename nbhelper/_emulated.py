@@ -41,40 +41,41 @@ class Emulator:
             emu.ledger().tasks[0].polls    # what the server saw
 
     While it is open, `submit` and `watch` talk to it under the usual names, and histories and files go to a store of
-    its own (`nbhelper-emulated/…` in the working directory, or what `set_store` says meanwhile), never among real rows.
+    its own (`nbhelper-emulated/…` in the working directory, or a folder given to `set_store`), never among real rows.
     `close()`, leaving the `with` block, or the end of the process restores what was.
 
     Args:
         speed: How much shorter than in reality tasks run and links live. Poll floors are not shortened.
         seed: Fixes durations, refusals and pictures. Ids are fresh every time.
         limits: Enforce the APIs' create and concurrency limits.
-        faults: What goes wrong on the way, see below.
+        faults: Faults of the network and of replies, see below.
         skew: Seconds by which the clock of the APIs is ahead of this machine's.
 
     Raises:
         EmulatorError: Another one is open, real tasks are being watched, or the `demo` extra is missing.
 
-    A request may ask for trouble of the API's own by a word anywhere in its text, such as the prompt
-    `"an owl emu:policy"`: `policy`, `fail`, `cancelled` and `expired` end the task so, `policy-now` and `no-credit`
-    refuse its create, `stuck` never ends, `seconds=90` is how long it runs (before `speed`), `late=5` hides its id for
-    5 s, `rate-limit=3` and `server-error=3` spoil its first looks, `dead-link` its links, `no-output` gives no result.
+    A word anywhere in a request's text, such as the prompt `"an owl emu:policy"`, makes the API itself fail: `policy`,
+    `fail`, `cancelled` and `expired` end the task so, `policy-now` and `no-credit` refuse its create, a `stuck` task
+    never ends, `seconds=90` is how long it runs (before `speed`), `late=5` hides its id for 5 s, `rate-limit=3` and
+    `server-error=3` are the replies to its first 3 looks, `dead-link` breaks its links, `no-output` gives no result.
 
-    Faults on the way are a profile by name, or a script of `nbhelper.testing.Fault` values:
+    `faults` is a profile by name, or a script of `nbhelper.testing.Fault` values:
 
     - `"flaky"`: a third of all looks and files meet resets, cut or broken replies, gateway errors, rate limits.
     - `"outage"`: after 5 s nothing is reached for 20 s.
     - `"slow"`: every reply is 1.5 s late.
-    - `"hostile"`: every other look may meet a bomb, an endless reply, lying lengths, a redirect elsewhere.
+    - `"hostile"`: every other look may meet a gzip bomb, an endless reply, wrong lengths, a redirect elsewhere.
 
-    Under each of them every task still ends by itself. A script is played by task and by n-th request; the first
-    fault that applies strikes, dice go by `seed`, and `fail()` replaces it while the emulator runs:
+    Under each of them every task still ends by itself. A script counts the requests of each task, create and file;
+    of several faults the first that applies is taken, at random by `seed`, and `fail()` replaces the script while the
+    emulator runs:
 
         from nbhelper.testing import Fault
 
         emu = nbh.Emulator(faults=[Fault(503, nth=range(1, 4)), Fault("cut", on="file", share=0.5)])
         emu.fail(Fault("reset", on="any"))      # the network is gone
         emu.fail()                              # and back
-        emu.ledger().faults                     # what was struck
+        emu.ledger().faults                     # the requests that a fault hit
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Emulator:
         if session.emulated():
             raise EmulatorError("An emulator is already open in this process. Close it first: emu.close().")
         self._server = server(speed=speed, seed=seed, limits=limits, faults=faults, skew=skew)
-        # Each emulator has a folder of its own: another one cannot look at its tasks.
+        # Each emulator has a folder of its own: another emulator does not know its tasks.
         name = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{os.getpid()}-{self._server.port}"
         folder = Path.cwd() / "nbhelper-emulated" / name
         served = [name for name in names() if self._serves(name)]
@@ -131,7 +132,7 @@ class Emulator:
         return key
 
     def ledger(self) -> Any:
-        """What really happened, up to now: `tasks`, `creates`, `faults` and how many `requests` there were.
+        """What the server has done up to now: `tasks`, `creates`, `faults` and how many `requests` there were.
 
         Each of the tasks has `created`, `started`, `finished` (UTC, the server's clock), `credits`, `billed`, `polls`,
         `downloads` and `files` with their `sha256`; `ledger().task("kie", id)` finds one.
@@ -139,7 +140,7 @@ class Emulator:
         return self._server.ledger()
 
     def script(self, name: str, word: str, times: int = 1) -> None:
-        """Let the next creates at one API go wrong in a way of its own.
+        """Make the next creates at one API fail, as a word in their prompts would.
 
         Args:
             name: A provider's name.
@@ -149,10 +150,10 @@ class Emulator:
         self._server.script(name, word, times=times)
 
     def fail(self, *faults: Fault) -> None:
-        """Let these faults strike from now on, in place of those before; none heals everything.
+        """Apply these faults from now on instead of the earlier ones; without arguments, none.
 
         Raises:
-            EmulatorError: It was started without `faults`; `faults=()` is enough.
+            EmulatorError: The emulator was started without `faults`; `faults=()` is enough.
         """
         self._server.fail(*faults)
 

@@ -16,17 +16,17 @@ def notebooks() -> list[Path]:
     """
     here = Path(__file__).parent
     for folder in (here / "_notebooks", here.parent / "notebooks"):
-        found = sorted(folder.glob("[0-9]*.ipynb"))
-        if found:
-            return found
+        paths = sorted(folder.glob("[0-9]*.ipynb"))
+        if paths:
+            return paths
     raise BadInput("The example notebooks are not in this installation; install nbhelper from its wheel.")
 
 
 def copy(folder: Path, *, overwrite: bool = False) -> dict[Path, str]:
-    """Copy the notebooks; for each path `copied`, `replaced`, `same` or `kept`.
+    """Copy the notebooks; returns for each path `copied`, `replaced`, `same` or `kept`.
 
     Args:
-        folder: Where to; it is made where it is missing.
+        folder: The folder to copy to; it is made where it is missing.
         overwrite: Replace files of the same names that differ; otherwise they are kept.
 
     Raises:

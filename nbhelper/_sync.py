@@ -29,7 +29,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
             that were queued ("cannot enter context"), else with nest-asyncio.
 
     Raises:
-        BadInput: `coroutine` is none, or `nested` is not possible on the loop that runs here.
+        BadInput: `coroutine` is not a coroutine, or `nested` is not possible on the loop that runs here.
 
     Example:
         async def first(w):
@@ -41,9 +41,9 @@ def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
     """
     _check(coroutine, nested)
     if nested:
-        return _nested(coroutine)
+        return _run_nested(coroutine)
     results: list[T] = []
-    fault: list[BaseException] = []
+    errors: list[BaseException] = []
     started: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
     over = threading.Event()
     cancelled = threading.Event()
@@ -61,11 +61,11 @@ def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
             with asyncio.Runner() as runner:
                 results.append(runner.run(main()))
         except BaseException as error:  # noqa: BLE001  # handed to the caller, whatever it is
-            fault.append(error)
+            errors.append(error)
         finally:
             over.set()
 
-    # The caller's context goes along: what it set is what the coroutine reads.
+    # The coroutine runs in a copy of the caller's context variables.
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="nbhelper-sync", daemon=True)
 
     def cancel() -> None:
@@ -74,12 +74,12 @@ def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
             with contextlib.suppress(RuntimeError):  # it ended meanwhile
                 loop.call_soon_threadsafe(task.cancel)
 
-    # Inside `asyncio.run` an interrupt is at first no exception: it cancels the task that waits here.
+    # Inside `asyncio.run` an interrupt first cancels the current task, and raises no exception here.
     caller = _current_task()
     cancellations = caller.cancelling() if caller is not None else 0
     try:
         thread.start()  # in here: an interrupt may come as soon as the coroutine runs
-        # Not by join(): interrupted, it takes a thread that goes on for one that has ended (until Python 3.13).
+        # Not join(): when interrupted, it marks a thread that still runs as ended (until Python 3.13).
         while not over.wait(0.2):
             if caller is not None and caller.cancelling() > cancellations:
                 cancellations = caller.cancelling()
@@ -88,13 +88,13 @@ def run_sync(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
         cancel()
         over.wait(1)
         raise
-    if fault:
-        raise fault[0]
+    if errors:
+        raise errors[0]
     return results[0]
 
 
 def _check(given: object, nested: object) -> None:
-    """Refuse anything but a coroutine and a flag; a coroutine that is not taken is closed."""
+    """Refuse anything but a coroutine and a bool; a refused coroutine is closed."""
     if not inspect.iscoroutine(given):
         hint = "; call the function: run_sync(f())" if inspect.iscoroutinefunction(given) else ""
         raise BadInput(f"run_sync() takes a coroutine, not {type(given).__name__}{hint}.")
@@ -110,7 +110,7 @@ def _current_task() -> asyncio.Task[Any] | None:
         return None
 
 
-def _nested(coroutine: Coroutine[Any, Any, T]) -> T:
+def _run_nested(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -131,7 +131,7 @@ def patch(loop: asyncio.AbstractEventLoop) -> None:
 
         kind = type(loop)
         if "_nest_patched" in vars(kind) and not hasattr(kind, "_nest_asyncio2"):
-            # Somebody applied nest-asyncio, and the one leaves alone what the other patched.
+            # nest-asyncio was applied already, and nest-asyncio2 skips a loop class with its mark.
             del kind._nest_patched  # type: ignore[attr-defined]  # noqa: SLF001
     else:
         import nest_asyncio as nest

@@ -1,4 +1,4 @@
-"""The command `nbhelper`: the main job without a key (`demo`), and what is handy outside a notebook."""
+"""The command `nbhelper`: `demo` without a key; watch, resume, export, emulate and notebooks outside a notebook."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns 0, 1 when a watched task did not succeed, 2 for what could not be done."""
+    """Run the command; returns 0, 1 when a watched task did not succeed, 2 for an error, 130 for Ctrl-C."""
     try:
         try:
             return _run(argv)
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of the output is gone; Python would complain once more when it flushes at exit.
+        # The pipe's reader is gone: else Python would report it once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

@@ -1,4 +1,4 @@
-"""For tests of your own: read a stored reply without a network, and let an emulator's replies go wrong."""
+"""For tests of your own: read a stored reply without a network, and inject faults into an emulator's replies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Snapshot | Miss:
-    """What a reply to one look says: a `Snapshot` when it speaks of the task, else a `Miss`.
+    """The observation in a reply to one look: a `Snapshot` when the reply describes the task, else a `Miss`.
 
     Args:
         provider: A name, or a `Provider` that need not be registered.

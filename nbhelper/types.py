@@ -1,4 +1,4 @@
-"""The value types, for annotations and `isinstance`: frozen, one line each, never holding a key."""
+"""The value types, for annotations and `isinstance`: frozen, with a repr of one line, never holding a key."""
 
 from ._model.history import History
 from ._model.seen import (

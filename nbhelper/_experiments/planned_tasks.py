@@ -61,7 +61,7 @@ class PlannedTask:
 
     repetition: Repetition
     checked: CheckedCell
-    row: creates.Create | None
+    row: creates.CreateRow | None
 
     @property
     def status(self) -> str:
@@ -89,7 +89,7 @@ def planned_tasks(
     by_params: dict[str, str] = {}
     if not all(row.cell for row in rows):
         by_params = {dumps(plain(cell.params)): key for key, cell in cells.items()}
-    newest: dict[tuple[str, int], creates.Create] = {}
+    newest: dict[tuple[str, int], creates.CreateRow] = {}
     for row in rows:
         key = (row.cell or by_params.get(row.params, ""), row.repeat)
         known = newest.get(key)

@@ -1,1 +1,1 @@
-"""One SQLite file of histories; all SQL stands here. Imports the model."""
+"""The SQLite file that keeps histories, and all SQL of the package. Imports only `_model`."""

@@ -1,7 +1,7 @@
-"""Observations as JSON and back.
+"""Encode observations (`Seen`) as JSON, and decode them again.
 
-Reading is tolerant: an unknown field is passed over, one of a wrong type is left out, and an observation without its
-required fields is None. Writing is strict: no link keeps its query, no bytes are kept.
+Decoding is tolerant: a field with an unknown name or a value of a wrong type is left out, and an observation without
+its required fields is None. Encoding is strict: no link keeps its query, no bytes are kept.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def plain(value: Any) -> Any:
 
 
 def stored(value: Any) -> str:
-    """The JSON text of `plain(value)`; nearly always that of the value itself, which then is not walked."""
+    """The JSON text of `plain(value)`; a value that is JSON already and has no link is dumped without walking it."""
     try:
         text = dumps(value)
     except (TypeError, ValueError, RecursionError):  # bytes, times and the like; no finite number
@@ -67,7 +67,7 @@ def kept_path(file: str | Path, folder: Path) -> str:
 
 
 def real_path(kept: str, folder: Path) -> str | None:
-    """The absolute path again; None for one that climbs out of the folder, which this library never writes."""
+    """The absolute path for a result of `kept_path`; None for one with `..`, which this library never writes."""
     if PurePosixPath(kept).is_absolute() or PureWindowsPath(kept).is_absolute():
         return kept
     parts = PurePosixPath(kept).parts
@@ -79,7 +79,7 @@ def real_path(kept: str, folder: Path) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One observation as JSON texts: its kind, its body, and the raw reply, which is kept apart from it."""
+    """One observation as the columns of `events`: kind, body as JSON text, and the raw reply (in table `replies`)."""
 
     kind: str
     body: str
@@ -87,7 +87,7 @@ class Written:
 
 
 def encode(seen: Seen, folder: Path) -> Written:
-    """One observation as JSON. What has its default value is left out; so are bytes and the queries of links."""
+    """One observation as JSON. Fields with their default value are left out; so are bytes and the queries of links."""
     kind = _KIND[type(seen)]
     body = {"seen": kind, **_fields(seen)}
     if isinstance(seen, Saved) and seen.file:
@@ -97,7 +97,7 @@ def encode(seen: Seen, folder: Path) -> Written:
 
 
 def decode(body: Any, folder: Path) -> Seen | None:
-    """The observation that `encode` wrote; None when this version cannot understand it."""
+    """The observation of a body that `encode` wrote; None where its kind or a required field is unknown here."""
     if not isinstance(body, dict) or body.get("seen") not in _RECORDS:
         return None
     seen: Seen | None = _read(_RECORDS[body["seen"]], body)
@@ -107,27 +107,27 @@ def decode(body: Any, folder: Path) -> Seen | None:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    body: dict[str, Any] = {}
     names, values_of, defaults = _layout(value.__class__)
     for name, item, default in zip(names, values_of(value), defaults, strict=True):
         if item is None or item is default or item == default:
             continue
         if isinstance(item, _SCALARS):
-            found[name] = item
+            body[name] = item
         elif isinstance(item, bytes):
-            found["data"] = digest(item)
+            body["data"] = digest(item)
         elif isinstance(item, datetime):
-            found[name] = iso_cached(item)
+            body[name] = iso_cached(item)
         elif isinstance(item, TaskError):
-            found[name] = {"code": item.code, "message": item.message}
+            body[name] = {"code": item.code, "message": item.message}
         elif name == "outputs":
-            found[name] = [_fields(output) for output in item]
+            body[name] = [_fields(output) for output in item]
         elif isinstance(item, MappingProxyType):
             if item:
-                found[name] = item.copy()
+                body[name] = item.copy()
         else:
-            found[name] = item
-    return found
+            body[name] = item
+    return body
 
 
 _SCALARS = (str, int, float)
@@ -182,7 +182,7 @@ def _member(kind: type[StrEnum]) -> _Reader:
 
 
 def _state(value: Any) -> State | None:
-    # A state of a newer version is unknown here.
+    # A state that only a newer version of nbhelper has is UNKNOWN.
     return (_member(State)(value) or State.UNKNOWN) if isinstance(value, str) else None
 
 
@@ -199,8 +199,8 @@ def _params(value: Any) -> Mapping[str, Any] | None:
 def _outputs(value: Any) -> tuple[Output, ...] | None:
     if not isinstance(value, list):
         return None
-    found = (_read(Output, item) for item in value if isinstance(item, dict))
-    return tuple(output for output in found if output is not None)
+    read = (_read(Output, item) for item in value if isinstance(item, dict))
+    return tuple(output for output in read if output is not None)
 
 
 _BY_TYPE: dict[Any, _Reader] = {
@@ -217,10 +217,10 @@ _BY_TYPE: dict[Any, _Reader] = {
 
 @functools.cache
 def _readers(cls: Any) -> dict[str, _Reader]:
-    """What reads each field of a record back, by the field's type; bytes are not kept."""
-    return {name: _reader(kind) for name, kind in field_types(cls).items() if kind is not bytes}
+    """The function that decodes each field of a dataclass, by the field's type; bytes are not kept, so have none."""
+    return {name: _reader_of(kind) for name, kind in field_types(cls).items() if kind is not bytes}
 
 
-def _reader(kind: Any) -> _Reader:
+def _reader_of(kind: Any) -> _Reader:
     read = _BY_TYPE.get(kind)
     return _member(kind) if read is None else read

@@ -1,6 +1,7 @@
-"""Creates, from the row before sending to the task's id. Each function runs inside a transaction of the caller's.
+"""Creates: the row that is written before a request is sent, and the task's id afterwards.
 
-The table `intents` has the state of each create: `begun` was never sent; `sent` without an answer is in doubt.
+Each function runs inside a transaction of its caller. The table `intents` has the state of each create: one that is
+`begun` was never sent; one that is `sent` and has no answer is in doubt.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ from .schema import insert
 INTENT = ("uid", "at", "state", "request_digest", "body_digest", "request_id", "code", "note")
 _PUT_INTENT = insert("intents", INTENT)
 
-State = Literal["begun", "sent", "created", "refused", "in_doubt"]
-_STATES = get_args(State)
+CreateState = Literal["begun", "sent", "created", "refused", "in_doubt"]
+_STATES = get_args(CreateState)
 
 
 @dataclass(frozen=True, slots=True)
-class Create:
-    """One create of an experiment, as the store has it.
+class CreateRow:
+    """One create of an experiment: its columns in the tables `tasks` and `intents`.
 
     Attributes:
-        uid: Its row.
-        origin: Where it was sent.
-        cell: Which parameters; empty where that is lost.
-        params: As they are kept, a JSON text.
-        repeat: Which repetition, from 1.
-        state: How far it came.
-        at: When it was begun, UTC.
-        request_digest: Of the request.
-        request_id: What makes it safe to ask again, where the API has such a thing.
-        fingerprint: Of the key it was sent with.
+        uid: The key of its row.
+        origin: Scheme and host where it was sent.
+        cell: The key of the grid's cell; empty where damage lost it.
+        params: The parameters as JSON text.
+        repeat: The number of the repetition, from 1; 0 where damage lost it.
+        state: How far the create came.
+        at: When the create was begun, UTC.
+        request_digest: The digest of the request.
+        request_id: The idempotency key, where the API takes one: with it the request can be sent again.
+        fingerprint: The fingerprint of the API key that the create was sent with.
     """
 
     uid: str
@@ -50,7 +51,7 @@ class Create:
     cell: str
     params: str
     repeat: int
-    state: State
+    state: CreateState
     at: datetime | None
     request_digest: str
     request_id: str | None
@@ -64,14 +65,14 @@ def begin(
     digests: tuple[str, str | None, str | None],
     at: datetime | None,
 ) -> str:
-    """A new row for a create, before anything leaves.
+    """Insert the rows of a create before its request is sent; returns their uid.
 
     Args:
-        rows: The store's.
+        rows: The rows of the store.
         db: The connection.
-        task: The columns of `TASK` behind `uid`.
-        digests: Of the request and of its body, and the request's own id.
-        at: When, if not now.
+        task: The values of the columns `TASK` after `uid`.
+        digests: Request digest, body digest and request id.
+        at: The time of the create; None is now.
     """
     uid = rows.new_uid()
     db.execute(PUT_TASK, (uid, *task))
@@ -80,14 +81,14 @@ def begin(
     return uid
 
 
-def set_state(rows: Rows, db: sqlite3.Connection, uid: str, state: State, code: str = "", note: str = "") -> None:
+def set_state(rows: Rows, db: sqlite3.Connection, uid: str, state: CreateState, code: str = "", note: str = "") -> None:
     """Write the state of a create."""
     row = {**_intent(rows, db, uid), "state": state, "code": code or None, "note": note or None}
     db.execute(_PUT_INTENT, [row[name] for name in INTENT])
 
 
-def accept(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at: datetime | None) -> History:
-    """Write the id that the API answered with; where a row of that id exists, move this create's events there."""
+def record_created(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at: datetime | None) -> History:
+    """Write the id that the API answered with; where that id has a row already, move this create's events into it."""
     set_state(rows, db, uid, "created")
     row = rows.require_task(db, uid)
     existing = uid_of(db, task, row.origin)
@@ -97,7 +98,7 @@ def accept(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at: datetim
         db.execute(PUT_TASK, row[: len(TASK)])
         existing = uid
     else:
-        _join(rows, db, uid, existing)
+        _merge(rows, db, uid, existing)
     rows.fill_in(db, existing, notes_of(task))
     row = rows.require_task(db, existing)
     history = rows.load(db, row)
@@ -105,30 +106,30 @@ def accept(rows: Rows, db: sqlite3.Connection, uid: str, task: Task, at: datetim
     return history
 
 
-def refuse(rows: Rows, db: sqlite3.Connection, uid: str, code: str, words: str) -> None:
-    """Write that nothing was made: the row's outcome is failed."""
-    set_state(rows, db, uid, "refused", clean(code, 100), clean(words))
-    rows.add_mark(db, uid, Mark(word=MarkWord.REFUSED, note=clean(words), code=clean(code, 100) or None), None)
+def record_refused(rows: Rows, db: sqlite3.Connection, uid: str, code: str, message: str) -> None:
+    """Write that the API made no task: the row's outcome is failed."""
+    set_state(rows, db, uid, "refused", clean(code, 100), clean(message))
+    rows.add_mark(db, uid, Mark(word=MarkWord.REFUSED, note=clean(message), code=clean(code, 100) or None), None)
 
 
-def doubt(rows: Rows, db: sqlite3.Connection, uid: str, note: str, at: datetime | None) -> None:
-    """Write that the create was sent and its answer lost: the row's outcome is lost."""
+def record_in_doubt(rows: Rows, db: sqlite3.Connection, uid: str, note: str, at: datetime | None) -> None:
+    """Write that the create was sent and its answer was lost: the row's outcome is lost."""
     set_state(rows, db, uid, "in_doubt", note=clean(note))
     rows.add_mark(db, uid, Mark(word=MarkWord.LOST, note=clean(note)), at)
 
 
-def of_experiment(db: sqlite3.Connection, experiment: str) -> list[Create]:
+def creates_of(db: sqlite3.Connection, experiment: str) -> list[CreateRow]:
     """Every create of an experiment, oldest first.
 
-    What decides whether something is sent again is never left out for damage: a create whose state is lost counts as in
-    doubt, and no index is asked, since a damaged one hides whole rows.
+    Damage must not hide a create, which would then be sent again: one whose state is lost counts as in doubt, and the
+    query is NOT INDEXED, since a damaged index hides whole rows.
     """
-    found = []
+    creates = []
     for values in db.execute(f"{_CREATES} WHERE t.experiment = ? ORDER BY t.uid", (storable(experiment),)).fetchall():
         row, intent = dict(zip(TASK, values, strict=False)), dict(zip(INTENT, values[len(TASK) :], strict=True))
-        state: State = intent["state"] if intent["state"] in _STATES else "in_doubt"
-        found.append(
-            Create(
+        state: CreateState = intent["state"] if intent["state"] in _STATES else "in_doubt"
+        creates.append(
+            CreateRow(
                 uid=row["uid"],
                 origin=row["origin"],
                 cell=row["cell"] or "",
@@ -141,11 +142,11 @@ def of_experiment(db: sqlite3.Connection, experiment: str) -> list[Create]:
                 fingerprint=row["fingerprint"],
             )
         )
-    return found
+    return creates
 
 
 def uids_in_doubt(db: sqlite3.Connection) -> set[str]:
-    """The rows of creates without an id that may have been sent, those whose state is damaged included."""
+    """The uids of creates without an id that may have been sent, those whose state is damaged included."""
     sql = "SELECT t.uid, i.state FROM tasks t NOT INDEXED LEFT JOIN intents i ON i.uid = t.uid WHERE t.id IS NULL"
     return {uid for uid, state in db.execute(sql).fetchall() if state not in {"begun", "refused"}}
 
@@ -154,8 +155,8 @@ def find_submitted(
     rows: Rows, db: sqlite3.Connection, provider: str, origin: str, request_digest: str
 ) -> History | None:
     """The newest task of an identical request that is under way or succeeded."""
-    found = db.execute("SELECT uid FROM intents WHERE request_digest = ? ORDER BY uid DESC", (request_digest,))
-    for (uid,) in found.fetchall():
+    uids = db.execute("SELECT uid FROM intents WHERE request_digest = ? ORDER BY uid DESC", (request_digest,))
+    for (uid,) in uids.fetchall():
         history = rows.history(db, uid)
         if history is None or (history.task.provider, history.origin) != (provider, origin):
             continue
@@ -170,13 +171,13 @@ _CREATES = f"SELECT {_COLUMNS} FROM tasks t NOT INDEXED LEFT JOIN intents i ON i
 
 
 def _intent(rows: Rows, db: sqlite3.Connection, uid: str) -> dict[str, Any]:
-    found = db.execute(f"SELECT {', '.join(INTENT)} FROM intents WHERE uid = ?", (uid,)).fetchone()  # noqa: S608
-    if found is None:
+    values = db.execute(f"SELECT {', '.join(INTENT)} FROM intents WHERE uid = ?", (uid,)).fetchone()  # noqa: S608
+    if values is None:
         raise StoreError(f'{rows.path} has no create "{clean(uid, 60)}".')
-    return dict(zip(INTENT, found, strict=True))
+    return dict(zip(INTENT, values, strict=True))
 
 
-def _join(rows: Rows, db: sqlite3.Connection, uid: str, existing: str) -> None:
+def _merge(rows: Rows, db: sqlite3.Connection, uid: str, existing: str) -> None:
     """Move the events of a create into the row that its id already has, and delete its own rows."""
     rows.insert_events(db, existing, rows.events(db, uid))
     row = {**_intent(rows, db, uid), "uid": existing}

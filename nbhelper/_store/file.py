@@ -1,4 +1,4 @@
-"""The file behind the store: made, examined at first use, moved aside when it is not ours; and connections to it."""
+"""The SQLite file of a store: made, checked at first use, renamed where it cannot be used; and connections to it."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ from .schema import (
 WAIT = 30.0
 """Seconds that a writer waits for another process."""
 SMALL = 32_000_000
-"""Bytes up to which a file is read through when it is opened."""
-Identity = tuple[int, int]
+"""Bytes up to which a file is checked as a whole when it is opened."""
+FileIdentity = tuple[int, int]
+"""Device and inode."""
 _decode_leniently = operator.methodcaller("decode", "utf-8", "replace")
-"""How texts are read: one damaged text must not hide all others."""
+"""Decodes texts in SQLite: a damaged one gets replacement characters instead of an error that hides all others."""
 
 
 @dataclass(frozen=True)
 class _Fault:
-    """Why a file cannot be used: words about it, and the number of its tables where that is another version's."""
+    """Why a file cannot be used: words for a note, and its `user_version` where another version of nbhelper made it."""
 
     words: str
     version: int | None = None
@@ -52,13 +53,13 @@ _DAMAGED = _Fault("is damaged")
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an error says that the file is broken; SQLite may quote a broken schema that is no UTF-8."""
+    """Whether an error means that the file is damaged; a UnicodeDecodeError is SQLite quoting a damaged schema."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return isinstance(error, UnicodeDecodeError) or code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def explain(error: BaseException, folder: Path) -> Exception:
-    """A fault of the database or the disk, in words that say what to do; anything else as it is."""
+    """A `StoreError` that says what to do, for an error of SQLite or of the disk; any other exception as it is."""
     elsewhere = "choose another folder with nbhelper.set_store(folder) or NBHELPER_DATA"
     if is_damage(error):
         return StoreError(
@@ -82,7 +83,13 @@ def explain(error: BaseException, folder: Path) -> Exception:
 
 
 class Database:
-    """The file: made, examined at first use, moved aside when it is not ours; and connections to it."""
+    """The file of one store, and connections to it.
+
+    Attributes:
+        folder: The store's folder.
+        path: The file.
+        notes: Lines for the user: what was renamed or repaired.
+    """
 
     def __init__(self, folder: Path, notes: list[str]) -> None:
         self.folder = folder
@@ -93,24 +100,24 @@ class Database:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, without touching connections: a child process must not use or close those of its parent."""
+        """Set the first state, also in a forked child, which must not use or close the connections of its parent."""
         LEAKED.extend(getattr(self, "_idle", ()))
         self._lock = threading.RLock()
         self._activity = threading.Condition()
         self._active = 0
         self._shut = False
         self._idle: list[sqlite3.Connection] = []
-        self._known: Identity | None = None
+        self._known: FileIdentity | None = None
         """The file that was examined last."""
         self._thorough = False
         self.deadline = math.inf
-        """When waiting for another process ends, by `time.monotonic`: a process that is leaving waits less."""
+        """When waiting for another process ends, by `time.monotonic`: finite while this process exits."""
         self.taken_over: int | None = None
-        """The `user_version` that another process put there while this one used the file: it is only read then."""
+        """The `user_version` of another nbhelper that took the file over while this process used it: read-only then."""
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Hold off a fork of this process: inside, the file may be locked."""
+        """Delay a fork of this process until the end of the block, in which the file may be locked."""
         with self._activity:
             while self._shut:
                 self._activity.wait()
@@ -123,7 +130,7 @@ class Database:
                 self._activity.notify_all()
 
     def pause(self) -> None:
-        """Wait up to 5 s until nothing is active, and keep it so until `resume`.
+        """Before a fork, wait up to 5 s until no `active()` block runs, and let none begin until `resume`.
 
         SQLite's book-keeping of the locks a process holds is copied by a fork, while the locks themselves are not.
         """
@@ -132,30 +139,34 @@ class Database:
             self._activity.wait_for(lambda: self._active == 0, timeout=5)
 
     def resume(self) -> None:
-        """Let work go on after a fork."""
+        """Let `active()` blocks begin again, after a fork."""
         with self._activity:
             self._shut = False
             self._activity.notify_all()
 
-    def examined(self, *, create: bool) -> Identity | None:
-        """The history's identity, None where there is none. A file is examined once, and one that takes its place."""
+    def examine(self, *, create: bool) -> FileIdentity | None:
+        """Check the file unless it was checked before; returns its identity, None where it is missing or empty.
+
+        Args:
+            create: Make folder and file where they are missing.
+        """
         with self._lock:
-            found = self.identity()
-            if found is not None and found == self._known:
-                return found
+            identity = self.identity()
+            if identity is not None and identity == self._known:
+                return identity
             self.close()
             self._known = None
             if create:
                 make_folder(self.path)
             elif self.folder.exists() and not self.folder.is_dir():
                 raise StoreError(f"{self.folder} is a file, not a folder. Name another one with nbhelper.set_store().")
-            elif found is None or (self.path.is_file() and self.path.stat().st_size == 0):
+            elif identity is None or (self.path.is_file() and self.path.stat().st_size == 0):
                 return None
-            self._examine()
+            self._examine_file()
             self._known = self.identity()
             return self._known
 
-    def identity(self) -> Identity | None:
+    def identity(self) -> FileIdentity | None:
         """Device and inode of the file under this name; None where there is none."""
         try:
             info = self.path.stat()
@@ -163,17 +174,17 @@ class Database:
             return None
         return info.st_dev, info.st_ino
 
-    def _examine(self) -> None:
+    def _examine_file(self) -> None:
         if self._find_fault() is not None:
             with folder_lock(self.path, WAIT):
-                fault = self._find_fault()  # another process may have been quicker
+                fault = self._find_fault()  # again: another process may have repaired it before the lock
                 if fault is not None:
-                    self._set_aside(fault)
+                    self._replace(fault)
                     self._find_fault()
         self._used = True
 
     def _find_fault(self) -> _Fault | None:
-        """Why the file cannot be used; an empty or missing one becomes a history on the way."""
+        """Why the file cannot be used, or None; a missing or empty file gets its tables here."""
         if self.path.is_dir():
             return _Fault("is a folder")
         make_file(self.path)
@@ -185,7 +196,7 @@ class Database:
                     create(db)
                     application, version, tables = header(db)
                 if application == APPLICATION and version != VERSION:
-                    if self._used:  # another process has put it there while this one goes on
+                    if self._used:  # another process replaced it while this one was using it
                         self.taken_over = version
                         return None
                     return _Fault(f"has tables of another version of nbhelper ({version}, here {VERSION})", version)
@@ -194,62 +205,63 @@ class Database:
                     return _DAMAGED if intact else _Fault("belongs to another program")
                 if not intact:
                     return _DAMAGED
-                # Reading a large file through takes seconds; what SQLite finds broken in use is moved aside, too.
-                if (self._thorough or self.path.stat().st_size <= SMALL) and not _sound(db, thorough=self._thorough):
+                # Checking a large file takes seconds: that is done only after SQLite reported damage (`suspect`).
+                if (self._thorough or self.path.stat().st_size <= SMALL) and not _is_sound(db, thorough=self._thorough):
                     return _DAMAGED
                 self._thorough = False
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-                # Its own statements are right: what SQLite cannot make of them is the schema, such as one of a format
-                # that it does not know.
+                # The statements above are right, so SQLITE_ERROR means the file's schema, such as one of a format that
+                # SQLite does not know.
                 if is_damage(error) or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:
                     return _DAMAGED
                 raise
         return None
 
-    def _new(self) -> Path:
-        """An empty file that takes another one's place when it is done; one that was left behind is begun again."""
+    def _make_new(self) -> Path:
+        """Make an empty `history.db.new`, in place of one that a killed process left; it replaces the file later."""
         new = self.path.with_name(f"{FILE}.new")
         new.unlink(missing_ok=True)
         make_file(new)
         return new
 
     def _free_name(self, fault: _Fault) -> Path:
-        """Where a file that cannot be used is kept."""
+        """An unused path to which a file that cannot be used is renamed."""
         if fault.version is None:
             return self.path.with_name(f"{FILE}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}.aside")
         stem = f"history-{fault.version}"
         names = itertools.chain([f"{stem}.db"], (f"{stem}-{n}.db" for n in itertools.count(2)))
         return next(path for path in map(self.path.with_name, names) if not path.exists())
 
-    def _set_aside(self, fault: _Fault) -> None:
-        """Keep a file that cannot be used under another name, and begin a new one with what can be read of it."""
-        aside = self._free_name(fault)
+    def _replace(self, fault: _Fault) -> None:
+        """Rename a file that cannot be used, and make a new one with what can be read of a damaged one."""
+        kept = self._free_name(fault)
         result = "A new history was begun"
         if fault != _DAMAGED:
             # Another program's file is not even opened for writing: SQLite could change it on closing.
-            with contextlib.nullcontext() if fault.version is None else self._held():
-                self._move_companions(aside)
-                self.path.rename(aside)
+            with contextlib.nullcontext() if fault.version is None else self._connect_locked():
+                self._move_companions(kept)
+                self.path.rename(kept)
         else:
-            with self._held() as damaged:
-                new = self._new()
+            with self._connect_locked() as damaged:
+                new = self._make_new()
                 result = self._salvage(damaged, new)
-                self._move_companions(aside)
+                self._move_companions(kept)
                 try:
-                    aside.hardlink_to(self.path)  # so that there is a history under its name all the time
+                    kept.hardlink_to(self.path)  # so that there is a history under its name all the time
                 except OSError:
-                    self.path.rename(aside)
+                    self.path.rename(kept)
                 new.replace(self.path)
-        self.notes.append(f"{self.path} {fault.words}. It was kept as {aside.name}. {result}.")
+        self.notes.append(f"{self.path} {fault.words}. It was kept as {kept.name}. {result}.")
 
-    def _move_companions(self, aside: Path) -> None:
+    def _move_companions(self, kept: Path) -> None:
+        """Rename journal, WAL and shared memory along with the file: SQLite would apply them to the new file."""
         for suffix in ("-journal", "-wal", "-shm"):
             beside = self.path.with_name(FILE + suffix)
-            if beside.exists():  # it belongs to that file, and would be played into the new one
-                beside.rename(aside.with_name(aside.name + suffix))
+            if beside.exists():
+                beside.rename(kept.with_name(kept.name + suffix))
 
     def _salvage(self, damaged: sqlite3.Connection, new: Path) -> str:
-        """Make a new history of what can be read of a damaged one; says what that was."""
+        """Copy what can be read of a damaged file into `new`; returns the sentence of the note about it."""
         with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
             db.execute("PRAGMA synchronous = FULL")
             create(db)
@@ -261,8 +273,8 @@ class Database:
         return f"{tasks:,} task{s} with {events:,} observations could be read and are in the new history"
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[sqlite3.Connection]:
-        """A connection that keeps other processes from writing, as far as the file still lets anybody lock it."""
+    def _connect_locked(self) -> Iterator[sqlite3.Connection]:
+        """A connection with SQLite's write lock, as far as a damaged file can still be locked."""
         with contextlib.closing(self._open()) as db:
             try:
                 db.execute("PRAGMA writable_schema = ON")  # else a file shorter than its header says is refused
@@ -280,7 +292,7 @@ class Database:
         return db
 
     def connect(self, *, write: bool) -> sqlite3.Connection:
-        """A new connection to the file, which was found to be ours."""
+        """A new connection to the file, which `examine` has checked."""
         db = self._open()
         # A rollback journal, not WAL: SQLite before 3.51.3 can lose commits of two writers there.
         writing = ("journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON", "trusted_schema=OFF")
@@ -294,10 +306,14 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
-        """A connection for one piece of reading; None when there is no history yet."""
+        """A connection inside a read transaction; None where there is no file yet.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
         try:
             with self.active():
-                if self.examined(create=False) is None:
+                if self.examine(create=False) is None:
                     yield None
                     return
                 with self._lock:
@@ -314,11 +330,11 @@ class Database:
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             self.suspect(error)
             if self.taken_over is not None and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:
-                raise self.outdated() from error  # its tables are others
+                raise self.outdated_error() from error  # its tables are others
             raise explain(error, self.folder) from error
 
-    def outdated(self) -> StoreError:
-        """The error once another version of nbhelper has changed the file's tables."""
+    def outdated_error(self) -> StoreError:
+        """The error for a file that another version of nbhelper has taken over."""
         return StoreError(
             f"Another version of nbhelper keeps {self.path} now (its tables have the number {self.taken_over}, here it "
             f"is {VERSION}): it is only read from here. Restart this kernel, or choose another folder with "
@@ -326,10 +342,10 @@ class Database:
         )
 
     def begin(self, db: sqlite3.Connection) -> bool:
-        """Begin a transaction that writes; whether it had to wait for another process.
+        """Begin a write transaction (BEGIN IMMEDIATE); returns whether it had to wait for another process.
 
-        SQLite's own waiting sleeps longer and longer, and may starve beside a process that takes the lock again and
-        again.
+        It polls instead of using SQLite's busy handler, whose sleeps grow, so that it may starve beside a process that
+        takes the lock again and again.
         """
         give_up, waited = time.monotonic() + WAIT, False
         db.execute("PRAGMA busy_timeout = 0")
@@ -349,7 +365,7 @@ class Database:
     def suspect(self, error: BaseException) -> None:
         """Have the file examined before its next use, after an error of the disk or of SQLite."""
         self._known = None
-        self._thorough = self._thorough or is_damage(error)  # what the quick check had not seen
+        self._thorough = self._thorough or is_damage(error)  # damage that the quick check did not see
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -358,11 +374,11 @@ class Database:
                 self._idle.pop().close()
 
 
-def _sound(db: sqlite3.Connection, *, thorough: bool) -> bool:
-    """Whether SQLite finds nothing wrong.
+def _is_sound(db: sqlite3.Connection, *, thorough: bool) -> bool:
+    """Whether SQLite's integrity checks pass.
 
-    The quick check holds no index against its table. That is done where a row that its index hides would be paid for
-    again.
+    `quick_check` does not compare an index with its table. `integrity_check` does, for the tables of which a row hidden
+    by a damaged index would be paid for again.
     """
     if thorough:
         return _passes(db, "integrity_check(1)")
@@ -374,9 +390,9 @@ def _passes(db: sqlite3.Connection, check: str) -> bool:
 
 
 LEAKED: list[sqlite3.Connection] = []
-"""Connections of the parent in a forked child: kept, since SQLite must not close them there."""
+"""In a forked child, the connections of its parent: referenced here for ever, since SQLite must not close them."""
 
 
 def jitter() -> float:
-    """Seconds to sleep before the next try of a lock."""
+    """Random seconds to sleep before the next attempt to lock."""
     return random.uniform(0.001, 0.01)  # noqa: S311

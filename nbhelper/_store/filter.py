@@ -1,4 +1,4 @@
-"""Conditions that choose tasks: one value, checked when it is made, before any file is opened."""
+"""`Filter`: the conditions that choose tasks, checked when it is made, before any file is opened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .._model.seen import Outcome
 from .._model.text import clean, nearest, storable
 from .._model.times import instant
 
-Names = tuple[str, ...] | None
+OneOf = tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +21,20 @@ class Filter:
     """Conditions that must all hold; None is no condition.
 
     Attributes:
-        since: The task began (`_model.timing.begin`) no earlier; as `iso` writes it.
-        until: The same, no later.
-        provider: One of these.
-        experiment: The same.
-        outcome: The same; `"pending"` stands for those without one.
-        uids: Rows by name.
+        since: The task began (`_model.timing.begin`) at this time or later; text as `iso` writes it.
+        until: The task began at this time or earlier.
+        provider: The task is of one of these providers.
+        experiment: The task is of one of these experiments.
+        outcome: The task has one of these outcomes; `"pending"` stands for tasks without one.
+        uids: The task's row is one of these.
     """
 
     since: str | None = None
     until: str | None = None
-    provider: Names = None
-    experiment: Names = None
-    outcome: Names = None
-    uids: Names = None
+    provider: OneOf = None
+    experiment: OneOf = None
+    outcome: OneOf = None
+    uids: OneOf = None
 
     @classmethod
     def of(
@@ -47,10 +47,10 @@ class Filter:
         experiment: Any = None,
         outcome: Any = None,
     ) -> Self:
-        """The filter that a person gives: times, their ISO text or ages; a name or several.
+        """The filter of a user's arguments: a time is a datetime, ISO text or an age; a name is a text or several.
 
         Raises:
-            BadInput: Something in it cannot be.
+            BadInput: A time that cannot be read, an unknown outcome, or a value of another type.
         """
         outcomes = _names(outcome, "outcome")
         known = [*Outcome, "pending"]
@@ -72,17 +72,17 @@ class Filter:
         return {
             "since": self.since,
             "until": self.until,
-            "provider": _listed(self.provider),
-            "experiment": _listed(self.experiment),
-            "outcome": _listed(self.outcome),
-            "uids": _listed(self.uids),
+            "provider": _to_json(self.provider),
+            "experiment": _to_json(self.experiment),
+            "outcome": _to_json(self.outcome),
+            "uids": _to_json(self.uids),
         }
 
 
 EVERYTHING = Filter()
 
 
-def _names(value: Any, name: str) -> Names:
+def _names(value: Any, name: str) -> OneOf:
     if value is None:
         return None
     if not isinstance(value, Iterable):
@@ -90,5 +90,5 @@ def _names(value: Any, name: str) -> Names:
     return tuple(storable(str(v)) for v in ([value] if isinstance(value, str) else value))
 
 
-def _listed(names: Names) -> str | None:
+def _to_json(names: OneOf) -> str | None:
     return None if names is None else dumps(names)

@@ -1,4 +1,4 @@
-"""The folder of a store: where it is, and made for its owner alone."""
+"""The folder of a store: which one it is, and how it is made, with access for its owner alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE = "history.db"
 
 
 def locate() -> Path:
-    """The folder to use when nobody named one: a pure look-up, nothing is made.
+    """The store's folder when `set_store` was not called; nothing is made.
 
     `NBHELPER_DATA`, else the nearest `nbhelper-data` in the working directory or its parents, else one that would be in
     the working directory. A parent's folder counts only when it is this user's: others may write to `/tmp`.
@@ -38,15 +38,15 @@ def locate() -> Path:
 
 
 def _is_own(folder: Path) -> bool:
-    """Whether a folder is this user's. Windows does not tell: there every one counts."""
+    """Whether a folder belongs to this user. On Windows, where that is not known, every folder does."""
     return not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder of this history, or close an own one to others.
+    """Make the folder of this file with mode 0700 and a `.gitignore`; an own one that exists gets them too.
 
     Raises:
-        StoreError: It cannot be made.
+        StoreError: The folder is a file, or its parent is missing.
     """
     folder = path.parent
     try:
@@ -61,14 +61,14 @@ def make_folder(path: Path) -> None:
         raise StoreError(f"{folder.parent} does not exist. Make it first, or name another folder.") from None
     if not is_ours:
         return
-    with contextlib.suppress(PermissionError):  # somebody else's: usable, perhaps, but not ours to change
+    with contextlib.suppress(PermissionError):  # another user's folder: usable, perhaps, but not ours to change
         if folder.stat().st_mode & 0o777 != 0o700:
             folder.chmod(0o700)
-        _ignore(folder / ".gitignore")
+        _write_gitignore(folder / ".gitignore")
 
 
 def make_file(path: Path) -> None:
-    """A file for its owner alone, whatever the umask; one that exists stays as it is."""
+    """Make an empty file with mode 0600, whatever the umask; one that exists stays as it is."""
     with contextlib.suppress(FileExistsError):
         made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -78,13 +78,13 @@ def make_file(path: Path) -> None:
             os.close(made)
 
 
-def _ignore(path: Path) -> None:
-    """A `.gitignore` for the whole folder, all of it or none; one that exists stays as it is."""
+def _write_gitignore(path: Path) -> None:
+    """Write a `.gitignore` that ignores the whole folder, atomically; one that exists stays as it is."""
     if path.exists():
         return
     new = path.with_name(f"{path.name}.new")
     make_file(new)
-    with contextlib.suppress(FileNotFoundError):  # another process was quicker, and wrote the same
+    with contextlib.suppress(FileNotFoundError):  # another process has written the same
         with new.open("r+b") as file:
             file.write(b"*\n")
         new.replace(path)

@@ -1,7 +1,8 @@
-"""Leases: of the processes that watch a task one looks at the API, the others read what it writes into the store.
+"""Leases: of several processes that watch one task, one polls the API, the others read its events from the store.
 
-The process that looks has locked the row's uid, see `locks.py`. The others read the store once a second, and try to
-lock it: so one of them takes over about a second after the first one stopped watching, ended or was killed.
+The process that polls has locked the uid of the task's row, see `locks.py`. The others read the store once a second,
+and try to lock the uid: one of them takes over about a second after the first one stopped watching, ended or was
+killed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Leases:
     """The tasks of one store that this process has locked, and those that it follows; for the engine's loop only.
 
     Args:
-        store: Its folder has the lock file, its rows tell what other processes have seen.
+        store: The store whose folder has the lock file, and whose rows other processes write.
     """
 
     def __init__(self, store: Store) -> None:
@@ -37,7 +38,7 @@ class Leases:
     def take(self, uid: str) -> bool:
         """Lock a task without waiting; False while another process has it.
 
-        Where the file system has no locks the lease is given: a watch is worth more than a look that is saved.
+        Where the file system has no locks this returns True: that two processes poll is better than that none does.
         """
         try:
             taken = self._file.take(uid)
@@ -48,7 +49,7 @@ class Leases:
         return taken
 
     def holds(self, uid: str) -> bool:
-        """Whether this process has the lease."""
+        """Whether this process has locked a task."""
         return uid in self._held
 
     def release(self, uid: str) -> None:
@@ -58,48 +59,48 @@ class Leases:
             self._file.release(uid)
 
     def close(self) -> None:
-        """Release everything and follow nothing more, as the engine ends."""
+        """Unlock all tasks and stop reading the store, as the engine ends."""
         if self._reading is not None:
             self._reading.cancel()
         for uid in tuple(self._held):
             self.release(uid)
 
     async def follow(self, uid: str, seq: int) -> bool:
-        """Wait until another process wrote more than `seq` events of a task, or has released it.
+        """Wait until another process has written an event with a number above `seq`, or has unlocked the task.
 
         Returns:
-            Whether it has released it, and this process has the lease now.
+            True when the task was unlocked, and this process has locked it now.
         """
-        news: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._following[uid] = seq, news
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._following[uid] = seq, future
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read())
         try:
-            return await news
+            return await future
         finally:
             del self._following[uid]
 
     async def _read(self) -> None:
-        """Once a tick, read the last events' numbers of all followed tasks, and resolve the futures of what changed."""
+        """Every `TICK`, read the number of the last event of each followed task, and resolve futures."""
         while self._following:
             followed = dict(self._following)
             try:
                 last = await asyncio.to_thread(self._store.last_seqs, tuple(followed))
             except StoreError:
                 last = {}  # the next reading may succeed
-            except Exception as error:  # noqa: BLE001 - a fault of ours belongs to whoever waits
-                for _, news in followed.values():
-                    if not news.done():
-                        news.set_exception(error)
+            except Exception as error:  # noqa: BLE001 - raised in `follow`, which waits for the future
+                for _, future in followed.values():
+                    if not future.done():
+                        future.set_exception(error)
                 return
             self._resolve(followed, last)
             await asyncio.sleep(TICK)
 
     def _resolve(self, followed: Mapping[str, tuple[int, asyncio.Future[bool]]], last: Mapping[str, int]) -> None:
-        for uid, (seq, news) in followed.items():
-            if news.done():  # its follower was cancelled
+        for uid, (seq, future) in followed.items():
+            if future.done():  # its follower was cancelled
                 continue
             if self.take(uid):
-                news.set_result(True)
+                future.set_result(True)
             elif last.get(uid, 0) > seq:
-                news.set_result(False)
+                future.set_result(False)

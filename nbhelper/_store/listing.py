@@ -1,4 +1,4 @@
-"""The rows that tables, `pending()` and `resume()` are made of, as a filter chooses them, on an open connection."""
+"""Queries on an open connection for `tasks()`, `events()`, `outputs()`, `pending()` and `resume()`, by a `Filter`."""
 
 from __future__ import annotations
 
@@ -20,49 +20,49 @@ T = TypeVar("T")
 Why = Literal["unfinished", "lost", "stopped", "in doubt", "results missing"]
 
 
-def summaries(db: sqlite3.Connection, wanted: Filter) -> Iterator[Row]:
-    """One row per task, newest last: all are read at once, each is parsed when it is taken."""
-    return filter(None, map(from_values, _popped(_select(db, _SUMMARIES, wanted))))
+def summaries(db: sqlite3.Connection, conditions: Filter) -> Iterator[Row]:
+    """One row per task, newest last. All are read at once; the JSON of each is parsed when the iterator reaches it."""
+    return filter(None, map(from_values, _pop_each(_select(db, _SUMMARIES, conditions))))
 
 
-def histories(rows: Rows, db: sqlite3.Connection, wanted: Filter) -> list[History]:
-    """The histories of `summaries`, but for creates that have no id yet."""
-    found = [rows.task(db, uid) for (uid,) in _select(db, _UIDS, wanted)]
-    return [rows.load(db, row) for row in found if row and row.id]
+def histories(rows: Rows, db: sqlite3.Connection, conditions: Filter) -> list[History]:
+    """The histories of the same tasks as `summaries`, but for creates that have no id yet."""
+    task_rows = [rows.task(db, uid) for (uid,) in _select(db, _UIDS, conditions)]
+    return [rows.load(db, row) for row in task_rows if row and row.id]
 
 
-def events(rows: Rows, db: sqlite3.Connection, wanted: Filter) -> list[Row]:
-    """Every observation of `summaries`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
+def events(rows: Rows, db: sqlite3.Connection, conditions: Filter) -> list[Row]:
+    """Every observation of the tasks of `summaries`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
     return [
         {"uid": uid, "task": task, "seq": seq, "at": at, "body": body}
-        for uid, task, found in _observed(rows, db, _EVENTS, wanted)
-        for seq, at, body in found
+        for uid, task, observed in _events_by_task(rows, db, _EVENTS, conditions)
+        for seq, at, body in observed
     ]
 
 
-def outputs(rows: Rows, db: sqlite3.Connection, wanted: Filter) -> list[Row]:
-    """Every saved file of `summaries`, by the newest word about it, its path as the store keeps it."""
+def outputs(rows: Rows, db: sqlite3.Connection, conditions: Filter) -> list[Row]:
+    """Every saved file of the tasks of `summaries`, by its newest `Saved`, its path as the store keeps it."""
     listed: list[Row] = []
-    for uid, task, found in _observed(rows, db, _SAVED, wanted):
-        newest = {str(body.get("name")): body for _, _, body in found}
+    for uid, task, observed in _events_by_task(rows, db, _SAVED, conditions):
+        newest = {str(body.get("name")): body for _, _, body in observed}
         saved = (body for body in newest.values() if body.get("state", SaveState.SAVED) == SaveState.SAVED)
         listed += [{**body, "uid": uid, "task": task} for body in saved if "file" in body]
     return listed
 
 
-def _observed(
-    rows: Rows, db: sqlite3.Connection, columns: str, wanted: Filter
+def _events_by_task(
+    rows: Rows, db: sqlite3.Connection, columns: str, conditions: Filter
 ) -> Iterator[tuple[str, str | None, list[tuple[int, str, Row]]]]:
-    """For each task its uid, its text, and number, time and body of its events."""
-    for uid, group in itertools.groupby(_select(db, columns, wanted), lambda row: row[0]):
-        found = [(seq, at, body) for _, seq, at, text in group if isinstance(body := loads(text), dict)]
-        yield uid, rows.text(db, uid), found
+    """For each task its uid, its text such as `kie:t1`, and number, time and body of its events."""
+    for uid, group in itertools.groupby(_select(db, columns, conditions), lambda row: row[0]):
+        observed = [(seq, at, body) for _, seq, at, text in group if isinstance(body := loads(text), dict)]
+        yield uid, rows.text(db, uid), observed
 
 
 def recent(db: sqlite3.Connection, provider: str, origin: str, most: int) -> list[Row]:
-    """The newest tasks of one API, oldest first, each with the time of its last good look."""
-    found = db.execute(_RECENT, (provider, origin, most)).fetchall()
-    bodies = [(from_values(values), at) for at, *values in reversed(found)]
+    """The newest tasks of one API, at most `most`, oldest first, with the time of the last snapshot of each."""
+    newest_first = db.execute(_RECENT, (provider, origin, most)).fetchall()
+    bodies = [(from_values(values), at) for at, *values in reversed(newest_first)]
     return [{**body, "last_good_at": at} for body, at in bodies if body is not None]
 
 
@@ -77,19 +77,19 @@ def last_seqs(db: sqlite3.Connection, uids: Iterable[str]) -> dict[str, int]:
 
 
 def providers(db: sqlite3.Connection) -> set[str]:
-    """Every provider that a task is kept of."""
+    """The providers of all tasks."""
     return {name for (name,) in db.execute("SELECT DISTINCT provider FROM tasks").fetchall()}
 
 
-def pending(rows: Rows, db: sqlite3.Connection, wanted: Filter) -> list[Row]:
+def pending(rows: Rows, db: sqlite3.Connection, conditions: Filter) -> list[Row]:
     """The summaries that are unfinished or in doubt, each with its reason as `pending`."""
     in_doubt = creates.uids_in_doubt(db)
-    reasons = ((row, _why(rows, db, row, in_doubt)) for row in summaries(db, wanted))
+    reasons = ((row, _why(rows, db, row, in_doubt)) for row in summaries(db, conditions))
     return [{**row, "pending": why} for row, why in reasons if why is not None]
 
 
 def _why(rows: Rows, db: sqlite3.Connection, row: Row, in_doubt: Container[str]) -> Why | None:
-    if row["task_id"] is None:  # one that was begun and never sent made nothing
+    if row["task_id"] is None:  # a create that was begun and never sent made no task
         return "in doubt" if row["uid"] in in_doubt else None
     match row["outcome"]:
         case None:
@@ -105,34 +105,34 @@ def _why(rows: Rows, db: sqlite3.Connection, row: Row, in_doubt: Container[str])
 
 
 def with_ids(db: sqlite3.Connection, idents: Iterable[str]) -> list[Row]:
-    """The summaries of all tasks with one of these ids, of whatever provider."""
+    """The summaries of all tasks with one of these ids, of every provider."""
     sql = "SELECT uid FROM tasks WHERE id IN (SELECT value FROM json_each(?))"
     uids = db.execute(sql, (dumps([storable(ident) for ident in idents]),)).fetchall()
     return list(summaries(db, Filter(uids=tuple(uid for (uid,) in uids))))
 
 
 def fingerprints(db: sqlite3.Connection, uids: Iterable[str]) -> list[tuple[str, str | None]]:
-    """Provider and key's fingerprint of each of these rows."""
+    """Provider and fingerprint of the API key of each of these rows."""
     sql = "SELECT provider, fingerprint FROM tasks WHERE uid IN (SELECT value FROM json_each(?))"
     return db.execute(sql, (dumps(list(uids)),)).fetchall()
 
 
-def _select(db: sqlite3.Connection, columns: str, wanted: Filter) -> list[tuple[Any, ...]]:
-    parameters, lenient = wanted.parameters(), db.text_factory
+def _select(db: sqlite3.Connection, columns: str, conditions: Filter) -> list[tuple[Any, ...]]:
+    parameters, lenient = conditions.parameters(), db.text_factory
     try:
-        db.text_factory = str  # a third quicker, and raises where a text is damaged
-        return db.execute(columns + _WANTED, parameters).fetchall()
+        db.text_factory = str  # takes a third less time, and raises where a text is damaged
+        return db.execute(columns + _WHERE, parameters).fetchall()
     except sqlite3.OperationalError as error:
         if "decode" not in str(error):
             raise
         db.text_factory = lenient
-        return db.execute(columns + _WANTED, parameters).fetchall()
+        return db.execute(columns + _WHERE, parameters).fetchall()
     finally:
         db.text_factory = lenient
 
 
-def _popped(items: list[T]) -> Iterator[T]:
-    """The items in their order, each removed from the list, so that its memory is free again."""
+def _pop_each(items: list[T]) -> Iterator[T]:
+    """Yield the items in their order, and remove each from the list, so that its memory is freed."""
     items.reverse()
     while items:
         yield items.pop()
@@ -148,7 +148,7 @@ _MODELS = "SELECT uid, model FROM tasks WHERE model IS NOT NULL AND uid IN (SELE
 _LAST_SEQS = "SELECT uid, max(seq) FROM events WHERE uid IN (SELECT value FROM json_each(?)) GROUP BY uid"
 _EVENTS = f"SELECT t.uid, e.seq, e.at, e.body{_OF_TASKS} JOIN events e ON e.uid = t.uid"
 _SAVED = f"{_EVENTS} AND e.kind = 'saved'"
-_WANTED = (
+_WHERE = (
     " WHERE (:since IS NULL OR s.begun >= :since) AND (:until IS NULL OR s.begun <= :until)"
     " AND (:provider IS NULL OR t.provider IN (SELECT value FROM json_each(:provider)))"
     " AND (:experiment IS NULL OR t.experiment IN (SELECT value FROM json_each(:experiment)))"

@@ -6,8 +6,8 @@ name's SHA-256: a lock may lie beyond the end of the file, so nothing is written
 
 A process has the file open once, and closes it when it holds none of its locks. Linux has open file description locks,
 which end with that descriptor alone. POSIX record locks, which other systems have, are all freed when the process
-closes any other descriptor of the file: nothing else here opens it. Windows has neither: there every name is free, and
-two processes must not use one store at a time.
+closes any other descriptor of the file: no other module opens the file. Windows has neither: there every name is free,
+and two processes must not use one store at a time.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-FILE = "nbhelper.lock"
+LOCK_FILE = "nbhelper.lock"
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 
 class LockFile:
-    """The lock file of one folder; get it from `lock_file`, since a process may have it only once.
+    """The lock file of one folder; get it from `lock_file`, since a process may have only one for a file.
 
     Attributes:
-        path: The file, made at the first `take`; its folder has to be there.
+        path: The file, made at the first `take`; its folder must exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +57,7 @@ class LockFile:
             if fcntl is None:
                 self._held.add(byte)
                 return True
-            handle = self._opened()
+            handle = self._open()
             try:
                 if byte in self._held or _lock(handle, fcntl.F_WRLCK, byte):
                     self._held.add(byte)
@@ -70,7 +70,7 @@ class LockFile:
         return _offset(name) in self._held
 
     def release(self, name: str) -> None:
-        """Let another process lock a name; one that this process does not hold stays as it is."""
+        """Unlock a name; one that this process has not locked stays as it is."""
         byte = _offset(name)
         with _one_at_a_time:
             if byte in self._held:
@@ -80,12 +80,12 @@ class LockFile:
                 self._close_if_idle()
 
     def forget(self) -> None:
-        """Release everything in a forked child: a lock lasts until the last copy of its descriptor is closed."""
+        """In a forked child, drop all locks: they last until the last copy of the descriptor is closed."""
         self._held.clear()
         self._close_if_idle()
 
-    def _opened(self) -> int:
-        """The descriptor; when the folder was deleted and made again, one of the new file, with the same locks."""
+    def _open(self) -> int:
+        """The descriptor; where the file was replaced, one of the new file, with the same bytes locked."""
         if self._handle is not None and _is_at(self._handle, self.path):
             return self._handle
         handle = os.open(self.path, _FLAGS, 0o600)
@@ -107,18 +107,18 @@ _one_at_a_time = threading.Lock()
 
 
 def lock_file(folder: Path) -> LockFile:
-    """The lock file of a folder, the same object for every path that leads to it."""
-    path = Path(os.path.realpath(folder), FILE)
+    """The lock file of a folder: the same object for every path that leads to the folder."""
+    path = Path(os.path.realpath(folder), LOCK_FILE)
     with _one_at_a_time:
         return _files.setdefault(path, LockFile(path))
 
 
 @contextlib.contextmanager
 def folder_lock(path: Path, wait: float) -> Iterator[None]:
-    """Lock the folder of this history, in which files are about to be renamed; on Windows nothing is locked.
+    """Lock the folder of the file `path` while files in it are renamed; on Windows nothing is locked.
 
     Raises:
-        StoreError: Another process has had it locked for `wait` seconds.
+        StoreError: Another process has had the folder locked for `wait` seconds.
     """
     handle = os.open(path.parent / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -137,11 +137,12 @@ def folder_lock(path: Path, wait: float) -> Iterator[None]:
 
 
 def _offset(name: str) -> int:
+    """The offset of the byte that is locked for a name: 62 bits of its SHA-256."""
     return int.from_bytes(sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 2
 
 
 def _is_at(handle: int, path: Path) -> bool:
-    """Whether an open file is still the one under its name."""
+    """Whether an open descriptor is of the file that now has this path."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
@@ -160,7 +161,7 @@ def _lock(handle: int, kind: int, byte: int) -> bool:
 
 
 def _lock_description(handle: int, kind: int, byte: int) -> bool:
-    """The same by an open file description lock; False where there are none."""
+    """Lock or unlock one byte by an open file description lock; False where the system has none."""
     if sys.platform != "linux":
         return False
     # struct flock: type, whence, start, length, and a process id, which has to be 0
@@ -174,11 +175,13 @@ def _lock_description(handle: int, kind: int, byte: int) -> bool:
     return True
 
 
-def _in_child() -> None:
+def _forget_locks() -> None:
     for file in _files.values():
         file.forget()
     _one_at_a_time.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_one_at_a_time.acquire, after_in_parent=_one_at_a_time.release, after_in_child=_in_child)
+    os.register_at_fork(
+        before=_one_at_a_time.acquire, after_in_parent=_one_at_a_time.release, after_in_child=_forget_locks
+    )

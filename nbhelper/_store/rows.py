@@ -1,4 +1,4 @@
-"""A task's rows (task, events, replies, links, summary), read and written inside a transaction of the caller's."""
+"""Read and write the rows of one task in all tables, inside a transaction of the caller's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .summary_row import COLUMNS, summary_row
 
 
 class TaskRow(NamedTuple):
-    """The row of a task as it stands in the file, and the `Task` that it describes."""
+    """One row of the table `tasks`, and the `Task` that its columns describe."""
 
     uid: str
     provider: str
@@ -44,7 +44,7 @@ class TaskRow(NamedTuple):
 
 TASK = TaskRow._fields[:-1]
 _NOTES = TASK[5:]
-"""Columns that a later call may fill in where they are empty."""
+"""Columns of `tasks` that a later call may fill in where they are empty."""
 EVENT = ("uid", "seq", "at", "kind", "body", "reply")
 PUT_TASK = insert("tasks", TASK)
 PUT_EVENT = insert("events", EVENT)
@@ -63,8 +63,8 @@ class Rows:
 
     Attributes:
         path: The file, for messages.
-        folder: The store's, which saved files are relative to.
-        clock: UTC.
+        folder: The store's folder, to which the paths of saved files are relative.
+        clock: Returns the time now, UTC.
     """
 
     def __init__(self, path: Path, clock: Callable[[], datetime] = utc_now) -> None:
@@ -74,16 +74,16 @@ class Rows:
         self._last_uid = 0
 
     def task(self, db: sqlite3.Connection, uid: str) -> TaskRow | None:
-        """The row of a task, with its `Task`; None where there is none that can be understood."""
-        found = db.execute(_ONE_TASK, (uid,)).fetchone()
-        if found is None:
+        """The row of a task; None where there is none, or its columns are no `Task`."""
+        values = db.execute(_ONE_TASK, (uid,)).fetchone()
+        if values is None:
             return None
-        _, provider, _, ident, extra, label, params, *_ = found
+        _, provider, _, ident, extra, label, params, *_ = values
         task = _task_of(provider, ident, label, params, extra)
-        return None if task is None else TaskRow._make((*found, task))
+        return None if task is None else TaskRow._make((*values, task))
 
     def text(self, db: sqlite3.Connection, uid: str) -> str | None:
-        """A task's text; None for a create without an id yet."""
+        """A task's text such as `kie:t1`; None for a create without an id yet."""
         row = self.task(db, uid)
         return str(row.task) if row and row.id else None
 
@@ -108,16 +108,16 @@ class Rows:
         Args:
             db: The connection.
             uid: The task's row.
-            events: What is new.
-            links: Live links that came with it.
+            events: The new events.
+            links: Live links that came with the events.
             history: The history including `events`.
 
         Returns:
-            Whether the rows have the numbers of `events`.
+            Whether the rows got the numbers of `events`.
         """
         row = self.task(db, uid)
         if row is None:
-            # The file was deleted or moved aside under a running watch: what is still known goes into the new one.
+            # The file was deleted or renamed during a watch: what `history` still holds goes into the new file.
             task, events = history.task, history.events
             own = (uid, task.provider, history.origin, task.id, dumps(dict(task.extra)))
             db.execute(PUT_TASK, (*own, *notes_of(task)))
@@ -134,7 +134,7 @@ class Rows:
         return self.load(db, row) if row else None
 
     def link(self, db: sqlite3.Connection, uid: str, name: str) -> str | None:
-        """The live link of an output."""
+        """The live link of an output; None where it is not kept, or no longer."""
         row = db.execute("SELECT url FROM links WHERE uid = ? AND name = ?", (uid, storable(name))).fetchone()
         return str(row[0]) if row else None
 
@@ -142,7 +142,7 @@ class Rows:
         """The row of a task.
 
         Raises:
-            StoreError: There is none.
+            StoreError: There is no such row.
         """
         row = self.task(db, uid)
         if row is None:
@@ -154,7 +154,7 @@ class Rows:
         return History.of(row.task, self.events(db, row.uid), origin=row.origin, uid=row.uid)
 
     def events(self, db: sqlite3.Connection, uid: str, after: int = 0) -> list[Event]:
-        """The observations of a task, in order; those with a number above `after`."""
+        """The observations of a task with a number above `after`, in order."""
         events: list[Event] = []
         replies: dict[str, str] = {}
         rows = db.execute(
@@ -174,13 +174,13 @@ class Rows:
         return events
 
     def insert_events(self, db: sqlite3.Connection, uid: str, events: Iterable[Event]) -> int:
-        """Insert the events that are not there yet, with the next free number where theirs is taken.
+        """Insert the events that have no row yet; one whose number is taken gets the next free one.
 
         Returns:
             The number of the last row.
         """
-        found = db.execute(_LAST, (uid,)).fetchone()
-        last: int = found[0] if found else 0
+        row = db.execute(_LAST, (uid,)).fetchone()
+        last: int = row[0] if row else 0
         for event in events:
             at, written, reply = iso(event.at), encode(event.seen, self.folder), None
             if written.raw is not None:
@@ -212,15 +212,15 @@ class Rows:
             experiment=row.experiment,
             repeat=row.repeat,
         )
-        # The request's parameters may be long: their text is taken as it stands in the task's own row.
+        # The request's parameters may be long: their JSON text is copied from the task's row.
         params = row.params if row.params != "{}" else dumps(summary["params"])
         texts = {"files": dumps(summary["files"]), "params": params, "extra": row.extra}
-        # A state and an outcome are an enumeration's words, with which SQLite is slow: plain text.
+        # State and outcome are members of a StrEnum, with which SQLite is slow: as plain str.
         values = [str(v) if isinstance(v, str) else v for v in {**summary, **texts}.values()]
         db.execute(_PUT_SUMMARY, values)
 
     def fill_in(self, db: sqlite3.Connection, uid: str, known: Sequence[Any]) -> None:
-        """Write the values of `_NOTES` into those of a task's columns that are empty."""
+        """Write the values of the columns `_NOTES` where a task's row has none."""
         row = self.require_task(db, uid)
         given = zip(_NOTES, known, strict=True)
         new = {n: v for n, v in given if v not in {None, "{}"} and getattr(row, n) in {None, "{}"}}
@@ -228,7 +228,7 @@ class Rows:
             db.execute(PUT_TASK, row._replace(**new)[: len(TASK)])
 
     def new_uid(self) -> str:
-        """A name for a row: sorts by time, also in a process whose clock is set back; ends in 40 random bits."""
+        """A new key for a row: sorts by time, also when this process's clock is set back; ends in 40 random bits."""
         now = int(self.clock().timestamp() * 1_000_000)
         self._last_uid = max(now, self._last_uid + 1)
         return f"{self._last_uid:014x}-{secrets.token_hex(5)}"
@@ -241,7 +241,7 @@ _ONE_TASK = f"SELECT {', '.join(TASK)} FROM tasks WHERE uid = ?"  # noqa: S608
 
 @functools.lru_cache(maxsize=1024)
 def _task_of(provider: str, ident: str | None, label: str | None, params: str, extra: str) -> Task | None:
-    """The task of these columns; None where they are no task. Cached, since each append parses the same few."""
+    """The `Task` of these columns; None where they are no task. Cached, since every append parses the same few."""
     try:
         return Task(provider, ident or NO_ID, label, loads(params), loads(extra))
     except BadInput:
@@ -249,21 +249,21 @@ def _task_of(provider: str, ident: str | None, label: str | None, params: str, e
 
 
 def uid_of(db: sqlite3.Connection, task: Task, origin: str) -> str | None:
-    """The row of a task at one origin."""
-    found = db.execute(
+    """The uid of a task's row at one origin, or None."""
+    row = db.execute(
         "SELECT uid FROM tasks WHERE provider = ? AND origin = ? AND id = ? AND extra = ?",
         (task.provider, origin, task.id, dumps(dict(task.extra))),
     ).fetchone()
-    return found[0] if found else None
+    return row[0] if row else None
 
 
 def uids_of(db: sqlite3.Connection, task: Task) -> list[str]:
-    """The rows of a task at every origin."""
-    found = db.execute(
+    """The uids of a task's rows, one for each origin."""
+    rows = db.execute(
         "SELECT uid FROM tasks WHERE provider = ? AND id = ? AND extra = ? ORDER BY uid",
         (task.provider, task.id, dumps(dict(task.extra))),
     )
-    return [uid for (uid,) in found.fetchall()]
+    return [uid for (uid,) in rows.fetchall()]
 
 
 def notes_of(
@@ -275,6 +275,6 @@ def notes_of(
     cell: str | None = None,
     fingerprint: str | None = None,
 ) -> list[Any]:
-    """The values of `_NOTES` as text that SQLite can hold."""
+    """The values of the columns `_NOTES`, texts without characters that SQLite cannot store."""
     values = (task.label, dumps(plain(task.params)), endpoint, model, experiment, repeat, cell, fingerprint)
     return [storable(value) if isinstance(value, str) else value for value in values]

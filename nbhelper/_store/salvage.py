@@ -11,7 +11,7 @@ from .rows import Rows
 
 TABLES = ("meta", "tasks", "summaries", "events", "replies", "links", "intents", "prices")
 GIVE_UP = 1000
-"""Failures in a row after which nothing more is read of a table: they have passed over 17,000 row ids."""
+"""Consecutive failures after which nothing more is read of a table: they have skipped 17,000 row ids."""
 
 _TASKS = """
 INSERT OR IGNORE INTO tasks (uid, provider, origin, id, extra, label, params, endpoint, model, experiment, repeat)
@@ -20,13 +20,13 @@ SELECT uid, provider, origin, task_id, extra, label, params, endpoint, model, ex
 
 
 def salvage(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> tuple[int, int]:
-    """Copy every readable row of a damaged file into an empty history; how many tasks and events it has then."""
-    new.execute("DELETE FROM meta")  # the old salt, or a new one when it is first asked for
+    """Copy every readable row of a damaged file into an empty one; returns how many tasks and events `new` has then."""
+    new.execute("DELETE FROM meta")  # of the salts the old one is kept; a new one is made at first use
     for table in TABLES:
         columns = [name for _, name, *_ in new.execute(f"PRAGMA table_info({table})")]
         marks = ", ".join("?" * len(columns))
         new.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", _readable(old, table, columns))  # noqa: S608
-    new.execute(_TASKS)  # from their summaries: what is forgotten may be paid for again
+    new.execute(_TASKS)  # tasks that only their summary still has: one that is forgotten may be paid for again
     rows = Rows(path)
     for (uid,) in new.execute("SELECT uid FROM tasks WHERE uid NOT IN (SELECT uid FROM summaries)").fetchall():
         if (row := rows.task(new, uid)) is not None:
@@ -36,7 +36,7 @@ def salvage(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> tup
 
 
 def _readable(db: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
-    """Rows by ranges of row ids: shorter and shorter ones before a row that cannot be read, larger steps behind it."""
+    """Yield rows by ranges of row ids: ever shorter ones before an unreadable row, ever larger steps after it."""
     sql = f"SELECT rowid, {', '.join(columns)} FROM {table} NOT INDEXED WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608
     last, many, missed = 0, 1000, 0
     try:
@@ -45,7 +45,7 @@ def _readable(db: sqlite3.Connection, table: str, columns: Sequence[str]) -> Ite
         return
     while missed < GIVE_UP:
         try:
-            found = db.execute(sql, (last, many)).fetchall()
+            rows = db.execute(sql, (last, many)).fetchall()
         except (sqlite3.DatabaseError, UnicodeDecodeError, OverflowError):
             if many > 1:
                 many //= 2
@@ -53,7 +53,7 @@ def _readable(db: sqlite3.Connection, table: str, columns: Sequence[str]) -> Ite
                 missed += 1
                 last += 1 + missed // 30
             continue
-        if not found:
+        if not rows:
             return
-        yield from (values for _, *values in found)
-        last, many, missed = max(last + 1, *(rowid for rowid, *_ in found)), min(2 * many, 1000), 0
+        yield from (values for _, *values in rows)
+        last, many, missed = max(last + 1, *(rowid for rowid, *_ in rows)), min(2 * many, 1000), 0

@@ -1,4 +1,4 @@
-"""The tables of the file and their version; transactions, and the salt of fingerprints."""
+"""The SQL tables of the file and their version number; write transactions; the salt of fingerprints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .summary_row import COLUMNS
 VERSION = 1003
 """`user_version` of the file: 1000 + n until the first release, raised with every change of the tables."""
 APPLICATION = 0x6E626864
-"""`nbhd` in the file's header: what tells our file from another program's."""
+"""`application_id` in the file's header, ASCII `nbhd`: tells our file from another program's."""
 
 LOOKED_UP = ("tasks", "intents", "links")
 """Tables whose rows are found by an index, one by one, to decide what is watched or paid for again."""
@@ -68,13 +68,13 @@ def header(db: sqlite3.Connection) -> tuple[int, int, int]:
 
 
 def schema_of(db: sqlite3.Connection) -> set[str]:
-    """The statements that made the tables and indexes."""
+    """The CREATE statements of a file's tables and indexes."""
     return {row[0] for row in db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()}
 
 
 @functools.cache
 def expected_schema() -> set[str]:
-    """What `schema_of` must give for a file of this version."""
+    """What `schema_of` returns for an undamaged file of this version."""
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         db.executescript(_SCHEMA)
         return schema_of(db)
@@ -83,16 +83,16 @@ def expected_schema() -> set[str]:
 def create(db: sqlite3.Connection) -> None:
     """Make the tables in an empty file."""
     with transaction(db):
-        if header(db)[0] == 0:  # else another process was quicker
+        if header(db)[0] == 0:  # else another process has made them
             _run(db, _SCHEMA)
-            lasting_salt(db)
+            ensure_salt(db)
             db.execute(f"PRAGMA application_id = {APPLICATION}")
             db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection) -> Any:
-    """One transaction that writes: all of it, or nothing."""
+    """A write transaction: committed at the end of the block, rolled back on an exception."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -112,13 +112,13 @@ def _run(db: sqlite3.Connection, script: str) -> None:
 
 
 def insert(table: str, columns: Sequence[str]) -> str:
-    """The statement that inserts or replaces one row. Table and columns are this library's own words, never data."""
+    """The statement that inserts or replaces one row. Table and columns are constants of this package, never data."""
     marks = ", ".join("?" * len(columns))
     return f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
 
 
 def read_salt(db: sqlite3.Connection) -> bytes | None:
-    """The salt of the fingerprints; None where there is none that can be read."""
+    """The salt of the fingerprints; None where there is none, or it is damaged."""
     row = db.execute("SELECT value FROM meta WHERE name = 'salt'").fetchone()
     try:
         return bytes.fromhex(row[0]) if row else None
@@ -126,8 +126,8 @@ def read_salt(db: sqlite3.Connection) -> bytes | None:
         return None
 
 
-def lasting_salt(db: sqlite3.Connection) -> bytes:
-    """The salt; a new one where there is none, which only makes old fingerprints say nothing."""
+def ensure_salt(db: sqlite3.Connection) -> bytes:
+    """The salt; where there is none, a new one is written, and older fingerprints match no key any more."""
     salt = read_salt(db)
     if salt is None:
         salt = secrets.token_bytes(32)

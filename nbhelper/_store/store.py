@@ -1,8 +1,8 @@
-"""Where histories are kept: one SQLite file that many notebooks may use at once.
+"""`Store`: keeps histories in one SQLite file that many notebooks may use at once.
 
 `file.py` opens the file, `writer.py` is the one thread that writes to it; `rows.py`, `creates.py` and `listing.py` read
-and write on an open connection. A write is on the disk when its future is done, never before. Reading takes a
-connection of its own and waits for no writer.
+and write on an open connection. A write is on the disk when its future is done, never before. Each read has a
+connection of its own and does not wait for a writer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from . import listing
 from .file import Database
 from .filter import EVERYTHING, Filter
 from .rows import Rows, notes_of, uid_of, uids_of, utc_now
-from .schema import lasting_salt, read_salt
+from .schema import ensure_salt, read_salt
 from .summary_row import Row
 from .writer import Writer
 
@@ -42,14 +42,14 @@ LEAVING = 2.0
 
 
 class Store:
-    """The histories in one folder. Cheap to make: nothing is touched before the first use.
+    """The histories in one folder. The constructor touches no file.
 
     Every method that writes returns a `concurrent.futures.Future`, done when the row is on the disk: await it through
     `asyncio.wrap_future`, or wait with `.result()`. Methods that read return at once what is on the disk by then.
 
     Attributes:
-        folder: Absolute.
-        notes: Lines for a person, oldest first: a file that was renamed or moved aside, and what could be read of it.
+        folder: The store's folder, absolute.
+        notes: Lines for the user, oldest first: a file that was renamed, and what could be read of it.
     """
 
     def __init__(self, folder: str | Path, *, clock: Callable[[], datetime] = utc_now) -> None:
@@ -77,22 +77,22 @@ class Store:
             self._database.close()
 
     def leave(self, deadline: float) -> None:
-        """Close as the process ends; what another process keeps from being written until `deadline` is given up."""
+        """Close as the process ends; gives up writes that another process blocks until `deadline`, with a warning."""
         if not self._writer.stop(max(0.0, deadline - time.monotonic()) + 0.5):
             log.warning(
                 "What was seen last is not in %s: another process holds it, or it cannot be written.",
                 self._database.path,
             )
 
-    def news(self) -> list[str]:
-        """The notes that no earlier call has returned."""
+    def take_notes(self) -> list[str]:
+        """Return the notes that no earlier call has returned."""
         new, self._notes_read = self.notes[self._notes_read :], len(self.notes)
         return new
 
     def fingerprint(self, key: str) -> str:
-        """Eight hex digits of an HMAC of the key with this store's salt: they tell keys apart, and hide both."""
+        """Eight hex digits of an HMAC of an API key with this store's salt: they tell keys apart and reveal none."""
         if self._salt is None:
-            self._salt = self._read_salt() or self._writer.put(lasting_salt).result()
+            self._salt = self._read_salt() or self._writer.put(ensure_salt).result()
         return hmac.new(self._salt, key.encode("utf-8", "surrogatepass"), sha256).hexdigest()[:8]
 
     def _read_salt(self) -> bytes | None:
@@ -115,7 +115,7 @@ class Store:
     ) -> Future[History]:
         """The stored history of this task, or an empty one with a row of its own.
 
-        What a later call knows and the first one did not (label, params, endpoint and so on) is filled in.
+        What the first call did not pass and a later one does (label, params, endpoint and so on) is filled in.
         """
         known = notes_of(task, endpoint, model, experiment, repeat, cell, fingerprint)
         return self._writer.put(lambda db: self._rows.open_task(db, task, origin, known))
@@ -128,18 +128,18 @@ class Store:
         links: Mapping[str, str] | None = None,
         summary: History,
     ) -> Future[bool]:
-        """Keep observations. Asking again for what is already kept changes nothing.
+        """Keep observations; one that is kept already is not written twice.
 
-        Where another process has used a number meanwhile, the observation takes the next free one: both are kept.
+        Where another process has used a number meanwhile, the observation gets the next free one: both are kept.
 
         Args:
             uid: The row, from `History.uid`.
-            events: What is new.
-            links: Live links of outputs by name; each is dropped when its output is saved or given up.
+            events: The new events.
+            links: Live links of outputs by name; each is deleted when its output is saved or given up.
             summary: The history including `events`.
 
         Returns:
-            Whether the rows have the numbers of `events`; if not, another process has written too: load it again.
+            Whether the rows got the numbers of `events`; if not, another process has written too: load the history.
         """
         kept = links or {}
         return self._writer.put(lambda db: self._rows.append(db, uid, events, kept, summary), patient=True)
@@ -164,7 +164,7 @@ class Store:
         cell: str | None = None,
         at: datetime | None = None,
     ) -> Future[str]:
-        """The row of a create that is about to be sent; send nothing before the future is done."""
+        """Insert the row of a create that is about to be sent; send the request only when the future is done."""
         task = Task(provider, NO_ID, label=label, params=params or {})
         known = notes_of(task, endpoint, model, experiment, repeat, cell, fingerprint)
         row = [provider, origin, None, "{}", *known]
@@ -172,24 +172,24 @@ class Store:
         return self._writer.put(lambda db: _creates.begin(self._rows, db, row, digests, at))
 
     def intent_sent(self, uid: str) -> Future[None]:
-        """The first byte may have left: without an answer this create is in doubt from now on."""
+        """Record that the request may have left: without an answer this create is in doubt from now on."""
         return self._writer.put(lambda db: _creates.set_state(self._rows, db, uid, "sent"))
 
     def intent_postponed(self, uid: str) -> Future[None]:
-        """The API asked to wait, or nothing was sent: nothing was made, and this create may be sent later."""
+        """Record that the API asked to wait, or nothing was sent: no task was made, and it may be sent later."""
         return self._writer.put(lambda db: _creates.set_state(self._rows, db, uid, "begun"))
 
     def intent_created(self, uid: str, task: Task, *, at: datetime | None = None) -> Future[History]:
-        """The API answered with an id. Where a row of that id exists (an idempotent create) this one joins it."""
-        return self._writer.put(lambda db: _creates.accept(self._rows, db, uid, task, at))
+        """Record the id that the API answered with; where that id has a row (idempotent create), this row joins it."""
+        return self._writer.put(lambda db: _creates.record_created(self._rows, db, uid, task, at))
 
-    def intent_refused(self, uid: str, code: str, words: str) -> Future[None]:
-        """The API refused, or nothing was sent: nothing was made, and the row's outcome is failed."""
-        return self._writer.put(lambda db: _creates.refuse(self._rows, db, uid, code, words))
+    def intent_refused(self, uid: str, code: str, message: str) -> Future[None]:
+        """Record that the API refused, or nothing was sent: no task was made, and the row's outcome is failed."""
+        return self._writer.put(lambda db: _creates.record_refused(self._rows, db, uid, code, message))
 
     def intent_in_doubt(self, uid: str, note: str, *, at: datetime | None = None) -> Future[None]:
-        """It was sent and its answer lost: it may exist, and may be billed. It is listed, and never sent again."""
-        return self._writer.put(lambda db: _creates.doubt(self._rows, db, uid, note, at))
+        """Record that the answer is lost: the task may exist and be billed. It is listed, and never sent again."""
+        return self._writer.put(lambda db: _creates.record_in_doubt(self._rows, db, uid, note, at))
 
     def set_price(self, name: str, price: Mapping[str, Any]) -> Future[None]:
         """Keep a price as plain JSON; it replaces one of the same name."""
@@ -204,28 +204,28 @@ class Store:
     # Reading
 
     def prices(self) -> list[Row]:
-        """The prices that were set here, as they were given, oldest first."""
+        """The prices given to `set_price`, as plain JSON, oldest first."""
         with self._database.reading() as db:
             rows = db.execute("SELECT body FROM prices ORDER BY at, name").fetchall() if db else []
         return [price for (body,) in rows if isinstance(price := loads(body), dict)]
 
     def load(self, uid: str) -> History | None:
-        """The history of one row. One without an id of the API's yet has the id `(no id yet)`."""
+        """The history of one row, or None; the task of a create without an id yet has the id `(no id yet)`."""
         with self._database.reading() as db:
             return self._rows.history(db, uid) if db else None
 
     def uids(self, task: Task) -> list[str]:
-        """The rows of this task, one for each origin where it was looked at."""
+        """The uids of this task's rows, one for each origin where the task was looked at."""
         with self._database.reading() as db:
             return uids_of(db, task) if db else []
 
     def events(self, uid: str, after: int = 0) -> list[Event]:
-        """The observations of one row, oldest first; those with a number above `after`."""
+        """The observations of one row with a number above `after`, oldest first."""
         with self._database.reading() as db:
             return self._rows.events(db, uid, after) if db else []
 
     def find(self, task: Task, origin: str) -> History | None:
-        """The history of this task at this origin."""
+        """The history of this task at this origin, or None."""
         with self._database.reading() as db:
             uid = uid_of(db, task, origin) if db else None
             return self._rows.history(db, uid) if db and uid else None
@@ -235,13 +235,13 @@ class Store:
         with self._database.reading() as db:
             return _creates.find_submitted(self._rows, db, provider, origin, request_digest) if db else None
 
-    def creates(self, experiment: str) -> list[_creates.Create]:
+    def creates(self, experiment: str) -> list[_creates.CreateRow]:
         """Every create of an experiment, oldest first."""
         with self._database.reading() as db:
-            return _creates.of_experiment(db, experiment) if db else []
+            return _creates.creates_of(db, experiment) if db else []
 
     def link(self, uid: str, name: str) -> str | None:
-        """The live link of an output that is not saved yet."""
+        """The live link of an output that is not saved yet, or None."""
         with self._database.reading() as db:
             return self._rows.link(db, uid, name) if db else None
 
@@ -250,19 +250,19 @@ class Store:
         with self._database.reading() as db:
             return listing.providers(db) if db else set()
 
-    def rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
+    def rows(self, conditions: Filter = EVERYTHING) -> list[Row]:
         """What `tasks()` shows, one row per task, newest last."""
-        return list(self.each_row(wanted))
+        return list(self.each_row(conditions))
 
-    def each_row(self, wanted: Filter = EVERYTHING) -> Iterator[Row]:
-        """The rows of `rows(wanted)` one by one: less memory for whoever keeps parts of them."""
+    def each_row(self, conditions: Filter = EVERYTHING) -> Iterator[Row]:
+        """The rows of `rows(conditions)` one by one: a caller that keeps parts of them needs less memory."""
         with self._database.reading() as db:
-            return listing.summaries(db, wanted) if db else iter(())
+            return listing.summaries(db, conditions) if db else iter(())
 
-    def pending_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
-        """The rows of `rows(wanted)` that are unfinished or in doubt, each with its reason as `pending`."""
+    def pending_rows(self, conditions: Filter = EVERYTHING) -> list[Row]:
+        """The rows of `rows(conditions)` that are unfinished or in doubt, each with its reason as `pending`."""
         with self._database.reading() as db:
-            return listing.pending(self._rows, db, wanted) if db else []
+            return listing.pending(self._rows, db, conditions) if db else []
 
     def rows_with_ids(self, idents: Iterable[str]) -> list[Row]:
         """The rows, as `rows` gives them, of all tasks with one of these ids."""
@@ -280,7 +280,7 @@ class Store:
             return listing.recent(db, provider, origin, most) if db else []
 
     def models(self, uids: Iterable[str]) -> dict[str, str]:
-        """With which model, or endpoint that stands for one, rows were created, where that is known."""
+        """The model, or endpoint that stands for a model, with which these rows were created, where that is known."""
         with self._database.reading() as db:
             return listing.models(db, uids) if db else {}
 
@@ -289,22 +289,22 @@ class Store:
         with self._database.reading() as db:
             return listing.last_seqs(db, uids) if db else {}
 
-    def histories(self, wanted: Filter = EVERYTHING) -> list[History]:
-        """The histories of `rows(wanted)`, but for creates that have no id yet."""
+    def histories(self, conditions: Filter = EVERYTHING) -> list[History]:
+        """The histories of `rows(conditions)`, but for creates that have no id yet."""
         with self._database.reading() as db:
-            return listing.histories(self._rows, db, wanted) if db else []
+            return listing.histories(self._rows, db, conditions) if db else []
 
-    def event_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
-        """Every observation of `rows(wanted)`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
+    def event_rows(self, conditions: Filter = EVERYTHING) -> list[Row]:
+        """Every observation of `rows(conditions)`: `uid`, `task`, `seq`, `at`, and `body` without the raw reply."""
         with self._database.reading() as db:
-            return listing.events(self._rows, db, wanted) if db else []
+            return listing.events(self._rows, db, conditions) if db else []
 
-    def output_rows(self, wanted: Filter = EVERYTHING) -> list[Row]:
-        """Every saved file of `rows(wanted)` by its newest `Saved`, its path as the store keeps it."""
+    def output_rows(self, conditions: Filter = EVERYTHING) -> list[Row]:
+        """Every saved file of `rows(conditions)` by its newest `Saved`, its path as the store keeps it."""
         with self._database.reading() as db:
-            return listing.outputs(self._rows, db, wanted) if db else []
+            return listing.outputs(self._rows, db, conditions) if db else []
 
-    # A child process
+    # Fork
 
     def _before_fork(self) -> None:
         self._database.pause()
@@ -317,7 +317,7 @@ class Store:
         self._writer.forget()
 
 
-# Every store of this process, for its end and for its children
+# Every store of this process, for atexit and fork
 
 _STORES: weakref.WeakSet[Store] = weakref.WeakSet()
 

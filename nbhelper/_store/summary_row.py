@@ -1,4 +1,4 @@
-"""The row of the table `summaries` for a history: what `tasks()` shows of it."""
+"""The row of the table `summaries` for a history: what `tasks()` shows of the task."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def summary_row(
     experiment: str | None = None,
     repeat: int | None = None,
 ) -> dict[str, Any]:
-    """Every column of `tasks()` that follows from the history, as JSON; whatever is unknown is None.
+    """Every column of `tasks()` that is derived from the history, as JSON; an unknown value is None.
 
     A value that is added here is a column of the table `summaries`: raise `VERSION` in `schema.py`. To show it, name it
     in `TASKS` in `_tables/frames.py`.
 
     Args:
-        history: What was seen.
-        folder: The store's, which files are relative to; None keeps them absolute.
-        task: What is known of the task, where that is more than the history's own says; its parameters are plain.
-        endpoint: Where the task was created, which no event tells; so are the next three.
-        model: What to show as the model where neither a reply nor the request names one.
+        history: The history.
+        folder: The store's folder, to which the paths of files are made relative; None keeps them absolute.
+        task: The task of the row, where it has more than the history's task; its parameters are plain JSON.
+        endpoint: The endpoint of the create; like the next three it is in no event.
+        model: The model to show where neither a reply nor the request names one.
         experiment: The experiment's name.
         repeat: Which repetition of a cell it is.
     """
@@ -89,7 +89,7 @@ def summary_row(
 
 
 def _reason(history: History) -> tuple[str | None, str | None]:
-    """The code and the words of the server's error, or of our own mark where there is no final word."""
+    """Code and message of the server's error; without a final state those of our own mark (`Facts.ended`)."""
     latest, ended = history.facts.latest, history.facts.ended
     if latest is not None and latest.state.final:
         error = None if latest.state is State.SUCCEEDED else latest.error
@@ -102,7 +102,7 @@ def _storable(text: str | None) -> str | None:
 
 
 def _number(value: float | None) -> float | None:
-    """A number that SQLite can hold: a server may state any."""
+    """A number that SQLite can store: an integer beyond 64 bits becomes a float, beyond 10**300 None."""
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return float(value) if abs(value) < 10**300 else None
     return value
@@ -115,7 +115,7 @@ def _total(sizes: Collection[int | None]) -> int | None:
 
 
 def _time_of(uid: str) -> datetime:
-    """When a row was made, from the digits of its uid."""
+    """The time when a row was made, from the digits of its uid."""
     try:
         return datetime.fromtimestamp(int(uid[:14], 16) / 1_000_000, UTC)
     except (ValueError, OverflowError):
@@ -129,7 +129,7 @@ _AS_JSON = {name: type(value) for name, value in _EMPTY.items() if isinstance(va
 
 
 def from_values(values: Sequence[Any]) -> Row | None:
-    """The row of `summary_row` again; None when it cannot be understood."""
+    """The row of `summary_row` from the columns of `summaries`; None where the JSON of one is damaged."""
     row = dict(zip(COLUMNS, values, strict=True))
     for name, kind in _AS_JSON.items():
         row[name] = value = loads(row[name])

@@ -1,6 +1,6 @@
 """The one thread that writes: a queue of functions, run in batches, each batch in one transaction.
 
-What is queued while a transaction runs goes into the next one, so that a hundred watches share one wait for the disk.
+Functions that are queued while a transaction runs go into the next one, so that a hundred watches share one commit.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 from .._model.errors import StoreError
 from .._model.text import clean
-from .file import LEAKED, WAIT, Database, Identity, explain, is_damage, jitter
+from .file import LEAKED, WAIT, Database, FileIdentity, explain, is_damage, jitter
 from .schema import VERSION
 
-TICK = 0.02
-"""Seconds from one commit of looks to the next: those that come meanwhile share it, and so one wait for the disk."""
+COMMIT_INTERVAL = 0.02
+"""Seconds between two commits of looks: all looks queued in between share one commit, and one wait for the disk."""
 IDLE = 10.0
 """Seconds without work after which the thread ends and connections are closed, until the next piece of work."""
 
@@ -36,17 +36,17 @@ class Writer:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: in a child process neither the thread nor its unfinished work exists."""
+        """Set the first state, also in a forked child, where neither the thread nor its unfinished work exists."""
         LEAKED.extend(filter(None, [getattr(self, "_db", None)]))
         self._db: sqlite3.Connection | None = None
-        self._identity: Identity | None = None
+        self._identity: FileIdentity | None = None
         """The file that `_db` was opened on."""
         self._queue: deque[tuple[Work[Any], Future[Any]]] = deque()
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._lost = False
-        """Whether something was given up because the process ends."""
+        """Whether writes were given up because the process ends."""
         self._hurry = False
         self._next = 0.0
 
@@ -55,7 +55,7 @@ class Writer:
 
         Args:
             work: A function of the connection.
-            patient: Whether it may wait for others, up to `TICK`.
+            patient: Whether `work` may wait up to `COMMIT_INTERVAL`, to share a commit with others.
         """
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
@@ -77,7 +77,7 @@ class Writer:
         return future
 
     def stop(self, wait: float = WAIT + 5) -> bool:
-        """Write what is left, and end the thread.
+        """Let the thread write all that is queued, and end.
 
         Args:
             wait: Seconds to wait for the thread, which goes on writing after that.
@@ -95,7 +95,7 @@ class Writer:
 
     @property
     def running(self) -> bool:
-        """Whether there is a thread; when it ends it closes the connections."""
+        """Whether the thread runs; it closes the connections when it ends."""
         return self._thread is not None
 
     def _run(self) -> None:
@@ -116,11 +116,11 @@ class Writer:
             with self._database.active():
                 self._write(batch)
             del batch  # else its histories would be kept until the next batch
-            self._next = time.monotonic() + TICK
+            self._next = time.monotonic() + COMMIT_INTERVAL
 
     def _write(self, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
         try:
-            db, crowded = self._begun()
+            db, crowded = self._begin()
             try:
                 done = [(future, work(db)) for work, future in batch]
                 failed: list[tuple[Future[Any], Exception]] = []
@@ -131,7 +131,7 @@ class Writer:
                 self._database.begin(db)
                 done, failed = self._one_by_one(db, batch)
             db.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits, and the thread lives on
+        except Exception as error:  # noqa: BLE001 - any error is raised by the futures, and the thread goes on
             self._drop()
             self._database.suspect(error)
             self._lost = self._lost or self._database.deadline < math.inf
@@ -144,16 +144,16 @@ class Writer:
             return
         for future, value in done:
             future.set_result(value)
-        for future, trouble in failed:
-            future.set_exception(trouble)
-        # Other processes poll the lock: leave it free for a moment, longer where this one had to wait for it.
+        for future, failure in failed:
+            future.set_exception(failure)
+        # Other processes poll SQLite's lock: leave it free for a moment, longer where this process had to wait for it.
         if crowded or self._queue:
             time.sleep(jitter() if crowded else 0.0005)
 
     def _one_by_one(
         self, db: sqlite3.Connection, batch: list[tuple[Work[Any], Future[Any]]]
     ) -> tuple[list[tuple[Future[Any], Any]], list[tuple[Future[Any], Exception]]]:
-        """Do each piece of work in a savepoint of its own: one that fails takes nothing of the others back."""
+        """Run each function in a savepoint of its own, so that one that fails rolls back nothing of the others."""
         done: list[tuple[Future[Any], Any]] = []
         failed: list[tuple[Future[Any], Exception]] = []
         for work, future in batch:
@@ -170,8 +170,8 @@ class Writer:
             db.execute("RELEASE item")
         return done, failed
 
-    def _begun(self) -> tuple[sqlite3.Connection, bool]:
-        """A connection inside a transaction, and whether it had to wait for another process."""
+    def _begin(self) -> tuple[sqlite3.Connection, bool]:
+        """A connection inside a write transaction, and whether it had to wait for another process."""
         while True:
             db = self._connection()
             crowded = self._database.begin(db)
@@ -179,21 +179,21 @@ class Writer:
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version != VERSION:
                     self._database.taken_over = version
-                    raise self._database.outdated()
+                    raise self._database.outdated_error()
                 return db, crowded
-            self._drop()  # while this one waited, another process put a new file in its place
+            self._drop()  # while this thread waited, another process replaced the file
 
     def _connection(self) -> sqlite3.Connection:
-        found = self._database.examined(create=True)
+        identity = self._database.examine(create=True)
         if self._database.taken_over is not None:
-            raise self._database.outdated()
-        if self._db is None or found != self._identity:
+            raise self._database.outdated_error()
+        if self._db is None or identity != self._identity:
             self._drop()
             self._db = self._database.connect(write=True)
-            self._identity = found
+            self._identity = identity
         return self._db
 
     def _drop(self) -> None:
         if self._db is not None:
-            self._db.close()  # takes an unfinished transaction back
+            self._db.close()  # rolls an unfinished transaction back
             self._db = None

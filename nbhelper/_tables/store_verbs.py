@@ -204,7 +204,7 @@ def _known_providers(store: Store, given: tuple[str, ...] | None) -> tuple[str, 
 
 
 def _with_warnings(store: Store, frame: pd.DataFrame) -> pd.DataFrame:
-    """The same frame, after a warning for each of the store's news: a table that lacks rows must not look whole."""
-    for note in store.news():
+    """The same frame, after a warning for each new note of the store: a table that lacks rows must not look whole."""
+    for note in store.take_notes():
         warnings.warn(note, UserWarning, stacklevel=3)
     return frame

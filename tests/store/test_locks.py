@@ -1,4 +1,4 @@
-"""Locks between processes: who holds a name, and what frees it."""
+"""Locks of names between processes: which process holds one, and what frees it."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ file = lock_file(Path(sys.argv[1]))
 
 @pytest.fixture
 def folder(tmp_path):
-    """Where the lock file is."""
+    """The folder of the lock file."""
     return tmp_path
 
 
@@ -61,7 +61,7 @@ def test_one_process_has_a_name(folder, mine):
 
 
 def test_a_released_name_is_free(folder, mine):
-    """Released, others get it, while what else is held stays; a second release does nothing."""
+    """Another process can lock a released name, and no other one that is held; a second release does nothing."""
     mine.take("b")
     mine.release("a")
     mine.release("a")
@@ -71,7 +71,7 @@ def test_a_released_name_is_free(folder, mine):
 
 
 def test_a_process_that_is_killed_frees_its_names(folder, script):
-    """The kernel unlocks: the next try succeeds."""
+    """After a SIGKILL of the process that locked a name, the kernel frees it, and `take` succeeds."""
     process = script("print(file.take('a'), flush=True); time.sleep(60)")
     assert process.stdout.readline() == "True\n"
     assert not lock_file(folder).take("a")
@@ -84,7 +84,7 @@ def test_a_process_that_is_killed_frees_its_names(folder, script):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="POSIX record locks are freed by that")
 def test_closing_another_descriptor_frees_nothing(folder, mine):
-    """Somebody else's code may open and close the file in this very process, such as a copy of the folder."""
+    """Other code may open and close the lock file in this process, as a copy of the folder does: locks stay."""
     os.close(os.open(mine.path, os.O_RDWR))
     mine.path.read_bytes()
     shutil.copy(mine.path, folder / "copy")
@@ -93,7 +93,7 @@ def test_closing_another_descriptor_frees_nothing(folder, mine):
 
 
 def test_without_description_locks_the_kernel_frees_too(folder, script, monkeypatch):
-    """POSIX record locks, which other systems than Linux have, and locks of descriptions exclude each other."""
+    """POSIX record locks (on other systems than Linux) and open file description locks exclude each other."""
     process = script("""
     import sys
     sys.platform = "other"
@@ -128,7 +128,7 @@ def test_the_file_is_open_only_while_a_name_is_held(folder):
 
 
 def test_every_path_to_a_folder_has_one_lock_file(folder):
-    """Two descriptors of one file would lock each other out."""
+    """All paths to a folder give one `LockFile`: two descriptors of its file would lock each other out."""
     (folder / "link").symlink_to(folder)
 
     assert lock_file(folder / "link") is lock_file(folder)
@@ -140,7 +140,7 @@ FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here
 
 @FORK
 def test_a_forked_child_holds_nothing(script):
-    """The child is kept out like any other process, and nothing that it does frees what its parent holds."""
+    """A forked child cannot lock what its parent holds, and its `release` frees nothing of that."""
     process = script("""
     file.take("a")
     child = os.fork()
@@ -160,7 +160,7 @@ def test_a_forked_child_holds_nothing(script):
 
 @FORK
 def test_a_child_that_lives_on_holds_no_name_of_its_parent(folder, script):
-    """The parent is killed, its child is not: the name is free."""
+    """After the parent was killed, a name that it held is free, although its forked child still runs."""
     process = script("""
     file.take("a")
     if os.fork() == 0:
@@ -181,7 +181,7 @@ def test_a_child_that_lives_on_holds_no_name_of_its_parent(folder, script):
 
 
 def test_a_folder_that_was_made_anew_is_locked_anew(tmp_path):
-    """The file was deleted under this process: with its next lock, those that it holds are in the new file."""
+    """After the lock file was deleted, the next `take` locks all held names in the new file."""
     place = tmp_path / "store"
     place.mkdir()
     file = lock_file(place)
@@ -197,8 +197,8 @@ def test_a_folder_that_was_made_anew_is_locked_anew(tmp_path):
 
 
 def test_what_cannot_be_opened_is_an_error(tmp_path):
-    """No folder, or a link where the file should be: nothing is made elsewhere."""
-    (tmp_path / locks.FILE).symlink_to(tmp_path / "elsewhere")
+    """A missing folder, or a link in place of the lock file, raises OSError, and no file is made elsewhere."""
+    (tmp_path / locks.LOCK_FILE).symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(FileNotFoundError):
         lock_file(tmp_path / "missing").take("a")
@@ -208,7 +208,7 @@ def test_what_cannot_be_opened_is_an_error(tmp_path):
 
 
 def test_without_what_windows_lacks_the_store_works(tmp_path):
-    """No `fcntl`, no fork, no user id: histories are kept and repaired; one process a store is the user's part."""
+    """Without `fcntl`, fork and user ids, histories are kept and repaired, and every name can be locked."""
     code = """
     import os, sys
     from pathlib import Path
@@ -246,6 +246,6 @@ def test_a_name_is_one_byte():
 
 def test_nothing_else_opens_the_file():
     """Its name stands in one module, so that no other code closes a second descriptor of it."""
-    files = [path for path in (ROOT / "nbhelper").rglob("*.py") if locks.FILE in path.read_text()]
+    files = [path for path in (ROOT / "nbhelper").rglob("*.py") if locks.LOCK_FILE in path.read_text()]
 
     assert [path.relative_to(ROOT / "nbhelper").as_posix() for path in files] == ["_store/locks.py"]

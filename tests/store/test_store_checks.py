@@ -1,4 +1,4 @@
-"""What is checked when, how it is told to a person, and how looks share a commit."""
+"""When a file is checked for damage, how the user is warned of it, and how looks share a commit."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_small_file_is_checked_before_its_first_use(tmp_path):
 
 
 def test_a_large_file_is_checked_when_it_gave_an_error(tmp_path, monkeypatch):
-    """The first read of a large file does not wait for a check; what SQLite meets in use is moved aside by the next."""
+    """A large file is not checked at its first read; after SQLite reported damage, the next call replaces it."""
     path = filled(tmp_path / FOLDER)
     break_page(path, "replies")
     monkeypatch.setattr(_database, "SMALL", 1000)
@@ -89,8 +89,8 @@ def test_a_large_file_is_checked_when_it_gave_an_error(tmp_path, monkeypatch):
     store.close()
 
 
-def test_the_tables_say_what_is_missing(tmp_path, monkeypatch):
-    """`tasks()` over a damaged history warns once of what was left out, and the card of each watch shows it."""
+def test_tasks_warns_once_of_what_is_missing(tmp_path, monkeypatch):
+    """`tasks()` over a damaged history warns once of what was left out, and every `Watch` has the note."""
     path = filled(tmp_path / FOLDER, tasks=2)
     path.write_bytes(path.read_bytes()[:-4096])
     nbh.set_store(tmp_path / FOLDER)
@@ -109,8 +109,8 @@ def test_the_tables_say_what_is_missing(tmp_path, monkeypatch):
 
 
 def test_looks_share_a_commit(tmp_path, monkeypatch):
-    """Looks that come one by one within a tick are written by one commit; what cannot wait takes them along."""
-    monkeypatch.setattr(writer, "TICK", 0.5)
+    """Looks within one commit interval are written by one commit; an urgent write commits them at once."""
+    monkeypatch.setattr(writer, "COMMIT_INTERVAL", 0.5)
     store = Store(tmp_path / FOLDER)
     histories = [store.open_task(Task("kie", f"t{n}"), ORIGIN).result() for n in range(10)]
     commits = []
@@ -135,9 +135,9 @@ def test_looks_share_a_commit(tmp_path, monkeypatch):
     assert len(commits) <= 3
 
 
-def test_the_end_does_not_wait_for_a_tick(tmp_path, monkeypatch):
-    """Closing writes at once what still waits for its tick."""
-    monkeypatch.setattr(writer, "TICK", 60.0)
+def test_close_does_not_wait_for_the_commit_interval(tmp_path, monkeypatch):
+    """`close()` writes at once what still waits for the commit interval."""
+    monkeypatch.setattr(writer, "COMMIT_INTERVAL", 60.0)
     store = Store(tmp_path / FOLDER)
     history = store.open_task(Task("kie", "t"), ORIGIN).result()
     longer = history.add(Mark(word=MarkWord.WATCHING), NOON)

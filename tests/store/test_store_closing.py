@@ -1,4 +1,4 @@
-"""Threads and connections of stores that are not used any more, and the end of a process that cannot write."""
+"""Threads and connections of stores that are not used any more, and the exit of a process that cannot write."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def test_closed_emulators_leave_nothing_open(tmp_path, monkeypatch):
     assert set(session._state.stores) == before
 
 
-def test_the_store_of_a_closed_emulator_is_let_go():
-    """Once its watches are over and it is closed, nothing keeps its store: not the leases of what was watched in it."""
+def test_the_store_of_a_closed_emulator_is_garbage_collected():
+    """Once its watches are over and it is closed, nothing references its store, not even the leases of its tasks."""
     with nbh.Emulator(speed=100):
         nbh.watch(nbh.submit("kie", OWL), display=False, block=False).stop()
         kept = weakref.ref(session.store())
@@ -79,7 +79,7 @@ def test_the_store_of_a_closed_emulator_is_let_go():
 
 
 @linux
-def test_an_idle_store_lets_go(tmp_path, monkeypatch):
+def test_an_idle_store_ends_its_thread_and_connection(tmp_path, monkeypatch):
     """A store that is not used has no thread and no connection after a while, and opens again at its next use."""
     monkeypatch.setattr(writer, "IDLE", 0.05)
     store = Store(tmp_path / FOLDER)
@@ -100,13 +100,13 @@ file.WAIT = 600.0
 stores = [Store(folder) for folder in sys.argv[1:]]
 for store in stores:
     store.open_task(Task("kie", "late"), "https://api.example")
-print("asked", flush=True)
+print("queued", flush=True)
 """
 
 
 @pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
-def test_the_end_does_not_wait_for_another_process(python, tmp_path, lock):
-    """Leaving Python while others hold two histories does not wait as a write does (ten minutes here), and says so."""
+def test_exit_does_not_wait_for_another_process(python, tmp_path, lock):
+    """At exit, Python does not wait 600 s for the holders of two locks, as a write does here, and logs two warnings."""
     folders = [tmp_path / "one", tmp_path / "two"]
     holders = []
     for folder in folders:
@@ -117,7 +117,7 @@ def test_the_end_does_not_wait_for_another_process(python, tmp_path, lock):
         holders[-1].execute(f"BEGIN {lock}")
     child = python(LEAVES, *folders)
     try:
-        assert child.stdout.readline() == "asked\n"
+        assert child.stdout.readline() == "queued\n"
         _, errors = child.communicate(timeout=60)
     finally:
         for holder in holders:

@@ -30,7 +30,7 @@ from nbhelper._store.codec import decode, encode, kept_path, plain, real_path, s
 UNTIMED = settings(deadline=None, suppress_health_check=list(HealthCheck))  # the machine may be busy
 FOLDER = Path("/data/nbhelper-data")
 
-# What `redact` would change is told apart by tests of its own: here, text that it keeps.
+# Texts that `redact` would change have tests of their own: here are only texts that it keeps.
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00")).filter(lambda t: "://" not in t)
 maybe_text = st.none() | texts.filter(bool)
 whole = st.none() | st.integers(-(2**63), 2**63 - 1)
@@ -92,7 +92,7 @@ FIELDS = ["state", "word", "kind", "outputs", "error", "reply", "file", "name", 
     st.sampled_from(["snapshot", "miss", "saved", "mark", "later"]),
 )
 def test_hostile_rows(body, kind):
-    """Whatever stands in a row, reading gives an observation or None and never raises."""
+    """Any JSON object in a row decodes to an observation or None, without an error."""
     seen = decode({**body, "seen": kind}, FOLDER)
 
     assert seen is None or isinstance(seen, Snapshot | Miss | Saved | Mark)
@@ -123,7 +123,7 @@ def test_newer_fields_are_passed_over():
     ids=["kind", "mark", "miss", "state word", "state type", "field type", "text", "nothing"],
 )
 def test_words_of_newer_versions(body, expected):
-    """A word that this version does not know is unknown or nothing, never an error."""
+    """A word that only a newer version knows decodes to UNKNOWN, to a default or to None, without an error."""
     assert decode(body, FOLDER) == expected
 
 
@@ -152,8 +152,8 @@ hostile = st.recursive(
 
 @UNTIMED
 @given(hostile)
-def test_the_quick_way_writes_the_same(value):
-    """A value that is written without being walked gives the text that walking it gives."""
+def test_stored_is_the_text_of_plain(value):
+    """`stored(value)` is `dumps(plain(value))`, also where it does not walk the value."""
     assert stored(value) == dumps(plain(value))
 
 
@@ -192,7 +192,7 @@ def test_paths(file, kept):
 
 @pytest.mark.parametrize("kept", ["../secret", "a/../../b", "", ".."])
 def test_climbing_paths_are_refused(kept):
-    """A relative path that climbs out of the folder is nothing that this library wrote."""
+    """A relative path that leads out of the folder gives None: this library never writes one."""
     assert real_path(kept, FOLDER) is None
 
 
@@ -220,13 +220,13 @@ def test_instants(value, expected):
 
 @pytest.mark.parametrize("value", ["soon", "", "-2h", "2 years", 5, True, "9" * 400 + "d", "99999999d"], ids=str)
 def test_no_instants(value):
-    """Anything else is refused with the parameter's name."""
+    """A value that is no time and no age raises BadInput with the parameter's name."""
     with pytest.raises(BadInput, match="since takes"):
         instant(value, NOW, "since")
 
 
 def test_naive_times_are_local():
-    """A time without a zone is what the clock on the wall says."""
+    """A time without a zone is local time."""
     naive = datetime(2026, 7, 1, 8)  # noqa: DTZ001
 
     assert instant(naive, NOW, "since") == iso(naive.astimezone())
@@ -241,7 +241,7 @@ def test_iso_round_trip(at):
 
 
 def test_plain():
-    """What was asked becomes JSON whatever it was: bytes as digest, paths as text, half characters escaped."""
+    """Parameters of any type become JSON: bytes as digest, paths as text, half characters escaped."""
     value = plain({"a": b"xx", "b": Path("x/y"), 3: {"c": (1, None)}, "s": "\ud800", "big": 2**70, "nan": float("nan")})
 
     assert value["a"]["n_bytes"] == 2

@@ -1,4 +1,4 @@
-"""Creates: their rows before they are sent, and what becomes of them."""
+"""Creates: the row before the request is sent, and its state after each kind of answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def intent(store, uid):
 
 
 def test_an_intent_is_listed_before_it_is_sent(store):
-    """A create has its row, with the mark `submitting`, before anything leaves."""
+    """A create has its row, with the mark `submitting`, before its request is sent."""
     uid = begun(store, label="owl")
     row = store.rows()[0]
 
@@ -37,7 +37,7 @@ def test_an_intent_is_listed_before_it_is_sent(store):
 
 
 def test_a_create_that_worked(store):
-    """The id fills the same row, which is from then on found by its identity."""
+    """The id is written into the row of the create, which is from then on found by the task's identity."""
     uid = begun(store)
     store.intent_sent(uid).result()
     history = store.intent_created(uid, Task("kie", "new", extra={"type": "x"})).result()
@@ -50,7 +50,7 @@ def test_a_create_that_worked(store):
 
 
 def test_a_create_that_was_refused(store):
-    """The row's outcome is failed, with the API's code and words."""
+    """The row's outcome is failed, with the API's code and message."""
     uid = begun(store)
     store.intent_refused(uid, "402", "no credit left").result()
     row = store.rows(Filter(outcome=("failed",)))[0]
@@ -66,7 +66,7 @@ def test_a_create_that_was_refused(store):
 
 
 def test_a_create_in_doubt(store):
-    """Without an answer the row is lost, says why, and has no id."""
+    """Without an answer the row's outcome is lost, with the reason, and it has no id."""
     uid = begun(store)
     store.intent_sent(uid).result()
     store.intent_in_doubt(uid, "connection reset").result()
@@ -105,6 +105,6 @@ def test_reuse_finds_the_newest_that_did_not_fail(store):
 
 
 def test_an_unknown_intent(store):
-    """Naming a create that is not there is an error with words."""
+    """A uid without a create raises a StoreError that names it."""
     with pytest.raises(StoreError, match='no create "nope"'):
         store.intent_sent("nope").result()

@@ -1,4 +1,4 @@
-"""Damage in what decides whether something is watched, or paid for, again: nothing of it is hidden in silence."""
+"""Damage to rows and indexes by which a task is watched, or a create paid for, again: no row is lost silently."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def changed(folder, sql):
 
 
 def unindexed(folder, index):
-    """Take one entry out of an index, as a flipped bit does that makes it another one."""
+    """Flip a bit in one entry of an index, so that it leads to no row."""
     with closing(sqlite3.connect(folder / "history.db")) as db:
         (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (index,)).fetchone()
         size = db.execute("PRAGMA page_size").fetchone()[0]
@@ -64,10 +64,10 @@ def unindexed(folder, index):
 def read(folder):
     """What decides whether something is watched or paid for again, and whether the store has notes."""
     store = Store(folder)
-    found = store.find(Task("kie", "t1"), ORIGIN)
+    history = store.find(Task("kie", "t1"), ORIGIN)
     submitted = store.find_submitted("kie", ORIGIN, "made")
     facts = {
-        "task": found and found.task.label,
+        "task": history and history.task.label,
         "submitted": submitted and submitted.task.id,
         "pending": [row["pending"] for row in store.pending_rows(EVERYTHING)],
         "creates": [create.state for create in store.creates("owls")],
@@ -79,16 +79,16 @@ def read(folder):
 WHOLE = {"task": "an owl", "submitted": "t1", "pending": ["in doubt"], "creates": ["created", "in_doubt"]}
 
 
-def test_unhurt(folder):
-    """What the tests below must find, and no note."""
+def test_an_undamaged_store(folder):
+    """An undamaged store gives `WHOLE`, and no note."""
     assert read(folder) == (WHOLE, False)
 
 
 @pytest.mark.parametrize(
     "index", ["tasks_identity", "tasks_experiment", "intents_request", "intents_open", "sqlite_autoindex_tasks_1"]
 )
-def test_an_index_hides_nothing(folder, index):
-    """An index that leads to a row no more is noticed on opening, and made anew from the rows."""
+def test_a_damaged_index_hides_no_row(folder, index):
+    """A damaged entry of an index is noticed on opening, and the index is made again from the rows."""
     unindexed(folder, index)
 
     assert read(folder) == (WHOLE, True)
@@ -97,7 +97,7 @@ def test_an_index_hides_nothing(folder, index):
 
 
 def test_a_create_whose_state_is_unknown_is_in_doubt(folder):
-    """What may have been sent is listed, also when nothing tells any more how far it came."""
+    """A create without a row in `intents` is listed as in doubt, since it may have been sent."""
     changed(folder, "DELETE FROM intents WHERE state = 'in_doubt'")
     facts, _ = read(folder)
 
@@ -106,7 +106,7 @@ def test_a_create_whose_state_is_unknown_is_in_doubt(folder):
 
 @pytest.mark.parametrize("sql", ["UPDATE meta SET value = 'no hex'", "DELETE FROM meta"], ids=["changed", "gone"])
 def test_a_damaged_salt_is_made_anew(folder, sql):
-    """Without its salt a store goes on: fingerprints are new ones, and equal among themselves."""
+    """A missing or damaged salt is replaced, and two stores of the folder give equal fingerprints."""
     changed(folder, sql)
     stores = [Store(folder), Store(folder)]
 
@@ -127,18 +127,18 @@ def hidden(folder, table, keep):
     return path.read_bytes()
 
 
-def test_a_lost_task_is_told_by_its_summary(folder):
-    """Where the tasks' own rows cannot be read, the rows that sum them up say what was made."""
+def test_lost_task_rows_are_restored_from_summaries(folder):
+    """Where the table `tasks` cannot be read, its rows are made again from `summaries`."""
     before = hidden(folder, "tasks", 0)
 
     assert read(folder) == (WHOLE, True)
-    (aside,) = folder.glob("*.aside")
-    assert aside.read_bytes() == before
+    (kept,) = folder.glob("*.aside")
+    assert kept.read_bytes() == before
     assert read(folder) == (WHOLE, False)
 
 
-def test_a_lost_summary_is_made_again(folder):
-    """The row that sums up a task follows from its events, so its loss costs nothing."""
+def test_lost_summaries_are_made_again(folder):
+    """Where the table `summaries` cannot be read, its rows are made again from the events."""
     store = Store(folder)
     rows = store.rows()
     store.close()
@@ -152,7 +152,7 @@ def test_a_lost_summary_is_made_again(folder):
 
 @pytest.mark.parametrize("table", ["events", "intents", "links", "replies", "prices", "meta"])
 def test_a_lost_table_takes_no_other_with_it(folder, table):
-    """What can be read of the other tables is in the new history, and what was sent without an answer is in doubt."""
+    """Where one table cannot be read, the rows of all others are kept, and a create without an answer is in doubt."""
     hidden(folder, table, 0)
     facts, has_notes = read(folder)
 
@@ -185,14 +185,14 @@ def test_rows_before_and_behind_a_broken_page_are_kept(tmp_path):
     assert {"0", "140", "160", "299"} <= kept
 
 
-def test_a_lost_row_of_a_finished_task_stays_unfinished(folder):
-    """A history that lost its end is watched again, not forgotten."""
+def test_a_task_that_lost_its_final_event_is_unfinished(folder):
+    """A task whose final snapshot is lost is listed as unfinished."""
     changed(folder, "DELETE FROM events WHERE kind = 'snapshot'")
     hidden(folder, "summaries", 0)
     store = Store(folder)
-    found = store.find(Task("kie", "t1"), ORIGIN)
+    history = store.find(Task("kie", "t1"), ORIGIN)
     rows = store.pending_rows(EVERYTHING)
     store.close()
 
-    assert [event.seen for event in found.events] == [Mark(word=MarkWord.SUBMITTING), Mark(word=MarkWord.SUBMITTED)]
+    assert [event.seen for event in history.events] == [Mark(word=MarkWord.SUBMITTING), Mark(word=MarkWord.SUBMITTED)]
     assert sorted(row["pending"] for row in rows) == ["in doubt", "unfinished"]

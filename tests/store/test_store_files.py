@@ -1,4 +1,4 @@
-"""The folder and the file of a store: where it is, who may read it, what is moved aside, disks and locks."""
+"""The folder and the file of a store: path, modes, files that are renamed, disks and locks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nbhelper._store.store import Store
 
 
 def filled(folder, events=3):
-    """A closed store with one task and some observations; its row's name."""
+    """Make a closed store with one task and some observations; returns the task's uid."""
     store = Store(folder)
     looks = [Snapshot(state=State.RUNNING, word=f"word-{number}") for number in range(events)]
     history = kept(store, opened(store), *looks)
@@ -42,16 +42,16 @@ def test_the_variable_wins(monkeypatch, tmp_path):
     (tmp_path / FOLDER).mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
-    found = []
+    folders = []
     for value in ("other", "~/data", "/abs/x", " "):
         monkeypatch.setenv("NBHELPER_DATA", value)
-        found.append(locate())
+        folders.append(locate())
 
-    assert found == [tmp_path / "other", Path("/home/me/data"), Path("/abs/x"), tmp_path / FOLDER]
+    assert folders == [tmp_path / "other", Path("/home/me/data"), Path("/abs/x"), tmp_path / FOLDER]
 
 
 def test_the_nearest_existing_folder(monkeypatch, tmp_path):
-    """Without it, the nearest `nbhelper-data` above counts; without one, it would be here. Nothing is made."""
+    """Without the variable, the nearest `nbhelper-data` of the parents is used, else one here; nothing is made."""
     monkeypatch.delenv("NBHELPER_DATA", raising=False)
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
@@ -67,7 +67,7 @@ def test_the_nearest_existing_folder(monkeypatch, tmp_path):
 
 
 def test_a_strangers_folder_above_does_not_count(monkeypatch, tmp_path):
-    """In a parent that others may write to, somebody else's folder is not taken for ours."""
+    """In a parent that others may write to, another user's folder is not used."""
     monkeypatch.delenv("NBHELPER_DATA", raising=False)
     (tmp_path / FOLDER).mkdir()
     (tmp_path / "mine").mkdir()
@@ -95,7 +95,7 @@ def test_modes_whatever_the_umask(tmp_path, umask):
 
 
 def test_an_open_folder_is_closed_to_others(tmp_path):
-    """A folder of ours that others could read is theirs no more after the next use."""
+    """An `nbhelper-data` with mode 0755 gets mode 0700 at its next use."""
     filled(tmp_path / FOLDER)
     (tmp_path / FOLDER).chmod(0o755)
     filled(tmp_path / FOLDER)
@@ -140,8 +140,8 @@ def test_a_users_own_folder_is_left_alone(tmp_path):
     assert mode(tmp_path / "project" / "history.db") == 0o600
 
 
-def test_what_the_file_says_of_itself(tmp_path):
-    """The header names us and the schema; journal and durability are the safe ones."""
+def test_header_and_pragmas_of_the_file(tmp_path):
+    """The header has our application id and version; journal mode and synchronous are the safe ones."""
     filled(tmp_path / FOLDER)
     store = Store(tmp_path / FOLDER)
     settings = store._writer.put(
@@ -162,7 +162,7 @@ def test_what_the_file_says_of_itself(tmp_path):
 
 @pytest.mark.parametrize("use", [opened, lambda store: store.fingerprint("k")], ids=["write", "fingerprint"])
 def test_a_file_where_the_folder_should_be(tmp_path, use):
-    """A folder that is a file is said to be one, also when only reading."""
+    """A file in place of the folder raises a StoreError that says so, in writing and in reading."""
     (tmp_path / "data").write_text("x")
     store = Store(tmp_path / "data")
 
@@ -174,7 +174,7 @@ def test_a_file_where_the_folder_should_be(tmp_path, use):
 
 
 def test_a_missing_parent(tmp_path):
-    """A folder in a folder that is not there is not made up."""
+    """A missing parent is not made: StoreError says that it is missing."""
     store = Store(tmp_path / "no" / "such")
 
     with pytest.raises(StoreError, match=r"does not exist\. Make it first"):
@@ -186,7 +186,7 @@ def test_a_missing_parent(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_folder(tmp_path):
-    """A folder that may not be written says so, and what to do."""
+    """A folder without permission to write raises a StoreError that names `set_store`."""
     (tmp_path / "data").mkdir(mode=0o500)
     store = Store(tmp_path / "data")
 
@@ -195,7 +195,7 @@ def test_a_read_only_folder(tmp_path):
     store.close()
 
 
-# What is there but is not ours
+# Files of other programs
 
 
 def other_program(path):
@@ -222,19 +222,19 @@ def cut_in_half(path):
     ids=["text", "broken header", "zeros", "folder", "other program", "half a file"],
 )
 @pytest.mark.parametrize("use", [opened, Store.rows], ids=["writing", "reading"])
-def test_what_is_not_ours_is_moved_aside(tmp_path, make, use):
-    """A file that is none of our histories is kept beside the new one, whole, and said in one line."""
+def test_a_file_that_is_no_history_is_renamed(tmp_path, make, use):
+    """A file that is no history of ours is kept whole as `*.aside`, and named in one note."""
     folder = tmp_path / FOLDER
     folder.mkdir()
     make(folder / "history.db")
     before = (folder / "history.db").read_bytes() if (folder / "history.db").is_file() else None
     store = Store(folder)
     use(store)
-    aside = [p for p in folder.iterdir() if p.name.endswith(".aside")]
+    moved = [p for p in folder.iterdir() if p.name.endswith(".aside")]
 
-    assert len(aside) == 1
-    assert before is None or aside[0].read_bytes() == before
-    assert len([note for note in store.notes if aside[0].name in note]) == 1
+    assert len(moved) == 1
+    assert before is None or moved[0].read_bytes() == before
+    assert len([note for note in store.notes if moved[0].name in note]) == 1
     assert opened(store, "t2").task.id == "t2"
     store.close()
 
@@ -250,13 +250,13 @@ def test_a_foreign_wal_is_not_touched(tmp_path):
     store = Store(folder)
     opened(store)
     store.close()
-    (aside,) = folder.glob("*.aside")
-    with closing(sqlite3.connect(aside)) as db:
+    (moved,) = folder.glob("*.aside")
+    with closing(sqlite3.connect(moved)) as db:
         assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
 
 def test_zero_bytes_are_a_new_history(tmp_path):
-    """An empty file is where a history begins, and nothing is moved."""
+    """An empty file becomes a history, and nothing is renamed."""
     folder = tmp_path / FOLDER
     folder.mkdir()
     (folder / "history.db").touch()
@@ -272,7 +272,7 @@ def test_zero_bytes_are_a_new_history(tmp_path):
 
 
 def flipped(path, old, new, *, last):
-    """Overwrite one place where a text stands: SQLite keeps rows and index entries apart."""
+    """Overwrite the first or last occurrence of a text: SQLite keeps rows and index entries apart."""
     data = path.read_bytes()
     assert len(old) == len(new)
     place = data.rfind(old) if last else data.find(old)
@@ -281,8 +281,8 @@ def flipped(path, old, new, *, last):
 
 
 @pytest.mark.parametrize("name", [b"\xf9asks", b"masks"], ids=["no text", "another name"])
-def test_a_schema_with_another_word(tmp_path, name):
-    """A flip in the schema makes a damaged file like any other, even where SQLite's own checks pass."""
+def test_a_schema_with_a_changed_byte(tmp_path, name):
+    """A changed byte in the schema counts as damage, even where SQLite's own checks pass."""
     filled(tmp_path / FOLDER)
     flipped(tmp_path / FOLDER / "history.db", b"CREATE TABLE tasks", b"CREATE TABLE " + name, last=False)
     store = Store(tmp_path / FOLDER)
@@ -293,8 +293,8 @@ def test_a_schema_with_another_word(tmp_path, name):
     store.close()
 
 
-def test_rows_of_a_stranger_are_read_with_care(tmp_path):
-    """A row whose content cannot be is left out, and is no error."""
+def test_impossible_rows_are_left_out(tmp_path):
+    """A row with values that no task or event has is left out, without an error."""
     filled(tmp_path / FOLDER)
     store = Store(tmp_path / FOLDER)
 
@@ -315,7 +315,7 @@ def test_rows_of_a_stranger_are_read_with_care(tmp_path):
 
 
 def test_a_full_disk(tmp_path):
-    """A full disk is said in words, loses nothing that was acknowledged, and the next try works again."""
+    """A full disk raises StoreError, loses nothing that was acknowledged, and the next try succeeds."""
     store = Store(tmp_path / FOLDER)
     history = opened(store)
 
@@ -363,7 +363,7 @@ def test_a_full_disk_lets_small_writes_through(tmp_path):
 
 
 def test_a_lock_that_is_never_released(tmp_path, monkeypatch):
-    """A process that holds the file gives an error with words after the wait, and writing works once it lets go."""
+    """While another process holds SQLite's lock, a write raises StoreError after the wait; later it succeeds."""
     monkeypatch.setattr(file, "WAIT", 0.2)
     store = Store(tmp_path / FOLDER)
     opened(store)
@@ -378,7 +378,7 @@ def test_a_lock_that_is_never_released(tmp_path, monkeypatch):
 
 
 def test_a_transaction_that_was_cut_off_is_taken_back(tmp_path):
-    """A journal left by a process that died in the middle restores what was there before."""
+    """The journal of a process that died within a transaction restores what was there before."""
     uid = filled(tmp_path / FOLDER)
     script = (
         "import os, sqlite3, sys\n"

@@ -58,7 +58,7 @@ def five(store):
     ids=str,
 )
 def test_filters(five, conditions, expected):
-    """Every filter must hold; rows come newest last, and all four tables choose alike."""
+    """All conditions of a filter must hold; rows come newest last; rows, histories and events are chosen alike."""
     chosen = Filter.of(NOW, **conditions)
 
     assert "".join(row["task_id"][1:] for row in five.rows(chosen)) == expected
@@ -66,8 +66,8 @@ def test_filters(five, conditions, expected):
     assert [row["task"][-1] for row in five.event_rows(chosen)] == [n for n in expected for _ in range(2)]
 
 
-def test_chosen_rows(five):
-    """Rows can be asked for by name."""
+def test_a_filter_by_uids(five):
+    """A filter with uids gives the rows of these uids."""
     uids = [row["uid"] for row in five.rows()]
 
     assert [row["uid"] for row in five.rows(Filter(uids=tuple(uids[1:3])))] == uids[1:3]
@@ -80,8 +80,8 @@ def test_an_unknown_outcome():
 
 
 @pytest.mark.parametrize("table", [nbh.tasks, nbh.events, nbh.outputs, nbh.pending], ids=lambda table: table.__name__)
-def test_a_wrong_filter_is_told_before_a_file_is_opened(table, tmp_path):
-    """What cannot be is said of the call, before the store finds out what its file is."""
+def test_a_wrong_filter_is_refused_before_a_file_is_opened(table, tmp_path):
+    """A time that cannot be read raises BadInput before the store opens its file."""
     (tmp_path / "data" / "history.db").mkdir(parents=True)
     nbh.set_store(tmp_path / "data")
 
@@ -92,7 +92,7 @@ def test_a_wrong_filter_is_told_before_a_file_is_opened(table, tmp_path):
 
 
 def test_output_rows(store):
-    """One row per file that was saved, by the newest word about it."""
+    """One row per saved file, from its newest `Saved`."""
     history = kept(
         store,
         opened(store),
@@ -116,7 +116,7 @@ def test_output_rows(store):
 
 
 def test_the_summary_row_is_that_of_the_history(store):
-    """The row that the table reads is what the history says, after every append."""
+    """After every append, the row of `tasks()` is `summary_row` of the history."""
     history = opened(store, experiment="owls", repeat=1, endpoint="image", model="m")
     for seen in (Mark(word=MarkWord.SUBMITTED), Snapshot(state=State.RUNNING, progress=0.5), DONE):
         history = kept(store, history, seen)
@@ -125,7 +125,7 @@ def test_the_summary_row_is_that_of_the_history(store):
 
 
 def test_the_summary_row_follows_every_kind_of_look(store):
-    """What a look does not move stays as the history says: clocks, queue, credits, an end, a resume."""
+    """After every kind of look and mark, the stored row is `summary_row`: clocks, queue, credits, end, resume."""
 
     def look(state, second, **more):
         return Snapshot(state=state, replied_at=NOON + timedelta(seconds=second), **more)

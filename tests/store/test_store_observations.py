@@ -1,4 +1,4 @@
-"""Tasks and what was seen of them, written and read back; live links and fingerprints of keys beside them."""
+"""Tasks and their observations, written and read back; live links and fingerprints of keys."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_moved_folder_keeps_its_files(store, tmp_path):
 
 
 def test_a_later_call_fills_in(store):
-    """What the first call did not know is filled in by a later one; what it did know stands."""
+    """Columns that the first call left empty are filled in by a later one; the others stay."""
     first = store.open_task(Task("kie", "t", label="mine"), ORIGIN).result()
     again = store.open_task(
         Task("kie", "t", label="other", params={"prompt": "owl"}), ORIGIN, endpoint="image", experiment="owls", repeat=2
@@ -106,7 +106,7 @@ def test_a_later_call_fills_in(store):
 
 
 def test_appending_twice_changes_nothing(store):
-    """A retry of what is already kept adds no row."""
+    """Appending the same observations again adds no row."""
     history = grown(opened(store), Mark(word=MarkWord.WATCHING), DONE)
     for _ in range(2):
         store.append(history.uid, history.events, summary=history).result()
@@ -124,8 +124,8 @@ def test_equal_replies_are_kept_once(store):
     assert [event.seen.raw for event in store.events(history.uid)] == [reply] * 100
 
 
-def test_events_behind_a_number(store):
-    """All observations of a task are read as they came, older replies and parameters included, or those behind one."""
+def test_events_after_a_number(store):
+    """All observations of a task are read back, with all replies and parameters, or those after a number."""
     looks = [Snapshot(state=State.RUNNING, reply=dumps({"n": n}), params={"n": n}) for n in range(20)]
     history = kept(store, opened(store), *looks)
 

@@ -1,3 +1,5 @@
+"""Processes and threads that use one store at once, are killed or fork: no acknowledged row is lost."""
+
 from __future__ import annotations
 
 import signal
@@ -36,7 +38,7 @@ for number in range(count):
 
 
 def finished(child, timeout=60):
-    """Its output, after an end without a word on standard error."""
+    """The output of a process, which must end with status 0 and nothing on standard error."""
     out, err = child.communicate(timeout=timeout)
     assert (child.returncode, err) == (0, "")
     return out
@@ -79,7 +81,7 @@ def test_busy_neighbours_starve_nobody(python, tmp_path):
 
 
 @pytest.mark.parametrize("after", [1, 7, 20])
-def test_killed_writers_leave_what_they_were_promised(python, tmp_path, after):
+def test_killed_writers_leave_every_acknowledged_row(python, tmp_path, after):
     """After `kill -9` amid writing, every row whose write was acknowledged is there, and the file is whole."""
     child = python(APPEND, tmp_path / FOLDER, "p", 100_000)
     for _ in range(after):
@@ -125,7 +127,7 @@ print(len(store.rows()))
 
 
 def test_the_end_of_a_process_waits_for_its_writes(python, tmp_path):
-    """A process that ends without closing leaves everything it asked for, and says nothing."""
+    """A process that ends without `close()` writes all that was queued, and prints nothing."""
     script = """
 import sys
 from nbhelper._store.store import Store
@@ -142,7 +144,7 @@ for n in range(300):
 
 
 def test_a_disk_that_refuses(python, tmp_path):
-    """A disk that takes no more gives an error with words; when it does again, so does the store."""
+    """A write that the disk refuses raises StoreError; once the disk accepts it, it succeeds."""
     script = """
 import resource, sys
 from datetime import UTC, datetime
@@ -172,7 +174,7 @@ assert store.notes == [], store.notes
 
 
 def test_garbage_met_by_many(python, tmp_path):
-    """Processes that meet the same garbage at once move it aside once, and share the new history."""
+    """Processes that open the same damaged file at once rename it once, and share the new history."""
     script = """
 import sys
 from nbhelper._store.store import Store
@@ -212,7 +214,7 @@ def test_many_threads_share_a_store(tmp_path):
 
 
 def test_a_stopped_interpreter_refuses_in_words(tmp_path, monkeypatch):
-    """When no thread can be started any more, the future says so instead of hanging."""
+    """When no thread can be started any more, the future raises StoreError instead of hanging."""
     store = Store(tmp_path / FOLDER)
 
     def no_thread(self):

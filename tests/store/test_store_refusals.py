@@ -1,4 +1,4 @@
-"""A disk, a folder or a neighbour that refuses: one line, nothing lost, nothing half-written; and secrets that go."""
+"""A disk, folder or process that refuses: one line of error, no lost and no partial row; no secret in the file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WRITE = 'store.open_task(Task("kie", "2"), "https://api.example").result()'
 
 
 def finished(child, timeout=60):
-    """Its output, after an end without a word on standard error."""
+    """The output of a process, which must end with status 0 and nothing on standard error."""
     out, err = child.communicate(timeout=timeout)
     assert (child.returncode, err) == (0, "")
     return out
@@ -140,7 +140,7 @@ time.sleep(600)
 
 @pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
 def test_a_stopped_holder_of_the_lock(python, tmp_path, monkeypatch, lock):
-    """A process that was stopped while it holds the file gives one line after the wait; once it is gone all goes on."""
+    """While a stopped process holds SQLite's lock, calls raise StoreError after the wait; without it they succeed."""
     monkeypatch.setattr(file, "WAIT", 0.3)
     store = Store(tmp_path / FOLDER)
     opened(store)
@@ -209,12 +209,12 @@ def test_no_key_and_no_link_stay_in_the_file(monkeypatch, tmp_path):
         folder = session.store().folder
         session.store().close()
         content = b"".join(path.read_bytes() for path in folder.glob("history.db*"))
-        secrets = [key for key in keys if key.encode() in content]
-        found = [query for query in queries if query.encode() in content]
+        leaked_keys = [key for key in keys if key.encode() in content]
+        leaked = [query for query in queries if query.encode() in content]
         del emulator
 
     assert [str(history.outcome) for history in watch] == ["succeeded"] * 4
     assert len(queries) >= 3
-    assert secrets == []
-    assert found == []
+    assert leaked_keys == []
+    assert leaked == []
     assert b"nano-banana" in content

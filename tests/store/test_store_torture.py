@@ -35,7 +35,7 @@ FACTS = [
 
 @pytest.fixture(scope="module")
 def quick():
-    """What is found with a few of each; by fact."""
+    """The results of a run with a few of each, by fact."""
     command = [sys.executable, "-W", "error", "-m", "support.store_torture", "--quick"]
     done = subprocess.run(
         command, env=environment(PYTHONPATH=f"{TESTS}{os.pathsep}{ROOT}"), capture_output=True, text=True, timeout=300
@@ -46,7 +46,7 @@ def quick():
 
 @pytest.mark.parametrize("fact", FACTS)
 def test_quick(quick, fact):
-    """Killed, cut or with a bit turned over: no promised row is lost, and nothing else is read without a word."""
+    """Killed, cut or with a flipped bit: no acknowledged row is lost, and none is read wrongly without a note."""
     if fact.startswith("killed in each change") and compiler() is None:
         pytest.skip("needs a C compiler")
 
@@ -54,8 +54,8 @@ def test_quick(quick, fact):
     assert quick[fact]["met"], quick[fact]
 
 
-def test_all_facts_are_asked(quick):
-    """The list above is the script's."""
+def test_the_list_of_facts_is_complete(quick):
+    """`FACTS` are the facts of the script, in its order."""
     assert [*quick] == FACTS
 
 
@@ -66,7 +66,7 @@ def small(tmp_path_factory):
 
 
 def test_the_small_store_is_read_whole(small):
-    """Unhurt, the small store gives all that was written, without a note: the comparison below means something."""
+    """Undamaged, the small store gives all that was written, without a note: the comparison below is valid."""
     tally = store_damage.cuts(small, [len(small.data)])
 
     assert (tally.unnoticed, tally.salvaged, tally.present) == ([], 0, tally.rows)
@@ -74,8 +74,8 @@ def test_the_small_store_is_read_whole(small):
     assert all(small.whole.values())
 
 
-def test_a_lost_row_is_found_by_this_comparison(small, monkeypatch):
-    """The comparison is not blind: a salvage that leaves a table out is caught."""
+def test_the_comparison_reports_a_lost_row(small, monkeypatch):
+    """The comparison reports a salvage that leaves a table out."""
     monkeypatch.setattr(salvage, "TABLES", [table for table in salvage.TABLES if table != "events"])
     tally = store_damage.cuts(small, [len(small.data) - store_damage.PAGE])
 
@@ -85,7 +85,7 @@ def test_a_lost_row_is_found_by_this_comparison(small, monkeypatch):
 
 @pytest.mark.parametrize("bit", range(8))
 def test_a_schema_of_another_format_is_damage(small, bit):
-    """A flip in the one byte that tells the schema's format, which SQLite refuses as too new, is told."""
+    """A flip in the one byte that tells the schema's format, which SQLite refuses as too new, is noted."""
     tally = store_damage.flips(small, [(47, bit)])
 
     assert (tally.unnoticed, tally.behind) == ([], [])

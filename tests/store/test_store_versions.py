@@ -1,4 +1,4 @@
-"""A history with the tables of another version: kept under a name of its own, never written; and a change meanwhile."""
+"""A history with the tables of another version: renamed, never written; and a version that changes during use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nbhelper._store.store import Store
 ORIGIN = "https://api.example"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SCHEMAS = {1003: "f7be454eb57fb207"}
-"""What each number of the tables stands for, as a digest of their statements."""
+"""By version number, the digest of the CREATE statements of its tables."""
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ def folder(tmp_path):
 
 
 def numbered(folder, version):
-    """Give the history another number; its bytes."""
+    """Give the history another version number; returns its bytes."""
     with closing(sqlite3.connect(folder / "history.db")) as db:
         db.execute(f"PRAGMA user_version = {version}")
     return (folder / "history.db").read_bytes()
 
 
 def test_a_change_of_the_tables_raises_the_number():
-    """Each number stands for one set of tables: whoever changes them gives them the next number, and notes it here."""
+    """Each version number stands for one set of tables: a change of them needs the next number, and its digest here."""
     statements = "\n".join(sorted(schema.expected_schema()))
 
     assert SCHEMAS[schema.VERSION] == hashlib.sha256(statements.encode()).hexdigest()[:16]
@@ -48,15 +48,15 @@ def test_a_change_of_the_tables_raises_the_number():
 @pytest.mark.parametrize("version", [0, 2, 1000, 1999])
 @pytest.mark.parametrize("use", ["read", "write"])
 def test_another_number_is_renamed(folder, version, use):
-    """An older or newer file is kept whole as `history-<number>.db` and told in one line; a new history is begun."""
+    """An older or newer file is kept whole as `history-<number>.db` and named in one note; a new one is made."""
     before = numbered(folder, version)
     store = Store(folder)
     if use == "write":
         store.open_task(Task("kie", "new"), ORIGIN).result()
-    found = [row["task_id"] for row in store.rows()]
+    idents = [row["task_id"] for row in store.rows()]
     store.close()
 
-    assert found == (["new"] if use == "write" else [])
+    assert idents == (["new"] if use == "write" else [])
     assert (folder / f"history-{version}.db").read_bytes() == before
     (note,) = store.notes
     assert f"another version of nbhelper ({version}, here {schema.VERSION})" in note
@@ -78,8 +78,8 @@ def test_a_name_that_is_taken(folder):
     assert (folder / "history-1000-2.db").exists()
 
 
-def test_a_number_that_changes_meanwhile(folder):
-    """Another process's number in a file in use: it is only read from then on, and the error says what to do."""
+def test_a_version_that_changes_during_use(folder):
+    """A file in use whose version another process changes is only read from then on; the error says what to do."""
     store = Store(folder)
     history = store.open_task(Task("kie", "mine"), ORIGIN).result()
     before = numbered(folder, schema.VERSION + 1)
@@ -94,8 +94,8 @@ def test_a_number_that_changes_meanwhile(folder):
     store.close()
 
 
-def test_a_new_file_of_another_version_meanwhile(folder):
-    """A file that another version begins in place of ours is not renamed again by who used ours: no tug of war."""
+def test_a_new_file_of_another_version_during_use(folder):
+    """A file that another version makes in place of one in use is not renamed: calls raise StoreError."""
     store = Store(folder)
     assert len(store.rows()) == 1
     (folder / "history.db").rename(folder / f"history-{schema.VERSION}.db")
@@ -113,7 +113,7 @@ def test_a_new_file_of_another_version_meanwhile(folder):
 
 
 def test_many_processes_meet_another_number(python, folder):
-    """Processes that meet it at once rename it once, and share the new history."""
+    """Processes that open a file of another version at once rename it once, and share the new history."""
     script = """
 import sys
 from nbhelper._store.store import Store

@@ -1,4 +1,4 @@
-"""Writes that meet others: in one transaction, from another process, or in a file that was made anew."""
+"""Writes beside others: in one transaction, from another process, or in a file that was deleted and made again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nbhelper._store.store import Store
 
 
 def test_many_writes_share_few_transactions(store):
-    """What is asked for while a transaction runs goes into the next one together."""
+    """Writes that are queued while a transaction runs go into the next one together."""
     opened(store)
     commits = []
     writer = store._writer
@@ -50,7 +50,7 @@ def test_one_failing_write_loses_no_other(store):
     assert len(store.rows()) == 2
 
 
-def test_a_write_outlives_whoever_waits(store):
+def test_a_write_outlives_a_cancelled_wait(store):
     """Cancelling the wait does not cancel the write."""
     history = grown(opened(store), DONE)
 
@@ -124,7 +124,7 @@ def test_a_number_already_taken(store):
 
 
 def test_a_summary_that_another_process_wrote_is_written_whole(store):
-    """What another process filled in or wrote meanwhile stays."""
+    """Columns that another process filled in, and a summary that it deleted, are in the row after the next look."""
     history = kept(store, opened(store), Snapshot(state=State.RUNNING, progress=0.1))
     other = Store(store.folder)
     other.open_task(Task("kie", "t1", label="theirs"), ORIGIN).result()
@@ -140,7 +140,7 @@ def test_a_summary_that_another_process_wrote_is_written_whole(store):
     assert store.notes == []
 
 
-# Files that were made anew
+# Files that were deleted and made again
 
 
 def test_a_file_that_was_deleted_is_made_again(store):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import nbhelper
 from nbhelper import StoreError
 from nbhelper._model.json_text import dumps
-from nbhelper._store.creates import Create
+from nbhelper._store.creates import CreateRow
 from nbhelper._store.filter import EVERYTHING
 from nbhelper._store.rows import Rows, notes_of
 from nbhelper._store.store import Store
@@ -249,9 +249,11 @@ def _less(whole: Any, found: Any) -> bool:
             return all(found[name] <= whole[name] for name in ("polls", "misses", "n_saved"))
         case {"task": None}:  # its task's row is damaged
             return {**found, "task": None} == {**whole, "task": None}
-        case Create():
+        case CreateRow():
             states = {whole.state, "created", "in_doubt"}
-            filled = (name for name in Create.__slots__ if name != "state" and getattr(found, name) not in {None, ""})
+            filled = (
+                name for name in CreateRow.__slots__ if name != "state" and getattr(found, name) not in {None, ""}
+            )
             return found.state in states and all(getattr(found, name) == getattr(whole, name) for name in filled)
     return isinstance(found, str)
 
