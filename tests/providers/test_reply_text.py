@@ -55,9 +55,9 @@ def test_a_reply_is_kept_as_its_walk_gives_it(data):
     """Whatever a reply holds, and whatever the key: the text that is kept is that of the redacted value."""
     secrets = tuple(data.draw(st.lists(SECRETS, max_size=2)))
     body = data.draw(bodies(secrets))
-    walked = redact(body, secrets, safe._shortened)
+    walked = redact(body, secrets, safe._shorten_base64)
 
-    kept, text = safe.keepable(body, secrets)
+    kept, text = safe.redact_reply(body, secrets)
 
     assert text == dumps(walked) == dumps(kept)
     assert json.loads(text) == walked
@@ -88,9 +88,9 @@ def test_what_must_be_changed_is(place, value):
     """Each thing that must not be kept as it came is changed where it stands alone in a reply."""
     body, secrets = place(value), ("tsk_0123456789abcdef", 'quo"ted\\key\t')
 
-    kept, text = safe.keepable(body, secrets)
+    kept, text = safe.redact_reply(body, secrets)
 
-    assert text == dumps(kept) == dumps(redact(body, secrets, safe._shortened))
+    assert text == dumps(kept) == dumps(redact(body, secrets, safe._shorten_base64))
     assert kept != body
 
 
@@ -116,7 +116,7 @@ def test_ordinary_replies_are_not_walked(monkeypatch):
         "data": {"prompt": "an owl, " * 100, "param": json.dumps({"prompt": "an owl", "n": [1, 2]}), "id": "f" * 36}
     }
 
-    assert safe.keepable(body, ("tsk_0123456789abcdef",)) == (body, dumps(body))
+    assert safe.redact_reply(body, ("tsk_0123456789abcdef",)) == (body, dumps(body))
 
 
 # Repeated keys
