@@ -24,7 +24,7 @@ from .requests import HttpRequest
 _COMPOSED = {"state", "word", "outputs", "error", "resolution_s", "replied_at", "trace", "params", "reply"}
 """Fields of `Snapshot` that the reader computes from more than the value at one path."""
 SCALARS: Mapping[str, Any] = {name: kind for name, kind in field_types(Snapshot).items() if name not in _COMPOSED}
-"""Type by name, of the fields of `Snapshot` that are the value at one path; `Provider` has the path by the same name."""
+"""Name -> type, of the fields of `Snapshot` that are the value at one path; `Provider` has the path by that name."""
 
 _Class = TypeVar("_Class", bound=type)
 

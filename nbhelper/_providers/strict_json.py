@@ -60,7 +60,7 @@ def _dump_if_keys_differ(text: str, value: Any) -> str | None:
     """Return `dumps(value)` where it proves that no key of the JSON text is repeated; else None.
 
     A repeated key is missing in the value, and so are its quotes; the number of quotes is equal only without one. A
-    quote written as ``\\u0022`` becomes a plain one and would spoil the count, so such texts give None.
+    quote written as a `u0022` escape becomes a plain one and would spoil the count, so such texts give None.
     """
     if len(text) > LARGE or "\\u0022" in text:
         return None

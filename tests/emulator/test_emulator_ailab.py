@@ -95,11 +95,11 @@ def test_the_ten_places_of_a_result(at, http, shape):
     caller = at("ailab")
     task_id = make(caller, f"{QUICK} emu:shape={shape}")
     done = finish(caller, task_id)[-1].json()
-    found = {
+    result = {
         "output.image_url": lambda: done["output"]["image_url"],
         "top.result_url": lambda: done["result_url"],
     }.get(shape, lambda: done["data"][shape])()
-    first = found[0] if isinstance(found, list) else found
+    first = result[0] if isinstance(result, list) else result
     data = http.get(first).content if first.startswith("http") else base64.b64decode(first)
 
     (record,) = caller.task(task_id).files.values()

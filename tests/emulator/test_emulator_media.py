@@ -21,13 +21,13 @@ KINDS = {
 
 def boxes(data):
     """The boxes of an MP4 at the top level: type and place."""
-    found, place = [], 0
+    mp4_boxes, place = [], 0
     while place < len(data):
         size, kind = struct.unpack_from(">I4s", data, place)
-        found.append((kind, place))
+        mp4_boxes.append((kind, place))
         place += size
     assert place == len(data)
-    return found
+    return mp4_boxes
 
 
 def glb(data):
@@ -110,13 +110,13 @@ def test_a_model_is_valid_glb():
 def test_a_video_has_its_boxes_in_order():
     """ISO-BMFF: type, index, data; the first sample is where the index says, and the mark is in a box behind."""
     data = make(Asset("a", "video", "mp4"), 3, "a cat")
-    found = boxes(data)
+    mp4_boxes = boxes(data)
     first = struct.unpack_from(">I", data, data.index(b"stco") + 12)[0]
 
-    assert [kind for kind, _ in found] == [b"ftyp", b"moov", b"free", b"mdat", b"free"]
-    assert first == found[3][1] + 8
+    assert [kind for kind, _ in mp4_boxes] == [b"ftyp", b"moov", b"free", b"mdat", b"free"]
+    assert first == mp4_boxes[3][1] + 8
     assert data[first + 4] & 0x1F == 5  # an IDR slice
-    assert data[found[4][1] + 8 :].startswith(b"nbhelper emulator ")
+    assert data[mp4_boxes[4][1] + 8 :].startswith(b"nbhelper emulator ")
 
 
 def test_a_video_is_h264_that_browsers_play():

@@ -33,17 +33,17 @@ def picture() -> bytes:
 
 def creates(prompt: str) -> list[tuple[str, dict[str, object], str | None]]:
     """Return one create for each API and form of request; AILabTools has no prompt, but other free text."""
-    said = f"{prompt} {LONG}"
+    text = f"{prompt} {LONG}"
     return [
-        ("ailab", {"image": picture(), "hair_style": said}, "hairstyle-pro"),
-        ("ailab-legacy", {"image": picture(), "mode": said}, "hd-color-migration"),
-        ("gptge", {"model": "MiniMax-Hailuo-02", "prompt": said, "duration": 6}, "hailuo"),
-        ("gptge", {"model": "doubao-seedance-1-0-lite", "prompt": said}, "seedance"),
-        ("gptge", {"model": "wan2.2-t2v-plus", "input": {"prompt": said}}, "bailian"),
-        ("tripo", {"type": "text_to_model", "prompt": said}, "task"),
-        ("tripo-v3", {"prompt": said, "model": "v2.5-20250123"}, "text-to-model"),
-        ("aigptimage", {"model": "gpt-image-2-text-to-image", "input": {"prompt": said}}, None),
-        ("kie", {"model": "google/nano-banana", "input": {"prompt": said}}, None),
+        ("ailab", {"image": picture(), "hair_style": text}, "hairstyle-pro"),
+        ("ailab-legacy", {"image": picture(), "mode": text}, "hd-color-migration"),
+        ("gptge", {"model": "MiniMax-Hailuo-02", "prompt": text, "duration": 6}, "hailuo"),
+        ("gptge", {"model": "doubao-seedance-1-0-lite", "prompt": text}, "seedance"),
+        ("gptge", {"model": "wan2.2-t2v-plus", "input": {"prompt": text}}, "bailian"),
+        ("tripo", {"type": "text_to_model", "prompt": text}, "task"),
+        ("tripo-v3", {"prompt": text, "model": "v2.5-20250123"}, "text-to-model"),
+        ("aigptimage", {"model": "gpt-image-2-text-to-image", "input": {"prompt": text}}, None),
+        ("kie", {"model": "google/nano-banana", "input": {"prompt": text}}, None),
     ]
 
 

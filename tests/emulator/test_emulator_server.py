@@ -73,8 +73,8 @@ def test_a_skewed_clock(http):
         seen = http.get(f"{server.url('tripo')}/task/{ident}", headers=key)
         record = server.ledger().task("tripo", ident)
 
-    said = [parsedate_to_datetime(seen.headers["date"]).timestamp(), seen.json()["data"]["create_time"]]
-    assert [round((begun.timestamp() - at) / 60) for at in said] == [60, 60]
+    times = [parsedate_to_datetime(seen.headers["date"]).timestamp(), seen.json()["data"]["create_time"]]
+    assert [round((begun.timestamp() - at) / 60) for at in times] == [60, 60]
     assert abs((record.created - begun).total_seconds()) < 30
 
 
