@@ -210,7 +210,7 @@ class RecordInfo(Api):
         return job, self.envelope(200, "success", self.create_data(job))
 
     def record_create(self, call: Call, account: str, job: Job) -> None:
-        """Store what the limits and repeated creates need to know of a new task."""
+        """Store what `limit_create` and `find_repeated` need of a new task."""
 
     def verdict(self, ending: str, code: str) -> Verdict:
         """Map an ending to a state: ``fail`` for every ending but success."""

@@ -72,8 +72,8 @@ def test_every_api_takes_prompts_of_any_language():
 
 
 @pytest.mark.parametrize("api", ["tripo", "kie"])
-def test_half_a_character_in_a_prompt_is_refused_before_anything_is_sent(api):
-    """A lone surrogate has no UTF-8: one line says which value holds it."""
+def test_a_lone_surrogate_in_a_prompt_is_refused_before_a_request_is_sent(api):
+    """A lone surrogate has no UTF-8: BadInput names the parameter, and no request is sent."""
     with nbh.Emulator(speed=1000) as emulator:
         body = {"type": "text_to_model", "prompt": "an owl \ud83e"} if api == "tripo" else None
         body = body or {"model": "google/nano-banana", "input": {"prompt": "an owl \ud83e"}}

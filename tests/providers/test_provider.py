@@ -320,10 +320,10 @@ def test_reading_takes_bytes_text_or_json():
 def test_an_equal_reply_gives_the_snapshot_of_the_look_before(data):
     """An equal reply gives the snapshot of the look before; one with true or 1.0 in place of 1 is read anew."""
     params = {"prompt": "an owl", "seed": 1, "size": [1, {"deep": 1}]}
-    data_of_task = {"task_id": "x", "status": "running", "progress": 1, "input": params}
-    other = {**data_of_task, **data, "input": {**params, "size": [1, {"deep": data.get("progress", 1)}]}}
+    task = {"task_id": "x", "status": "running", "progress": 1, "input": params}
+    other = {**task, **data, "input": {**params, "size": [1, {"deep": data.get("progress", 1)}]}}
     seen = [None]
-    for body in (data_of_task, data_of_task, other):
+    for body in (task, task, other):
         reply = HttpReply(200, {}, json.dumps({"data": body}).encode())
         seen.append(read_reply(get("tripo"), reply, last=seen[-1]))
     _, one, two, three = seen

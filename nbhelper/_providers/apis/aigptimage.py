@@ -29,7 +29,7 @@ PROVIDER = Provider(
             to_string(data.successFlag) == '1' && 'success' || to_string(data.successFlag) == '3' && 'fail')""",
     ),
     words={
-        "waiting": "queued",  # SEED: "pending or processing", the two are not told apart
+        "waiting": "queued",  # SEED: "pending or processing", one word for both
         "queuing": "queued",  # kie
         "generating": "running",  # kie
         "success": "succeeded",

@@ -180,7 +180,7 @@ PROVIDER = Provider(
         "-1": "failed",  # RESELLER
     },
     outputs=(
-        # Links: data.images[], image_url, result_url, image_list[], result_urls[] and whatever else holds one (DOCS).
+        # Links: data.images[], image_url, result_url, image_list[], result_urls[] and any other key with one (DOCS).
         Outputs(path="data", name="data"),
         # DOCS: base64 is delivered once and not stored. `image` and `video` may be links as well.
         Outputs(path="data.image", name="data.image", form="data", kind="image"),
