@@ -34,25 +34,26 @@ KINDS: Mapping[str, str] = {
     "redirect": "sent on to another host",
     "loop": "sent on to where it came from",
 }
-"""Word: what happens to the one request that it strikes."""
+"""Kind of fault -> what happens to a request that it hits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong, and which requests it strikes. Of several faults the first that applies is taken.
+    """One fault, and the requests that it hits. Of several faults the first that hits a request is used.
 
     Attributes:
-        what: An HTTP status from 400 to 599, or how the request goes wrong: `reset`, `lost` (done, its reply torn
-            off), `silence`, `slow`, `drip`, `cut`, `garble`, `empty`, `page` (HTML to sign in), `gzip`, `gzip-cut`,
+        what: An HTTP status from 400 to 599, or a kind of fault: `reset`, `lost` (the API acts, its reply is
+            reset), `silence`, `slow`, `drip`, `cut`, `garble`, `empty`, `page` (HTML to sign in), `gzip`, `gzip-cut`,
             `bomb`, `large`, `endless`, `hints`, `header`, `lengths`, `twice`, `not-http`, `redirect`, `loop`.
-        on: `look` (whatever neither creates nor fetches a file), `create`, `file` or `any`.
-        task: Only requests that name this task's id.
-        nth: Which requests for the same task, create or file, counted from 1: a number, several, or a range.
-        share: How many of those, from 0 to 1, by the emulator's seed.
-        after: Seconds since the emulator began, or since `Emulator.fail`, before which nothing is struck.
-        lasts: Seconds from there on; None is for ever.
-        seconds: How late (`slow`, 2), between bytes (`drip`, 0.5), how long (`hints`, 2), or the `Retry-After` of a
-            status.
+        on: `look` (every request that neither creates a task nor fetches a file), `create`, `file` or `any`.
+        task: Only requests that contain this task id; None for all.
+        nth: The numbers, from 1, of the requests for the same task, create or file: one, several, or a range; None for
+            all.
+        share: Share of those requests, from 0 to 1, chosen by the emulator's seed.
+        after: Seconds since the emulator began, or since `Emulator.fail`, before which no request is hit.
+        lasts: Seconds after `after` in which requests are hit; None: without end.
+        seconds: The delay (`slow`, default 2), the time between bytes (`drip`, 0.5), the duration (`hints`, 2), or the
+            `Retry-After` header of a status (default: none).
     """
 
     what: str | int
@@ -65,8 +66,8 @@ class Fault:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        status = isinstance(self.what, int) and not isinstance(self.what, bool) and 400 <= self.what <= 599
-        if not status and self.what not in KINDS:
+        is_status = isinstance(self.what, int) and not isinstance(self.what, bool) and 400 <= self.what <= 599
+        if not is_status and self.what not in KINDS:
             near = difflib.get_close_matches(str(self.what), KINDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(KINDS)} and statuses from 400 on."
             raise EmulatorError(f"No fault {self.what!r}; {hint}")
@@ -98,17 +99,17 @@ class Fault:
         )
 
 
-def _some(share: float, on: str, *kinds: str | int, **more: float) -> tuple[Fault, ...]:
+def _make_faults(share: float, on: str, *kinds: str | int, **more: float) -> tuple[Fault, ...]:
     return tuple(Fault(kind, on, share=share, **more) for kind in kinds)  # type: ignore[arg-type]
 
 
 _EVERY_OTHER = range(1, 1_000_000, 2)
 PROFILES: Mapping[str, tuple[Fault, ...]] = {
     "flaky": (
-        *_some(0.04, "look", "reset", "cut", "garble", "empty", 502, 504),
-        *_some(0.04, "look", 429, 503, seconds=1),
-        *_some(0.04, "look", "slow", seconds=1),
-        *_some(0.15, "file", "cut", "reset", 503),
+        *_make_faults(0.04, "look", "reset", "cut", "garble", "empty", 502, 504),
+        *_make_faults(0.04, "look", 429, 503, seconds=1),
+        *_make_faults(0.04, "look", "slow", seconds=1),
+        *_make_faults(0.15, "file", "cut", "reset", 503),
     ),
     "outage": (Fault("reset", "any", after=5, lasts=20),),
     "slow": (Fault("slow", "any", seconds=1.5),),
@@ -118,8 +119,7 @@ PROFILES: Mapping[str, tuple[Fault, ...]] = {
                      "redirect", "loop", "page", "garble")
     ),
 }  # fmt: skip
-"""Name: what users meet. Under each of them every task still ends by itself, and no create is ever struck but by an
-outage."""
+"""Profile name -> its faults. With each of them every task still ends; only `outage` and `slow` hit creates."""
 
 Faults = str | Fault | Iterable[Fault] | None
 
@@ -139,15 +139,15 @@ def resolve_faults(faults: Faults) -> tuple[Fault, ...] | None:
             raise EmulatorError(f"No fault profile {faults!r}; {hint}")
         return PROFILES[faults]
     try:
-        found = (faults,) if isinstance(faults, Fault) else tuple(faults)
+        values = (faults,) if isinstance(faults, Fault) else tuple(faults)
     except TypeError:
-        found = (faults,)  # type: ignore[assignment]
-    for fault in found:
+        values = (faults,)  # type: ignore[assignment]
+    for fault in values:
         if not isinstance(fault, Fault):
             raise EmulatorError(
                 f"faults is a profile ({', '.join(PROFILES)}) or nbhelper.testing.Fault(...) values, not {fault!r:.60}."
             )
-    return found
+    return values
 
 
 class Script:
@@ -165,18 +165,18 @@ class Script:
         self._faults, self._began = faults, at
         self._counts: dict[tuple[str, str], list[int]] = {}
 
-    def next(self, on: str, place: str, text: str, at: float) -> tuple[Fault | None, int]:
-        """Count a request; return the first fault that hits it, or None, and the request's number at its place.
+    def next(self, on: str, target: str, text: str, at: float) -> tuple[Fault | None, int]:
+        """Count a request; return the first fault that hits it, or None, and the request's number for its target.
 
         Args:
             on: `look`, `create` or `file`.
-            place: The target under which the request is counted.
+            target: Requests with the same `on` and target are counted together.
             text: Path, query and body of the request.
             at: Seconds since the server began.
         """
-        # Task ids differ from run to run, so the dice are seeded with the number of the place and not with its name.
-        ordinal, n = self._counts.setdefault((on, place), [len(self._counts), 0])
-        self._counts[on, place][1] = n = n + 1
+        # Task ids differ from run to run, so the dice are seeded with the target's number and not with its name.
+        ordinal, n = self._counts.setdefault((on, target), [len(self._counts), 0])
+        self._counts[on, target][1] = n = n + 1
         for which, fault in enumerate(self._faults):
             dice = random.Random(f"{self._seed}:{which}:{on}:{ordinal}:{n}")
             if fault.is_hit(on, text, n, at - self._began, dice):

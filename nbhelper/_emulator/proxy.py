@@ -40,12 +40,12 @@ class _Request:
         path = self.target.partition("?")[0]
         if path.startswith("/files/"):
             return "file"
-        many = path.endswith(("/task/batch", "/tasks/list"))
-        return "create" if self.method == "POST" and not many else "look"
+        is_batch = path.endswith(("/task/batch", "/tasks/list"))
+        return "create" if self.method == "POST" and not is_batch else "look"
 
     @property
-    def place(self) -> str:
-        """The target under which requests are counted; a file's without its query, since each signature is another."""
+    def counted_target(self) -> str:
+        """The target under which requests are counted; a file's without its query, since signatures differ."""
         return self.target.partition("?")[0] if self.on == "file" else self.target
 
     @property
@@ -334,7 +334,7 @@ class Proxy:
 
     async def _answer(self, request: _Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         at = self._world.clock.now()
-        fault, n = self._script.next(request.on, request.place, request.text, at)
+        fault, n = self._script.next(request.on, request.counted_target, request.text, at)
         exchange = _Exchange(request, fault, self._port, reader, writer)
         if fault is None:
             await exchange.forward()

@@ -146,16 +146,16 @@ class RecordInfo(Api):
         if shape == "maskUrl":
             return [Asset(f"{path}.resultUrls[0]", "image", form, *size), Asset(f"{path}.mask.maskUrl", "image", "png")]
         if medium == "video":
-            found = [Asset(f"{path}.resultUrls[0]", "video", "mp4")]
+            assets = [Asset(f"{path}.resultUrls[0]", "video", "mp4")]
             if shape == "resultWaterMarkUrls":
-                found.append(Asset(f"{path}.resultWaterMarkUrls[0]", "video", "mp4"))
+                assets.append(Asset(f"{path}.resultWaterMarkUrls[0]", "video", "mp4"))
         else:
-            found = [Asset(f"{path}.resultUrls[{i}]", "image", form, *size) for i in range(many)]
+            assets = [Asset(f"{path}.resultUrls[{i}]", "image", form, *size) for i in range(many)]
             if shape == "resultWaterMarkUrls":
-                found.append(Asset(f"{path}.resultWaterMarkUrls[0]", "image", form, *size))
+                assets.append(Asset(f"{path}.resultWaterMarkUrls[0]", "image", form, *size))
         if shape == "firstFrameUrl":
-            found += [Asset(f"{path}.{key}", "image", "jpg", *size) for key in ("firstFrameUrl", "lastFrameUrl")]
-        return found
+            assets += [Asset(f"{path}.{key}", "image", "jpg", *size) for key in ("firstFrameUrl", "lastFrameUrl")]
+        return assets
 
     def new_id(self) -> str:
         """Return a new id in the API's format."""
@@ -210,7 +210,7 @@ class RecordInfo(Api):
         return job, self.envelope(200, "success", self.create_data(job))
 
     def record_create(self, call: Call, account: str, job: Job) -> None:
-        """Store what the limits and repeated creates need to know of a new task."""
+        """Store what `limit_create` and `find_repeated` need of a new task."""
 
     def verdict(self, ending: str, code: str) -> Verdict:
         """Map an ending to a state: ``fail`` for every ending but success."""
@@ -266,18 +266,18 @@ class RecordInfo(Api):
         """Return the content of ``resultJson``."""
         if job.plan.shape == "resultObject":
             return {"resultObject": {"text": f"A reading of: {job.prompt}", "score": 0.87}}
-        found: dict[str, Any] = {}
+        content: dict[str, Any] = {}
         for asset in job.assets:
             key, url = asset.name.removeprefix("resultJson."), links(asset.name)
             if key.endswith("]"):
-                found.setdefault(key.partition("[")[0], []).append(url)
+                content.setdefault(key.partition("[")[0], []).append(url)
             elif key.startswith("data[0]."):
-                found["data"] = [{"audio_url": url, "title": job.prompt, "duration": 1.0}]
+                content["data"] = [{"audio_url": url, "title": job.prompt, "duration": 1.0}]
             elif "." in key:
-                found.setdefault(key.split(".")[0], {})[key.split(".")[1]] = url
+                content.setdefault(key.split(".")[0], {})[key.split(".")[1]] = url
             else:
-                found[key] = url
-        return found
+                content[key] = url
+        return content
 
     def result_json(self, job: Job, result: dict[str, Any]) -> Any:
         """Return ``resultJson``: a JSON text, or the variant that ``emu:shape`` names."""

@@ -90,7 +90,7 @@ class _HostCheck:
 
 
 class _Uvicorn(uvicorn.Server):
-    """Sets an event when it listens, so that the constructor need not poll."""
+    """Uvicorn server that sets an event when it listens, so that the constructor need not poll."""
 
     def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
         super().__init__(config)
@@ -113,8 +113,8 @@ class Server:
         speed: How much faster than the real APIs tasks run and links die.
         seed: Fixes durations, prices and pictures; ids are always fresh.
         limits: Whether the APIs' create and concurrency limits are enforced.
-        faults: What goes wrong on the way: a profile's name or `Fault` values. With any, even none of them, a proxy
-            stands in front of the server, and `fail` may change them.
+        faults: The faults that a proxy in front of the server injects: a profile's name or `Fault` values. Without a
+            proxy (None) `fail` cannot set any later; an empty tuple starts one without faults.
         port: 0 takes a free one.
         skew: Seconds by which the server's clock is ahead of this machine's.
 
@@ -324,10 +324,10 @@ class Server:
         Raises:
             EmulatorError: It was started without `faults`.
         """
-        found, proxy = resolve_faults(faults), self._proxy
-        if proxy is None or found is None:
+        new, proxy = resolve_faults(faults), self._proxy
+        if proxy is None or new is None:
             raise EmulatorError("This emulator was started without faults; start it with faults=() to add some later.")
-        self._call_in_loop(lambda: proxy.play(found))
+        self._call_in_loop(lambda: proxy.play(new))
 
     def make_jimeng(self, prompt: str = "", *, key: str | None = None) -> str:
         """Create a Jimeng task, for which the gptge API documents no create request, and return its id.

@@ -159,10 +159,10 @@ def assets(name: str, body: Mapping[str, Any], shape: str, *, v3: bool) -> list[
         form = FORMATS[str(body.get("format", "GLTF")).upper()]
         return [Asset(f"output.model{end}", "model", form)]
     key = "model" if v3 else model_name(name, body, shape)
-    found = [
+    results = [
         Asset(f"output.{key}{end}", "model", "glb"),
         Asset(f"output.rendered_image{end}", "image", "webp", 768, 768, view=0),
     ]
     if v3 and name == "mesh_uv":
-        found.append(Asset("output.uv_render_url", "image", "png", 512, 512))
-    return found
+        results.append(Asset("output.uv_render_url", "image", "png", 512, 512))
+    return results

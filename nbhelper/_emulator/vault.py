@@ -123,20 +123,20 @@ class Vault:
         asset = next((a for a in job.assets if a.file == request.path_params["file"]), None) if job else None
         if job is None or asset is None:
             return _xml_error(404, "NoSuchKey", "The specified key does not exist.", path)
-        keyed = any(name in request.headers for name in _KEY_HEADERS)
+        has_key = any(name in request.headers for name in _KEY_HEADERS)
 
-        def note(status: int, n_bytes: int) -> None:
+        def record(status: int, n_bytes: int) -> None:
             at = self._world.clock.utc(self._world.clock.now())
-            job.downloads.append(Download(at, asset.name, path, status, n_bytes, keyed))
+            job.downloads.append(Download(at, asset.name, path, status, n_bytes, has_key))
 
         query = request.query_params
         sig, expires = query.get("sig", ""), query.get("expires", "")
         good = self._sign(path, expires, query.get("n", ""))
         if not hmac.compare_digest(sig.encode(), good.encode()) or sig in self._dead:
-            note(403, 0)
+            record(403, 0)
             return _xml_error(403, "SignatureDoesNotMatch", "The request signature does not match.", path)
         if int(expires) / 1000 <= self._world.clock.epoch(self._world.clock.now()):
-            note(403, 0)
+            record(403, 0)
             return _xml_error(403, "AccessDenied", "Request has expired", path)
         data = await self.content(job, asset)
         etag = f'"{job.made[asset.name][0][:32]}"'
@@ -145,14 +145,14 @@ class Vault:
         whole = request.headers.get("if-range", etag) not in (etag, changed)
         span = None if whole else _parse_range(request.headers.get("range"), len(data))
         if span is not None and span[0] >= span[1]:
-            note(416, 0)
+            record(416, 0)
             return Response(b"", 416, {**headers, "content-range": f"bytes */{len(data)}"})
         head = request.method == "HEAD"
         if span is None:
-            return _File(200, headers, memoryview(data), head=head, note=note)
+            return _File(200, headers, memoryview(data), head=head, record=record)
         first, end = span
         headers["content-range"] = f"bytes {first}-{end - 1}/{len(data)}"
-        return _File(206, headers, memoryview(data)[first:end], head=head, note=note)
+        return _File(206, headers, memoryview(data)[first:end], head=head, record=record)
 
 
 def _parse_range(header: str | None, size: int) -> tuple[int, int] | None:
@@ -185,10 +185,10 @@ class _File(Response):
     """A response in pieces of 64 kB that records the download when it is sent or broken off."""
 
     def __init__(
-        self, status: int, headers: dict[str, str], data: memoryview, *, head: bool, note: Callable[[int, int], None]
+        self, status: int, headers: dict[str, str], data: memoryview, *, head: bool, record: Callable[[int, int], None]
     ) -> None:
         super().__init__(b"", status, {**headers, "content-length": str(len(data))})
-        self._data, self._head, self._note = data, head, note
+        self._data, self._head, self._record = data, head, record
 
     def _pieces(self) -> Iterator[memoryview]:
         for start in range(0, len(self._data), _CHUNK):
@@ -203,10 +203,10 @@ class _File(Response):
                 sent += len(piece)
                 if number == len(pieces):
                     # Recorded before the last piece is sent: a client that has the whole file finds it in the ledger.
-                    self._note(self.status_code, sent)
+                    self._record(self.status_code, sent)
                     recorded = True
                 await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             if not recorded:
-                self._note(self.status_code, sent)
+                self._record(self.status_code, sent)

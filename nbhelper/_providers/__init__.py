@@ -1,9 +1,9 @@
-"""The registered APIs: those in `apis`, and those that a notebook adds with `nbhelper.register`.
+"""Registry of the providers: those in `apis`, and those that a notebook adds with `nbhelper.register`.
 
-A new API is one file, `apis/<name>.py`, with a `PROVIDER` (a `-` of its name is `_` in the file's), and the name in
-`INCLUDED` below. `apis/kie.py` is a short one. Its replies, with what must be read from them, go into
-`tests/providers/corpus/<name>.json`; tests ask for them. What a reply means is data wherever it can be (`provider.py`
-and `reply_parts.py`); `reader.py` reads all APIs in the same way.
+A new API is one file, `apis/<name>.py`, with a `PROVIDER` (a `-` in its name is `_` in the file name), and the name in
+`INCLUDED` below; `apis/kie.py` is a short example. Sample replies, with the facts that must be read from them, go into
+`tests/providers/corpus/<name>.json`; a test fails without that file. What a reply means is data wherever it can be
+(`provider.py` and `reply_parts.py`); `reader.py` reads the replies of all APIs with the same code.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _added: dict[str, Provider] = {}
 
 
 def names() -> tuple[str, ...]:
-    """Every registered name, ours first."""
+    """All registered provider names, the included ones first."""
     return (*INCLUDED, *(n for n in _added if n not in INCLUDED))
 
 
 def get(name: object) -> Provider:
-    """The provider of that name.
+    """Return the provider with this name.
 
     Raises:
-        BadInput: Nobody registered it; the text offers the nearest name.
+        BadInput: No such provider is registered; the text offers the nearest name.
     """
     if not isinstance(name, str) or not name.strip():
         shown = "an empty text" if isinstance(name, str) else type(name).__name__
@@ -45,10 +45,10 @@ def get(name: object) -> Provider:
 
 
 def register(provider: Provider) -> Provider:
-    """Add an API, or replace one of the same name, for this process; returns it.
+    """Add a provider, or replace the one of the same name, in this process; return it.
 
     Raises:
-        BadInput: It is not a `Provider`.
+        BadInput: The argument is not a `Provider`.
     """
     from .provider import Provider as Kind
 

@@ -1,4 +1,4 @@
-"""What a reply's status, code and state word mean: the state of the task, or what went wrong with the request."""
+"""Map a reply's HTTP status, error code and state words to a `State`, or to a `Miss` where the request failed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .._model.text import EXCERPT
 from .paths import find
 from .provider import Provider
 from .requests import HttpReply
-from .safe import keepable, showable
-from .scalars import as_number, as_text, as_word, date_of, retry_after
+from .safe import redact_reply, redact_text
+from .scalars import as_number, as_text, as_word, read_date, retry_after
 
 UNREADABLE = "(unreadable)"
 _REASONS = {
@@ -41,8 +41,8 @@ _MEANINGS = {
 }
 
 
-def by_status(status: int) -> MissKind:
-    """What an HTTP status means where the provider declares nothing else."""
+def classify_status(status: int) -> MissKind:
+    """Return the kind of `Miss` for an HTTP status that no `ErrorRule` matches."""
     if status in {401, 403, 407}:
         return MissKind.REFUSED
     if status == 402:
@@ -58,29 +58,30 @@ def by_status(status: int) -> MissKind:
     return MissKind.GARBLED
 
 
-def reason_of(status: int) -> str:
+def describe_status(status: int) -> str:
+    """Return the message for an HTTP status whose reply has none, such as "not found"."""
     return _REASONS.get(status, "server error" if 500 <= status < 600 else f"unexpected status {status}")
 
 
-def states_of(provider: Provider, body: Any) -> dict[State, str]:
-    """Each state that the reply names, with the word for it; several places of an API must agree."""
+def find_states(provider: Provider, body: Any) -> dict[State, str]:
+    """Map each state that the reply names, at any of the paths in `Provider.state`, to its word; they should agree."""
     states: dict[State, str] = {}
     for search in provider.finders.state:
-        if word := _word_at(search(body)):
+        if word := _read_word(search(body)):
             states[provider.states.get(word, State.UNKNOWN)] = word
     return states
 
 
-def code_of(provider: Provider, body: Any) -> str | None:
-    """The first code that is not `ok`; None when all is well."""
+def find_error_code(provider: Provider, body: Any) -> str | None:
+    """Return the first error code in the body that is not in `ok`; None where there is none."""
     for search in provider.finders.code:
-        if (code := _word_at(search(body))) and code not in provider.ok:
+        if (code := _read_word(search(body))) and code not in provider.ok:
             return code
     return None
 
 
-def _word_at(value: Any) -> str:
-    """A state word or code as text: empty when there is none, `UNREADABLE` when something else stands there."""
+def _read_word(value: Any) -> str:
+    """Return a state word or code as text: "" for null, false and empty, `UNREADABLE` for a value that is no word."""
     if isinstance(value, str):
         return value.strip()
     if value is None or value is False or value in ([], {}):
@@ -89,25 +90,30 @@ def _word_at(value: Any) -> str:
     return UNREADABLE if word is None else word
 
 
-def trouble_of(provider: Provider, reply: HttpReply, body: Any, secrets: tuple[str, ...]) -> Snapshot | Miss | None:
-    """A Miss, or a final Snapshot, when status or code say that this is no ordinary reply; else None."""
+def read_failure(provider: Provider, reply: HttpReply, body: Any, secrets: tuple[str, ...]) -> Snapshot | Miss | None:
+    """Read the failure that HTTP status, body status or error code state.
+
+    Returns:
+        A `Miss` for a failed request, a final `Snapshot` where an `ErrorRule` means a final state, None where neither
+        status nor code state a failure.
+    """
     status = reply.status
     inner = as_number(provider.finders.body_status(body))
     if inner is not None and inner.is_integer() and 300 <= inner < 600 and status < 300:
         status = int(inner)
-    code = code_of(provider, body)
-    mild = code is not None and status < 300 and not provider.strict_code and code != UNREADABLE
-    if mild and set(states_of(provider, body)) == {State.FAILED}:
-        code = None  # beside a word for failure it is the reason
+    code = find_error_code(provider, body)
+    may_be_reason = code is not None and status < 300 and not provider.strict_code and code != UNREADABLE
+    if may_be_reason and set(find_states(provider, body)) == {State.FAILED}:
+        code = None  # beside a state word for failure the code is the task's reason, not the request's
     if status < 300 and code is None:
         if reply.status in {200, 201, 202, 203}:
             return None
-        return miss_of(reply, MissKind.GARBLED, f"HTTP {reply.status} is no answer to a look", secrets=secrets)
+        return make_miss(reply, MissKind.GARBLED, f"HTTP {reply.status} is no answer to a look", secrets=secrets)
 
-    message = showable(as_text(find(provider.message, body)) or "", secrets)
+    message = redact_text(as_text(find(provider.message, body)) or "", secrets)
     shown = code or (str(status) if status != reply.status else None)
     wait = as_number(find(provider.retry_after, body))
-    trace = trace_of(provider, reply, body, secrets)
+    trace = find_trace(provider, reply, body, secrets)
     for rule in provider.errors:
         if rule.status and status not in rule.status:
             continue
@@ -118,24 +124,24 @@ def trouble_of(provider: Provider, reply: HttpReply, body: Any, secrets: tuple[s
         if isinstance(rule.means, State):
             return Snapshot(
                 state=rule.means,
-                word=showable(code or status, secrets, 80),
-                error=TaskError(showable(code or status, secrets, 80), showable(message, secrets)),
+                word=redact_text(code or status, secrets, 80),
+                error=TaskError(redact_text(code or status, secrets, 80), redact_text(message, secrets)),
                 trace=trace,
-                replied_at=date_of(reply),
-                reply=keepable(body, secrets)[1],
+                replied_at=read_date(reply),
+                reply=redact_reply(body, secrets)[1],
             )
         kind = MissKind(rule.means)
-        return miss_of(reply, kind, message or _MEANINGS[kind], code=shown, wait=wait, secrets=secrets, trace=trace)
+        return make_miss(reply, kind, message or _MEANINGS[kind], code=shown, wait=wait, secrets=secrets, trace=trace)
     if status >= 300:
-        kind, message = by_status(status), message or reason_of(status)
+        kind, message = classify_status(status), message or describe_status(status)
     elif provider.strict_code or code == UNREADABLE:
         kind, message = MissKind.GARBLED, f"an error code that nbhelper does not know: {message or code}"
     else:
         return None
-    return miss_of(reply, kind, message, code=shown, wait=wait, secrets=secrets, trace=trace)
+    return make_miss(reply, kind, message, code=shown, wait=wait, secrets=secrets, trace=trace)
 
 
-def miss_of(
+def make_miss(
     reply: HttpReply,
     kind: MissKind,
     message: str,
@@ -145,21 +151,33 @@ def miss_of(
     trace: str | None = None,
     secrets: tuple[str, ...] = (),
 ) -> Miss:
+    """Make a `Miss` for a reply, with an excerpt of its body; all texts cleaned and redacted.
+
+    Args:
+        reply: Status, headers, body.
+        kind: What went wrong.
+        message: What to show.
+        code: The API's own error code.
+        wait: Seconds to wait that the body states.
+        trace: The request id that the API's support asks for.
+        secrets: Texts that must not be kept.
+    """
     excerpt = reply.body[: EXCERPT * 4].decode("utf-8", "replace")
     return Miss(
         kind=kind,
         status=reply.status,
-        code=showable(code, secrets, 80) if code else None,
-        message=showable(message, secrets),
-        excerpt=showable(excerpt, secrets),
+        code=redact_text(code, secrets, 80) if code else None,
+        message=redact_text(message, secrets),
+        excerpt=redact_text(excerpt, secrets),
         trace=trace,
         retry_after=retry_after(reply, wait),
-        replied_at=date_of(reply),
+        replied_at=read_date(reply),
     )
 
 
-def trace_of(provider: Provider, reply: HttpReply, body: Any, secrets: tuple[str, ...]) -> str | None:
-    told = reply.headers.get(provider.trace.casefold())
-    if not told and "-" not in provider.trace:  # a header's name; no key of a body is written so without quotes
-        told = as_text(find(provider.trace, body))
-    return showable(told or "", secrets, 120) or None
+def find_trace(provider: Provider, reply: HttpReply, body: Any, secrets: tuple[str, ...]) -> str | None:
+    """Return the trace id of a reply, by `Provider.trace`: a response header, else a path in the body."""
+    trace = reply.headers.get(provider.trace.casefold())
+    if not trace and "-" not in provider.trace:  # with a "-" it is a header: JMESPath quotes such keys
+        trace = as_text(find(provider.trace, body))
+    return redact_text(trace or "", secrets, 120) or None

@@ -1,4 +1,4 @@
-"""What stands at a path of a reply: JMESPath, and a short cut for the plain keys that most paths are."""
+"""Look up JMESPath expressions in parsed JSON, with a fast path for expressions of plain keys, as most are."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import jmespath.functions
 from .strict_json import NotJson, loads
 
 Finder = Callable[[Any], Any]
-"""What stands at a path in a parsed reply; None where nothing does."""
+"""A compiled path: a function from a parsed reply to the value at the path, None where there is none."""
 _NESTED = (dict, list)
-_MISFITS = (jmespath.exceptions.JMESPathError, TypeError, ValueError, AttributeError, KeyError, RecursionError)
-"""What a search raises where no mapping stands, or where the types do not fit."""
+_SEARCH_ERRORS = (jmespath.exceptions.JMESPathError, TypeError, ValueError, AttributeError, KeyError, RecursionError)
+"""Exceptions of a search that mean None: a value is no mapping, or its type does not fit."""
 _KEYS = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
 _PLAIN = re.compile(rf"{_KEYS}(?:\s*\|\|\s*{_KEYS})*")
-_INSIDE = re.compile(rf"from_json\(({_KEYS})\)")
+_FROM_JSON = re.compile(rf"from_json\(({_KEYS})\)")
 
 
 def _from_json(text: Any) -> Any:
+    """Parse JSON in a string, twice where it is encoded twice; None for invalid JSON, other types unchanged."""
     if not isinstance(text, str):
         return text  # some servers send the object itself where the docs promise a string
     try:
         value = loads(text.encode("utf-8", "surrogatepass"))
-        # Twice encoded now and then.
         return loads(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else value
     except NotJson:
         return None
@@ -45,19 +45,19 @@ class _Functions(jmespath.functions.Functions):
 _OPTIONS = jmespath.Options(custom_functions=_Functions())
 
 
-def _nothing(_: Any) -> None:
-    """Where the path is empty: the API does not say."""
+def _find_nothing(_: Any) -> None:
+    """The compiled empty path: None for every reply."""
 
 
-def _keys(path: str) -> Finder:
-    """A path of plain keys: most are such, and cost a tenth so."""
+def _compile_keys(path: str) -> Finder:
+    """Compile a path of plain keys such as `data.status`; `dict.get` takes a tenth of JMESPath's time."""
     keys = tuple(path.strip().split("."))
 
     def search(body: Any) -> Any:
         try:
             for key in keys:
                 body = body.get(key)
-        except _MISFITS:
+        except _SEARCH_ERRORS:
             return None
         return body
 
@@ -68,41 +68,41 @@ def _keys(path: str) -> Finder:
     def inside(body: Any) -> Any:
         try:
             return body.get(first).get(second)
-        except _MISFITS:
+        except _SEARCH_ERRORS:
             return None
 
     return inside
 
 
-def _inside(path: str) -> Finder:
-    """JSON in the text at a path of plain keys."""
-    search = _keys(path)
+def _compile_from_json(path: str) -> Finder:
+    """Compile `from_json(a.b)`, the path inside being plain keys."""
+    search = _compile_keys(path)
     return lambda body: _from_json(search(body))
 
 
-def _first(path: str) -> Finder:
-    """The first of several paths of plain keys that leads to something."""
-    searches = tuple(map(_keys, path.split("||")))
+def _compile_alternatives(path: str) -> Finder:
+    """Compile `a.b || c.d`: the value at the first path where it is not null, false or empty, else at the last."""
+    searches = tuple(map(_compile_keys, path.split("||")))
 
     def first(body: Any) -> Any:
-        found = None
+        value = None
         for search in searches:
-            found = search(body)
+            value = search(body)
             try:
-                if not (found is None or found is False or found in ("", [], {})):
+                if not (value is None or value is False or value in ("", [], {})):
                     break
-            except _MISFITS:  # no value of JSON
+            except _SEARCH_ERRORS:  # no value of JSON
                 return None
-        return found
+        return value
 
     return first
 
 
-def _expression(path: str) -> Finder:
-    """Any JMESPath.
+def _compile_jmespath(path: str) -> Finder:
+    """Compile any JMESPath.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The path is no valid JMESPath.
     """
     try:
         expression = jmespath.compile(path)
@@ -114,28 +114,28 @@ def _expression(path: str) -> Finder:
             return None
         try:
             return expression.search(body, _OPTIONS)
-        except _MISFITS:
+        except _SEARCH_ERRORS:
             return None
 
     return search
 
 
 @lru_cache(maxsize=1024)
-def finder(path: str) -> Finder:
-    """What reads a path.
+def compile_path(path: str) -> Finder:
+    """Compile a path to a function of the parsed reply.
 
     Raises:
-        ValueError: It is no JMESPath.
+        ValueError: The path is no valid JMESPath.
     """
     if not path:
-        return _nothing
+        return _find_nothing
     if _PLAIN.fullmatch(path):
-        return _first(path) if "||" in path else _keys(path)
-    if inside := _INSIDE.fullmatch(path):
-        return _inside(inside[1])
-    return _expression(path)
+        return _compile_alternatives(path) if "||" in path else _compile_keys(path)
+    if inside := _FROM_JSON.fullmatch(path):
+        return _compile_from_json(inside[1])
+    return _compile_jmespath(path)
 
 
 def find(path: str, body: Any) -> Any:
-    """What stands at a path, as a `Finder` tells it."""
-    return finder(path)(body)
+    """Return the value at a path in a parsed reply, None where there is none."""
+    return compile_path(path)(body)

@@ -1,8 +1,8 @@
-"""What an API has to say about itself: a frozen `Provider`, mostly data.
+"""`Provider`: the description of one API as a frozen dataclass, mostly data.
 
-A provider never sees a key, a clock, a client or a widget. It names requests, and where in a reply each fact stands, as
-JMESPath expressions (https://jmespath.org) with one function added: `from_json(text)` reads JSON inside a string and
-gives null for anything that is not JSON. `reader.py` does the reading, in the same way for all.
+A provider holds no key, clock, client or widget. It names the requests, and the path of each fact in a reply, as
+JMESPath expressions (https://jmespath.org) with one function added: `from_json(text)` parses JSON inside a string and
+returns null for anything that is not JSON. `reader.py` reads the replies of all providers with the same code.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Any, TypeVar
 from .._model.errors import BadInput
 from .._model.seen import Snapshot, State, field_types
 from .._model.text import clean
-from .paths import Finder, finder
+from .paths import Finder, compile_path
 from .reply_parts import Batch, Endpoint, ErrorRule, FileUpload, Outputs, Resolve
 from .requests import HttpRequest
 
-_MADE = {"state", "word", "outputs", "error", "resolution_s", "replied_at", "trace", "params", "reply"}
-"""The fields of a `Snapshot` that the reader makes from more than the value at one path."""
-SCALARS: Mapping[str, Any] = {name: kind for name, kind in field_types(Snapshot).items() if name not in _MADE}
-"""The fields of a `Snapshot` that are one value at one path, which a provider names by the same name; their types."""
+_COMPOSED = {"state", "word", "outputs", "error", "resolution_s", "replied_at", "trace", "params", "reply"}
+"""Fields of `Snapshot` that the reader computes from more than the value at one path."""
+SCALARS: Mapping[str, Any] = {name: kind for name, kind in field_types(Snapshot).items() if name not in _COMPOSED}
+"""Name -> type, of the fields of `Snapshot` that are the value at one path; `Provider` has the path by that name."""
 
 _Class = TypeVar("_Class", bound=type)
 
 
 def _with_paths(cls: _Class) -> _Class:
-    """Add a path for each field of `SCALARS` without one of its own; empty unless a provider names it."""
+    """Class decorator: add a `str` field, default "", for each name in `SCALARS` that the class does not declare."""
     for name in SCALARS.keys() - cls.__annotations__.keys():
         cls.__annotations__[name] = "str"
         setattr(cls, name, "")
@@ -40,11 +40,11 @@ def _with_paths(cls: _Class) -> _Class:
 @dataclass(frozen=True, kw_only=True)
 @_with_paths
 class Provider:
-    """An API as data: one of your own takes a cell.
+    """Description of an API as data; one of your own is one notebook cell.
 
-    Every path is a JMESPath (https://jmespath.org) into the JSON of a reply, where `from_json(text)` reads JSON inside
-    a string; an empty one means that the API does not say. The types of the parts, such as `Endpoint`, `Outputs` and
-    `ErrorRule`, are in `nbhelper.types`.
+    Every path is a JMESPath (https://jmespath.org) into the JSON of a reply, where `from_json(text)` parses JSON inside
+    a string; an empty path means that the API does not state the fact. The types of the parts, such as `Endpoint`,
+    `Outputs` and `ErrorRule`, are in `nbhelper.types`.
 
     Example:
         nbh.register(nbh.Provider(
@@ -64,56 +64,57 @@ class Provider:
         task = nbh.Task("pixelmill", "an id")  # or nbh.submit("pixelmill", {"prompt": "an owl"}), with a key
 
     Attributes:
-        name: What references start with: lower-case letters, digits, `-`.
+        name: The prefix of task references: lower-case letters, digits, `-`.
         base_url: The API's root, prefix included; https, or http on loopback.
         key_variable: Environment variable with the key, or several in order.
-        key_header: The header that carries it.
-        key_format: How it stands there.
-        key_starts: What a key must begin with, where the API insists.
-        docs: The page to read.
-        floor: Least seconds between two looks at one task; nothing goes below it.
-        lifetime: Seconds that a result's link lives.
-        looks_per_second: The API's limit for looks with one key; None where nobody says.
-        poll: One look, such as `"GET /v1/jobs/{id}"`.
-        reply_id: Path to the id in a look's reply; another task's reply is refused by it.
-        state: Path to the state word, or several places that must agree.
-        words: Word (or number, as text) to `State`; anything else is `unknown`.
-        confirm: Words that the docs call final although they say nothing; one more look, then `lost`.
-        outputs: Where results stand: a path, or `Outputs`.
+        key_header: The request header that carries the key.
+        key_format: The value of that header, with `{key}` in it.
+        key_starts: Prefixes of valid keys; a key with another one is refused. Empty: any key.
+        docs: Address of the API's documentation.
+        floor: Least seconds between two looks at one task; no option goes below it.
+        lifetime: Seconds that a result's link is valid; None where it is not documented.
+        looks_per_second: The API's limit for looks with one key; None where it is not documented.
+        poll: The request of one look, such as `"GET /v1/jobs/{id}"`.
+        reply_id: Path to the task id in a look's reply; a reply with another id is refused.
+        state: Path to the state word, or several paths, whose words must agree.
+        words: State word (or number, as text) -> `State`; any other word is `unknown`.
+        confirm: Words that the docs call final but that name no outcome: one more look, then the task is `lost`.
+        outputs: Paths of the results: a path, or `Outputs`.
         progress: Path to the progress.
-        progress_max: What a full bar is: 100 for per cent, 1 for a fraction.
+        progress_max: The value of a complete progress: 100 for per cent, 1 for a fraction.
         queue_position: Path; -1 and below mean none.
         seconds_left: Path, in seconds; -1 and below mean none.
-        credits: Path to what the task took.
-        created_at: Path; seconds, milliseconds or ISO text.
-        started_at: The same.
-        finished_at: The same.
-        utc_offset: Hours east of Greenwich for ISO times without a zone; None leaves such times out.
+        credits: Path to the credits that the task took.
+        created_at: Path to the time of creation: Unix seconds, Unix milliseconds or ISO 8601 text.
+        started_at: Path to the time of the start, in the same formats.
+        finished_at: Path to the time of the end, in the same formats.
+        utc_offset: Hours east of Greenwich for ISO times without a zone; None ignores such times.
         model: Path to the model's name.
         params: Path to the request that the API echoes.
         width: Path to the results' width in pixels.
-        height: The same for the height.
-        error_code: Path to why a task failed.
-        error_message: The same, in words.
-        trace: Response header, or path, with the id for support.
-        code: Path to the code of a refused request in the body, or several: the first that is not `ok` counts.
+        height: Path to the results' height in pixels.
+        error_code: Path to the error code of a failed task.
+        error_message: Path to the error message of a failed task.
+        trace: Response header, or path, with the request id that the API's support asks for.
+        code: Path to the error code of a refused request, or several paths: the first code that is not `ok` counts.
         ok: Codes that mean no error.
-        body_status: Path to a number in the body that means what an HTTP status means.
-        message: Path to the words of a refused request.
-        retry_after: Path to seconds in the body, beside the `Retry-After` header.
-        errors: What statuses and codes mean; the rest follows HTTP.
+        body_status: Path to a number in the body with the meaning of an HTTP status.
+        message: Path to the error message of a refused request.
+        retry_after: Path to the seconds to wait in the body; a valid `Retry-After` header takes precedence.
+        errors: What statuses and codes mean; without a matching rule the HTTP status decides.
         strict_code: Whether a code that is neither known nor `ok` makes a reply unreadable; else a state that is not
             final is read beside it.
-        resolve: The second request for a `ref`.
-        batch: The request for many tasks at once.
-        endpoints: Creates by short name: an `Endpoint`, or text such as `"POST /v1/jobs"`.
-        other: What a create at a path that is in no endpoint looks like; None refuses such paths.
+        resolve: The request that turns an output of form `ref` into a link.
+        batch: The request for many tasks at once; None where the API has none.
+        endpoints: Short name -> create request: an `Endpoint`, or text such as `"POST /v1/jobs"`.
+        other: Template for creates at a path that is in no endpoint; None refuses such paths.
         create_id: Path to the id in a create's reply.
-        create_limit: The API's limit of creates with one key: how many in how many seconds; None where nobody says.
-        upload: How files are handed over where creates take JSON; None where the API takes links only.
+        create_limit: The API's limit of creates with one key: (number, seconds); None where it is not documented.
+        upload: The request that uploads a file, where creates take JSON; None where the API takes links only.
         request_model: Path to the model in a create's parameters.
-        max_reply: Most bytes of one reply; results inside replies need more than the usual 2 MB.
-        adjust: A pure function from the parsed reply to the one that the paths are read from, for what data cannot say.
+        max_reply: Most bytes of one reply; APIs with results inside replies need more than the default of 2 MB.
+        adjust: A pure function from the parsed reply to the value that the paths are read from, for replies that paths
+            cannot describe.
     """
 
     name: str
@@ -170,14 +171,14 @@ class Provider:
         put = object.__setattr__
         if not isinstance(self.name, str) or not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", self.name):
             raise BadInput('A provider\'s name is lower-case letters, digits and "-", such as "pixelmill".')
-        for name, types, what in _SHAPES:
+        for name, types, what in _FIELD_TYPES:
             if not isinstance(getattr(self, name), types):
                 given = type(getattr(self, name)).__name__
                 raise BadInput(f'{name} of "{self.name}" must be {what}, not {given}.')
         if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", self.base_url):
             raise BadInput(f'base_url of "{self.name}" must be an address such as "https://api.pixelmill.example".')
         put(self, "base_url", self.base_url.rstrip("/"))
-        put(self, "key_variable", _several(self.key_variable))
+        put(self, "key_variable", _as_tuple(self.key_variable))
         if not self.variables or not all(
             isinstance(v, str) and re.fullmatch(r"[A-Za-z_]\w*", v) for v in self.variables
         ):
@@ -194,7 +195,7 @@ class Provider:
             raise BadInput(f'errors of "{self.name}" must be ErrorRules.')
         if not all(isinstance(name, str) and name for name in self.endpoints):
             raise BadInput(f'endpoints of "{self.name}" must be named by text, such as "image".')
-        if not self.words or not any(_several(self.state)):
+        if not self.words or not any(_as_tuple(self.state)):
             raise BadInput(
                 f'The provider "{self.name}" must say where the state stands (state=) and what its words mean (words=).'
             )
@@ -206,18 +207,18 @@ class Provider:
             put(self, "poll", HttpRequest.parse(self.poll))
         if "{id}" not in f"{self.look.path} {dict(self.look.query)} {self.look.json}":
             raise BadInput(f'poll of "{self.name}" must say where the id stands, as in "GET /v1/jobs/{{id}}".')
-        put(self, "state", _several(self.state))
-        put(self, "code", _several(self.code))
-        words = {str(word): _state(self.name, state) for word, state in self.words.items()}
+        put(self, "state", _as_tuple(self.state))
+        put(self, "code", _as_tuple(self.code))
+        words = {str(word): _parse_state(self.name, state) for word, state in self.words.items()}
         put(self, "words", MappingProxyType(words))
         if isinstance(self.outputs, str):
             plain = self.outputs if re.fullmatch(r"[\w.]+", self.outputs) else ""
             put(self, "outputs", (Outputs(path=self.outputs, name=plain),) if self.outputs else ())
         else:
-            put(self, "outputs", _several(self.outputs))
+            put(self, "outputs", _as_tuple(self.outputs))
         if not all(isinstance(spec, Outputs) for spec in self.results):
             raise BadInput(f'outputs of "{self.name}" must be a JMESPath, or Outputs.')
-        put(self, "endpoints", MappingProxyType({k: _endpoint(v) for k, v in self.endpoints.items()}))
+        put(self, "endpoints", MappingProxyType({k: _parse_endpoint(v) for k, v in self.endpoints.items()}))
         self._check_paths()
 
     def _check_paths(self) -> None:
@@ -236,47 +237,47 @@ class Provider:
             if not isinstance(path, str):
                 raise BadInput(f'{name} of "{self.name}" is a JMESPath, so text, not {type(path).__name__}.')
             try:
-                finder(path)
+                compile_path(path)
             except ValueError as error:
                 raise BadInput(f'{name} of "{self.name}" is no JMESPath: {clean(error, 120)}') from None
 
     @cached_property
     def finders(self) -> Finders:
-        """What reads a look's reply: made once, since each look at each task asks for most of them."""
+        """The compiled paths for a look's reply; cached, since each look at each task uses most of them."""
         return Finders(
-            state=tuple(map(finder, self.state)),
-            code=tuple(map(finder, self.code)),
-            outputs=tuple((spec, finder(spec.path)) for spec in self.results),
-            scalars=tuple((name, kind, finder(getattr(self, name))) for name, kind in SCALARS.items()),
-            **{name: finder(getattr(self, name)) for name in _ASKED},
+            state=tuple(map(compile_path, self.state)),
+            code=tuple(map(compile_path, self.code)),
+            outputs=tuple((spec, compile_path(spec.path)) for spec in self.results),
+            scalars=tuple((name, kind, compile_path(getattr(self, name))) for name, kind in SCALARS.items()),
+            **{name: compile_path(getattr(self, name)) for name in _FINDER_FIELDS},
         )
 
     @property
     def look(self) -> HttpRequest:
-        """The poll request, parsed."""
+        """`poll` as an `HttpRequest`."""
         assert isinstance(self.poll, HttpRequest)
         return self.poll
 
     @property
     def states(self) -> Mapping[str, State]:
-        """The words, each with its state."""
+        """`words`, every value a `State`."""
         return self.words  # type: ignore[return-value]  # __post_init__ made every value a State
 
     @property
     def results(self) -> tuple[Outputs, ...]:
-        """Where outputs stand, each as `Outputs`."""
+        """`outputs` as a tuple of `Outputs`."""
         assert isinstance(self.outputs, tuple)
         return self.outputs
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The key's environment variables, in order."""
+        """`key_variable` as a tuple of environment variables, in the order in which they are read."""
         assert isinstance(self.key_variable, tuple)
         return self.key_variable
 
     @property
     def creates(self) -> Mapping[str, Endpoint]:
-        """The endpoints, parsed."""
+        """`endpoints`, every value an `Endpoint`."""
         return self.endpoints  # type: ignore[return-value]  # __post_init__ made every value an Endpoint
 
     def __repr__(self) -> str:
@@ -287,12 +288,12 @@ PATHS = (
     *SCALARS, "reply_id", "params", "width", "height", "error_code", "error_message", "body_status", "message",
     "retry_after", "create_id", "request_model",
 )  # fmt: skip
-"""The fields of a Provider that are one JMESPath each."""
+"""Fields of `Provider` that are one JMESPath each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finders:
-    """The paths of a `Provider` that a look's reply is read by, each as a function of the parsed reply."""
+    """Compiled paths of a `Provider` for the reply to a look, each a function of the parsed reply."""
 
     state: tuple[Finder, ...]
     code: tuple[Finder, ...]
@@ -307,10 +308,11 @@ class Finders:
     body_status: Finder
 
 
-_ASKED = tuple(f.name for f in fields(Finders) if f.name in PATHS)
+_FINDER_FIELDS = tuple(f.name for f in fields(Finders) if f.name in PATHS)
+"""Fields of `Finders` that are compiled from the `Provider` field of the same name."""
 
 
-_SHAPES: tuple[tuple[str, Any, str], ...] = (
+_FIELD_TYPES: tuple[tuple[str, Any, str], ...] = (
     ("base_url", str, 'an address such as "https://api.pixelmill.example"'),
     ("key_variable", str | tuple | list, 'an environment variable, such as "MILL_API_KEY"'),
     ("key_format", str, 'text with "{key}"'),
@@ -341,16 +343,16 @@ _SHAPES: tuple[tuple[str, Any, str], ...] = (
     ("utc_offset", int | float | None, "hours, or None"),
     ("adjust", Callable | None, "a function, or None"),
 )
-"""The fields whose type is worth a line of its own when it is wrong."""
+"""Field of `Provider`, its types, and what the error for another type says it must be."""
 _RANGES = (("max_reply", 1_000, 1e12), ("lifetime", 0, 1e12), ("looks_per_second", 0.001, 1e6), ("utc_offset", -24, 24))
-"""Numbers that may be None, and between what they lie."""
+"""Numeric fields of `Provider`, their least and their greatest value; those that default to None may be None."""
 
 
-def _several(value: Any) -> tuple[Any, ...]:
+def _as_tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
-def _state(name: str, state: State | str) -> State:
+def _parse_state(name: str, state: State | str) -> State:
     try:
         return State(state)
     except ValueError:
@@ -358,7 +360,7 @@ def _state(name: str, state: State | str) -> State:
         raise BadInput(f'words of "{name}" maps to "{clean(state, 40)}"; the states are {known}.') from None
 
 
-def _endpoint(value: Endpoint | str) -> Endpoint:
+def _parse_endpoint(value: Endpoint | str) -> Endpoint:
     if isinstance(value, Endpoint):
         return value
     if not isinstance(value, str):

@@ -1,7 +1,7 @@
-"""One reply in, one `Snapshot` or `Miss` out: nothing else reads what servers say.
+"""Turn an HTTP reply into a `Snapshot` or a `Miss`; no other module reads replies of the APIs.
 
-The order matters and is the same for every API: is it JSON; does a status or code say that the *request* went wrong;
-only then, what does the state word say of the *task*. Nothing on the way may turn a broken reply into an end.
+The order matters and is the same for every API: is the body JSON; does a status or code say that the *request* failed;
+only then, what does the state word say of the *task*. A broken reply must never give a final state.
 """
 
 from __future__ import annotations
@@ -14,14 +14,23 @@ from typing import Any
 
 from .._model.seen import NOTHING, Miss, MissKind, Snapshot, State, TaskError
 from .._model.text import clean, is_harmless
-from .meanings import UNREADABLE, by_status, code_of, miss_of, reason_of, states_of, trace_of, trouble_of
-from .outputs import outputs_of
+from .meanings import (
+    UNREADABLE,
+    classify_status,
+    describe_status,
+    find_error_code,
+    find_states,
+    find_trace,
+    make_miss,
+    read_failure,
+)
+from .outputs import find_outputs
 from .paths import find
 from .provider import Provider
 from .reply_parts import Endpoint
 from .requests import HttpReply
-from .safe import keepable, showable, without_secrets
-from .scalars import as_count, as_positive, as_progress, as_text, as_time, as_word, date_of
+from .safe import redact_reply, redact_text, remove_secrets
+from .scalars import as_count, as_positive, as_progress, as_text, as_time, as_word, read_date
 from .strict_json import NotJson, parse
 
 
@@ -33,14 +42,14 @@ def read(
     secrets: Iterable[str] = (),
     last: Snapshot | None = None,
 ) -> Snapshot | Miss:
-    """What one reply to a look says.
+    """Read the reply to a look at one task.
 
     Args:
-        provider: Whose reply it is.
+        provider: The provider of the API that sent the reply.
         reply: Status, headers, body.
-        ident: The id that was asked for; a reply about another task is refused.
+        ident: The task id in the request; a reply about another task is a `Miss`.
         secrets: Texts that must not be kept, such as the key that was sent.
-        last: What the last look at the task gave: the same reply again is not read again.
+        last: The snapshot of the look before; where the reply has the same JSON, it is copied and not read anew.
     """
     secrets = tuple(secrets)
     body, text, miss = _parse(provider, reply, secrets)
@@ -55,14 +64,14 @@ def read_batch(
     last: Mapping[str, Snapshot | None],
     secrets: Iterable[str] = (),
 ) -> dict[str, Snapshot | Miss] | Miss:
-    """What one reply to a batch look says of each task that was asked for, as `read` says it of one.
+    """Read the reply to a batch look: a mapping of each task id in the request to a result as of `read`.
 
-    A `Miss` where the whole request went wrong, which says nothing of any task in it.
+    Returns one `Miss` where the whole request failed; it says nothing about any of the tasks.
 
     Args:
-        provider: Whose reply it is; it has a `batch`.
+        provider: The provider of the API that sent the reply; its `batch` is not None.
         reply: Status, headers, body.
-        last: What the last good look gave, by each id that was asked for.
+        last: Task id -> snapshot of the last good look or None, for every id in the request.
         secrets: Texts that must not be kept, such as the key that was sent.
     """
     batch = provider.batch
@@ -70,8 +79,8 @@ def read_batch(
     secrets = tuple(secrets)
     body, text, miss = _parse(provider, reply, secrets)
     if miss is None:
-        trouble = trouble_of(provider, reply, body, secrets)
-        miss = trouble if isinstance(trouble, Miss) else None
+        failure = read_failure(provider, reply, body, secrets)
+        miss = failure if isinstance(failure, Miss) else None
     if miss is not None:
         return miss
     items, missed = find(batch.items, body), find(batch.missed, body)
@@ -81,87 +90,96 @@ def read_batch(
     unknown = {as_word(ident) for ident in missed} if isinstance(missed, list) else set()
 
     if not details and not unknown:
-        return miss_of(reply, MissKind.GARBLED, "the reply to the batch holds no task", secrets=secrets)
+        return make_miss(reply, MissKind.GARBLED, "the reply to the batch holds no task", secrets=secrets)
 
     reading = _Reading(provider, reply, text, secrets)
-    around = batch.wrap.split(".")[::-1] if batch.wrap else ()
+    wrap_keys = batch.wrap.split(".")[::-1] if batch.wrap else ()
 
-    def one(ident: str) -> Snapshot | Miss:
+    def read_task(ident: str) -> Snapshot | Miss:
         if ident in details:
             wrapped = details[ident]
-            for key in around:
+            for key in wrap_keys:
                 wrapped = {key: wrapped}
             if isinstance(wrapped, dict):
                 return reading.look(wrapped, ident, last[ident])
         if ident in unknown:
-            return miss_of(reply, MissKind.NOT_FOUND, "the API does not know this task", secrets=secrets)
-        return miss_of(reply, MissKind.GARBLED, "the reply to the batch leaves this task out", secrets=secrets)
+            return make_miss(reply, MissKind.NOT_FOUND, "the API does not know this task", secrets=secrets)
+        return make_miss(reply, MissKind.GARBLED, "the reply to the batch leaves this task out", secrets=secrets)
 
-    return {ident: one(ident) for ident in last}
+    return {ident: read_task(ident) for ident in last}
 
 
 def read_link(provider: Provider, reply: HttpReply, secrets: Iterable[str] = ()) -> str | Miss:
-    """What the second request gave: a link, or why there is none."""
+    """Read the reply to the request of `Provider.resolve`: the link, or a `Miss` with the reason why there is none."""
     assert provider.resolve is not None
     secrets = tuple(secrets)
     body, _, miss = _parse(provider, reply, secrets)
     if miss is not None:
         return miss
-    trouble = trouble_of(provider, reply, body, secrets)
-    if isinstance(trouble, Miss):
-        return trouble
+    failure = read_failure(provider, reply, body, secrets)
+    if isinstance(failure, Miss):
+        return failure
     link = find(provider.resolve.url, body)
     if isinstance(link, str) and link.strip():
-        return without_secrets(link.strip(), secrets)
-    return miss_of(reply, MissKind.GARBLED, "the reply names no download link", secrets=secrets)
+        return remove_secrets(link.strip(), secrets)
+    return make_miss(reply, MissKind.GARBLED, "the reply names no download link", secrets=secrets)
 
 
 def read_created(provider: Provider, endpoint: Endpoint, reply: HttpReply, secrets: Iterable[str] = ()) -> str | Miss:
-    """What a create gave: the new task's id, or why there is none.
+    """Read the reply to a create: the new task's id, or a `Miss` with the reason why there is none.
 
-    A reply that is not the API's own (no JSON, a gateway's page, no id) is `garbled` or `server`: it does not say
-    whether a task was made.
+    A reply that is not the API's own (no JSON, a gateway's page, no id) is `garbled` or `server`: it leaves open
+    whether a task was created.
     """
     secrets = tuple(secrets)
     body, _, miss = _parse(provider, reply, secrets)
     if miss is not None:
         return miss
-    trouble = trouble_of(provider, reply, body, secrets)
-    if isinstance(trouble, Snapshot):  # a rule that ends a task refuses its creation
-        error = trouble.error or TaskError(None, trouble.word)
-        return miss_of(reply, MissKind.BAD_REQUEST, error.message or trouble.word, code=error.code, secrets=secrets)
-    if trouble is not None:
-        return trouble
+    failure = read_failure(provider, reply, body, secrets)
+    if isinstance(failure, Snapshot):  # a rule that ends a task refuses its creation
+        error = failure.error or TaskError(None, failure.word)
+        return make_miss(reply, MissKind.BAD_REQUEST, error.message or failure.word, code=error.code, secrets=secrets)
+    if failure is not None:
+        return failure
     ident = as_word(find(endpoint.id or provider.create_id, body))
-    if ident and ident == without_secrets(ident, secrets):
+    if ident and ident == remove_secrets(ident, secrets):
         return ident
-    return miss_of(reply, MissKind.GARBLED, "the reply to the create names no task id", secrets=secrets)
+    return make_miss(reply, MissKind.GARBLED, "the reply to the create names no task id", secrets=secrets)
 
 
 def _parse(provider: Provider, reply: HttpReply, secrets: tuple[str, ...]) -> tuple[Any, str | None, Miss | None]:
-    """The body, its JSON text where that is at hand, and what is wrong with it."""
+    """Parse the body of a reply.
+
+    Returns:
+        The JSON object, after `adjust`; its text as of `dumps`, or None where it would have to be made; a `Miss` where
+        there is no such object, else None.
+    """
     try:
         body, text = parse(reply.body)
     except NotJson as error:
         if reply.status == 200 or reply.status in {204, 206, 304}:
             what = "no content" if reply.status == 204 else str(error)
-            return None, None, miss_of(reply, MissKind.GARBLED, what, secrets=secrets)
-        return None, None, miss_of(reply, by_status(reply.status), reason_of(reply.status), secrets=secrets)
+            return None, None, make_miss(reply, MissKind.GARBLED, what, secrets=secrets)
+        return (
+            None,
+            None,
+            make_miss(reply, classify_status(reply.status), describe_status(reply.status), secrets=secrets),
+        )
     if not isinstance(body, dict):
-        kind = MissKind.GARBLED if reply.status < 300 else by_status(reply.status)
+        kind = MissKind.GARBLED if reply.status < 300 else classify_status(reply.status)
         what = f"the reply is a JSON {type(body).__name__}, not an object"
-        return None, None, miss_of(reply, kind, what, secrets=secrets)
+        return None, None, make_miss(reply, kind, what, secrets=secrets)
     if provider.adjust is not None:
         try:
             body, text = provider.adjust(body), None
-        except Exception as error:  # noqa: BLE001  # somebody's function met a reply that nobody foresaw
+        except Exception as error:  # noqa: BLE001  # a user's function may raise anything
             what = f"adjust() of {provider.name} failed on the reply ({type(error).__name__})"
-            return None, None, miss_of(reply, MissKind.GARBLED, what, secrets=secrets)
+            return None, None, make_miss(reply, MissKind.GARBLED, what, secrets=secrets)
     return body, text, None
 
 
 class _Reading:
-    """One reply, which may speak of many tasks, and what it says of all of them."""
+    """One reply with what its tasks share, `replied_at` and `trace`; `look` reads one task (a batch has many)."""
 
     def __init__(self, provider: Provider, reply: HttpReply, text: str | None, secrets: tuple[str, ...]) -> None:
         self.provider = provider
@@ -169,51 +187,60 @@ class _Reading:
         self.secrets = secrets
         self.is_harmless = text is not None and is_harmless(text, secrets)
         self._shown: dict[tuple[str, int], str] = {}
-        self.replied_at = date_of(reply)
-        self.trace = trace_of(provider, reply, None, secrets)
+        self.replied_at = read_date(reply)
+        self.trace = find_trace(provider, reply, None, secrets)
 
     def miss(self, message: str) -> Miss:
-        return miss_of(self.reply, MissKind.GARBLED, message, secrets=self.secrets)
+        """Make a `Miss` of kind `garbled`."""
+        return make_miss(self.reply, MissKind.GARBLED, message, secrets=self.secrets)
 
     def look(self, body: Any, ident: str | None, last: Snapshot | None) -> Snapshot | Miss:
-        """What the reply says of one task."""
+        """Read one task's part of the reply."""
         provider, reply, secrets = self.provider, self.reply, self.secrets
-        kept, text = keepable(body, secrets, sure=self.is_harmless)
+        kept, text = redact_reply(body, secrets, sure=self.is_harmless)
         if last is not None and text == last.reply and reply.status == 200 and not (last.state.final or last.outputs):
             return replace(last, replied_at=self.replied_at, trace=self._trace(body))
-        trouble = trouble_of(provider, reply, body, secrets)
-        if isinstance(trouble, Miss):
-            return trouble
-        named = as_word(provider.finders.reply_id(body))
-        if ident is not None and named and named != ident:
-            return self.miss(f"the reply is about another task ({clean(named, 60)})")
-        states = states_of(provider, body)
-        if trouble is None:
+        failure = read_failure(provider, reply, body, secrets)
+        if isinstance(failure, Miss):
+            return failure
+        reply_id = as_word(provider.finders.reply_id(body))
+        if ident is not None and reply_id and reply_id != ident:
+            return self.miss(f"the reply is about another task ({clean(reply_id, 60)})")
+        states = find_states(provider, body)
+        if failure is None:
             return self._task(body, kept, text, states)
 
-        # A code ended the task. A state word beside it must not say otherwise; under an HTTP error, a word that is not
-        # final may be a default that nobody set.
-        others = set(states) - {trouble.state, State.UNKNOWN}
+        # An error code ended the task. A state word beside it must not contradict it; under an HTTP error, a word that
+        # is not final may be the field's default value.
+        others = set(states) - {failure.state, State.UNKNOWN}
         if any(state.final or reply.status < 300 for state in others):
-            shown = " and ".join(f'"{clean(w, 30)}"' for w in (trouble.word, *states.values()))
+            shown = " and ".join(f'"{clean(w, 30)}"' for w in (failure.word, *states.values()))
             return self.miss(f"the reply contradicts itself: {shown}")
-        if set(states) == {trouble.state}:
+        if set(states) == {failure.state}:
             task = self._task(body, kept, text, states)
-            return replace(task, error=task.error or trouble.error) if isinstance(task, Snapshot) else task
-        return trouble
+            return replace(task, error=task.error or failure.error) if isinstance(task, Snapshot) else task
+        return failure
 
-    def _showable(self, words: str, limit: int) -> str:
-        """Words fit to show; the tasks of a batch share most of theirs, and then the text."""
+    def _redact_text(self, words: str, limit: int) -> str:
+        """`redact_text`, cached: the tasks of a batch have most of their texts in common."""
         shown = self._shown.get((words, limit))
         if shown is None:
-            shown = self._shown[words, limit] = showable(words, self.secrets, limit)
+            shown = self._shown[words, limit] = redact_text(words, self.secrets, limit)
         return shown
 
     def _trace(self, body: Any) -> str | None:
-        return self.trace or trace_of(self.provider, self.reply, body, self.secrets)
+        return self.trace or find_trace(self.provider, self.reply, body, self.secrets)
 
     def _task(self, body: Any, kept: Any, text: str, states: dict[State, str]) -> Snapshot | Miss:
-        provider, at, secrets = self.provider, self.provider.finders, self.secrets
+        """Read one task's part by its state words.
+
+        Args:
+            body: The part as parsed.
+            kept: The part as redacted.
+            text: The JSON text of `kept`.
+            states: The result of `find_states`.
+        """
+        provider, finders, secrets = self.provider, self.provider.finders, self.secrets
         if not states or UNREADABLE in states.values():
             keys = ", ".join(clean(k, 24) for k in list(body)[:8]) or "none"
             return self.miss(f"the reply has no readable state; its keys are {keys}")
@@ -222,9 +249,9 @@ class _Reading:
             known = {state: word for state, word in states.items() if state is not State.UNKNOWN}
         state, word = next(iter(known.items()))
         final = state.final
-        odd = code_of(provider, body) if state is State.SUCCEEDED else None
-        if len(known) > 1 or (final and len(states) > 1) or odd:
-            words = " and ".join(f'"{clean(w, 30)}"' for w in (*states.values(), *filter(None, [odd])))
+        error_code = find_error_code(provider, body) if state is State.SUCCEEDED else None
+        if len(known) > 1 or (final and len(states) > 1) or error_code:
+            words = " and ".join(f'"{clean(w, 30)}"' for w in (*states.values(), *filter(None, [error_code])))
             return self.miss(f"the reply contradicts itself: {words}")
 
         scalars, resolution = self._scalars(body)
@@ -235,20 +262,20 @@ class _Reading:
             scalars["queue_position"] = scalars["seconds_left"] = None
         if state not in _HAS_PROGRESS:
             scalars["progress"] = None
-        size = as_count(at.width(body)), as_count(at.height(body))
+        size = as_count(finders.width(body)), as_count(finders.height(body))
         error = None
         if final and state is not State.SUCCEEDED:
-            # A filled error field beside any other state means nothing: one aggregator keeps the file id there.
-            code, message = as_text(at.error_code(body)), as_text(at.error_message(body))
+            # An error field beside any other state means nothing: one aggregator keeps the file id there.
+            code, message = as_text(finders.error_code(body)), as_text(finders.error_message(body))
             if code in provider.ok:
-                code = None  # a zero that stands there for "none"
+                code = None  # a zero in the field means no code
             if code or message:
-                error = TaskError(showable(code, secrets, 80) if code else None, showable(message or "", secrets))
-        params = at.params(kept)
+                error = TaskError(redact_text(code, secrets, 80) if code else None, redact_text(message or "", secrets))
+        params = finders.params(kept)
         return Snapshot(
             state=state,
-            word=intern(self._showable(word, 80)),  # each look repeats it, and so the model
-            outputs=outputs_of(provider, body, size, secrets),
+            word=intern(self._redact_text(word, 80)),  # interned, as texts of `_scalars` are: every look repeats it
+            outputs=find_outputs(provider, body, size, secrets),
             error=error,
             resolution_s=resolution,
             replied_at=self.replied_at,
@@ -259,7 +286,7 @@ class _Reading:
         )
 
     def _scalars(self, body: Any) -> tuple[dict[str, Any], float | None]:
-        """The values at the paths of `SCALARS`, each read by its type, and how fine the times among them are."""
+        """Return the fields of `SCALARS`, and the coarsest resolution in seconds of the times among them."""
         provider = self.provider
         scalars: dict[str, Any] = {}
         resolution = None
@@ -268,7 +295,7 @@ class _Reading:
             if value is None:
                 scalars[name] = None
             elif kind is str:
-                scalars[name] = intern(self._showable(as_text(value) or "", 120)) or None
+                scalars[name] = intern(self._redact_text(as_text(value) or "", 120)) or None
             elif kind is datetime:
                 scalars[name], fine = as_time(provider, value)
                 resolution = max(filter(None, (resolution, fine)), default=None)

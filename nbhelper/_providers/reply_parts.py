@@ -1,4 +1,4 @@
-"""The parts of a `Provider`: where a reply keeps results, what its codes mean, and the requests beside the look."""
+"""Types of the parts of a `Provider`: `Outputs`, `ErrorRule`, `FileUpload`, `Endpoint`, `Resolve` and `Batch`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Form = Literal["url", "data", "ref"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """Where a reply keeps results: every link found at or below `path` is one output, named by its key path.
+    """Where the results are in a reply: every link at or below `path` is one output, named by its key path.
 
     Attributes:
-        path: JMESPath to a link, a list or a whole tree.
-        name: What the key paths start with; `""` for the keys below alone.
-        form: `url` for links, `data` for base64 text, `ref` for what `Provider.resolve` turns into a link.
-        kind: Forces the kind; otherwise it follows from the file suffix, then from the key's name.
-        lifetime: Seconds the link lives, where it differs from the provider's.
-        skip: Keys below `path` that hold links which are no results.
+        path: JMESPath to a link, a list or an object with links at any depth.
+        name: Prefix of the outputs' key paths; `""` for the keys below `path` alone.
+        form: `url` for links, `data` for base64 text, `ref` for references that `Provider.resolve` turns into a link.
+        kind: Kind of the outputs; empty: by the file suffix, then by the key's name.
+        lifetime: Seconds that the link is valid, where it differs from the provider's.
+        skip: Keys below `path` whose links are no results.
     """
 
     path: str
@@ -37,13 +37,13 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRule:
-    """What a status or body code means: the first rule of a provider that matches decides.
+    """What an HTTP status or error code means; the first rule of a provider that matches is used.
 
     Attributes:
-        means: A `MissKind`, or a final `State` where the reply is the task's end (AILab's content errors).
-        status: HTTP status, or the body's own number where the provider has `body_status`; empty matches any.
-        code: The API's own codes, as text, with `*` for any text (`ERROR_*`); empty matches also none.
-        words: A part of the message, lower-case; empty matches any.
+        means: A `MissKind`, or a final `State` where such a reply ends the task (AILab's content errors).
+        status: HTTP statuses, or numbers in the body where the provider has `body_status`; empty matches any.
+        code: The API's error codes as text, with wildcards as of `fnmatch` (`ERROR_*`); empty matches any and none.
+        words: A substring of the message, in lower case; empty matches any.
     """
 
     means: MissKind | State | str
@@ -52,18 +52,18 @@ class ErrorRule:
     words: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "means", _meaning(self.means))
+        object.__setattr__(self, "means", _parse_meaning(self.means))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileUpload:
-    """How a file gets to an API whose creates take JSON: it is sent first, and the create names what came back.
+    """Upload request of an API whose creates take JSON: it sends the file, and the create names the token returned.
 
     Attributes:
         path: POST, multipart, relative to the base URL.
-        answer: JMESPath to what came back.
-        value: What stands in the create for the file; `{token}` and `{type}` (such as `jpg`) are filled in.
-        field: The name of the part that holds the file.
+        answer: JMESPath to the token in the reply.
+        value: The value in the create's JSON for the file; `{token}` and `{type}` (such as `jpg`) are filled in.
+        field: The name of the multipart field with the file.
     """
 
     path: str
@@ -74,22 +74,22 @@ class FileUpload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One way to create a task.
+    """A request that creates a task.
 
     Attributes:
         path: Relative to the base URL; always POST.
         encoding: `json` or `multipart`.
         id: JMESPath to the new task's id in the reply; empty for the provider's `create_id`.
-        extra: What the reference needs besides the id (AILab legacy's `type`).
+        extra: Keys of the task reference besides the id (AILab legacy's `type`).
         fixed: Parameters that are always sent (AILab's `task_type=async`).
-        params: Parameters the docs name, for help with misspelt ones; empty when unknown.
-        required: Those without which the API refuses.
+        params: Documented parameters, to find misspelt ones; empty where they are not known.
+        required: Parameters without which the API refuses the create.
         files: Parameters that take an upload.
         file_bytes: Most bytes of one file, where the docs say.
         file_pixels: Most pixels of a picture's longer side, where the docs say.
-        request_id: A header that makes the create idempotent, where the API has one (aigptimage's `X-Request-ID`).
-        model: What the tables show as the model when neither request nor reply names one.
-        docs: The page this was read from.
+        request_id: Header that makes the create idempotent, where the API has one (aigptimage's `X-Request-ID`).
+        model: The model that tables show where neither request nor reply names one.
+        docs: Address of the page that documents it.
     """
 
     path: str
@@ -109,12 +109,12 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolve:
-    """The second request, for an API that answers with a reference where others give a link.
+    """The request that turns a reference into a link, for an API whose results are references.
 
     Attributes:
-        request: With `{ref}`.
-        url: JMESPath to the link.
-        lifetime: Seconds the link lives.
+        request: The request, with `{ref}` where the reference goes.
+        url: JMESPath to the link in the reply.
+        lifetime: Seconds that the link is valid; None where it is not documented.
     """
 
     request: HttpRequest
@@ -124,15 +124,15 @@ class Resolve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Looking at many tasks with one request.
+    """The request for the states of many tasks at once.
 
     Attributes:
-        request: With `"{ids}"` in its JSON.
+        request: The request, with `"{ids}"` in its JSON.
         size: The most ids that one request may hold.
-        items: JMESPath to the details: a mapping by id, or a list of details.
-        item_id: JMESPath from one detail to its id, for a list.
+        items: JMESPath to the tasks: an object by id, or a list.
+        item_id: JMESPath from one task to its id, where `items` is a list.
         missed: JMESPath to the ids that the API did not find.
-        wrap: The key path that a single look has around a detail, such as `data`.
+        wrap: The key path under which the reply to a single look has the task, such as `data`.
     """
 
     request: HttpRequest
@@ -143,7 +143,7 @@ class Batch:
     wrap: str = "data"
 
 
-def _meaning(means: object) -> MissKind | State:
+def _parse_meaning(means: object) -> MissKind | State:
     kinds = {str(k): k for k in MissKind}
     ends = {str(s): s for s in State if s.final}
     known = kinds.get(str(means)) or ends.get(str(means))

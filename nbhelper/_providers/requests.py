@@ -1,4 +1,4 @@
-"""Requests and replies as data: what a provider names, and what its reader is given."""
+"""HTTP requests and replies as frozen dataclasses: `HttpRequest` (a template of a provider) and `HttpReply`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ class HttpRequest:
 
     @classmethod
     def parse(cls, text: str) -> HttpRequest:
-        """`"GET /task/{id}?lang=en"` as a request."""
+        """Parse text such as `"GET /task/{id}?lang=en"`.
+
+        Raises:
+            BadInput: It is not a method and a path from the root.
+        """
         method, _, target = text.strip().partition(" ")
         path, _, query = target.strip().partition("?")
         if method not in _METHODS or not path.startswith("/"):
@@ -43,7 +47,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """A reply as data. Header names are lower-case."""
+    """An HTTP reply: status, headers (names in lower case) and body."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=nothing)

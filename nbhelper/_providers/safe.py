@@ -1,4 +1,4 @@
-"""A server's words made fit to show and to keep: without the key that was sent, without base64 by the page."""
+"""Redact texts and replies from servers before they are shown or stored: no API keys, no long base64."""
 
 from __future__ import annotations
 
@@ -14,52 +14,57 @@ _BASE64_SEEN = 400
 _LONG = re.compile(rf'"[^" ]{{{_BASE64_SEEN}}}')
 
 
-def without_secrets(text: str, secrets: tuple[str, ...]) -> str:
+def remove_secrets(text: str, secrets: tuple[str, ...]) -> str:
+    """Replace each secret in a text by "[key removed]"."""
     for secret in filter(None, secrets):
         text = text.replace(secret, "[key removed]")
     return text
 
 
-def showable(text: object, secrets: tuple[str, ...], limit: int = EXCERPT) -> str:
-    """A server's words fit to show: cleaned first, so that no escape inside a key hides it from `redact`."""
+def redact_text(text: object, secrets: tuple[str, ...], limit: int = EXCERPT) -> str:
+    """Clean a server's text for display, redact it, and cut it to `limit` characters.
+
+    It is cleaned first, so that no escape inside a key hides the key from `redact`.
+    """
     if text == "":
         return ""
     words = clean(text, 4 * EXCERPT)
-    if len(words) <= limit and "/" not in words and without_secrets(words, secrets) == words:
+    if len(words) <= limit and "/" not in words and remove_secrets(words, secrets) == words:
         return words  # `redact` would find nothing: no link, and nothing that `clean` leaves is beyond a database
     kept = redact(words, secrets)
     return kept if kept is words and len(words) <= limit else clean(kept, limit)
 
 
-def keepable(body: Any, secrets: tuple[str, ...], *, sure: bool = False) -> tuple[Any, str]:
-    """The reply fit to keep, and its JSON text: redacted, and long base64 as digest and size.
+def redact_reply(body: Any, secrets: tuple[str, ...], *, sure: bool = False) -> tuple[Any, str]:
+    """Redact a reply for storage, with long base64 replaced by digest and size; return it and its JSON text.
 
-    Most replies are so already, which their text tells at a fraction of what a walk through them takes.
+    Most replies need no change; a check of their JSON text shows that in a fraction of the time of a walk.
 
     Args:
-        body: The reply, or what it says of one task.
-        secrets: What must not be kept.
-        sure: Whether the text of the whole reply was found `is_harmless`, so that none of its parts has to be asked.
+        body: The parsed reply, or one task's part of it.
+        secrets: Texts that must not be kept.
+        sure: Whether `is_harmless` holds for the text of the whole reply, so that its parts need no such check.
     """
     try:
         text = dumps(body)
         if not _may_be_shortened(text) and (sure or is_harmless(text, secrets)):
             return body, text
-    except (TypeError, ValueError, RecursionError):  # no finite number; what an `adjust` made
+    except (TypeError, ValueError, RecursionError):  # NaN or infinity; a value that is no JSON from `adjust`
         pass
-    kept = redact(body, secrets, _shortened)
+    kept = redact(body, secrets, _shorten_base64)
     return kept, dumps(kept)
 
 
 def _may_be_shortened(text: str) -> bool:
-    """Whether a JSON text may hold a string that `_shortened` cuts."""
+    """Whether a JSON text may hold a string that `_shorten_base64` cuts."""
     if len(text) <= _BASE64_SEEN:
         return False
     # A string begins at a quote; one inside it has a backslash before it, which none that begins a string has.
     return len(text) > LARGE or bool(_LONG.search(text.replace('\\"', "''")))
 
 
-def _shortened(text: str) -> str:
+def _shorten_base64(text: str) -> str:
+    """Replace a long text without a space in its beginning by its length and digest."""
     if len(text) <= _BASE64_SEEN or " " in text[:_BASE64_SEEN]:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

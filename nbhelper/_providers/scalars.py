@@ -1,4 +1,4 @@
-"""Words, numbers, times and waits as servers write them: None for whatever is none."""
+"""Convert JSON values of replies to text, numbers and times; None for a value that has no such meaning."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .._model.text import EXCERPT
 from .provider import Provider
 from .requests import HttpReply
 
-LONGEST_WAIT = 600.0
-"""Seconds beyond which a server's Retry-After is not believed."""
+MAX_WAIT = 600.0
+"""Seconds to which a server's Retry-After is cut."""
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _SECONDS = _EARLIEST.timestamp(), _LATEST.timestamp()
@@ -24,7 +24,7 @@ _NESTED = (dict, list)
 
 
 def as_word(value: Any) -> str | None:
-    """A state word, code or id as text: 2, 2.0 and "2" are the same, true is none of them."""
+    """A state word, code or id as text: 2, 2.0 and "2" give "2"; None for true, null, lists and objects."""
     if isinstance(value, str):
         return value.strip()
     number = as_number(value) if isinstance(value, _NUMBERS) else None
@@ -34,6 +34,7 @@ def as_word(value: Any) -> str | None:
 
 
 def as_text(value: Any) -> str | None:
+    """A value as text, lists and objects as JSON of at most 1,000 characters; None for empty ones and booleans."""
     if isinstance(value, _NESTED):
         try:
             return json.dumps(value, ensure_ascii=False)[: EXCERPT * 2] if value else None
@@ -43,6 +44,7 @@ def as_text(value: Any) -> str | None:
 
 
 def as_number(value: Any) -> float | None:
+    """A number, or a decimal text with or without `%`, as a finite float; None for booleans and all else."""
     if value is None or value is True or value is False:
         return None
     if isinstance(value, str):
@@ -60,16 +62,19 @@ def as_number(value: Any) -> float | None:
 
 
 def as_positive(value: Any) -> float | None:
+    """A number of at least 0; None for a negative one."""
     number = as_number(value)
     return number if number is not None and number >= 0 else None
 
 
 def as_count(value: Any) -> int | None:
+    """A number from 0 to below 1e12, rounded down; None for any other."""
     number = as_positive(value)
     return int(number) if number is not None and number < 1e12 else None
 
 
 def as_progress(provider: Provider, value: Any) -> float | None:
+    """A progress as a fraction from 0 to 1, by `Provider.progress_max`; text with `%` is in per cent."""
     number = as_number(value)
     if number is None:
         return None
@@ -78,7 +83,11 @@ def as_progress(provider: Provider, value: Any) -> float | None:
 
 
 def as_time(provider: Provider, value: Any) -> tuple[datetime | None, float | None]:
-    """A server's time in UTC and how fine it is; None for zero dates and for numbers that are no time."""
+    """A time in UTC, and its resolution in seconds (0.001 or 1).
+
+    Numbers are Unix seconds, above 1e11 milliseconds; text is ISO 8601, without a zone by `Provider.utc_offset`. (None,
+    None) for all else, and for times before 2000 or after 2100.
+    """
     if value is None:
         return None, None
     number = as_number(value)
@@ -104,11 +113,12 @@ def as_time(provider: Provider, value: Any) -> tuple[datetime | None, float | No
     return (when, 0.001 if "." in value else 1.0) if _EARLIEST <= when <= _LATEST else (None, None)
 
 
-def date_of(reply: HttpReply) -> datetime | None:
+def read_date(reply: HttpReply) -> datetime | None:
+    """The `Date` header in UTC; None where it is missing or invalid."""
     return _http_date(reply.headers.get("date", ""))
 
 
-@lru_cache(maxsize=64)  # all replies of one second have the same
+@lru_cache(maxsize=64)  # all replies of one second have the same Date
 def _http_date(text: str) -> datetime | None:
     try:
         when = parsedate_to_datetime(text)
@@ -117,21 +127,26 @@ def _http_date(text: str) -> datetime | None:
     return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def retry_after(reply: HttpReply, told: float | None = None) -> float | None:
-    """Seconds that the server asked to wait, at most 10 minutes; a date counts from the reply's own `Date`."""
+def retry_after(reply: HttpReply, seconds: float | None = None) -> float | None:
+    """Seconds to wait by the `Retry-After` header, at most 600; None where nothing above 0 is stated.
+
+    Args:
+        reply: Its header is a number of seconds, or a date, which counts from the reply's own `Date`.
+        seconds: The wait that the body states, used where the header is missing or invalid.
+    """
     header = reply.headers.get("retry-after", "").strip()
-    first = header.split(",")[0].strip()  # two headers arrive as one; a date has a comma of its own
-    wait = told
+    first = header.split(",")[0].strip()  # repeated headers are joined by a comma; a date holds a comma too
+    wait = seconds
     if re.fullmatch(r"\d{1,400}(\.\d{1,20})?", first):
-        wait = float(first[:12]) if len(first) <= 12 else LONGEST_WAIT
+        wait = float(first[:12]) if len(first) <= 12 else MAX_WAIT
     elif header:
         try:
             when = parsedate_to_datetime(header)
-            base = date_of(reply)
+            base = read_date(reply)
             if base is not None:
                 wait = (when.replace(tzinfo=when.tzinfo or UTC) - base).total_seconds()
         except (ValueError, TypeError, IndexError, OverflowError):
-            pass  # nonsense is as good as no header
+            pass  # an invalid header is ignored
     if wait is None or not math.isfinite(wait) or wait <= 0:
         return None
-    return min(wait, LONGEST_WAIT)
+    return min(wait, MAX_WAIT)

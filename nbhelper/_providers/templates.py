@@ -1,4 +1,4 @@
-"""From a provider's request template and a task's id to the request that is sent."""
+"""Fill the placeholders of a provider's request templates with a task's id and extra keys."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 def fill(request: HttpRequest, values: Mapping[str, str], ids: Iterable[str] = ()) -> HttpRequest:
-    """The request with its `{…}` filled in: percent-encoded in the path, as they are in query and JSON."""
+    """Return the request with its `{name}` placeholders replaced; values are percent-encoded in the path only.
+
+    Args:
+        request: The template.
+        values: Placeholder -> value; placeholders without a value stay as they are.
+        ids: What replaces the JSON text `"{ids}"`, as a list.
+    """
 
     def text(template: str, *, segment: bool = False) -> str:
-        def put(match: re.Match[str]) -> str:
+        def replace_one(match: re.Match[str]) -> str:
             value = values.get(match[1], match[0])
-            return _segment(value) if segment else value
+            return _quote_segment(value) if segment else value
 
-        return _PLACEHOLDER.sub(put, template)  # in one go: a value's own braces are only text
+        return _PLACEHOLDER.sub(replace_one, template)  # one pass: braces inside a value are no placeholder
 
     def body(node: Any) -> Any:
         if node == "{ids}":
@@ -39,17 +45,18 @@ def fill(request: HttpRequest, values: Mapping[str, str], ids: Iterable[str] = (
     return HttpRequest(request.method, text(request.path, segment=True), query, body(request.json))
 
 
-def _segment(value: str) -> str:
+def _quote_segment(value: str) -> str:
+    """Percent-encode a value as one path segment."""
     # "." and ".." would be taken for path navigation by clients and servers alike.
     encoded = quote(value, safe="", errors="surrogatepass")
     return encoded.replace(".", "%2E") if set(encoded) == {"."} else encoded
 
 
 def look_request(provider: Provider, ident: str, extra: Mapping[str, str] = NOTHING) -> HttpRequest:
-    """The request of one look; extra keys that the template does not name go into the query.
+    """Build the request of one look; extra keys without a placeholder go into the query.
 
     Raises:
-        BadInput: The template names a key that the reference does not have.
+        BadInput: The template has a placeholder for a key that is not in `extra`.
     """
     template = provider.look
     used = set(_PLACEHOLDER.findall(template.path + "".join(template.query.values())))

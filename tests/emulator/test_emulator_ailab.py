@@ -68,7 +68,7 @@ def test_states_come_in_order(at):
     assert seen[-1]["data"]["images"][0].startswith("http://127.0.0.1:")
 
 
-def test_the_create_reply(at):
+def test_a_create_replies_with_a_task_id(at):
     """A task id looks like milliseconds, a dot and a UUID."""
     reply = create(at("ailab")).json()
 
@@ -90,16 +90,16 @@ def test_every_endpoint_makes_tasks(at, path):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_ten_places_of_a_result(at, http, shape):
+def test_shape_selects_the_key_of_the_result(at, http, shape):
     """`emu:shape` selects each of the ten keys; a link can be downloaded, base64 decodes to the file in the ledger."""
     caller = at("ailab")
     task_id = make(caller, f"{QUICK} emu:shape={shape}")
     done = finish(caller, task_id)[-1].json()
-    found = {
+    result = {
         "output.image_url": lambda: done["output"]["image_url"],
         "top.result_url": lambda: done["result_url"],
     }.get(shape, lambda: done["data"][shape])()
-    first = found[0] if isinstance(found, list) else found
+    first = result[0] if isinstance(result, list) else result
     data = http.get(first).content if first.startswith("http") else base64.b64decode(first)
 
     (record,) = caller.task(task_id).files.values()
@@ -118,7 +118,7 @@ def test_inline_results_are_delivered_once(at):
     assert (second["task_status"], second["data"]) == (2, {})
 
 
-def test_the_status_may_stand_inside_data(at):
+def test_shape_nested_puts_the_status_inside_data(at):
     """`emu:shape=nested` puts task_status inside data, as the SDK's fixtures have it."""
     caller = at("ailab")
     reply = look(caller, make(caller, "emu:shape=nested emu:queue=0 emu:real-seconds=5")).json()
@@ -139,7 +139,7 @@ def test_the_status_may_stand_inside_data(at):
         ("unknown", 200, 7, "", "unknown"),
     ],
 )
-def test_endings(at, word, http_status, status, code, state):
+def test_failures_are_task_status_or_an_http_error(at, word, http_status, status, code, state):
     """Failures are task_status 3 or -1, or HTTP 422 on the look for content errors; nothing is billed."""
     caller = at("ailab")
     task_id = make(caller, f"{QUICK} emu:{word}")
@@ -152,7 +152,7 @@ def test_endings(at, word, http_status, status, code, state):
 
 
 @pytest.mark.parametrize("path", KINDS)
-def test_the_first_generation(at, http, path):
+def test_the_first_generation_is_looked_at_by_job_id(at, http, path):
     """The first version's create has no task id: its request_id is the job_id. Each type has its own result key."""
     caller = at("ailab-legacy")
     made = create(caller, f"{SLOW} emu:shape=v1", path).json()
@@ -165,7 +165,7 @@ def test_the_first_generation(at, http, path):
     assert caller.task(made["request_id"]).request_id == made["request_id"]
 
 
-def test_the_first_generation_s_later_versions(at):
+def test_both_generations_find_a_task_of_a_later_version(at):
     """Later versions return a task id too: both generations find the task, each by its own id."""
     caller = at("ailab")
     made = create(caller, QUICK, ANIME).json()
@@ -253,7 +253,7 @@ def test_creates_are_refused(at):
     assert all(r.json()["error_code"] == r.status_code for r in replies)
 
 
-def test_keys(at, server, http):
+def test_wrong_keys_and_other_accounts_are_refused(at, server, http):
     """A wrong key is 401; another account does not find the task."""
     caller = at("ailab")
     task_id = make(caller)
@@ -275,7 +275,7 @@ def test_failing_looks(at):
     assert look(caller, late).json()["error_detail"]["code"] == "ERROR_RESOURCE_NOT_FOUND"
 
 
-def test_credits(at):
+def test_balances_are_per_area(at):
     """Balances are per area; a billed task reduces one of them."""
     caller = at("ailab")
     finish(caller, make(caller, QUICK))

@@ -54,21 +54,21 @@ def raw(server, kie, task, patience=30.0):
         f"host: 127.0.0.1:{server.port}",
         f"authorization: Bearer {kie.key}",
     ]
-    found, ends = b"", time.monotonic() + patience
+    received, ends = b"", time.monotonic() + patience
     with socket.create_connection(("127.0.0.1", server.port)) as sock:
         sock.sendall("\r\n".join([*lines, "", ""]).encode())
-        while time.monotonic() < ends and len(found) < 12_000_000:
-            sock.settimeout(0.5 if found else patience)
+        while time.monotonic() < ends and len(received) < 12_000_000:
+            sock.settimeout(0.5 if received else patience)
             try:
                 piece = sock.recv(1 << 20)
             except TimeoutError:
                 break
             except ConnectionResetError:
-                return found + b"<reset>"
+                return received + b"<reset>"
             if not piece:
-                return found + b"<end>"
-            found += piece
-    return found
+                return received + b"<end>"
+            received += piece
+    return received
 
 
 def test_without_a_fault_nothing_changes(kie, server):
@@ -118,9 +118,9 @@ def test_each_fault_sends_its_bytes(kie, server, kind):
     server.fail(Fault(kind, seconds=0.1))
     before = len(server.ledger().faults)
 
-    found = raw(server, kie, task, {"silence": 0.5, "drip": 1.5}.get(kind, 30.0))
+    received = raw(server, kie, task, {"silence": 0.5, "drip": 1.5}.get(kind, 30.0))
 
-    assert RAW[kind](found), found[:300]
+    assert RAW[kind](received), received[:300]
     assert len(kie.task(task).polls) <= 1
     struck = server.ledger().faults[before:]
     assert [(s.what, s.on, s.path, s.n) for s in struck] == [(kind, "look", "/kie/api/v1/jobs/recordInfo", 1)]

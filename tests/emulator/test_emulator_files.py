@@ -32,7 +32,7 @@ def tripo(at):
 
 
 def test_a_download_matches_the_ledger(tripo, http):
-    """Digest, size and type are what the ledger says; the download is in it."""
+    """A download has the digest, size and type in the ledger, and is recorded there."""
     task_id, url = finished(tripo)
     reply = http.get(url)
     file = tripo.task(task_id).files["output.generated_image"]
@@ -56,7 +56,7 @@ def test_a_key_sent_to_a_link_is_recorded(tripo, http):
     assert [d.with_key for d in tripo.task(task_id).downloads] == [False, True, True]
 
 
-def test_a_link_dies(tripo, http):
+def test_a_link_expires(tripo, http):
     """After its time a link answers 403 with a small XML body; a fresh look gives a good one."""
     task_id, url = finished(tripo, "emu:link=0.8")
     assert http.get(url).status_code == 200
@@ -134,7 +134,7 @@ def test_an_unknown_file_is_404(server, http):
         ("bytes=0-99999999", slice(0, None)),
     ],
 )
-def test_ranges(tripo, http, span, slice_):
+def test_one_range_is_answered_with_206(tripo, http, span, slice_):
     """One range answers 206 with Content-Range."""
     _, url = finished(tripo)
     whole = http.get(url).content
@@ -171,14 +171,14 @@ def test_if_range_guards_a_resume(tripo, http):
     assert http.get(url, headers={"range": "bytes=5-", "if-range": '"other"'}).status_code == 200
 
 
-def test_head(tripo, http):
+def test_head_has_the_headers_of_get(tripo, http):
     """HEAD answers the headers of GET without the body."""
     _, url = finished(tripo)
 
     assert int(http.head(url).headers["content-length"]) == len(http.get(url).content)
 
 
-def test_huge_results(tripo, http):
+def test_huge_pads_the_first_result(tripo, http):
     """The first result is padded to the size asked for, and still opens."""
     _, url = finished(tripo, "emu:huge=2")
     data = http.get(url).content

@@ -102,8 +102,8 @@ def test_a_hailuo_video_takes_two_requests(at, http, relay):
         ("unknown", "Archived", 0, None),
     ],
 )
-def test_hailuo_endings(at, word, status, code, recorded):
-    """A failure says Fail (or the relay's Failed), its code stands in base_resp, the HTTP status is 200."""
+def test_hailuo_failures_have_http_status_200(at, word, status, code, recorded):
+    """A failure has the state Fail (or the relay's Failed) and its code in base_resp; the HTTP status is 200."""
     caller = at("gptge")
     task_id, seen = finish(caller, hailuo, f"{QUICK} emu:{word}")
 
@@ -132,7 +132,7 @@ def test_hailuo_creates_are_refused(at, body, code):
     assert (reply.status_code, reply.json()["base_resp"]["status_code"]) == (200, code)
 
 
-def test_minimax_keys(server, http):
+def test_minimax_refuses_missing_and_wrong_keys(server, http):
     """No key is 1004, a wrong one 2049, both on HTTP 200; the relay answers 401 itself."""
     path = "/v1/query/video_generation"
     none = http.get(server.root + path)
@@ -144,7 +144,7 @@ def test_minimax_keys(server, http):
     assert (relay.status_code, set(relay.json()["error"])) == (401, {"message", "type", "code"})
 
 
-def test_unknown_ids(at):
+def test_unknown_ids_are_refused(at):
     """404 at the relay, 2013 at MiniMax, also for another account's task and file."""
     caller = at("gptge")
     task_id, seen = finish(caller, hailuo, QUICK)
@@ -156,7 +156,7 @@ def test_unknown_ids(at):
     assert other.get("/v1/files/retrieve", file_id=seen[-1]["file_id"]).json()["base_resp"]["status_code"] == 2013
 
 
-def test_the_two_statuses_of_jimeng(at):
+def test_jimeng_has_a_code_and_a_state_word_as_status(at):
     """Jimeng's `status` is 10000 at the top; the state word is in data."""
     caller = at("gptge")
     _, seen = finish(caller, jimeng, QUICK)
@@ -169,7 +169,7 @@ def test_the_two_statuses_of_jimeng(at):
 @pytest.mark.parametrize(
     ("words_", "key"), [("", "image_urls"), ("emu:shape=video_url", "video_url"), ("emu:base64", "binary_data_base64")]
 )
-def test_jimeng_results(at, http, words_, key):
+def test_jimeng_has_three_kinds_of_results(at, http, words_, key):
     """Jimeng's result is a list of pictures, one video, or base64."""
     caller = at("gptge")
     task_id, seen = finish(caller, jimeng, f"{QUICK} {words_}")
@@ -203,7 +203,7 @@ def test_jimeng_ends_without_a_result(at, word, inner):
     assert (seen[-1]["code"], seen[-1]["data"]["status"]) == (10000, inner)
 
 
-def test_seedance(at, http):
+def test_seedance_replies_with_a_flat_object(at, http):
     """Seedance replies with a flat object: the link under content, a failure under error."""
     caller = at("gptge")
     task_id, seen = finish(caller, seedance, QUICK)
@@ -236,7 +236,7 @@ def test_bailian_times_have_no_zone(at):
         ("cancelled", "CANCELED", None),
     ],
 )
-def test_bailian_endings(at, word, status, code):
+def test_bailian_failures_have_a_code(at, word, status, code):
     """A failed Bailian task has its code beside task_status."""
     _, seen = finish(at("gptge"), bailian, f"{QUICK} emu:{word}")
 

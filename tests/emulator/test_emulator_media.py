@@ -20,14 +20,14 @@ KINDS = {
 
 
 def boxes(data):
-    """The boxes of an MP4 at the top level: type and place."""
-    found, place = [], 0
-    while place < len(data):
-        size, kind = struct.unpack_from(">I4s", data, place)
-        found.append((kind, place))
-        place += size
-    assert place == len(data)
-    return found
+    """Return type and offset of each top-level box of an MP4."""
+    mp4_boxes, offset = [], 0
+    while offset < len(data):
+        size, kind = struct.unpack_from(">I4s", data, offset)
+        mp4_boxes.append((kind, offset))
+        offset += size
+    assert offset == len(data)
+    return mp4_boxes
 
 
 def glb(data):
@@ -108,15 +108,15 @@ def test_a_model_is_valid_glb():
 
 
 def test_a_video_has_its_boxes_in_order():
-    """ISO-BMFF: type, index, data; the first sample is where the index says, and the mark is in a box behind."""
+    """ISO-BMFF: type, index, data; the first sample is at the index's offset, and the mark is in a box at the end."""
     data = make(Asset("a", "video", "mp4"), 3, "a cat")
-    found = boxes(data)
+    mp4_boxes = boxes(data)
     first = struct.unpack_from(">I", data, data.index(b"stco") + 12)[0]
 
-    assert [kind for kind, _ in found] == [b"ftyp", b"moov", b"free", b"mdat", b"free"]
-    assert first == found[3][1] + 8
+    assert [kind for kind, _ in mp4_boxes] == [b"ftyp", b"moov", b"free", b"mdat", b"free"]
+    assert first == mp4_boxes[3][1] + 8
     assert data[first + 4] & 0x1F == 5  # an IDR slice
-    assert data[found[4][1] + 8 :].startswith(b"nbhelper emulator ")
+    assert data[mp4_boxes[4][1] + 8 :].startswith(b"nbhelper emulator ")
 
 
 def test_a_video_is_h264_that_browsers_play():
@@ -129,7 +129,7 @@ def test_a_video_is_h264_that_browsers_play():
     assert (data[config + 1], data[config + 3]) == (66, 30)
 
 
-def test_models_in_other_formats():
+def test_obj_and_stl_have_the_same_triangles():
     """OBJ and binary STL describe the same number of triangles."""
     obj, stl = make(Asset("a", "model", "obj"), 3, ""), make(Asset("a", "model", "stl"), 3, "")
 

@@ -33,17 +33,17 @@ def picture() -> bytes:
 
 def creates(prompt: str) -> list[tuple[str, dict[str, object], str | None]]:
     """Return one create for each API and form of request; AILabTools has no prompt, but other free text."""
-    said = f"{prompt} {LONG}"
+    text = f"{prompt} {LONG}"
     return [
-        ("ailab", {"image": picture(), "hair_style": said}, "hairstyle-pro"),
-        ("ailab-legacy", {"image": picture(), "mode": said}, "hd-color-migration"),
-        ("gptge", {"model": "MiniMax-Hailuo-02", "prompt": said, "duration": 6}, "hailuo"),
-        ("gptge", {"model": "doubao-seedance-1-0-lite", "prompt": said}, "seedance"),
-        ("gptge", {"model": "wan2.2-t2v-plus", "input": {"prompt": said}}, "bailian"),
-        ("tripo", {"type": "text_to_model", "prompt": said}, "task"),
-        ("tripo-v3", {"prompt": said, "model": "v2.5-20250123"}, "text-to-model"),
-        ("aigptimage", {"model": "gpt-image-2-text-to-image", "input": {"prompt": said}}, None),
-        ("kie", {"model": "google/nano-banana", "input": {"prompt": said}}, None),
+        ("ailab", {"image": picture(), "hair_style": text}, "hairstyle-pro"),
+        ("ailab-legacy", {"image": picture(), "mode": text}, "hd-color-migration"),
+        ("gptge", {"model": "MiniMax-Hailuo-02", "prompt": text, "duration": 6}, "hailuo"),
+        ("gptge", {"model": "doubao-seedance-1-0-lite", "prompt": text}, "seedance"),
+        ("gptge", {"model": "wan2.2-t2v-plus", "input": {"prompt": text}}, "bailian"),
+        ("tripo", {"type": "text_to_model", "prompt": text}, "task"),
+        ("tripo-v3", {"prompt": text, "model": "v2.5-20250123"}, "text-to-model"),
+        ("aigptimage", {"model": "gpt-image-2-text-to-image", "input": {"prompt": text}}, None),
+        ("kie", {"model": "google/nano-banana", "input": {"prompt": text}}, None),
     ]
 
 
@@ -72,8 +72,8 @@ def test_every_api_takes_prompts_of_any_language():
 
 
 @pytest.mark.parametrize("api", ["tripo", "kie"])
-def test_half_a_character_in_a_prompt_is_refused_before_anything_is_sent(api):
-    """A lone surrogate has no UTF-8: one line says which value holds it."""
+def test_a_lone_surrogate_in_a_prompt_is_refused_before_a_request_is_sent(api):
+    """A lone surrogate has no UTF-8: BadInput names the parameter, and no request is sent."""
     with nbh.Emulator(speed=1000) as emulator:
         body = {"type": "text_to_model", "prompt": "an owl \ud83e"} if api == "tripo" else None
         body = body or {"model": "google/nano-banana", "input": {"prompt": "an owl \ud83e"}}

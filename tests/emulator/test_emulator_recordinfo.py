@@ -41,7 +41,7 @@ def finish(caller, task_id):
     [("aigptimage", ["waiting", "success"]), ("kie", ["waiting", "queuing", "generating", "success"])],
 )
 def test_states_come_in_order(at, name, states):
-    """Aigptimage says waiting until the end; kie tells waiting, queuing and generating apart."""
+    """Aigptimage's state is waiting until the end; kie's are waiting, queuing and generating."""
     caller = at(name)
     seen = finish(caller, make(caller, f"a cat {SLOW}"))
 
@@ -50,7 +50,7 @@ def test_states_come_in_order(at, name, states):
 
 
 @BOTH
-def test_a_finished_task(at, http, name):
+def test_a_finished_task_has_its_result_as_json_text(at, http, name):
     """The result is JSON inside a string, the request is echoed as text, times are milliseconds."""
     caller = at(name)
     task_id = make(caller, f"a cat {QUICK}")
@@ -78,7 +78,7 @@ def test_cost_time_differs(at):
 
 
 def test_kie_states_credits(at):
-    """Kie says what a task cost, aigptimage does not; the ledger knows both."""
+    """Kie's replies state a task's credits, aigptimage's do not; the ledger has both."""
     one, two = at("aigptimage"), at("kie")
     ids = make(one, QUICK, resolution="4K"), make(two, QUICK)
     a, k = finish(one, ids[0])[-1], finish(two, ids[1])[-1]
@@ -90,7 +90,7 @@ def test_kie_states_credits(at):
     assert k["response"] == json.loads(k["resultJson"])
 
 
-def test_kie_tells_progress_for_sora_alone(at):
+def test_kie_states_progress_for_sora_models_only(at):
     """Only sora models have a progress."""
     caller = at("kie")
     sora = finish(caller, make(caller, QUICK, model="sora-2-text-to-video"))[-1]
@@ -105,8 +105,8 @@ def test_kie_tells_progress_for_sora_alone(at):
     [("fail", "500"), ("fail=SENSITIVE_WORD_ERROR", "SENSITIVE_WORD_ERROR"), ("policy", "400"), ("cancelled", "499")],
 )
 @BOTH
-def test_failures(at, name, word, code):
-    """Fail covers every way but success; the reason stands in failCode and failMsg; nothing is billed."""
+def test_every_failure_has_the_state_fail(at, name, word, code):
+    """Every failure has the state fail; the reason is in failCode and failMsg; nothing is billed."""
     caller = at(name)
     task_id = make(caller, f"{QUICK} emu:{word}")
     data = finish(caller, task_id)[-1]
@@ -145,7 +145,7 @@ def test_creates_are_refused(at, name, body, code):
 
 
 @BOTH
-def test_keys(at, server, http, name):
+def test_wrong_keys_and_other_accounts_are_refused(at, server, http, name):
     """A wrong key is 401 in the body; another account does not find the task."""
     caller = at(name)
     task_id = make(caller, "a cat")
@@ -157,7 +157,7 @@ def test_keys(at, server, http, name):
     assert other.json()["code"] == (404 if name == "aigptimage" else 422)
 
 
-def test_unknown_ids(at):
+def test_unknown_ids_are_refused(at):
     """An unknown id is 404 at aigptimage, "recordInfo is null" on HTTP 200 at kie; no id is 400."""
     a, k = (at(name).get("/api/v1/jobs/recordInfo", taskId="nobody") for name in MODELS)
 
@@ -212,7 +212,7 @@ def test_ids_have_each_api_s_format(at):
     ],
 )
 @BOTH
-def test_result_shapes(at, http, name, shape, check):
+def test_shape_selects_the_variant_of_result_json(at, http, name, shape, check):
     """`emu:shape` selects each variant of resultJson, and every link in it works."""
     caller = at(name)
     data = finish(caller, make(caller, f"{QUICK} emu:shape={shape}"))[-1]
@@ -272,7 +272,7 @@ def test_kie_may_name_results_while_waiting(at):
     assert json.loads(data["resultJson"])["resultUrls"]
 
 
-def test_kie_extras(at, http):
+def test_kie_has_a_balance_and_download_links(at, http):
     """The credit reply is one number; a download link is given for files of the same account only."""
     caller = at("kie")
     before = caller.get("/api/v1/chat/credit").json()

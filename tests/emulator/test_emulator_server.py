@@ -73,8 +73,8 @@ def test_a_skewed_clock(http):
         seen = http.get(f"{server.url('tripo')}/task/{ident}", headers=key)
         record = server.ledger().task("tripo", ident)
 
-    said = [parsedate_to_datetime(seen.headers["date"]).timestamp(), seen.json()["data"]["create_time"]]
-    assert [round((begun.timestamp() - at) / 60) for at in said] == [60, 60]
+    times = [parsedate_to_datetime(seen.headers["date"]).timestamp(), seen.json()["data"]["create_time"]]
+    assert [round((begun.timestamp() - at) / 60) for at in times] == [60, 60]
     assert abs((record.created - begun).total_seconds()) < 30
 
 
@@ -84,7 +84,7 @@ def test_a_taken_port_is_refused():
         Server(port=server.port)
 
 
-def test_base_urls(server):
+def test_base_urls_have_each_api_s_path_prefix(server):
     """Each base URL is the API's root with its path prefix, so that real clients need only another address."""
     paths = {name: server.url(name).removeprefix(server.root) for name in ROOTS}
 
@@ -132,14 +132,14 @@ def test_loopback_host_headers_are_accepted(server, http, host):
     assert reply.status_code == 401
 
 
-def test_no_page_may_read_replies(server, http):
+def test_replies_have_no_cors_header(server, http):
     """Replies have no CORS header."""
     reply = http.get(server.root + "/task/x", headers={"origin": "http://evil.example"})
 
     assert not [name for name in reply.headers if name.startswith("access-control")]
 
 
-def test_close_gives_everything_back(http):
+def test_close_frees_port_and_thread(http):
     """After close() the port is free, the thread gone, and a second close() does nothing."""
     before = threading.active_count()
     server = Server()
@@ -166,7 +166,7 @@ def test_closing_with_an_open_connection_is_quick(http):
     assert not server._thread.is_alive()
 
 
-def test_two_servers_know_nothing_of_each_other(http):
+def test_two_servers_share_no_state(http):
     """Two servers have their own ports, accounts, tasks and ledgers."""
     with Server(speed=1000) as one, Server(speed=1000) as two:
         headers = {"authorization": f"Bearer {one.key('tripo')}"}

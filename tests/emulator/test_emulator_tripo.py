@@ -91,7 +91,7 @@ def test_v3_replies_hold_iso_times_and_decimals(at):
         ("unknown", "unknown", "unknown", None),
     ],
 )
-def test_v2_endings(at, word, status, state, code):
+def test_v2_has_eight_states(at, word, status, state, code):
     """Directives give each of v2's eight states; a failed task costs nothing, and the ledger has its state."""
     caller = at("tripo")
     task_id = make(caller, f"{QUICK} emu:{word}")
@@ -112,7 +112,7 @@ def test_v2_endings(at, word, status, state, code):
         ("cancelled", "cancelled", None),
     ],
 )
-def test_v3_endings(at, word, status, code):
+def test_v3_has_five_states(at, word, status, code):
     """v3 has five states: banned and expired are failed with a code."""
     caller = at("tripo-v3")
     done = finish(caller, make(caller, f"{QUICK} emu:{word}"))[-1]
@@ -143,7 +143,7 @@ def test_links_are_signed_anew_at_every_look(at, http, name):
 
 
 @BOTH
-def test_keys(at, server, http, name):
+def test_wrong_keys_and_other_accounts_are_refused(at, server, http, name):
     """No key, a foreign key and a client id are refused; another account does not find the task."""
     caller = at(name)
     task_id = make(caller)
@@ -244,7 +244,7 @@ def test_v2_outputs_by_type(at, http, body, names):
     assert len(caller.task(task_id).files) == len(urls)
 
 
-def test_v2_batch(at):
+def test_v2_batch_lists_unknown_ids_as_missed(at):
     """A batch takes a hundred ids; unknown ones are listed in missed, and a look is recorded for each task."""
     caller = at("tripo")
     ids = [make(caller, f"a cat {QUICK}") for _ in range(3)]
@@ -261,7 +261,7 @@ def test_v2_batch(at):
     )
 
 
-def test_v3_list(at):
+def test_v3_list_answers_as_v2_batch(at):
     """v3's tasks/list answers as v2's batch does."""
     caller = at("tripo-v3")
     task_id = make(caller)
@@ -296,7 +296,7 @@ def test_v3_refuses_creates(at, http, server):
     assert caller.post("/models/texture", {"input": "file_abc"}).status_code == 200
 
 
-def test_v3_account(at):
+def test_v3_balance_and_usage_agree_with_the_bill(at):
     """Balance and usage agree with what was billed."""
     caller = at("tripo-v3")
     ids = [make(caller, f"a cat {QUICK}"), make(caller, f"{QUICK} emu:fail")]
@@ -321,7 +321,7 @@ def test_v2_balance_holds_and_gives_back(at):
     assert caller.get("/user/balance").json()["data"] == {"balance": 100000.0, "frozen": 0}
 
 
-def test_uploads(at, http):
+def test_an_upload_gives_a_token(at, http):
     """One multipart file gives a token; none, or no form, is refused."""
     v2, v3 = at("tripo"), at("tripo-v3")
     large = v3.post("/files/presign", {"format": "png"}).json()["data"]

@@ -1,4 +1,4 @@
-"""Each API's words, result keys, errors, times, credits, progress and queue, case by case."""
+"""Replies of each API, case by case: state words, result keys, errors, times, credits, progress, queue position."""
 
 import json
 from datetime import datetime
@@ -30,12 +30,12 @@ def words():
     ]
 
 
-def fact(seen, name):
-    """One fact of a snapshot, under the name that the corpus has for it."""
-    plain = {"queue": "queue_position", "left": "seconds_left"}
-    when = {"created": "created_at", "started": "started_at", "finished": "finished_at"}
-    if name in when:
-        at = getattr(seen, when[name])
+def read_fact(seen, name):
+    """Return one fact of a snapshot, by its name in the corpus."""
+    names = {"queue": "queue_position", "left": "seconds_left"}
+    times = {"created": "created_at", "started": "started_at", "finished": "finished_at"}
+    if name in times:
+        at = getattr(seen, times[name])
         return at and at.isoformat()
     match name:
         case "outputs":
@@ -52,17 +52,17 @@ def fact(seen, name):
             return dict(seen.params)
         case "code":
             return seen.error.code
-    return getattr(seen, plain.get(name, name))
+    return getattr(seen, names.get(name, name))
 
 
 def test_every_provider_has_a_corpus():
-    """None of the included APIs is left out."""
+    """Each included API has a corpus file."""
     assert set(NAMES) == set(INCLUDED)
 
 
 @pytest.mark.parametrize(("provider", "word", "state"), words())
-def test_a_word_is_the_state_that_the_docs_give_it(provider, word, state):
-    """Every state word, in the place where the API puts it, becomes its state; others become `unknown`."""
+def test_a_state_word_has_its_documented_state(provider, word, state):
+    """Every state word, at the key where the API has it, becomes its documented state; other words become `unknown`."""
     body = json.dumps(corpus(provider)["word_reply"]).replace('"$"', json.dumps(word)).encode()
 
     seen = read_reply(get(provider), HttpReply(200, {}, body))
@@ -73,7 +73,7 @@ def test_a_word_is_the_state_that_the_docs_give_it(provider, word, state):
 
 @pytest.mark.parametrize("provider", NAMES)
 def test_every_declared_word_is_in_the_corpus(provider):
-    """A word added to a provider comes with a line here (case variants of gptge aside)."""
+    """Every state word of a provider has an entry in its corpus (except gptge's variants in upper and lower case)."""
     known = {w.casefold() for w in corpus(provider)["words"]}
     undocumented = {"queuing", "pending", "success"} if provider == "gptge" else {"queuing", "generating"}
 
@@ -83,8 +83,8 @@ def test_every_declared_word_is_in_the_corpus(provider):
 
 
 @pytest.mark.parametrize(("provider", "case"), cases("cases"))
-def test_a_reply_says_what_the_docs_say_it_says(provider, case):
-    """A reply to a look gives the documented state or miss, and every fact that stands in it."""
+def test_a_look_s_reply_has_the_documented_state_and_facts(provider, case):
+    """A reply to a look gives the documented state or miss, and every fact in it."""
     seen = read_reply(get(provider), reply_of(case), ident=case.get("ident"))
 
     assert reading(seen) == case["reads"], seen
@@ -99,34 +99,34 @@ def test_a_reply_says_what_the_docs_say_it_says(provider, case):
             case "message":
                 assert case[name] in seen.error.message
             case "data":
-                held = {o.name: o.data.hex() for o in seen.outputs if o.data}
-                assert held == {**held, **case[name]}
+                outputs = {o.name: o.data.hex() for o in seen.outputs if o.data}
+                assert outputs == {**outputs, **case[name]}
             case _:
-                assert fact(seen, name) == case[name], name
+                assert read_fact(seen, name) == case[name], name
 
 
 @pytest.mark.parametrize(("provider", "case"), cases("created"))
 def test_a_create_is_read_as_documented(provider, case):
-    """The reply to a create names the new task, or says why there is none."""
+    """The reply to a create gives the new task's id, or a miss with its reason."""
     spec = get(provider)
     endpoint = spec.creates.get(case["endpoint"]) or spec.other
 
-    answer = read_created(spec, endpoint, reply_of(case))
+    created = read_created(spec, endpoint, reply_of(case))
 
     if "id" in case:
-        assert answer == case["id"]
+        assert created == case["id"]
     else:
-        assert reading(answer) == case["reads"]
-        assert answer.code == case.get("code", answer.code)
-        assert answer.retry_after == case.get("retry_after")
-        assert case.get("message", "") in answer.message
+        assert reading(created) == case["reads"]
+        assert created.code == case.get("code", created.code)
+        assert created.retry_after == case.get("retry_after")
+        assert case.get("message", "") in created.message
 
 
 @pytest.mark.parametrize("provider", NAMES)
 def test_times_are_utc(provider):
-    """Every server time that comes out knows its zone, and it is UTC."""
+    """Every server time in a snapshot is timezone-aware and in UTC."""
     for case in corpus(provider)["cases"]:
         seen = read_reply(get(provider), reply_of(case))
         if isinstance(seen, Snapshot):
-            found = [t for t in (seen.created_at, seen.started_at, seen.finished_at) if t]
-            assert all(isinstance(t, datetime) and t.utcoffset().total_seconds() == 0 for t in found)
+            times = [t for t in (seen.created_at, seen.started_at, seen.finished_at) if t]
+            assert all(isinstance(t, datetime) and t.utcoffset().total_seconds() == 0 for t in times)

@@ -1,4 +1,4 @@
-"""Random replies: always a reading, never an end that no state word named."""
+"""Random replies are read without an exception, and end no task without a state word or code for it."""
 
 import json
 
@@ -45,23 +45,23 @@ def encoded(body):
     return json.dumps(body).encode()
 
 
-def ends_are_said(provider, seen, body):
-    """A final state was named by a state word, or by an error code that the corpus calls an end."""
+def assert_ends_are_named(provider, seen, body):
+    """Assert that a final state is named by a state word, or by an error code that the corpus lists as an end."""
     assert isinstance(seen, Snapshot | Miss)
     if isinstance(seen, Snapshot) and seen.state.final:
         assert ended_rightly(provider, str(seen.state), seen.word, body)
 
 
 @pytest.mark.parametrize("provider", NAMES)
-def test_any_json_has_a_reading(provider):
-    """Any JSON with any status and headers is read without an error."""
+def test_any_json_is_read_without_an_exception(provider):
+    """Any JSON with any status and headers gives a Snapshot or a Miss."""
 
     @QUICK
     @given(JSON, STATUS, HEADERS)
     def check(body, status, headers):
         seen = read(get(provider), HttpReply(status, headers, encoded(body)), ident="t", secrets=("s3cret",))
 
-        ends_are_said(provider, seen, body)
+        assert_ends_are_named(provider, seen, body)
         repr(seen)
 
     check()
@@ -69,7 +69,7 @@ def test_any_json_has_a_reading(provider):
 
 @pytest.mark.parametrize("provider", NAMES)
 def test_a_mutated_reply_ends_only_by_its_word(provider):
-    """An ordinary reply with any other value anywhere ends a task only by a state word that is still in it."""
+    """An ordinary reply with up to three values replaced ends a task only by a state word that it still contains."""
     bodies = [c["body"] for c in corpus(provider)["cases"] if c.get("represents")]
 
     @QUICK
@@ -80,21 +80,21 @@ def test_a_mutated_reply_ends_only_by_its_word(provider):
             path = data.draw(st.sampled_from(list(places(body)) or [()]))
             body = changed(body, path, data.draw(JSON))
 
-        ends_are_said(provider, read(get(provider), HttpReply(200, {}, encoded(body))), body)
+        assert_ends_are_named(provider, read(get(provider), HttpReply(200, {}, encoded(body))), body)
 
     check()
 
 
 @pytest.mark.parametrize("provider", NAMES)
-def test_any_bytes_have_a_reading(provider):
-    """Bytes, whole replies with bytes changed, and their creates and batches are read without an error."""
+def test_any_bytes_are_read_without_an_exception(provider):
+    """Replies with bytes changed are read without an exception, as a look, as a create and as a batch."""
     raws = [encoded(c["body"]) for c in corpus(provider)["cases"] if c.get("represents")]
     spec = get(provider)
 
     @QUICK
     @given(st.sampled_from(raws), st.binary(max_size=30), st.integers(0, 2000), st.integers(0, 20), STATUS)
-    def check(raw, noise, at, gone, status):
-        reply = HttpReply(status, {}, raw[: at % len(raw)] + noise + raw[at % len(raw) + gone :])
+    def check(raw, noise, at, cut, status):
+        reply = HttpReply(status, {}, raw[: at % len(raw)] + noise + raw[at % len(raw) + cut :])
 
         seen = read(spec, reply)
 
@@ -103,7 +103,7 @@ def test_any_bytes_have_a_reading(provider):
         except NotJson:
             assert isinstance(seen, Miss)
         else:
-            ends_are_said(provider, seen, body)
+            assert_ends_are_named(provider, seen, body)
         assert isinstance(read_created(spec, next(iter(spec.creates.values())), reply), str | Miss)
         if spec.batch:
             many = read_batch(spec, reply, {"t": None, "u": None})
@@ -114,8 +114,8 @@ def test_any_bytes_have_a_reading(provider):
 
 @QUICK
 @given(st.text(max_size=30), st.one_of(st.none(), st.floats()))
-def test_a_wait_is_bounded(header, told):
-    """Whatever a server asks for, we wait between 0 and 600 seconds, or by our own rules."""
-    wait = retry_after(HttpReply(429, {"retry-after": header}), told)
+def test_a_wait_is_bounded(header, seconds):
+    """Every Retry-After gives a wait above 0 and up to 600 seconds, or None."""
+    wait = retry_after(HttpReply(429, {"retry-after": header}), seconds)
 
     assert wait is None or 0 < wait <= 600

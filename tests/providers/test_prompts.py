@@ -1,4 +1,4 @@
-"""Replies that say a prompt back which is not ASCII, of every provider, many looks long."""
+"""Replies of every provider that contain a prompt which is not ASCII, over twelve looks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def with_prompt(body: Any, prompt: str) -> Any:
-    """The reply as an API gives it that says the prompt back beside each of its own values."""
+    """Return the reply with the prompt added to each of its objects."""
     if not isinstance(body, dict):
         return body
     return {name: with_prompt(value, prompt) for name, value in body.items()} | {"prompt": prompt, "echo": prompt}
@@ -33,21 +33,21 @@ def with_prompt(body: Any, prompt: str) -> Any:
 
 @pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
 @pytest.mark.parametrize(("provider", "body"), representatives())
-def test_looks_whose_reply_holds_the_prompt_add_up(provider, body, prompt, tmp_path):
-    """Twelve looks, each with another trace, make a history that is kept, read back and pickled unchanged."""
+def test_replies_that_contain_the_prompt_are_stored_and_pickled_unchanged(provider, body, prompt, tmp_path):
+    """A history of twelve looks, each with another reply, is stored, loaded and pickled unchanged."""
     replies = [json.dumps(with_prompt(body, f"{prompt} {n}")).encode() for n in range(12)]
     seen = [read(provider, reply) for reply in replies]
     store, task = Store(tmp_path), nbh.Task(provider, "an-id", label="an owl", extra={})
     history = store.open_task(task, "https://api.example").result()
-    for n, one in enumerate(seen):
-        history = history.add(one, BEGIN + timedelta(seconds=5 * n))
+    for n, snapshot in enumerate(seen):
+        history = history.add(snapshot, BEGIN + timedelta(seconds=5 * n))
         store.append(history.uid, [history.events[-1]], summary=history).result()
 
-    kept, events = store.load(history.uid), store.events(history.uid)
+    loaded, events = store.load(history.uid), store.events(history.uid)
     store.close()
-    assert all(isinstance(one, Snapshot) for one in seen)
+    assert all(isinstance(snapshot, Snapshot) for snapshot in seen)
     assert [e.seq for e in events] == list(range(1, 13))
-    assert [e.seen.raw for e in events] == [one.raw for one in seen]
-    assert kept.facts.polls == history.facts.polls == 12
-    assert kept.state is history.state
+    assert [e.seen.raw for e in events] == [snapshot.raw for snapshot in seen]
+    assert loaded.facts.polls == history.facts.polls == 12
+    assert loaded.state is history.state
     assert pickle.loads(pickle.dumps(history)).state is history.state

@@ -1,4 +1,4 @@
-"""A provider of your own: the documented example works, and each mistake is one clear line."""
+"""Providers defined by a user: the documented example works, and each invalid field raises one clear line."""
 
 import inspect
 import json
@@ -30,15 +30,15 @@ PRINTED = inspect.getdoc(Provider).partition("Example:\n")[2].partition("    tas
 
 @pytest.fixture
 def example():
-    """The provider of the class's docstring, made by running it as it is printed."""
+    """The provider in the docstring of `Provider`, made by executing the example."""
     added = []
     nbh = SimpleNamespace(register=added.append, Provider=Provider)
     exec(compile(textwrap.dedent(PRINTED), "example.py", "exec"), {"nbh": nbh})
     return added[0]
 
 
-def test_the_documented_example_reads_its_own_replies(example):
-    """The cell in the docstring makes a provider whose replies are read whole."""
+def test_replies_of_the_documented_example_are_read(example):
+    """The example in the docstring makes a provider whose replies give state, progress, credits, outputs and error."""
     running = read(example, {"job": {"id": "1", "status": "working", "percent": 40}})
     done = read(
         example,
@@ -53,13 +53,13 @@ def test_the_documented_example_reads_its_own_replies(example):
 
 
 def test_the_documented_example_is_short(example):
-    """A new API takes one cell of about 15 lines."""
+    """The example in the docstring has at most 15 lines."""
     assert len(PRINTED.splitlines()) <= 15
     assert example.creates["image"] == Endpoint(path="/v1/jobs")
 
 
 def test_an_unknown_word_of_an_own_provider_is_shown_and_not_final(example):
-    """A word nobody declared is `unknown`, with the word itself."""
+    """A state word that is not in `words` gives `unknown`, with the word itself."""
     seen = read(example, {"job": {"status": "simmering"}})
 
     assert (seen.state, seen.word) == ("unknown", "simmering")
@@ -105,7 +105,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("wrong", "named"), MISTAKES.values(), ids=MISTAKES)
 def test_a_malformed_field_is_one_clear_line(wrong, named):
-    """Each malformed field is refused when the provider is made, by one line that names it."""
+    """Each malformed field raises BadInput when the provider is made: one line, which names the field."""
     with pytest.raises(BadInput) as refused:
         Provider(**{**LEAST, **wrong})
 
@@ -116,7 +116,7 @@ def test_a_malformed_field_is_one_clear_line(wrong, named):
 
 
 def test_an_error_rule_that_means_nothing_is_refused():
-    """A rule means a kind of miss or an end; `running` is neither."""
+    """An ErrorRule means a kind of miss or a final state; `running` raises BadInput."""
     with pytest.raises(BadInput, match='means "running"'):
         ErrorRule(means="running")
 
@@ -125,26 +125,26 @@ def test_an_error_rule_that_means_nothing_is_refused():
     ("typed", "offered"), [("tripoo", "tripo"), ("ailabtools", "ailab"), ("kei", "kie"), ("tripo_v3", "tripo-v3")]
 )
 def test_an_unknown_name_offers_the_nearest(typed, offered):
-    """A misspelt provider is answered with the one that was meant."""
+    """A misspelt provider name raises BadInput with the nearest name."""
     with pytest.raises(BadInput, match=re.escape(f'Did you mean "{offered}"?')):
         get(typed)
 
 
 @pytest.mark.parametrize("wrong", ["", "  ", None, 3])
-def test_a_name_that_is_none_lists_the_known(wrong):
-    """Nothing at all is answered with what there is."""
+def test_an_invalid_provider_name_is_refused_with_the_known_names(wrong):
+    """An empty name, or one that is no text, raises BadInput with all known names."""
     with pytest.raises(BadInput, match="ailab-legacy, ailab, gptge, tripo, tripo-v3, aigptimage, kie"):
         get(wrong)
 
 
 def test_register_takes_providers_only():
-    """A dict is not a provider."""
+    """`register` raises BadInput for a dict."""
     with pytest.raises(BadInput, match=r"nbhelper\.Provider, not dict"):
         register({"name": "x"})
 
 
 def test_the_first_seven_names():
-    """The seven come first, in the order of the design."""
+    """`names` begins with the seven included providers, in a fixed order."""
     assert names()[:7] == ("ailab-legacy", "ailab", "gptge", "tripo", "tripo-v3", "aigptimage", "kie")
 
 
@@ -162,7 +162,7 @@ SEVEN = {
 
 
 @pytest.mark.parametrize("name", SEVEN)
-def test_where_a_provider_is_and_how_it_is_asked(name):
+def test_address_key_and_floor_are_the_documented_ones(name):
     """Address, key and floor are those of the documentation."""
     spec = get(name)
 
@@ -170,19 +170,19 @@ def test_where_a_provider_is_and_how_it_is_asked(name):
     assert spec.docs.startswith("https://")
 
 
-def test_tripo_keys_are_told_by_their_beginning():
-    """Client ids (`tcli_…`) are refused by both of Tripo's APIs."""
+def test_tripo_keys_start_with_tsk():
+    """Both Tripo providers accept keys with `tsk_` only: the API refuses client ids (`tcli_…`)."""
     assert get("tripo").key_starts == get("tripo-v3").key_starts == ("tsk_",)
 
 
 def test_only_tripo_has_a_word_to_confirm():
-    """`unknown` is documented as final and says nothing."""
+    """Only the Tripo providers have `confirm` words: Tripo documents `unknown` as final, without an outcome."""
     assert [n for n in SEVEN if get(n).confirm] == ["tripo", "tripo-v3"]
 
 
 @pytest.mark.parametrize("name", SEVEN)
-def test_endpoints_hold_together(name):
-    """Required parameters and uploads are known ones, paths start at the root, types fit the encoding."""
+def test_endpoints_are_consistent(name):
+    """Required parameters and files are in `params`, paths start with "/", and files need multipart or an upload."""
     for endpoint in get(name).creates.values():
         assert endpoint.path.startswith("/")
         if endpoint.params:
@@ -192,20 +192,20 @@ def test_endpoints_hold_together(name):
 
 
 def test_only_aigptimage_creates_can_be_repeated():
-    """It alone answers a repeated request id with the same task."""
+    """Only aigptimage's endpoints have a `request_id` header, which makes creates idempotent."""
     assert {n for n in SEVEN for e in get(n).creates.values() if e.request_id} == {"aigptimage"}
 
 
 def test_every_ailab_create_is_asynchronous():
-    """Without `task_type=async` the API answers with the picture, and there is nothing to watch."""
+    """Every AILab create sends `task_type=async`: without it the API replies with the picture, and there is no task."""
     for spec in (get("ailab"), get("ailab-legacy")):
         for endpoint in filter(None, (*spec.creates.values(), spec.other)):
             assert endpoint.fixed == {"task_type": "async"}
             assert endpoint.encoding == "multipart"
 
 
-def test_a_provider_can_be_moved_and_stays_itself():
-    """`replace` gives the same provider at another address, as `connect(base_url=…)` needs it."""
+def test_replacing_the_base_url_keeps_all_other_fields():
+    """`replace` of `base_url` keeps all other fields, as `connect(base_url=…)` needs it."""
     for name in SEVEN:
         moved = replace(get(name), base_url="http://127.0.0.1:8123/kie/")
 
@@ -213,15 +213,15 @@ def test_a_provider_can_be_moved_and_stays_itself():
         assert replace(moved, base_url=get(name).base_url) == get(name)
 
 
-# What the reader does for all
+# Reading of replies, the same for all providers
 
 
 def reading(**more):
     return Provider(**{**LEAST, "words": {"on": "running", "done": "succeeded", "bad": "failed"}, **more})
 
 
-def test_outputs_have_names_of_their_own():
-    """Two results never share a name, because files and saves are known by it."""
+def test_output_names_are_unique():
+    """Two outputs never have the same name, because files and saves are identified by it."""
     spec = reading(outputs=(Outputs(path="a", name="x"), Outputs(path="b", name="x")))
 
     seen = read(spec, {"job": {"status": "done"}, "a": "https://p.example/1", "b": "https://p.example/2"})
@@ -230,7 +230,7 @@ def test_outputs_have_names_of_their_own():
 
 
 def test_outputs_are_capped():
-    """Of ten thousand links the first 256 are outputs; the raw reply keeps the rest."""
+    """Of ten thousand links the first 256 are outputs; the raw reply keeps all."""
     links = [f"https://p.example/{n}.png" for n in range(10_000)]
 
     seen = read(reading(outputs="job.images"), {"job": {"status": "done", "images": links}})
@@ -240,22 +240,22 @@ def test_outputs_are_capped():
 
 
 def test_a_key_in_a_reply_is_not_kept():
-    """A server that echoes the key back does not get it into a history."""
+    """A key that a server repeats in its reply is in no field of the result."""
     spec = reading(error_message="job.why", message="why")
     secret = "sk-1234567890abcdef"
     failed = HttpReply(200, {}, f'{{"job": {{"status": "bad", "why": "key {secret} is bad"}}}}'.encode())
     refused = HttpReply(401, {}, f'{{"why": "key {secret} is bad"}}'.encode())
 
     for reply in (failed, refused):
-        assert secret not in "".join(map(str, vars_of(read_reply(spec, reply, secrets=(secret,)))))
+        assert secret not in "".join(map(str, field_values(read_reply(spec, reply, secrets=(secret,)))))
 
 
-def vars_of(record):
+def field_values(record):
     return [getattr(record, name) for name in record.__dataclass_fields__]
 
 
 def test_links_in_the_raw_reply_have_no_query():
-    """A signed link is a secret: the raw reply keeps it without its signature."""
+    """The raw reply has signed links without their query, which is a secret; the output has the whole link."""
     seen = read(reading(outputs="job.image"), {"job": {"status": "done", "image": "https://p.example/1.png?sig=abc"}})
 
     assert seen.outputs[0].url.endswith("?sig=abc")
@@ -263,7 +263,7 @@ def test_links_in_the_raw_reply_have_no_query():
 
 
 def test_text_of_a_server_is_one_plain_line():
-    """Escapes, overrides, NUL and a megabyte of words end as one line of at most 500 characters."""
+    """Terminal escapes, bidi overrides, NUL and a megabyte of text become one line of at most 500 characters."""
     words = "\x1b[31mred\x1b[0m \u202etxet\x00\n" + "a" * 1_000_000
 
     seen = read(reading(error_message="job.why"), {"job": {"status": "bad", "why": words}})
@@ -273,7 +273,7 @@ def test_text_of_a_server_is_one_plain_line():
 
 
 def test_an_adjust_that_fails_is_a_garbled_reply():
-    """Somebody's own function that trips over a reply does not end the watch."""
+    """An exception in `adjust` gives a `garbled` miss with its type."""
     seen = read(reading(adjust=lambda body: body["missing"]), {"job": {"status": "done"}})
 
     assert seen.kind == "garbled"
@@ -281,7 +281,7 @@ def test_an_adjust_that_fails_is_a_garbled_reply():
 
 
 def test_an_adjust_may_rebuild_the_reply():
-    """What data cannot say is a pure function from reply to reply."""
+    """The paths are read from the value that `adjust` returns."""
     seen = read(reading(adjust=lambda body: {"job": {"status": body["s"].lower()}}), {"s": "DONE"})
 
     assert seen.state == "succeeded"
@@ -291,7 +291,7 @@ BATCH = Batch(request=HttpRequest("POST", "/list", json={"ids": "{ids}"}), size=
 
 
 def test_a_batch_may_be_a_list():
-    """Details without a key of their own are told apart by their id."""
+    """The tasks of a batch reply may be a list; `item_id` gives each task's id."""
     spec = replace(reading(state="status", reply_id="id"), batch=BATCH)
     reply = HttpReply(200, {}, b'{"jobs": [{"id": 1, "status": "on"}, {"id": "2", "status": "done"}, null, 5]}')
 
@@ -307,7 +307,7 @@ def test_a_batch_may_be_a_list():
 
 
 def test_reading_takes_bytes_text_or_json():
-    """A stored reply is read in whatever form it was stored."""
+    """`nbhelper.testing.read` takes bytes, text or parsed JSON, and raises BadInput for other types."""
     spec = reading()
     for body in (b'{"job": {"status": "on"}}', '{"job": {"status": "on"}}', {"job": {"status": "on"}}):
         assert isinstance(read(spec, body), Snapshot)
@@ -317,13 +317,13 @@ def test_reading_takes_bytes_text_or_json():
 
 
 @pytest.mark.parametrize("data", [{"progress": 2}, {"progress": True}, {"progress": 1.0}, {"more": None}], ids=str)
-def test_an_equal_reply_is_not_read_again(data):
-    """It gives the snapshot of the look before; 1 is neither true nor 1.0 in JSON."""
-    asked = {"prompt": "an owl", "seed": 1, "size": [1, {"deep": 1}]}
-    told = {"task_id": "x", "status": "running", "progress": 1, "input": asked}
-    other = {**told, **data, "input": {**asked, "size": [1, {"deep": data.get("progress", 1)}]}}
+def test_an_equal_reply_gives_the_snapshot_of_the_look_before(data):
+    """An equal reply gives the snapshot of the look before; one with true or 1.0 in place of 1 is read anew."""
+    params = {"prompt": "an owl", "seed": 1, "size": [1, {"deep": 1}]}
+    task = {"task_id": "x", "status": "running", "progress": 1, "input": params}
+    other = {**task, **data, "input": {**params, "size": [1, {"deep": data.get("progress", 1)}]}}
     seen = [None]
-    for body in (told, told, other):
+    for body in (task, task, other):
         reply = HttpReply(200, {}, json.dumps({"data": body}).encode())
         seen.append(read_reply(get("tripo"), reply, last=seen[-1]))
     _, one, two, three = seen

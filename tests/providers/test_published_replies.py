@@ -1,4 +1,4 @@
-"""The published samples are read as their table says."""
+"""The published sample replies give the readings in `readings.json`."""
 
 import json
 
@@ -16,8 +16,8 @@ def reading(seen):
 
 
 @pytest.mark.parametrize("name", READINGS, ids=str)
-def test_a_published_reply_reads_as_its_table_says(name):
-    """Every published sample becomes the state, or the kind of miss, that its table accepts, with all its facts."""
+def test_a_published_reply_has_its_listed_reading(name):
+    """Every published sample gives a state, or kind of miss, that `readings.json` accepts, with all its facts."""
     expected = READINGS[name]
 
     seen = read(expected["provider"], (PAYLOADS / name).read_bytes(), expected["http"])
@@ -36,7 +36,7 @@ def test_a_published_reply_reads_as_its_table_says(name):
 
 
 def test_every_published_sample_has_a_reading():
-    """No sample lies about without a line in the table, and no line without its sample."""
+    """Every sample file has an entry in `readings.json`, and every entry its file."""
     files = {str(p.relative_to(PAYLOADS)) for p in PAYLOADS.rglob("*") if p.is_file() and p.parent != PAYLOADS}
 
     assert files == set(READINGS)

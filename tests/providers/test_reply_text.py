@@ -1,4 +1,4 @@
-"""The short ways through a reply give what the long ones give: no key and no link slips through, no repeated key."""
+"""Fast checks of replies give what the slow paths give: for redaction, and for keys with two values."""
 
 import json
 
@@ -34,7 +34,7 @@ NUMBERS = st.sampled_from(
 
 
 def bodies(secrets):
-    """JSON in which the secrets, and whatever else has to be changed, stand anywhere."""
+    """JSON with the secrets, links, long texts and large numbers anywhere."""
     marked = st.sampled_from([*LINKS, *(secrets or ["none"])])
     texts = st.one_of(
         st.text(max_size=6),
@@ -51,13 +51,13 @@ def bodies(secrets):
 
 @OFTEN
 @given(st.data())
-def test_a_reply_is_kept_as_its_walk_gives_it(data):
-    """Whatever a reply holds, and whatever the key: the text that is kept is that of the redacted value."""
+def test_redact_reply_gives_what_redact_gives(data):
+    """For any reply and any secrets, `redact_reply` gives the value of `redact` and its JSON text."""
     secrets = tuple(data.draw(st.lists(SECRETS, max_size=2)))
     body = data.draw(bodies(secrets))
-    walked = redact(body, secrets, safe._shortened)
+    walked = redact(body, secrets, safe._shorten_base64)
 
-    kept, text = safe.keepable(body, secrets)
+    kept, text = safe.redact_reply(body, secrets)
 
     assert text == dumps(walked) == dumps(kept)
     assert json.loads(text) == walked
@@ -84,20 +84,20 @@ EDGES = {
 
 @pytest.mark.parametrize("value", EDGES.values(), ids=EDGES)
 @pytest.mark.parametrize("place", [lambda v: {"data": v, "n": 1}, lambda v: [[v], "x"]], ids=["object", "array"])
-def test_what_must_be_changed_is(place, value):
-    """Each thing that must not be kept as it came is changed where it stands alone in a reply."""
+def test_each_text_or_number_that_cannot_be_stored_is_changed(place, value):
+    """Each value that must not be stored as it came is changed, also as the only such value in a reply."""
     body, secrets = place(value), ("tsk_0123456789abcdef", 'quo"ted\\key\t')
 
-    kept, text = safe.keepable(body, secrets)
+    kept, text = safe.redact_reply(body, secrets)
 
-    assert text == dumps(kept) == dumps(redact(body, secrets, safe._shortened))
+    assert text == dumps(kept) == dumps(redact(body, secrets, safe._shorten_base64))
     assert kept != body
 
 
 @OFTEN
 @given(st.data())
-def test_what_is_called_harmless_is_not_changed(data):
-    """A JSON text that passes is what `redact` gives, and holds the secret in no string."""
+def test_redact_changes_no_harmless_text(data):
+    """Where `is_harmless` holds for a JSON text, `redact` does not change its value."""
     secrets = tuple(data.draw(st.lists(SECRETS, max_size=2)))
     body = data.draw(bodies(secrets))
     try:
@@ -110,19 +110,19 @@ def test_what_is_called_harmless_is_not_changed(data):
 
 
 def test_ordinary_replies_are_not_walked(monkeypatch):
-    """An ordinary reply, a long prompt and JSON in a string included, is kept at the cost of its text."""
+    """`redact_reply` does not call `redact` for an ordinary reply with a long prompt and JSON in a string."""
     monkeypatch.setattr(safe, "redact", None)
     body = {
         "data": {"prompt": "an owl, " * 100, "param": json.dumps({"prompt": "an owl", "n": [1, 2]}), "id": "f" * 36}
     }
 
-    assert safe.keepable(body, ("tsk_0123456789abcdef",)) == (body, dumps(body))
+    assert safe.redact_reply(body, ("tsk_0123456789abcdef",)) == (body, dumps(body))
 
 
 # Repeated keys
 
 
-def once(pairs):
+def make_dict(pairs):
     value = dict(pairs)
     if any(value[key] != item for key, item in pairs):
         raise NotJson
@@ -130,9 +130,9 @@ def once(pairs):
 
 
 def expected(text):
-    """What a parser that looks at each pair gives."""
+    """The value by a parser that checks each pair, or NotJson."""
     try:
-        return json.loads(text, object_pairs_hook=once, parse_constant=lambda _: None)
+        return json.loads(text, object_pairs_hook=make_dict, parse_constant=lambda _: None)
     except NotJson:
         return NotJson
 
@@ -176,19 +176,19 @@ SOURCES = st.recursive(
 @example('{"a":1e999,"a":2}', "utf-8")
 @example('{"\\u0061":1,"a":2}', "utf-8")
 @example('[{"a":1,"a":1}]', "utf-8")
-def test_no_repeated_key_slips_through(text, encoding):
-    """A key with two values is refused however it is written; everything else is what Python's own parser gives."""
-    told = expected(text)
+def test_a_key_with_two_values_is_refused_in_every_encoding(text, encoding):
+    """A key with two values raises NotJson in every encoding and with escapes; other texts give what `json` gives."""
+    expected_value = expected(text)
 
     try:
-        found = loads(text.encode(encoding))
+        value = loads(text.encode(encoding))
     except NotJson:
-        found = NotJson
+        value = NotJson
 
-    assert repr(found) == repr(told)
+    assert repr(value) == repr(expected_value)
 
 
-def test_a_long_reply_is_looked_through_pair_by_pair():
-    """Beyond a million characters, too, a key with two values is refused."""
+def test_a_key_with_two_values_is_refused_in_a_long_reply():
+    """A key with two values raises NotJson also in a text of more than a million characters."""
     with pytest.raises(NotJson, match="twice"):
         loads(b'{"a":1,"b":"' + b"x" * 1_000_001 + b'","a":2}')

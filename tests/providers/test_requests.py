@@ -1,4 +1,4 @@
-"""Requests as data: ids stay one segment, extra keys find their place, batches hold their ids."""
+"""Request templates: ids are quoted as one path segment, extra keys go into the query, batches list their ids."""
 
 import json
 
@@ -24,7 +24,7 @@ LOOKS = {
 
 @pytest.mark.parametrize("name", LOOKS)
 def test_the_request_of_a_look(name):
-    """Each API is asked as its docs say."""
+    """The request of a look has the documented method, path and query of each API."""
     extra = {"type": "HD_COLOUR_MIGRATION"} if name == "ailab-legacy" else {}
 
     request = look_request(get(name), "i 1", extra)
@@ -50,32 +50,32 @@ def test_the_request_of_a_look(name):
     ],
 )
 def test_an_id_stays_one_segment(ident, segment):
-    """Whatever an id holds, it cannot reach another address."""
+    """Every id is percent-encoded as one path segment, also "..", slashes and lone surrogates."""
     assert look_request(get("tripo"), ident).path == f"/task/{segment}"
 
 
 def test_extra_keys_go_into_the_query():
-    """What the template does not name is sent beside it; none of them takes the id's place."""
+    """Extra keys without a placeholder go into the query; an extra key `id` does not replace the task's id."""
     request = look_request(get("kie"), "t", {"region": "eu", "id": "other"})
 
     assert dict(request.query) == {"taskId": "t", "region": "eu"}
 
 
-def test_a_missing_extra_key_is_told():
-    """The legacy API cannot be asked without the task's type."""
+def test_a_missing_extra_key_is_refused():
+    """A look at an ailab-legacy task without its `type` raises BadInput with the form of the reference."""
     with pytest.raises(BadInput, match=r'needs "type" beside its id: "ailab-legacy:ID\?type=…"'):
         look_request(get("ailab-legacy"), "t")
 
 
 def test_values_are_only_values():
-    """Braces in an id are text, not another placeholder."""
+    """Braces in an id are text and no placeholder."""
     request = look_request(get("ailab-legacy"), "{type}", {"type": "X"})
 
     assert dict(request.query) == {"job_id": "{type}", "type": "X"}
 
 
 def test_ids_become_a_list():
-    """A batch sends its ids as JSON, and leaves the rest alone."""
+    """`"{ids}"` in a template's JSON becomes the list of ids; other values are filled or kept."""
     template = HttpRequest("POST", "/b/{id}", {"q": "{id}"}, {"ids": "{ids}", "deep": [{"a": "{id}"}], "n": 1})
 
     request = fill(template, {"id": "x y"}, ["1", "2"])
@@ -85,8 +85,8 @@ def test_ids_become_a_list():
 
 
 @pytest.mark.parametrize(("name", "path"), [("tripo", "/task/batch"), ("tripo-v3", "/tasks/list")])
-def test_a_batch_says_of_each_task_what_a_look_says(name, path):
-    """Details by id are read like single replies; `missed` is not found; what is left out is garbled."""
+def test_each_task_of_a_batch_is_read_like_a_look(name, path):
+    """Details by id are read like single replies; `missed` ones are `not_found`, others `garbled`."""
     spec = get(name)
     tasks = {
         "a": {"task_id": "a", "status": "running", "progress": 30},
@@ -111,7 +111,7 @@ def test_a_batch_says_of_each_task_what_a_look_says(name, path):
 
 
 def test_a_refused_batch_is_one_miss():
-    """One refusal speaks for the request, and for no task in it."""
+    """A refused batch request gives one Miss in place of the mapping."""
     reply = HttpReply(429, {"retry-after": "5"}, b'{"code": 1007, "message": "slow down"}')
 
     seen = read_batch(get("tripo"), reply, dict.fromkeys("ab"))
@@ -121,14 +121,14 @@ def test_a_refused_batch_is_one_miss():
 
 @pytest.mark.parametrize("tasks", [{}, [], None, "none"], ids=repr)
 def test_a_batch_without_any_task_is_garbled(tasks):
-    """A reply that neither shows nor misses one of the ids is no reply to this request."""
+    """A batch reply without tasks and without missed ids is one `garbled` miss."""
     reply = HttpReply(200, {}, json.dumps({"code": 0, "data": {"tasks": tasks, "missed": []}}).encode())
 
     assert read_batch(get("tripo"), reply, dict.fromkeys("ab")).kind == "garbled"
 
 
 def test_a_file_id_takes_a_second_request():
-    """MiniMax's `file_id` becomes a link, at the path that its relay's naming suggests."""
+    """MiniMax's `file_id` is sent to the relay's path for files, whose link is valid for an hour."""
     resolve = get("gptge").resolve
 
     request = fill(resolve.request, {"ref": "314053136425242"})
@@ -157,14 +157,14 @@ LINKS = {
 
 @pytest.mark.parametrize(("status", "body", "expected"), LINKS.values(), ids=LINKS)
 def test_the_second_request_gives_a_link_or_says_why_not(status, body, expected):
-    """A failing second request is the output's trouble, never the task's end."""
-    found = read_link(get("gptge"), HttpReply(status, {}, json.dumps(body).encode()))
+    """The reply to the request for a file's link gives the link or a Miss, also for a code that would end a task."""
+    link = read_link(get("gptge"), HttpReply(status, {}, json.dumps(body).encode()))
 
-    assert (found if isinstance(found, str) else found.kind) == expected
+    assert (link if isinstance(link, str) else link.kind) == expected
 
 
 @pytest.mark.parametrize("text", ["", "GET", "GET v1", "PUT /v1", "get /v1/x", "http://x.example/a"])
-def test_what_is_no_request(text):
-    """A request is a method and a path from the root."""
+def test_text_that_is_no_request_is_refused(text):
+    """`HttpRequest.parse` raises BadInput for text that is not GET or POST and a path from the root."""
     with pytest.raises(BadInput, match="is no request"):
         HttpRequest.parse(text)

@@ -1,1 +1,1 @@
-"""One file for each API: its `PROVIDER`, the facts it follows from, and where each was read."""
+"""One module for each API: its `PROVIDER`, and the source of each fact in it."""

@@ -1,8 +1,8 @@
-"""aigptimage.com: pictures and video behind `createTask` and `recordInfo`, the shape that kie.ai has too.
+"""aigptimage.com: pictures and video by `createTask` and `recordInfo`, the API format that kie.ai has too.
 
 Facts by source: SEED is the page of the query endpoint, DOCS the rest of the docs. The same two paths, envelope and
-task record serve `kie`, which is this provider with a few values replaced; so what only kie's docs say of the shape
-(states, keys of the result) is read here as well.
+task record serve `kie`, which is this provider with a few values replaced; so states and
+result keys that only kie's docs name are read here as well.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROVIDER = Provider(
             to_string(data.successFlag) == '1' && 'success' || to_string(data.successFlag) == '3' && 'fail')""",
     ),
     words={
-        "waiting": "queued",  # SEED: "pending or processing", the two are not told apart
+        "waiting": "queued",  # SEED: "pending or processing", one word for both
         "queuing": "queued",  # kie
         "generating": "running",  # kie
         "success": "succeeded",

@@ -1,9 +1,10 @@
-"""AILabTools: picture effects, created as multipart forms and polled at one address.
+"""AILabTools: picture effects, created by multipart forms and polled at one path.
 
 Facts by source: DOCS is the reference at `docs` and its error table, SDK the official `ailabtools-sdk` 0.5.4, RESELLER
-docs.aihairstyle.cn, and what nobody states is marked "inferred".
+docs.aihairstyle.cn, and what no source states is marked "inferred".
 
-The documented states are 0, 1 and 2: there is none for failure. What fails in practice answers a look with HTTP 422.
+The documented states are 0, 1 and 2: there is none for failure. In practice a look at a failed task is answered with
+HTTP 422.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ ERRORS = (  # DOCS, the table of error codes; the code decides, because HTTP 429
     ),
     # The content errors (ERROR_NO_FACE_IN_FILE, FILE_CONTENT_NON_COMPLIANCE and dozens more): the picture cannot be
     # used, the task is over.
-    # A 422 without a code of AILab's own is some gateway's and ends nothing.
+    # A 422 without an AILab code comes from a gateway and ends no task.
     ErrorRule(means="failed", status=(422,), code=("ERROR_*", "FILE_*")),
 )  # fmt: skip
 
@@ -53,7 +54,7 @@ def _form(
     file_bytes: int | None = None,
     file_pixels: int | None = None,
 ) -> Endpoint:
-    """A create as they all are: a multipart POST with `task_type=async`."""
+    """Make an endpoint: a multipart POST with `task_type=async`, as all creates of the API are."""
     return Endpoint(
         path=path,
         encoding="multipart",
@@ -179,7 +180,7 @@ PROVIDER = Provider(
         "-1": "failed",  # RESELLER
     },
     outputs=(
-        # Links: data.images[], image_url, result_url, image_list[], result_urls[] and whatever else holds one (DOCS).
+        # Links: data.images[], image_url, result_url, image_list[], result_urls[] and any other key with one (DOCS).
         Outputs(path="data", name="data"),
         # DOCS: base64 is delivered once and not stored. `image` and `video` may be links as well.
         Outputs(path="data.image", name="data.image", form="data", kind="image"),

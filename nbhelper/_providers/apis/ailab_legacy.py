@@ -13,6 +13,7 @@ from .ailab import PROVIDER as AILAB
 
 
 def _effect(path: str, task_type: str, *params: str, files: tuple[str, ...] = ("image",)) -> Endpoint:
+    """Make the endpoint of an effect, whose `type` parameter every look needs."""
     return Endpoint(
         path=path,
         encoding="multipart",
@@ -63,7 +64,7 @@ PROVIDER = replace(
         ),
         "anime": _effect("/api/image/effects/ai-anime-generator", "GENERATE_CARTOONIZED_IMAGE", "index", "type"),
     },
-    other=None,  # which `type` another effect would have, nobody says
+    other=None,  # the `type` of another effect is not documented
     create_id="request_id",
     max_reply=2_000_000,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""V-API (api.gpt.ge): one task address in front of several makers of video, each answering in its own shape.
+"""V-API (api.gpt.ge): a relay with one task path for several video APIs, each with its own reply format.
 
     MiniMax / Hailuo      {"status": "Success", "file_id": "…", "base_resp": {"status_code": 0}}
     Volcengine / Jimeng   {"code": 10000, "status": 10000, "data": {"status": "done", "video_url": "…"}}
@@ -6,7 +6,8 @@
     Bailian               {"output": {"task_status": "SUCCEEDED", "video_url": "…"}, "usage": {…}}
 
 Facts by source: SEED is the docs page of the task endpoint (whose field list is Jimeng's and whose sample is
-Hailuo's), DOCS its sibling pages and the makers' own, SDK their clients. What nobody states is marked "inferred".
+Hailuo's), DOCS the relay's other pages and the docs of the APIs behind it, SDK their clients. What no source states is
+marked "inferred".
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _WORDS = {
     "cancelled": ("cancelled", "canceled"),
     "expired": ("expired",),
 }
-# The same word comes in upper, lower and mixed case, by maker and by kind of reply.
+# The same word is in upper, lower or mixed case, depending on the API behind the relay and the kind of reply.
 _ANY_CASE = {
     variant: state
     for state, words in _WORDS.items()

@@ -1,7 +1,7 @@
-"""kie.ai: many models behind `createTask` and `recordInfo`; the shape is described at `aigptimage`.
+"""kie.ai: many models by `createTask` and `recordInfo`; the reply format is described in `aigptimage`.
 
-What differs: errors ride on HTTP 200 with the code in the body, credits stand in the reply, sora tells its progress,
-and a create cannot be repeated safely. All facts are from kie's docs unless a comment says otherwise.
+Differences: errors have HTTP status 200 and the code in the body, replies state the credits, those of sora models the
+progress, and creates are not idempotent. All facts are from kie's docs unless a comment says otherwise.
 """
 
 from __future__ import annotations

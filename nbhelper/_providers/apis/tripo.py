@@ -93,7 +93,7 @@ PROVIDER = Provider(
         item_id="task_id",
         missed="data.missed || missed",
     ),
-    # One address for all types, told apart by `type`: text_to_model, image_to_model, multiview_to_model, text_to_image,
+    # One path for all types; `type` selects: text_to_model, image_to_model, multiview_to_model, text_to_image,
     # generate_image, generate_multiview_image, edit_multiview_image, texture_model, convert_model, import_model,
     # refine_model, stylize_model, animate_prerigcheck, animate_rig, animate_retarget, mesh_segmentation,
     # mesh_completion, highpoly_to_lowpoly. A picture is `file`: its `type` and one of file_token, url, object.

@@ -1,7 +1,7 @@
 """Tripo3D v3: the successor of v2, with one address per capability.
 
-Facts by source: DOCS is the migration guide from v2, SDK the official `tripo3d` 1.0.0, which also reads v2's field
-names here; so does this. States, error codes and the shape of a task are those of `tripo`.
+Facts by source: DOCS is the migration guide from v2, SDK the official `tripo3d` 1.0.0, which also accepts v2's field
+names in v3's replies; so does this provider. States, error codes and the shape of a task are those of `tripo`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from .tripo import PROVIDER as V2
 
 
 def _create(path: str, *required: str, more: tuple[str, ...] = ()) -> Endpoint:
+    """Make an endpoint; `input`, `inputs` and `ref_image` take uploads."""
     names = (*required, *more)
     files = tuple(name for name in ("input", "inputs", "ref_image") if name in names)
     return Endpoint(
