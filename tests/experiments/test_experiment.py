@@ -184,9 +184,9 @@ def test_events_begin_with_the_create(experiment, factory):
         return [observation async for observation in watch.events()]
 
     watch = experiment({"prompt": ["owl"]}).run(display=False, block=False)
-    found = nbh.run_sync(seen(watch))
+    observations = nbh.run_sync(seen(watch))
 
-    assert [str(getattr(o.seen, "word", "")) for o in found][:3] == ["submitting", "submitted", "watching"]
+    assert [str(getattr(o.seen, "word", "")) for o in observations][:3] == ["submitting", "submitted", "watching"]
 
 
 def test_options_of_the_watch_are_checked_first(experiment, factory):
@@ -261,9 +261,9 @@ def test_an_interrupt_says_what_goes_on(experiment, factory, monkeypatch, capsys
     with pytest.raises(KeyboardInterrupt):
         watch.result()
 
-    said = capsys.readouterr().out
-    assert "1 task still watched, 3 still to be submitted in the background" in said
-    assert "w.stop() ends the submitting and watching" in said
+    output = capsys.readouterr().out
+    assert "1 task still watched, 3 still to be submitted in the background" in output
+    assert "w.stop() ends the submitting and watching" in output
     monkeypatch.undo()
     watch.stop()
 

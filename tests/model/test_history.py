@@ -107,9 +107,9 @@ def test_a_history_travels_with_its_facts(past):
 
 def looked(n):
     """A history after so many looks at a running task, each with parameters and a reply of its own."""
-    asked = {"prompt": "an owl of carved wood " * 10}
+    params = {"prompt": "an owl of carved wood " * 10}
     looks = (
-        state("running", progress=i / n, params=dict(asked), reply=f'{{"n":{i},"prompt":"{asked["prompt"]}"}}')
+        state("running", progress=i / n, params=dict(params), reply=f'{{"n":{i},"prompt":"{params["prompt"]}"}}')
         for i in range(n)
     )
     return grown(mark("watching"), *looks)

@@ -16,9 +16,9 @@ def test_a_verdict_is_lost_or_nothing(past, later):
     """Whatever was seen, the judgement raises nothing and never says failed."""
     history = grown(*[seen for seen, _ in past])
 
-    found = verdict(history, NOON + timedelta(seconds=later), confirm=frozenset("a"))
+    result = verdict(history, NOON + timedelta(seconds=later), confirm=frozenset("a"))
 
-    assert found is None or found.word is MarkWord.LOST
+    assert result is None or result.word is MarkWord.LOST
 
 
 LONG, SHORT = PATIENCE.total_seconds() + 1, PATIENCE.total_seconds() - 10
@@ -70,11 +70,11 @@ def test_when_a_watch_is_lost(seen):
     """Each row of the table of misses that ends a watch."""
     history = grown(*seen)
 
-    found = verdict(history, history.events[-1].at, confirm=frozenset({"shrug"}))
+    result = verdict(history, history.events[-1].at, confirm=frozenset({"shrug"}))
 
-    assert found is not None
-    assert found.word is MarkWord.LOST
-    assert found.note.isprintable()
+    assert result is not None
+    assert result.word is MarkWord.LOST
+    assert result.note.isprintable()
 
 
 @pytest.mark.parametrize("seen", KEPT.values(), ids=KEPT)
@@ -107,10 +107,10 @@ def test_a_long_run_ends_with_what_ends_it():
         assert verdict(history, history.events[-1].at) is None
     history = grown(*mixed, mark("watching"), *mixed[:20], every=2.0)
 
-    found = verdict(history, history.events[-1].at)
+    result = verdict(history, history.events[-1].at)
 
-    assert found is not None
-    assert found.note == '10 minutes of unreadable replies: unknown state "unknown"'
+    assert result is not None
+    assert result.note == '10 minutes of unreadable replies: unknown state "unknown"'
     assert history.facts.unreadable.looks == 320
     assert history.facts.same_trouble.looks == 1
 

@@ -255,10 +255,10 @@ seens = st.one_of(
 @given(st.lists(st.tuples(st.integers(-20, 100), seens), max_size=12))
 def test_no_duration_is_negative(events):
     """Whatever was seen in whatever order by whatever clocks, a duration is positive, zero or missing."""
-    found = History(Task("kie", "1"))
+    history = History(Task("kie", "1"))
     for seconds, seen in events:
-        found = found.add(seen, t(seconds))
-    times = timing(found)
+        history = history.add(seen, t(seconds))
+    times = timing(history)
 
     durations = [getattr(times, f.name) for f in fields(times) if f.name.endswith("_s")]
     assert all(value is None or value >= 0 for value in durations)

@@ -107,18 +107,18 @@ def test_an_outage_is_probed_by_one(monkeypatch):
     monkeypatch.setattr(_gate, "_PROBE_CAP", 0.04)
 
     async def make():
-        gate, flying, most, asked = Gate(rate=1000, in_flight=12), 0, 0, 0
+        gate, flying, most, sent = Gate(rate=1000, in_flight=12), 0, 0, 0
 
         async def one():
-            nonlocal flying, most, asked
+            nonlocal flying, most, sent
             while True:
                 async with gate.passing():
                     flying += 1
-                    asked += 1
+                    sent += 1
                     most = max(most, flying if gate.outage.is_down else 0)
                     await asyncio.sleep(0.005)
                     flying -= 1
-                    if asked > 20:
+                    if sent > 20:
                         gate.outage.answered()
                         return
                     gate.outage.fault()
@@ -238,18 +238,18 @@ def test_refusals_that_name_no_wait_make_it_slower():
     """Each "too many" without a time halves the rate, down to one in two seconds; good answers bring it back slowly."""
 
     async def make():
-        gate, told = Gate(rate=100), []
+        gate, spacings = Gate(rate=100), []
         for _ in range(12):
             gate.judge(miss("rate_limited"), 0.0)
-            told.append(gate._spacing)
+            spacings.append(gate._spacing)
         for _ in range(400):
             gate.judge(Snapshot(state=State.RUNNING), 0.0)
-        return told, gate._spacing, gate.outage.is_down
+        return spacings, gate._spacing, gate.outage.is_down
 
-    told, after, down = run(make)
+    spacings, after, down = run(make)
 
-    assert told[:3] == pytest.approx([0.02, 0.04, 0.08])
-    assert told[-1] == 2.0
+    assert spacings[:3] == pytest.approx([0.02, 0.04, 0.08])
+    assert spacings[-1] == 2.0
     assert after == pytest.approx(0.01)
     assert not down
 

@@ -223,7 +223,7 @@ def test_bytes_of_a_reply_never_go_on(tmp_path):
     part.write(DATA[:HALF])
     part.close(keep=True)
 
-    found = save_bytes(place, Output(name="a", data=b"whole"))
+    saved = save_bytes(place, Output(name="a", data=b"whole"))
 
-    assert found.sha256 == sha256(b"whole")
+    assert saved.sha256 == sha256(b"whole")
     assert len(names(place.path)) == 1

@@ -42,21 +42,21 @@ def test_a_key_is_taken_from_the_first_place_that_has_one(places, first):
     """Environment, a second variable, `.env`, Colab's secrets, the prompt: in this order."""
     places(*ORDER[ORDER.index(first) :])
 
-    found = session.connection("mill")
+    connection = session.connection("mill")
 
-    assert found.key.reveal() == OTHER[first]
-    assert first.removeprefix("dot") in found.key_from.casefold() or first == "second"
+    assert connection.key.reveal() == OTHER[first]
+    assert first.removeprefix("dot") in connection.key_from.casefold() or first == "second"
 
 
 def test_an_argument_comes_before_everything(places):
     """What `connect` was given is used, wherever else a key lies."""
     places(*ORDER)
 
-    found = nbh.connect("mill", api_key=f"  {OTHER['argument']}\n")
+    connection = nbh.connect("mill", api_key=f"  {OTHER['argument']}\n")
 
-    assert found.key.reveal() == OTHER["argument"]
+    assert connection.key.reveal() == OTHER["argument"]
     assert session.connection("mill").key.reveal() == OTHER["argument"]
-    assert found.key_from == "argument"
+    assert connection.key_from == "argument"
 
 
 def test_an_empty_variable_does_not_hide_the_next_place(mill, monkeypatch):

@@ -71,13 +71,13 @@ def test_the_table_of_providers_says_where_and_not_what(mill, monkeypatch):
     nbh.register(provider(mill.root, "other"))
 
     table = nbh.providers()
-    found = dict(zip(table["provider"], table["key_found"], strict=True))
+    sources = dict(zip(table["provider"], table["key_found"], strict=True))
 
-    assert found["kie"] == "environment KIE_AI_API_KEY"
-    assert found["gptge"] == "argument"
-    assert found["mill"] == "environment MILL_API_KEY"
-    assert found["other"] == "not found"
-    assert found["tripo"].startswith("invalid: ")
+    assert sources["kie"] == "environment KIE_AI_API_KEY"
+    assert sources["gptge"] == "argument"
+    assert sources["mill"] == "environment MILL_API_KEY"
+    assert sources["other"] == "not found"
+    assert sources["tripo"].startswith("invalid: ")
     for shown in (table.to_csv(), table.to_html(), table.to_json(), str(table.to_dict())):
         assert CANARY not in shown
         assert KEY not in shown

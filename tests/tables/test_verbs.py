@@ -40,8 +40,8 @@ def test_events_of_one_task_alone(mill):
     everything = nbh.events()
 
     assert set(everything["task"]) == set(refs)
-    for asked in (refs[0], first, first.task, [first], iter([refs[0], first.task])):
-        frame = nbh.events(asked)
+    for task in (refs[0], first, first.task, [first], iter([refs[0], first.task])):
+        frame = nbh.events(task)
         assert list(frame["seq"]) == list(range(1, first.seq + 1))
         assert set(frame["task"]) == {refs[0]}
     assert set(nbh.events([first, second.task])["task"]) == set(refs[:2])
