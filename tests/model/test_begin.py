@@ -51,30 +51,30 @@ BEGINS = {
 
 
 def by_the_card(history):
-    """As the card counts the seconds of a running task."""
+    """The begin that the card counts the seconds of a running task from."""
     return t(100) - timedelta(seconds=elapsed(history, t(100)))
 
 
 def by_the_pace(history):
-    """As the pauses between looks grow with the age of a task of which nothing else is known."""
+    """The begin from which the pauses between looks grow, for a task of which nothing but its age is known."""
     floor = 0.001
     age = (pause(history, t(100), floor=floor, chance=0.0) - floor * JITTER[0]) ** 2 / (2 * floor * PRICE)
     return t(100) - timedelta(seconds=age)
 
 
 def by_the_filter(history):
-    """As `tasks(since=...)` selects rows."""
+    """The begin by which `tasks(since=...)` selects rows."""
     return moment(summary_row(history)["begun"])
 
 
 def by_the_table(history):
-    """As `total_s` counts up to an observed finish."""
+    """The begin from which `total_s` counts up to an observed finish; None where it counts nothing."""
     times = timing(history.add(look(), t(99)).add(look("succeeded"), t(101)))
     return None if times.total_s is None else times.finished_at - timedelta(seconds=times.total_s)
 
 
 def by_the_grace(history):
-    """As "not found" twice in a row means that the task is lost, and no moment before."""
+    """The begin that the grace counts from: two "not found" in a row mean lost no earlier than `GRACE` after it."""
     miss = Miss(kind=MissKind.NOT_FOUND)
     for tenths in range(1000):
         begun = t(tenths / 10)
@@ -85,7 +85,7 @@ def by_the_grace(history):
 
 
 @pytest.mark.parametrize(("events", "expected"), BEGINS.values(), ids=BEGINS)
-def test_a_task_begins_once(events, expected, history):
+def test_card_pace_filter_table_and_grace_use_one_begin(events, expected, history):
     """Pace, card, filter, table and grace read one begin, on our clock; from an unknown one no table counts a time."""
     watched = history(*events)
     if watched.facts.created is not None and watched.facts.skew_s is not None:
@@ -104,7 +104,7 @@ def test_a_task_begins_once(events, expected, history):
 
 
 def test_no_event_has_no_begin(history):
-    """Without an event nothing began; the row stands at the time its name was made."""
+    """A history without events has no begin; its row has the time at which its uid was made."""
     watched = history(uid=f"{int(t(7).timestamp() * 1_000_000):014x}-0")
 
     assert begin(watched.facts) is None

@@ -230,7 +230,7 @@ def test_names_do_not_meet(kind, seed, groups):
 
 
 @pytest.mark.parametrize("kind", ["latency", "cost"])
-def test_more_groups_than_can_be_told_apart(kind):
+def test_at_most_28_groups_are_drawn(kind):
     """Of 40 groups the 28 largest are drawn and named in a key, and a note says so."""
     models = [("kie", f"m{n}", 5.0 + n, 4) for n in range(40)]
     ax = nbh.plot(many(120, models=models), kind)

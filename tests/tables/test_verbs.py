@@ -10,8 +10,8 @@ import nbhelper as nbh
 pytestmark = pytest.mark.usefixtures("isolated")
 
 
-def test_asking_for_tables_makes_no_store():
-    """Reading where nothing was ever kept gives empty tables with all columns and leaves nothing behind."""
+def test_reading_tables_makes_no_store():
+    """Without a store each table is empty, with all its columns, and no file is made."""
     for table in (nbh.tasks(), nbh.events(), nbh.outputs()):
         assert len(table) == 0
         assert len(table.columns) > 5
@@ -34,7 +34,7 @@ def test_providers_are_listed_without_a_key_or_a_store(monkeypatch):
 
 
 def test_events_of_one_task_alone(mill):
-    """Every observation of the tasks that are named, however they are named, and of no other."""
+    """`events(task)` has every observation of the tasks given, as text, task, history or list, and of no other."""
     refs = [mill.job(DONE) for _ in range(3)]
     first, second, _ = nbh.watch(refs, display=False, block=False).result(30)
     everything = nbh.events()
