@@ -174,5 +174,5 @@ def looks_like_key(text: str) -> bool:
 
 
 def digest(data: bytes) -> dict[str, Any]:
-    """How bytes stand in `params`: by digest and size, so that a history never holds somebody's picture."""
+    """How bytes stand in `params`: by digest and size, so that a history never holds a file's bytes."""
     return {"sha256": hashlib.sha256(data).hexdigest(), "n_bytes": len(data)}

@@ -107,7 +107,7 @@ def find(provider: Provider, given: object = None, *, ask: bool = True) -> tuple
 
     Raises:
         MissingAPIKey: There is none anywhere; the text names the variable.
-        BadInput: What was found cannot be a key.
+        BadInput: The text in such a place cannot be a key.
     """
     if given is not None:
         return checked(wrap_secret(given), provider, "api_key="), "argument"

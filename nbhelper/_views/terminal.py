@@ -1,6 +1,6 @@
 """The text view: one live block in a terminal, one line per change of state where output is no terminal.
 
-It is drawn by whoever waits, from the histories alone; drawing it twice changes nothing.
+The waiting call draws it, from the histories alone; drawing it twice changes nothing.
 """
 
 from __future__ import annotations
