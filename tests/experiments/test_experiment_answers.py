@@ -91,7 +91,7 @@ def test_an_api_s_create_limit_is_kept(experiment, factory, mill, run):
 
 
 def test_a_create_without_a_reply_is_in_doubt(experiment, factory, run):
-    """It is counted in the repr and not sent again, except with `retry_in_doubt=True`: then once more."""
+    """The create is counted in the repr and not sent again, except once with `retry_in_doubt=True`."""
     factory.answers = [reset]
     exp = experiment(shuffle=None, concurrency=1)
     watch = run(exp)

@@ -89,7 +89,7 @@ def test_two_processes_do_not_submit_the_same_experiment(world, launch):
 
 
 def test_a_script_that_ends_while_it_submits_knows_what_it_sent(world, tmp_path):
-    """It prints nothing on stderr, and every task that was made is in its store or counted as in doubt."""
+    """The script prints nothing on stderr, and each task that was made is in the store or counted as in doubt."""
     code = """
         import sys
         import nbhelper as nbh

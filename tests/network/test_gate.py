@@ -235,7 +235,7 @@ def test_urgent_requests_pass_before_others():
 
 
 def test_a_refusal_without_retry_after_halves_the_rate():
-    """Down to one request in two seconds; good answers bring the rate back slowly."""
+    """The rate is halved down to one request in two seconds; good answers bring it back slowly."""
 
     async def make():
         gate, spacings = Gate(rate=100), []

@@ -39,7 +39,7 @@ ODD = {
 
 @pytest.mark.parametrize(("key", "words"), ODD.values(), ids=ODD)
 def test_an_odd_key_is_refused_without_being_repeated(refused, logged, key, words):
-    """Before any request; the key is in no error text, argument, cause, log, or variable of our frames."""
+    """An odd key is in no error text, argument, cause, log or variable of our frames; no request was sent."""
     with refused(words=words) as shown:
         try:
             nbh.connect("mill", key)

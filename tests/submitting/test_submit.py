@@ -104,7 +104,7 @@ DOUBTFUL = {
 
 @pytest.mark.parametrize("answer", DOUBTFUL.values(), ids=DOUBTFUL)
 def test_a_create_without_a_clear_reply_is_in_doubt(mill, answer):
-    """It was sent once and not again; the error says that it may be billed, and the table has it as `lost`."""
+    """The create is sent once; the error says that it may be billed, and the table has it as `lost`."""
     with pytest.raises(nbh.SubmitUnknown, match="may have been made and billed: check your account"):
         send(mill, answer)
 
