@@ -60,7 +60,7 @@ class ExperimentWatch(Watch):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Trouble worth showing, such as an API that asks to wait."""
+        """Lines that the card shows, such as that an API asks to wait."""
         of_submission = self._submission.notes() if self._submission is not None else []
         return (*super().notes, *of_submission)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class NbhelperError(Exception):
-    """Whatever nbhelper raises on purpose; catch this one to catch them all."""
+    """The base class of every error that nbhelper raises on purpose."""
 
     def _render_traceback_(self) -> list[str]:
         """The traceback that IPython shows: the user's own lines and the error's text, without lines of this package.

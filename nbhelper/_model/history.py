@@ -150,7 +150,7 @@ class History:
 
     @property
     def missing(self) -> tuple[Output, ...]:
-        """Results that somebody wanted, that are not saved, and that may still be had: all but expired ones."""
+        """Outputs that are to be saved, are not, and may still be downloaded: all but expired ones."""
         watching = self.facts.watching
         if watching is not None and watching.note == UNSAVED and not self.facts.saves:
             return ()

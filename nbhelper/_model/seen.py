@@ -28,9 +28,9 @@ def nothing() -> Mapping[str, Any]:
 @cache
 def field_types(cls: type[Any]) -> Mapping[str, Any]:
     """The type of each field of a dataclass: `float` also where it is `float | None`."""
-    found = get_type_hints(cls)
-    unions = {name: hint.__args__[0] for name, hint in found.items() if isinstance(hint, UnionType)}
-    return {**found, **unions}
+    hints = get_type_hints(cls)
+    unions = {name: hint.__args__[0] for name, hint in hints.items() if isinstance(hint, UnionType)}
+    return {**hints, **unions}
 
 
 class _Word(StrEnum):

@@ -74,10 +74,10 @@ class Task:
             raise BadInput(f'A task reference is text such as "tripo:1ec04ced-…", not {type(text).__name__}.')
         provider, colon, rest = text.strip().partition(":")
         if not colon or not provider or not rest:
-            found = clean(text, 60)
+            shown = clean(text, 60)
             raise BadInput(
-                f'"{found}" is not a task reference. Write "provider:id", such as "tripo:1ec04ced-…".'
-                if found
+                f'"{shown}" is not a task reference. Write "provider:id", such as "tripo:1ec04ced-…".'
+                if shown
                 else 'The task reference is empty. Write "provider:id", such as "tripo:1ec04ced-…".',
             )
         if rest.startswith("//"):
@@ -174,5 +174,5 @@ def looks_like_key(text: str) -> bool:
 
 
 def digest(data: bytes) -> dict[str, Any]:
-    """How bytes stand in `params`: by digest and size, so that a history never holds somebody's picture."""
+    """How bytes stand in `params`: by digest and size, so that a history never holds a file's bytes."""
     return {"sha256": hashlib.sha256(data).hexdigest(), "n_bytes": len(data)}

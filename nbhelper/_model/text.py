@@ -55,7 +55,7 @@ def storable(text: str) -> str:
 
 
 def without_query(url: str) -> str:
-    """A link with query, fragment and user information removed: a signed link is a secret for whoever holds it."""
+    """A link with query, fragment and user information removed: who has a signed link has the file."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -77,7 +77,7 @@ def _cut(link: re.Match[str]) -> str:
 
 
 def kind_of(value: object) -> str:
-    """`an int`, `a list`, `None`: what somebody passed in, for an error's text."""
+    """`an int`, `a list`, `None`: the type of an argument, for an error's text."""
     name = type(value).__name__
     return "None" if value is None else f"{'an' if name[:1] in 'aeio' else 'a'} {name}"
 
@@ -145,7 +145,7 @@ def is_harmless(text: str, secrets: Iterable[str] = ()) -> bool:
 
 
 def slug(text: str, limit: int = 48) -> str:
-    """A file name of ours from somebody's words: ASCII letters, digits, `.`, `_`, `-`; never empty, no dot first."""
+    """A safe file name from a text of the user's: ASCII letters, digits, `.`, `_`, `-`; never empty, no dot first."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)[:limit].strip("-._")
     return name if name and not _RESERVED.fullmatch(name) else f"x-{name}".rstrip("-")

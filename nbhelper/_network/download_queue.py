@@ -78,8 +78,8 @@ class _Host:
 class DownloadQueue:
     """At most `AT_ONCE` downloads run; of those whose host may be asked, the most urgent is next.
 
-    Of a host that is down, one download at a time is let through, ever less often, as a gate does it for an API; all
-    others wait, and the hosts that answer have their places. When it answers, all go on.
+    Of a host that is down, one download at a time is let through, ever less often, as a gate does it for an API; the
+    others from it wait, and downloads from other hosts have the places. When it answers, all go on.
     """
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
@@ -106,7 +106,7 @@ class DownloadQueue:
             until: Monotonic time until which to wait for a host that is down.
 
         Raises:
-            DownloadError: It was down until then.
+            DownloadError: The host was down until then.
         """
         host = self._hosts.get(origin)
         if host is None:

@@ -236,7 +236,7 @@ async def _attempt(http: Http, link: str, part: PartialFile, connection: Connect
     """Request the bytes that a partial file does not have yet, and append them.
 
     Raises:
-        DownloadError: It is not whole afterwards.
+        DownloadError: The file is not whole afterwards.
     """
     headers = {}
     if part.size and part.etag:

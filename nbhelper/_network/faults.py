@@ -17,4 +17,4 @@ class Unreached(Exception):  # never leaves the engine
 
 
 class Forbidden(Exception):  # never leaves the engine
-    """A link or redirect that is not followed, whoever asks; the text says why."""
+    """A link or redirect that is never followed; the text says why."""

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any, Literal
 
-Place = Literal["notebook", "headless", "terminal", "script"]
+Environment = Literal["notebook", "headless", "terminal", "script"]
 
 
 def kernel() -> Any:
@@ -20,7 +20,7 @@ def kernel() -> Any:
         return None
 
 
-def place() -> Place:
+def place() -> Environment:
     """`notebook` (a person at a kernel), `headless` (nbclient, nbconvert, papermill), `terminal` or `script`.
 
     A headless client says `allow_stdin=False`, which ipykernel keeps in a private attribute; where it is missing, a

@@ -107,7 +107,7 @@ def find(provider: Provider, given: object = None, *, ask: bool = True) -> tuple
 
     Raises:
         MissingAPIKey: There is none anywhere; the text names the variable.
-        BadInput: What was found cannot be a key.
+        BadInput: The text in such a place cannot be a key.
     """
     if given is not None:
         return checked(wrap_secret(given), provider, "api_key="), "argument"
@@ -118,8 +118,8 @@ def find(provider: Provider, given: object = None, *, ask: bool = True) -> tuple
     for variable, secret in _dotenv(provider).items():
         return checked(secret, provider, f"{variable} in .env"), f".env {variable}"
     for variable in provider.variables:
-        if (found := _colab(variable)) is not None:
-            return checked(found, provider, f"Colab's secret {variable}"), f"Colab secret {variable}"
+        if (stored := _colab(variable)) is not None:
+            return checked(stored, provider, f"Colab's secret {variable}"), f"Colab secret {variable}"
     if ask and (typed := _prompt(provider)) is not None:
         return checked(typed, provider, "the prompt"), PROMPT
     raise MissingAPIKey(
@@ -158,10 +158,10 @@ def _colab(variable: str) -> Secret | None:
     try:
         from google.colab import userdata
 
-        found = Secret(userdata.get(variable) or "")
+        secret = Secret(userdata.get(variable) or "")
     except Exception:  # noqa: BLE001  # Colab raises types of its own for "no such secret" and "no access"
         return None
-    return found if found.reveal().strip() else None
+    return secret if secret.reveal().strip() else None
 
 
 def _prompt(provider: Provider) -> Secret | None:

@@ -28,7 +28,7 @@ class Connection:
     """One API as this process reaches it.
 
     Attributes:
-        provider: What it says.
+        provider: Its endpoints, and how its replies are read.
         base_url: Its root, without a slash at the end.
         origin: Scheme and host of the root: the only place that the key goes to.
         key: The key.

@@ -97,7 +97,7 @@ def send(create: PreparedCreate, *, label: str | None = None, reuse: bool = Fals
 
     Raises:
         SubmitFailed: The API refused, or nothing was sent.
-        SubmitUnknown: It was sent and the answer is lost.
+        SubmitUnknown: The create was sent and got no clear answer.
     """
     store = session.store()
     if reuse:
@@ -255,7 +255,7 @@ async def keep(store: Store, uid: str, answer: Answer) -> History | None:
     """Record the result of a create; the history of the task, if one was made.
 
     Raises:
-        StoreError: It cannot be recorded; the text names the task that was made.
+        StoreError: The result cannot be recorded; the text names the task that was made.
     """
     if answer.task is not None:
         try:

@@ -42,12 +42,12 @@ def _columns(block: list[Mapping[str, Any]], prefix: str) -> dict[str, list[Any]
     for key in dict.fromkeys(itertools.chain.from_iterable(block)):
         name = f"{prefix}{storable(str(key))}"
         cells = [mapping.get(key) for mapping in block]
-        found = {name: cells}
+        parts = {name: cells}
         if not _SCALARS.issuperset(map(type, cells)):
             own = [_own(cell) for cell in cells]
             nested = [(cell or {}) if value is None else {} for cell, value in zip(cells, own, strict=True)]
-            found = ({name: own} if any(value is not None for value in own) else {}) | _columns(nested, f"{name}.")
-        for full, more in found.items():
+            parts = ({name: own} if any(value is not None for value in own) else {}) | _columns(nested, f"{name}.")
+        for full, more in parts.items():
             known = columns.get(full)
             columns[full] = (
                 more if known is None else [a if a is not None else b for a, b in zip(known, more, strict=True)]

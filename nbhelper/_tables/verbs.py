@@ -129,7 +129,8 @@ def plot(
     * `latency`: the share of the succeeded tasks of each group that took at most so long (`total_s`).
     * `cost`: medians and quartiles of `cost` against `total_s` of the succeeded tasks of each group.
 
-    Ink and ground are those of matplotlib's style: in a dark theme, `plt.style.use("dark_background")` comes first.
+    The colours of text and background are those of matplotlib's style: in a dark theme,
+    `plt.style.use("dark_background")` comes first.
 
     Args:
         data: A frame of `tasks()`, or a watch, whose end is waited for (`w.to_frame(wait=False)` does not wait); None

@@ -126,9 +126,9 @@ def _title(rows: Sequence[dict[Any, Any]], edges: Sequence[str]) -> str:
     """What all the pictures share, the experiment before the model, and the parameters they are arranged by."""
     shared = "Gallery"
     for column in ("experiment", "model", "provider"):
-        found = {_value(record, column) for record in rows if column in record}
-        if len(found) == 1 and "(none)" not in found and column not in edges:
-            shared = found.pop()
+        values = {_value(record, column) for record in rows if column in record}
+        if len(values) == 1 and "(none)" not in values and column not in edges:
+            shared = values.pop()
             break
     axes = " / ".join(name.removeprefix("param_") for name in edges)
     return clean(f"{shared}: {axes}" if axes else shared, 120)

@@ -25,7 +25,7 @@ def history_line(history: History) -> str:
     at = history.events[-1].at if history.events else None
     spent = elapsed(history, at) if at is not None else None
     name = name_of(history)
-    told = ["" if spent is None else seconds(spent), "" if at is None else clean(describe_details(history, at), 300)]
+    parts = ["" if spent is None else seconds(spent), "" if at is None else clean(describe_details(history, at), 300)]
     drawn = Markup(
         '{}<div class="nbh-history mathjax_ignore tex2jax_ignore"><strong class="{}"><span aria-hidden="true">{}</span>'
         " {}</strong> {} <samp>{}</samp>{}</div>"
@@ -36,6 +36,6 @@ def history_line(history: History) -> str:
         clean(state or "not looked at yet", 200),
         clean(name, 80) if name != history.task.id else "",
         clean(history.task, 1400),
-        NOTHING.join(Markup(" <span>{}</span>").format(words) for words in told if words),
+        NOTHING.join(Markup(" <span>{}</span>").format(words) for words in parts if words),
     )
     return str(drawn)

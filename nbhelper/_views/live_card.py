@@ -62,7 +62,7 @@ class LiveWatch(Watched, Protocol):
         """Call something after each change, on any thread."""
 
     def off_change(self, call: Callable[[], None]) -> None:
-        """Take that back."""
+        """Do not call it any more."""
 
 
 def can_show_widgets() -> bool:
@@ -77,7 +77,7 @@ def can_show_widgets() -> bool:
 
 
 class LiveCard:
-    """Five widgets for any number of tasks: a box, the body, what is below, the spoken end, Stop.
+    """Five widgets for any number of tasks: a box, the body, the pictures below, the text for screen readers, Stop.
 
     Without widgets it is one HTML output that is updated by its display id.
     """
@@ -132,13 +132,13 @@ class LiveCard:
         _cards.add(self)
 
     def retire(self) -> None:
-        """Close the models, now or at the end: what showed them is gone."""
+        """Close the widgets' models, at once or when the card is frozen: no output shows them any more."""
         self._retired = True
         if self.over:
             _close_all(self.box)
 
     def _drop(self) -> None:
-        """The handle is gone. A page that was reloaded may still show the widget, so a few are kept."""
+        """Keep a few cards whose watch was garbage-collected: a page that was reloaded may still show them."""
         _dropped.append(self)
         while len(_dropped) > _KEPT:
             _dropped.popleft().retire()
@@ -157,7 +157,7 @@ class LiveCard:
     # In the cell
 
     def show(self) -> None:
-        """Show it under the running cell: live, or frozen once all is over."""
+        """Show the card under the running cell: live, or frozen once all tasks are over."""
         from IPython.display import display
 
         if self._frozen is not None:
@@ -189,7 +189,7 @@ class LiveCard:
 
     @property
     def over(self) -> bool:
-        """Whether it is frozen."""
+        """Whether the card is frozen."""
         return self._frozen is not None
 
     def start(self) -> None:
@@ -198,10 +198,10 @@ class LiveCard:
 
     @contextmanager
     def _surviving_faults(self) -> Iterator[None]:
-        """Whatever a front end's machinery raises, watching goes on."""
+        """Log and count an exception of a drawing or of the front end's widgets; the watching goes on."""
         try:
             yield
-        except Exception:  # whatever it is, it is only a drawing
+        except Exception:
             self._faults += 1
             log.debug("drawing the card", exc_info=True)
         else:
@@ -310,7 +310,7 @@ def _is_free(task: asyncio.Task[None] | None) -> bool:
 
 
 async def _in_thread(call: Callable[[], object]) -> None:
-    """Run something that waits in a daemon thread of its own; what it raises is lost.
+    """Run a blocking function in a daemon thread of its own; an exception of it is dropped.
 
     No pool: a picture that hangs must hold neither another one nor the interpreter's end.
     """

@@ -33,7 +33,7 @@ def style(name: str) -> Markup:
 
 def _sheet(name: str) -> Markup:
     text = _COMMENT.sub("", Path(__file__).with_name(f"{name}.css").read_text("utf-8"))
-    short = _BREAKS.sub(lambda found: found[1].strip(), text).replace(";}", "}").replace("}", "}\n")
+    short = _BREAKS.sub(lambda match: match[1].strip(), text).replace(";}", "}").replace("}", "}\n")
     return Markup(short)  # noqa: S704  # a file of ours
 
 

@@ -50,8 +50,8 @@ class Scene:
         next_look: Seconds until the next look at the task, for a single one.
         elsewhere: The rows of the tasks that another notebook looks at.
         previews: Whether thumbnails are being made at all.
-        notes: Trouble of our own, such as a full disk.
-        nothing: What is said where there is no task.
+        notes: Faults on our side, such as a full disk.
+        nothing: The text in place of tasks where there are none.
         stopping: Whether a person has asked to stop, and the engine has not yet.
     """
 

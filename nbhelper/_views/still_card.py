@@ -76,12 +76,12 @@ class StillCard:
         self._cell = environment.cell()
 
     def is_shown_here(self) -> bool:
-        """Whether the running cell has it already."""
+        """Whether the running cell shows the card already."""
         here, self._cell = self._cell, (None, None)
         return here[1] is not None and here == environment.cell()
 
     def show(self) -> None:
-        """Show it under the running cell."""
+        """Show the card under the running cell."""
         from IPython.display import display
 
         display(self._bundle, raw=True)

@@ -1,6 +1,6 @@
 """The text view: one live block in a terminal, one line per change of state where output is no terminal.
 
-It is drawn by whoever waits, from the histories alone; drawing it twice changes nothing.
+The waiting call draws it, from the histories alone; drawing it twice changes nothing.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ def text_view(histories: Histories) -> Iterator[Callable[[], None]]:
         draw(last=True)
 
 
-# Lines
+# One line for each change of state
 
 
-class Lines:
+class StateLines:
     """One line for each change of a task's state, with the time: made for logs.
 
     A state that was over before the next call has its line too, as far as the histories' newest events tell it. The
@@ -171,7 +171,7 @@ def _name(history: History, limit: int = 60) -> str:
 
 @contextmanager
 def _lines(histories: Histories) -> Iterator[_Draw]:
-    lines = Lines(begun=histories())
+    lines = StateLines(begun=histories())
     yield lambda *, last: lines.print(histories(), last=last)
 
 

@@ -27,26 +27,26 @@ EMBED_ALL = 4_500_000
 
 def tiles(histories: Sequence[History], scene: Scene) -> Markup:
     """Thumbnails as they came, then the files that have none; a click enlarges, by `<details>` alone."""
-    found: list[Markup] = []
+    shown: list[Markup] = []
     left = 0
     budget = [EMBED_ALL]
     for history in histories:
-        if len(found) >= PICTURES:
+        if len(shown) >= PICTURES:
             left += len({s.file for s in saved_files(history) if s.file})
             continue
         for tile, n_files in _tiles(history, scene, budget, many=len(histories) > 1):
-            if len(found) >= PICTURES:
+            if len(shown) >= PICTURES:
                 left += n_files
             elif tile:
-                found.append(tile)
-    if not found:
+                shown.append(tile)
+    if not shown:
         return NOTHING
     rest = f"and {left:,} more file{'s' * (left != 1)} on disk"
     more = Markup('<div class="nbh-dim">{}</div>').format(rest) if left else ""
     # By the number of tasks, not of pictures: the sizes stay while pictures arrive.
-    few = len(histories) == 1 and len(found) <= 3
+    few = len(histories) == 1 and len(shown) <= 3
     wide = " nbh-few" if few else " nbh-roomy" if len(histories) <= 8 else ""
-    return Markup('<div class="nbh-pics{}">{}</div>{}').format(wide, NOTHING.join(found), more)
+    return Markup('<div class="nbh-pics{}">{}</div>{}').format(wide, NOTHING.join(shown), more)
 
 
 def _tiles(history: History, scene: Scene, budget: list[int], *, many: bool) -> Iterator[tuple[Markup, int]]:

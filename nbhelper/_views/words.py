@@ -257,13 +257,13 @@ def describe_files(history: History) -> list[str]:
 
 
 def describe_trouble(history: History, limit: int) -> str:
-    """What the last look missed, the server's words cut; before them ours where its words alone would puzzle."""
+    """Why the last look gave no snapshot: the server's words, cut; ours before them where its alone are unclear."""
     words = clean(history.facts.trouble or "", limit)
     return f"the API does not know this id yet ({words})" if too_new(history) else words
 
 
 def advise(history: History) -> str:
-    """What follows the last look's trouble where it alone would frighten."""
+    """What to expect after the last look's miss, where its text alone would alarm."""
     miss = history.facts.trouble
     if miss is not None and miss.kind is MissKind.NO_CREDIT:
         return ". The task itself may still finish; nothing is submitted again."

@@ -21,8 +21,8 @@ def request_ids(factory):
     return [request.header("x-request-id") for request in factory.server.requests if request.method == "POST"]
 
 
-def test_a_doubt_stays_when_its_repetition_is_refused(experiment, factory, run, monkeypatch):
-    """The first create may have been made: a later run repeats it with the same request id, never with a new one."""
+def test_a_create_stays_in_doubt_when_its_repetition_is_refused(experiment, factory, run, monkeypatch):
+    """The first attempt may have made a task: a later run repeats it with the same request id, never with a new one."""
     monkeypatch.setattr(send, "_AGAIN", 0.01)
     factory.answers = [reset, reset, reset, reply({"message": "pay first"}, 402)]
     exp = safe(experiment)
@@ -35,8 +35,8 @@ def test_a_doubt_stays_when_its_repetition_is_refused(experiment, factory, run, 
     assert len(set(request_ids(factory))) == 1
 
 
-def test_a_doubt_stays_while_its_repetition_is_told_to_wait(experiment, factory, run, monkeypatch):
-    """Stopped before it was sent once more, it is in doubt as before, and not a create that was never sent."""
+def test_a_create_stays_in_doubt_while_its_repetition_has_to_wait(experiment, factory, run, monkeypatch):
+    """A repetition that was stopped in the pause of a 429 leaves the create in doubt, not unsent."""
     monkeypatch.setattr(send, "_AGAIN", 0.01)
     factory.answers = [reset, reset, reset, reply({"message": "slow down"}, 429, {"retry-after": "600"})]
     exp = safe(experiment)
@@ -59,8 +59,8 @@ AGES = {
 
 
 @pytest.mark.parametrize(("age", "n"), AGES.values(), ids=AGES)
-def test_a_request_id_is_trusted_for_a_day(experiment, factory, run, monkeypatch, age, n):
-    """No API says how long it remembers one: a create in doubt is repeated by itself for 24 hours, and then no more."""
+def test_a_create_in_doubt_is_repeated_for_24_hours(experiment, factory, run, monkeypatch, age, n):
+    """No API says how long it remembers a request id: after 24 hours no run repeats the create by itself."""
     monkeypatch.setattr(send, "_AGAIN", 0.01)
     exp = safe(experiment)
     factory.answers = [reset, reset, reset]

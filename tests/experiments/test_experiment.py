@@ -17,7 +17,7 @@ def sent(factory):
 
 
 def test_every_task_is_submitted_once_and_tabulated(experiment, factory, run):
-    """A row per task in the grid's order, each parameter in a column of its own."""
+    """The table has one row per task in the grid's order, and each parameter in a column of its own."""
     exp = experiment(repeats=2)
     watch = run(exp)
     frame = exp.to_frame()
@@ -36,7 +36,7 @@ def test_every_task_is_submitted_once_and_tabulated(experiment, factory, run):
 
 
 def test_every_table_takes_an_experiment(experiment, run):
-    """As it takes a watch or a frame."""
+    """`summary`, `to_csv` and `gallery` take an experiment as they take a watch or a frame."""
     exp = experiment()
     run(exp)
 
@@ -49,7 +49,7 @@ def test_every_table_takes_an_experiment(experiment, run):
 
 
 def test_running_again_submits_only_what_is_missing(experiment, factory, run):
-    """The same grid sends nothing, a larger one what is new, with the same object or another one."""
+    """The same grid sends nothing, a larger one its new tasks, by the same object or another one."""
     exp = experiment()
     first = run(exp)
     again = run(exp)
@@ -62,7 +62,7 @@ def test_running_again_submits_only_what_is_missing(experiment, factory, run):
 
 
 def test_another_name_is_another_experiment(experiment, factory, run):
-    """The name is part of a task's identity."""
+    """Tasks with the same parameters under another name are submitted anew."""
     run(experiment())
     run(experiment(name="owls 2"))
 
@@ -70,7 +70,7 @@ def test_another_name_is_another_experiment(experiment, factory, run):
 
 
 def test_no_more_tasks_run_at_once_than_concurrency(experiment, factory, mill, run):
-    """The next one is submitted when one is over."""
+    """With `concurrency=2` the third task is submitted when one of the first two is over."""
     factory.job = [WORKING, WORKING, {"state": "done"}]
     alive = []
     watch = experiment(concurrency=2).run(display=False, block=False)
@@ -82,7 +82,7 @@ def test_no_more_tasks_run_at_once_than_concurrency(experiment, factory, mill, r
     assert len(factory.creates) == 4
 
 
-def test_what_waits_is_shown_as_unsent(experiment, factory):
+def test_waiting_tasks_are_shown_as_unsent(experiment, factory):
     """Every task is in the repr and in the table from the start, and `result()` waits for all of them."""
     factory.job = [QUEUED]
     exp = experiment(concurrency=1)
@@ -102,7 +102,7 @@ def test_what_waits_is_shown_as_unsent(experiment, factory):
 
 
 def test_stop_also_stops_submitting(experiment, factory):
-    """Nothing more is sent; what was made is stopped and may be watched again, what was not is no row of the store."""
+    """After `stop()` no create is sent; tasks that were made are stopped, unsent ones have no row in the store."""
     factory.job = [QUEUED]
     exp = experiment(concurrency=2)
     watch = exp.run(display=False, block=False)
@@ -119,8 +119,8 @@ def test_stop_also_stops_submitting(experiment, factory):
     assert exp.summary(by=["provider", "model"])["unfinished"].tolist() == [2]
 
 
-def test_a_stopped_experiment_goes_on(experiment, factory, run):
-    """Running again watches what was made and submits the rest."""
+def test_a_run_after_stop_continues(experiment, factory, run):
+    """A run after `stop()` watches the tasks that were made and submits the others."""
     factory.job = [QUEUED]
     watch = experiment(concurrency=2).run(display=False, block=False)
     until(lambda: watch.alive == 2)
@@ -136,8 +136,8 @@ def test_a_stopped_experiment_goes_on(experiment, factory, run):
     assert [str(h.outcome) for h in again] == ["succeeded"] * 4
 
 
-def test_running_twice_at_once_takes_over(experiment, factory, run):
-    """The later run ends the earlier one's submitting, and nothing is sent twice."""
+def test_a_second_run_takes_over_from_the_first(experiment, factory, run):
+    """The later run ends the submitting of the earlier one, and no task is sent twice."""
     factory.job = [WORKING] * 3 + [{"state": "done"}]
     exp = experiment(concurrency=1)
     first = exp.run(display=False, block=False)
@@ -151,7 +151,7 @@ def test_running_twice_at_once_takes_over(experiment, factory, run):
 
 
 def test_limits_hold_over_all_runs(experiment, factory, run):
-    """A run sends what still fits, in the shuffled order; the watch and the plan say so."""
+    """A run sends what `max_tasks` leaves after earlier runs; the watch's notes and the plan say so."""
     exp = experiment({"prompt": [f"p{n}" for n in range(5)]}, max_tasks=3)
     assert len(exp.plan()) == 3
     watch = run(exp)
@@ -168,8 +168,8 @@ def test_limits_hold_over_all_runs(experiment, factory, run):
     assert len(factory.creates) == 4
 
 
-def test_the_watch_waits_for_all_in_every_way(experiment, factory):
-    """`for`, and the observations, see tasks that were not there when the waiting began."""
+def test_as_completed_waits_for_tasks_submitted_later(experiment, factory):
+    """`as_completed()` yields tasks too that were not submitted when the loop began."""
     watch = experiment(concurrency=1).run(display=False, block=False)
 
     ended = [h.task.id for h in watch.as_completed()]
@@ -178,19 +178,19 @@ def test_the_watch_waits_for_all_in_every_way(experiment, factory):
 
 
 def test_events_begin_with_the_create(experiment, factory):
-    """Submitting is observed like the looks."""
+    """`events()` of the watch yields the marks `submitting` and `submitted` before `watching`."""
 
     async def seen(watch):
         return [observation async for observation in watch.events()]
 
     watch = experiment({"prompt": ["owl"]}).run(display=False, block=False)
-    found = nbh.run_sync(seen(watch))
+    observations = nbh.run_sync(seen(watch))
 
-    assert [str(getattr(o.seen, "word", "")) for o in found][:3] == ["submitting", "submitted", "watching"]
+    assert [str(getattr(o.seen, "word", "")) for o in observations][:3] == ["submitting", "submitted", "watching"]
 
 
 def test_options_of_the_watch_are_checked_first(experiment, factory):
-    """Nothing is sent when an option of `run` cannot be."""
+    """A wrong option of `run` is refused before any create is sent."""
     exp = experiment()
 
     for options in ({"preview": 3}, {"display": "card"}, {"timeout": -1}, {"retry_in_doubt": "yes"}):
@@ -203,7 +203,7 @@ def test_options_of_the_watch_are_checked_first(experiment, factory):
 
 
 def test_a_missing_key_is_an_error_before_anything_is_sent(experiment, factory, monkeypatch):
-    """A plan needs no key; a run names its variable."""
+    """`plan()` works without a key; `run()` raises `MissingAPIKey`, which names the variable."""
     exp = experiment()
     monkeypatch.delenv("MILL_API_KEY")
 
@@ -218,7 +218,7 @@ def kie(prompt):
 
 
 def test_closing_the_emulator_ends_the_submitting(isolated):
-    """Nothing waits for a server that is gone; what was made there is stopped."""
+    """When the emulator closes, unsent tasks and those made in it are stopped, and the watch ends."""
     with nbh.Emulator(speed=1000) as emulator:
         watch = nbh.Experiment("owls", kie, {"prompt": ["a", "b", "c", "d"]}, concurrency=2).run(
             display=False, block=False
@@ -233,7 +233,7 @@ def test_closing_the_emulator_ends_the_submitting(isolated):
 
 
 def test_emulated_tasks_need_no_limit(isolated):
-    """Sixty tasks that cost nothing are simply run."""
+    """Sixty tasks at the emulator, which cost nothing, run without a limit."""
     with nbh.Emulator(speed=5000):
         grid = {"prompt": [f"p{n}" for n in range(60)]}
         exp = nbh.Experiment(
@@ -249,7 +249,7 @@ def test_emulated_tasks_need_no_limit(isolated):
 
 
 def test_an_interrupt_says_what_goes_on(experiment, factory, monkeypatch, capsys):
-    """One line: how many are watched, how many are still to be submitted, and what ends both."""
+    """A line says how many tasks are watched, how many are still to be submitted, and what ends both."""
     factory.job = [QUEUED]
     watch = experiment(concurrency=1).run(display=False, block=False)
     until(lambda: watch.alive == 1)
@@ -261,9 +261,9 @@ def test_an_interrupt_says_what_goes_on(experiment, factory, monkeypatch, capsys
     with pytest.raises(KeyboardInterrupt):
         watch.result()
 
-    said = capsys.readouterr().out
-    assert "1 task still watched, 3 still to be submitted in the background" in said
-    assert "w.stop() ends the submitting and watching" in said
+    output = capsys.readouterr().out
+    assert "1 task still watched, 3 still to be submitted in the background" in output
+    assert "w.stop() ends the submitting and watching" in output
     monkeypatch.undo()
     watch.stop()
 
@@ -304,7 +304,7 @@ EXPORTS = {"no text": (7, "takes a file"), "empty": (" ", "takes a file"), "a fo
 
 @pytest.mark.parametrize(("path", "words"), EXPORTS.values(), ids=EXPORTS)
 def test_an_export_to_nowhere_is_refused(experiment, factory, run, path, words):
-    """One line."""
+    """A path that names no file that can be written is refused."""
     exp = experiment({"prompt": ["owl"]})
     run(exp)
 

@@ -1,4 +1,4 @@
-"""What becomes of the creates of an experiment, whatever the API, the disk or the connection does to them."""
+"""What becomes of the creates of an experiment when the API, the disk or the connection fails."""
 
 import pandas as pd
 import pytest
@@ -15,7 +15,7 @@ BUSY = reply({"message": "slow down"}, 429, {"retry-after": "1"})
 
 
 def test_a_refused_create_is_a_row_and_the_rest_goes_on(experiment, factory, run):
-    """Its outcome is failed, with the server's code and words; nothing was made, so it is missing for the next run."""
+    """The row has the server's code and words and the outcome `failed`; the next run submits the task again."""
     factory.answers = [reply({"errcode": 1004, "message": "size is wrong"}, 400)]
     exp = experiment(shuffle=None, concurrency=1)
     watch = run(exp)
@@ -33,8 +33,8 @@ def test_a_refused_create_is_a_row_and_the_rest_goes_on(experiment, factory, run
     assert len(nbh.tasks(experiment="owls")) == 5
 
 
-def test_a_create_that_has_to_wait_waits_and_goes_on(experiment, factory, run):
-    """The API's Retry-After is kept by all, one create tries before the others, and the row is the same one."""
+def test_a_create_is_sent_again_after_retry_after(experiment, factory, run):
+    """All creates wait for the `Retry-After`; the create that was refused keeps its row."""
     factory.answers = [None, BUSY]
     exp = experiment(shuffle=None, concurrency=1)
     watch = run(exp)
@@ -47,7 +47,7 @@ def test_a_create_that_has_to_wait_waits_and_goes_on(experiment, factory, run):
 
 
 def test_while_an_api_asks_to_wait_the_watch_says_so(experiment, factory):
-    """The card has a line with the API and how many wait; stopping does not wait for it."""
+    """A note names the API and how many tasks wait; `stop()` does not wait for the pause."""
     factory.answers = [reply({"message": "slow"}, 429, {"retry-after": "300"})]
     watch = experiment(concurrency=1).run(display=False, block=False)
     note = until(lambda: watch.notes)
@@ -60,7 +60,7 @@ def test_while_an_api_asks_to_wait_the_watch_says_so(experiment, factory):
 
 
 def test_other_apis_go_on_while_one_waits(experiment, factory, emulator, run):
-    """The wait that one API asks for holds for its own creates only."""
+    """The pause that one API asks for delays no create at another API."""
 
     def request(prompt, api):
         if api == "kie":
@@ -78,7 +78,7 @@ def test_other_apis_go_on_while_one_waits(experiment, factory, emulator, run):
 
 
 def test_an_api_s_create_limit_is_kept(experiment, factory, mill, run):
-    """Where an API declares one, it is not even tried."""
+    """With `create_limit=(2, 2.0)` the third create is sent two seconds after the first."""
     from support.mill import provider
 
     nbh.register(provider(mill.root, create_limit=(2, 2.0)))
@@ -90,8 +90,8 @@ def test_an_api_s_create_limit_is_kept(experiment, factory, mill, run):
     assert arrivals[3] - arrivals[1] >= 1.5
 
 
-def test_a_lost_answer_leaves_one_in_doubt(experiment, factory, run):
-    """It is listed, never sent again by itself, and counted in the repr; asked for, it is sent once more."""
+def test_a_create_without_a_reply_is_in_doubt(experiment, factory, run):
+    """The create is counted in the repr and not sent again, except once with `retry_in_doubt=True`."""
     factory.answers = [reset]
     exp = experiment(shuffle=None, concurrency=1)
     watch = run(exp)
@@ -109,8 +109,8 @@ def test_a_lost_answer_leaves_one_in_doubt(experiment, factory, run):
     assert nbh.tasks(experiment="owls")["outcome"].tolist().count("lost") == 1
 
 
-def test_a_create_with_a_request_id_is_asked_again_with_the_same_one(experiment, factory, run, monkeypatch):
-    """Where the API makes one task of one request id, a create in doubt costs nothing: the same row, the same id."""
+def test_a_create_in_doubt_with_a_request_id_is_repeated_with_the_same_id(experiment, factory, run, monkeypatch):
+    """Where the API makes one task of one request id, the next run repeats the create: same row, same id."""
     monkeypatch.setattr(send, "_AGAIN", 0.01)
 
     def request(prompt):
@@ -130,7 +130,7 @@ def test_a_create_with_a_request_id_is_asked_again_with_the_same_one(experiment,
 
 
 def test_a_request_id_is_not_used_for_another_request(experiment, factory, run, monkeypatch):
-    """The function changed meanwhile: the old create stays in doubt."""
+    """Where the function gives another request meanwhile, the old create is not repeated and stays in doubt."""
     monkeypatch.setattr(send, "_AGAIN", 0.01)
     factory.answers = [reset, reset, reset]
     run(experiment({"prompt": ["owl"]}, request=lambda prompt: nbh.Request("mill", {"a": 1}, endpoint="safe")))
@@ -150,8 +150,8 @@ SPOILED = {
 
 
 @pytest.mark.parametrize(("answer", "why", "outcome"), SPOILED.values(), ids=SPOILED)
-def test_what_goes_wrong_for_all_ends_after_three(experiment, factory, run, monkeypatch, answer, why, outcome):
-    """A wrong key, no credit or a broken connection does not spoil a whole grid: the rest stays unsent."""
+def test_three_spoiled_creates_in_a_row_end_the_submitting(experiment, factory, run, monkeypatch, answer, why, outcome):
+    """After three refused keys, missing credits or lost replies in a row the other tasks stay unsent."""
     monkeypatch.setattr(create_limit, "IN_FLIGHT", 1)
     factory.answers = [answer] * 20
     watch = run(experiment({"prompt": [f"p{n}" for n in range(10)]}))
@@ -163,7 +163,7 @@ def test_what_goes_wrong_for_all_ends_after_three(experiment, factory, run, monk
 
 
 def test_an_api_that_cannot_be_reached_is_given_up(experiment, mill, run, monkeypatch):
-    """Nothing was sent, so nothing is in doubt: it is tried a few times, then the rest stays unsent."""
+    """An unreachable API is tried a few times; nothing is in doubt, and the other tasks stay unsent."""
     monkeypatch.setattr(create_limit, "_FIRST_WAIT", 0.01)
     monkeypatch.setattr(create_limit, "_LONGEST_WAIT", 0.02)
     exp = experiment(concurrency=1)
@@ -174,8 +174,8 @@ def test_an_api_that_cannot_be_reached_is_given_up(experiment, mill, run, monkey
     assert exp.to_frame()["error_code"].dropna().tolist() == ["network"]
 
 
-def test_a_full_disk_sends_nothing_more(experiment, factory, run, monkeypatch):
-    """Without an intent on the disk there is no request; the watch says why and ends."""
+def test_a_full_disk_ends_the_submitting(experiment, factory, run, monkeypatch):
+    """Without an intent in the store no create is sent; each history has the error, and the watch ends."""
     from concurrent.futures import Future
 
     def full(**_):
@@ -194,7 +194,7 @@ def test_a_full_disk_sends_nothing_more(experiment, factory, run, monkeypatch):
 
 
 def test_a_task_that_cannot_be_recorded_is_watched_all_the_same(experiment, factory, run, monkeypatch):
-    """It exists and is billed: its result is saved, and nothing more is submitted."""
+    """A task that the store could not record is watched to its end, and no more are submitted."""
     from concurrent.futures import Future
 
     def full(*_):
@@ -212,7 +212,7 @@ def test_a_task_that_cannot_be_recorded_is_watched_all_the_same(experiment, fact
 
 
 def test_a_file_that_is_gone_when_its_create_is_sent_fails_that_task(experiment, factory, run, tmp_path, monkeypatch):
-    """The file was there when the experiment was made; the other tasks go on."""
+    """A file that was deleted after the experiment was made fails its own task only."""
     from support.experiments import picture
 
     for name in ("a", "b"):
@@ -230,7 +230,7 @@ def test_a_file_that_is_gone_when_its_create_is_sent_fails_that_task(experiment,
 
 
 def test_no_emulator_opens_while_real_tasks_wait_to_be_submitted(experiment, factory):
-    """It would answer for their provider."""
+    """An emulator, which would answer for their provider, does not open while tasks wait."""
     factory.answers = [reply({"message": "slow"}, 429, {"retry-after": "300"})]
     watch = experiment({"prompt": ["owl"]}).run(display=False, block=False)
     until(lambda: watch.notes)
@@ -243,8 +243,8 @@ def test_no_emulator_opens_while_real_tasks_wait_to_be_submitted(experiment, fac
     nbh.Emulator().close()
 
 
-def test_a_create_that_is_cut_off_is_in_doubt(experiment, factory):
-    """The process may end, or the emulator close, before an answer: the task is lost, and the watch ends."""
+def test_a_create_that_the_end_of_the_process_cuts_off_is_in_doubt(experiment, factory):
+    """A create without a reply when the process (or the emulator) ends is `lost`, and the watch ends."""
     from nbhelper._watching.engine import engine
 
     factory.answers = [silence]
@@ -263,7 +263,7 @@ def test_a_create_that_is_cut_off_is_in_doubt(experiment, factory):
 
 
 def test_stop_cancels_a_create_that_waits_at_the_gate(experiment, factory, mill):
-    """The gate is closed because looks have to wait: nothing leaves after the stop, and the watch ends."""
+    """A create that waits for the gate is not sent after `stop()`, and the watch ends."""
     from nbhelper._watching.engine import engine
 
     factory.job = [QUEUED]

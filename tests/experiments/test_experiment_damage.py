@@ -12,7 +12,7 @@ from nbhelper._session import session
 
 
 def change(*statements):
-    """Change rows behind the store's back."""
+    """Change rows of the store by SQL, without the store."""
     session.store().close()
     with closing(sqlite3.connect(session.store().folder / "history.db")) as db:
         for statement in statements:
@@ -21,7 +21,7 @@ def change(*statements):
 
 
 def break_pages(*tables):
-    """Overwrite the first page of some tables, and meet the damage once: the next call moves the file aside."""
+    """Overwrite the first page of some tables and call the store once, which raises; the next call moves the file."""
     session.store().close()
     path = session.store().folder / "history.db"
     with closing(sqlite3.connect(path)) as db:
@@ -47,7 +47,7 @@ UNKNOWN_STATE = {
 @pytest.mark.filterwarnings("ignore:.* is damaged")
 @pytest.mark.parametrize("damage", UNKNOWN_STATE.values(), ids=UNKNOWN_STATE)
 def test_a_create_whose_state_cannot_be_read_is_in_doubt(experiment, factory, run, damage):
-    """It was refused, and would be sent again; nothing says so any more, so it is listed and not sent."""
+    """A refused create whose state is lost counts as in doubt and is not sent again."""
     factory.answers = [reply({"message": "no"}, 400)]
     exp = experiment({"prompt": ["owl"]})
     run(exp)
@@ -68,7 +68,7 @@ LOST_CELL = {
 
 @pytest.mark.parametrize("damage", LOST_CELL.values(), ids=LOST_CELL)
 def test_a_create_whose_cell_cannot_be_read_is_found_by_its_parameters(experiment, factory, run, damage):
-    """Also where the requests of two cells are equal: each task stands in the row of its own parameters."""
+    """Each task keeps its row, also where the requests of two cells are equal."""
     grid = {"prompt": ["owl"], "note": ["a", "b"]}
     exp = experiment(grid, request=lambda prompt, note: ask(prompt), repeats=2)
     run(exp)
@@ -84,7 +84,7 @@ def test_a_create_whose_cell_cannot_be_read_is_found_by_its_parameters(experimen
 
 
 def test_parameters_that_are_no_json_send_nothing_again(experiment, factory, run):
-    """The cell alone finds a create; the task itself cannot be read, and its watch ends and says so."""
+    """A create whose parameters are damaged is found by its cell; its history is `lost`, with the reason."""
     exp = experiment({"prompt": ["owl"]})
     run(exp)
     change("UPDATE tasks SET params = 'no json'")

@@ -1,4 +1,4 @@
-"""Killed in the middle and continued, in two processes at once, after the end: no task twice, none forgotten."""
+"""An experiment that is killed and continued, run by two processes, or cut off: no task twice, none forgotten."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ APIS = ("aigptimage", "kie", "tripo")
 
 @pytest.fixture
 def world():
-    """The bare emulator in this process, which outlives those that are killed."""
+    """The bare emulator in this process, where it outlives the processes that are killed."""
     with server(speed=100, seed=3, limits=True) as made:
         yield made
 
@@ -51,8 +51,8 @@ def launch(world, tmp_path):
         process.communicate()
 
 
-def test_killed_and_continued(world, launch, tmp_path):
-    """24 tasks at three APIs with their limits, killed in the middle: submitted and in doubt make 24, none is twice."""
+def test_a_killed_experiment_is_continued(world, launch, tmp_path):
+    """24 tasks at three APIs with limits: submitted ones and those in doubt are 24 in all, and none is twice."""
     first = launch()
     until(lambda: len(world.ledger().tasks) >= 8, deadline=60)
     first.kill()
@@ -78,7 +78,7 @@ def test_killed_and_continued(world, launch, tmp_path):
 
 
 def test_two_processes_do_not_submit_the_same_experiment(world, launch):
-    """The second one is refused in one line while the first one submits; afterwards it finds everything done."""
+    """A second process is refused in one line while the first submits, and the first goes on."""
     first = launch(concurrency=1)
     until(lambda: len(world.ledger().tasks) >= 1, deadline=60)
 
@@ -89,7 +89,7 @@ def test_two_processes_do_not_submit_the_same_experiment(world, launch):
 
 
 def test_a_script_that_ends_while_it_submits_knows_what_it_sent(world, tmp_path):
-    """It prints no complaint, and every task that was made is in its store or counted as in doubt."""
+    """The script prints nothing on stderr, and each task that was made is in the store or counted as in doubt."""
     code = """
         import sys
         import nbhelper as nbh

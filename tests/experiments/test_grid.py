@@ -1,4 +1,4 @@
-"""A grid becomes cells, a wrong one is refused in one line, and a plan says what would be sent at what price."""
+"""The grid of an experiment: its cells, what is refused of it in one line, its plan with prices, and its limits."""
 
 import json
 import subprocess
@@ -74,7 +74,7 @@ BAD = {
 
 @pytest.mark.parametrize(("change", "words"), BAD.values(), ids=BAD)
 def test_what_cannot_work_is_refused_before_anything_happens(mill, change, words):
-    """One line of ours when the experiment is made: no request, no store, no key needed."""
+    """A wrong argument is refused in one line when the experiment is made: no request, no store."""
     with pytest.raises(nbh.BadInput, match=words) as caught:
         nbh.Experiment(**{"name": "owls", "request": ask, "grid": GRID, **change})
 
@@ -83,14 +83,14 @@ def test_what_cannot_work_is_refused_before_anything_happens(mill, change, words
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_a_fault_of_the_function_is_the_user_s_own(mill):
-    """What `request` itself raises comes as it is."""
+def test_an_error_of_the_request_function_is_raised_unchanged(mill):
+    """An exception that `request` raises is not replaced by one of ours."""
     with pytest.raises(ZeroDivisionError):
         nbh.Experiment("owls", lambda prompt: 1 / 0, {"prompt": ["owl"]})
 
 
-def test_the_grid_s_order_is_that_of_the_cells(mill):
-    """The last parameter changes fastest; numbers of NumPy, paths and bytes stand as plain values."""
+def test_cells_are_in_the_grid_s_order(mill):
+    """The last parameter changes fastest; NumPy's numbers become plain ones."""
     cells = grid.cells_of(ask, {"prompt": ["owl", "fox"], "size": np.arange(1, 3)})
 
     assert [dict(c.params) for c in cells] == [
@@ -100,8 +100,8 @@ def test_the_grid_s_order_is_that_of_the_cells(mill):
     assert [c.label for c in cells] == ["owl, 1", "owl, 2", "fox, 1", "fox, 2"]
 
 
-def test_a_cell_is_the_same_in_every_process(mill, tmp_path):
-    """Its key follows from the parameters alone: not from the order of names, the process or its hash seed."""
+def test_a_cell_s_key_is_the_same_in_every_process(mill, tmp_path):
+    """The key depends on the parameters alone: not on the order of names, the process or its hash seed."""
     code = """
         import nbhelper as nbh, json
         from nbhelper._experiments import grid
@@ -123,7 +123,7 @@ def test_a_cell_is_the_same_in_every_process(mill, tmp_path):
 
 
 def test_the_order_is_shuffled_by_its_seed(experiment):
-    """The same seed gives the same order, another one another; None is the grid's own."""
+    """The same seed gives the same order, another seed another one; None keeps the grid's order."""
     grid = {"prompt": [f"p{n}" for n in range(12)]}
 
     def order(**options):
@@ -171,12 +171,12 @@ MONEY = {
 
 @pytest.mark.parametrize(("amounts", "words"), MONEY.values(), ids=MONEY)
 def test_the_price_in_words(amounts, words):
-    """Unknown is counted and never zero."""
+    """Tasks of unknown price are counted, and never priced at zero."""
     assert describe([Estimate(a, None if a is None else "USD") for a in amounts]) == words
 
 
 def test_currencies_are_kept_apart():
-    """They are never added up."""
+    """Prices in several currencies are listed one by one and not added up."""
     assert describe([Estimate(1, "USD"), Estimate(2, "EUR")]) == "2 tasks, about EUR 2.00, about $1.00"
 
 
@@ -198,7 +198,7 @@ FITTING = {
 
 @pytest.mark.parametrize(("limits", "spent", "planned", "n"), FITTING.values(), ids=FITTING)
 def test_limits_count_what_earlier_runs_took(limits, spent, planned, n):
-    """A limit is the experiment's, not a run's: running again never goes beyond it."""
+    """A limit is the experiment's, not a run's: tasks of earlier runs count."""
     assert limits.count_fitting(spent, planned) == n
 
 
@@ -214,13 +214,13 @@ UNKEPT = {
 
 @pytest.mark.parametrize(("limits", "planned", "words"), UNKEPT.values(), ids=UNKEPT)
 def test_a_limit_that_cannot_be_kept_is_refused(limits, planned, words):
-    """What is unknown cannot be limited, and the text says what to write instead."""
+    """A limit on something unknown, or below one task, is refused with what to write instead."""
     with pytest.raises(nbh.BadInput, match=words):
         limits.count_fitting([], planned)
 
 
 def test_a_missing_price_is_refused_before_anything_is_sent(experiment, factory, run):
-    """And with the price that the text asks for, it runs."""
+    """With `max_cost` a price must be known; once `set_price` gave the one that the text names, it runs."""
     exp = experiment(max_cost=1.0)
     with pytest.raises(nbh.BadInput, match=r'set_price\("mill", usd_per_task=…\)'):
         exp.run()
@@ -233,7 +233,7 @@ def test_a_missing_price_is_refused_before_anything_is_sent(experiment, factory,
 
 
 def test_many_real_tasks_need_a_limit(experiment, factory, run):
-    """More than fifty need a limit; the text says how to give it, and with it they are sent."""
+    """More than 50 tasks at real APIs are refused without a limit; the text says which one to give."""
     grid = {"prompt": [f"p{n}" for n in range(51)]}
     with pytest.raises(nbh.BadInput, match=r"51 tasks, price unknown would be submitted at real APIs.*max_tasks=51"):
         experiment(grid).run()

@@ -10,7 +10,7 @@ from support.watched import looks
 
 import nbhelper as nbh
 from nbhelper._model import lost_sight
-from nbhelper._views.terminal import Lines
+from nbhelper._views.terminal import StateLines
 from nbhelper._watching import pace
 
 BROKEN = {
@@ -135,7 +135,7 @@ def test_d08_lone_surrogate(mill, tmp_path, capsys):
     half = b'{"state": "error", "code": "\\ud800", "why": "half \\ud800 a character", "files": ["https://x/\\udfff"]}'
     history = ended(mill.job(reply(half)), save=False)
 
-    Lines().print([history], last=True)
+    StateLines().print([history], last=True)
     nbh.to_csv(nbh.tasks(), tmp_path / "t.csv")
     again = nbh.read_csv(tmp_path / "t.csv")
     drawn = card([history], Scene(now=history.events[-1].at, base=tmp_path, folder="x"))
@@ -152,7 +152,7 @@ def test_d09_control_characters_and_a_megabyte(mill, capsys):
     long = "\x00\u202e\x1b[2J\x1b]0;owned\x07 not a face. " + "very long " * 90_000
     history = ended(mill.job({"state": "error", "why": long}))
 
-    Lines().print([history], last=True)
+    StateLines().print([history], last=True)
     shown = capsys.readouterr().out
 
     assert history.outcome == "failed"

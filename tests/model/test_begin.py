@@ -50,63 +50,63 @@ BEGINS = {
 }  # fmt: skip
 
 
-def by_the_card(found):
-    """As the card counts the seconds of a running task."""
-    return t(100) - timedelta(seconds=elapsed(found, t(100)))
+def by_the_card(history):
+    """The begin that the card counts the seconds of a running task from."""
+    return t(100) - timedelta(seconds=elapsed(history, t(100)))
 
 
-def by_the_pace(found):
-    """As the pauses between looks grow with the age of a task of which nothing else is known."""
+def by_the_pace(history):
+    """The begin from which the pauses between looks grow, for a task of which nothing but its age is known."""
     floor = 0.001
-    age = (pause(found, t(100), floor=floor, chance=0.0) - floor * JITTER[0]) ** 2 / (2 * floor * PRICE)
+    age = (pause(history, t(100), floor=floor, chance=0.0) - floor * JITTER[0]) ** 2 / (2 * floor * PRICE)
     return t(100) - timedelta(seconds=age)
 
 
-def by_the_filter(found):
-    """As `tasks(since=...)` selects rows."""
-    return moment(summary_row(found)["begun"])
+def by_the_filter(history):
+    """The begin by which `tasks(since=...)` selects rows."""
+    return moment(summary_row(history)["begun"])
 
 
-def by_the_table(found):
-    """As `total_s` counts up to an observed finish."""
-    times = timing(found.add(look(), t(99)).add(look("succeeded"), t(101)))
+def by_the_table(history):
+    """The begin from which `total_s` counts up to an observed finish; None where it counts nothing."""
+    times = timing(history.add(look(), t(99)).add(look("succeeded"), t(101)))
     return None if times.total_s is None else times.finished_at - timedelta(seconds=times.total_s)
 
 
-def by_the_grace(found):
-    """As "not found" twice in a row means that the task is lost, and no moment before."""
+def by_the_grace(history):
+    """The begin that the grace counts from: two "not found" in a row mean lost no earlier than `GRACE` after it."""
     miss = Miss(kind=MissKind.NOT_FOUND)
     for tenths in range(1000):
         begun = t(tenths / 10)
-        after = found.add(miss, begun + GRACE).add(miss, begun + GRACE)
+        after = history.add(miss, begun + GRACE).add(miss, begun + GRACE)
         if verdict(after, begun + GRACE) is not None:
             return begun
     return None
 
 
 @pytest.mark.parametrize(("events", "expected"), BEGINS.values(), ids=BEGINS)
-def test_a_task_begins_once(events, expected, history):
+def test_card_pace_filter_table_and_grace_use_one_begin(events, expected, history):
     """Pace, card, filter, table and grace read one begin, on our clock; from an unknown one no table counts a time."""
-    found = history(*events)
-    if found.facts.created is not None and found.facts.skew_s is not None:
-        assert timing(found).created_at == t(31)  # the column keeps the server's reading
+    watched = history(*events)
+    if watched.facts.created is not None and watched.facts.skew_s is not None:
+        assert timing(watched).created_at == t(31)  # the column keeps the server's reading
 
-    assert begin(found.facts) == expected
-    assert is_start_known(found) is expected.known
-    readings = [by_the_card(found), by_the_pace(found), by_the_filter(found), by_the_grace(found)]
+    assert begin(watched.facts) == expected
+    assert is_start_known(watched) is expected.known
+    readings = [by_the_card(watched), by_the_pace(watched), by_the_filter(watched), by_the_grace(watched)]
     if expected.known:
-        readings.append(by_the_table(found))
+        readings.append(by_the_table(watched))
     else:
-        assert by_the_table(found) is None
+        assert by_the_table(watched) is None
     assert [(at - NOON).total_seconds() for at in readings] == pytest.approx(
         [(expected.at - NOON).total_seconds()] * len(readings), abs=0.001
     )
 
 
 def test_no_event_has_no_begin(history):
-    """Without an event nothing began; the row stands at the time its name was made."""
-    found = history(uid=f"{int(t(7).timestamp() * 1_000_000):014x}-0")
+    """A history without events has no begin; its row has the time at which its uid was made."""
+    watched = history(uid=f"{int(t(7).timestamp() * 1_000_000):014x}-0")
 
-    assert begin(found.facts) is None
-    assert elapsed(found, t(9)) is None
-    assert moment(summary_row(found)["begun"]) == t(7)
+    assert begin(watched.facts) is None
+    assert elapsed(watched, t(9)) is None
+    assert moment(summary_row(watched)["begun"]) == t(7)

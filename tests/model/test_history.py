@@ -52,7 +52,7 @@ OUTCOMES = {
 
 @pytest.mark.parametrize(("seen", "outcome"), OUTCOMES.values(), ids=OUTCOMES)
 def test_outcomes_follow_from_the_events(seen, outcome):
-    """The table of the vocabulary, case by case."""
+    """The first final state is the outcome, also after `lost` or `stopped`; `resumed` takes those two back."""
     history = grown(*seen)
 
     assert history.outcome == outcome
@@ -60,7 +60,7 @@ def test_outcomes_follow_from_the_events(seen, outcome):
 
 
 @given(PAST)
-def test_facts_folded_anew_are_those_that_grew(past):
+def test_facts_grown_by_add_equal_facts_folded_from_all_events(past):
     """Facts after each event equal those folded from all events, and they agree with what the events say."""
     history, events, now = History(Task("mill", "x"), origin="o", uid="u"), [], NOON
     for seen, later in past:
@@ -93,8 +93,8 @@ def newest(values):
 
 
 @given(PAST)
-def test_a_history_travels_with_its_facts(past):
-    """A pickled history is the same one, facts included, although its events no longer tell them."""
+def test_a_pickled_history_keeps_its_facts(past):
+    """A pickled history is the same one, facts included, although it no longer has the events that they come from."""
     history = grown(*[seen for seen, _ in past])
 
     again = pickle.loads(pickle.dumps(history))
@@ -106,10 +106,10 @@ def test_a_history_travels_with_its_facts(past):
 
 
 def looked(n):
-    """A history after so many looks at a running task, each with parameters and a reply of its own."""
-    asked = {"prompt": "an owl of carved wood " * 10}
+    """A history after `n` looks at a running task, each with parameters and a reply of its own."""
+    params = {"prompt": "an owl of carved wood " * 10}
     looks = (
-        state("running", progress=i / n, params=dict(asked), reply=f'{{"n":{i},"prompt":"{asked["prompt"]}"}}')
+        state("running", progress=i / n, params=dict(params), reply=f'{{"n":{i},"prompt":"{params["prompt"]}"}}')
         for i in range(n)
     )
     return grown(mark("watching"), *looks)
@@ -117,7 +117,7 @@ def looked(n):
 
 @pytest.mark.parametrize("n", [0, 5, 7, 8, 300])
 def test_a_history_holds_its_newest_eight_events(n):
-    """They keep their numbers, and only the newest snapshot has its reply and parameters; the facts have both."""
+    """The newest 8 events keep their numbers, the newest snapshot alone its reply and parameters; facts count all."""
     history = looked(n) if n else grown(mark("watching"))
     snapshots = [e.seen for e in history.events if isinstance(e.seen, Snapshot)]
 
@@ -129,8 +129,8 @@ def test_a_history_holds_its_newest_eight_events(n):
     assert not n or history.snapshot is snapshots[-1]
 
 
-def test_events_of_other_kinds_take_nothing_from_the_newest_snapshot():
-    """Misses and files behind it leave it whole, and bytes that came in an older reply are let go."""
+def test_the_newest_snapshot_keeps_its_reply_behind_later_misses_and_files():
+    """A miss or a saved file leaves the newest snapshot whole; an older one loses its reply and the bytes in it."""
     named = Output(name="a", data=b"x" * 1000)
     history = grown(
         state("running", reply="{}", outputs=(named,)),
@@ -172,28 +172,28 @@ def test_histories_can_stand_in_a_set():
 
 
 def test_progress_never_steps_back():
-    """The furthest is what a bar shows, whatever a server says later."""
+    """`facts.progress` is the largest progress that any reply stated."""
     history = grown(state("running", progress=0.5), state("running", progress=0.2), state("running"))
 
     assert history.facts.progress == 0.5
 
 
-def test_credits_stay_unknown_until_they_are_told():
-    """None is not zero, and zero is told."""
+def test_credits_are_none_until_a_reply_states_them():
+    """`credits` is None until a reply states them; a stated 0 is 0, and a later reply without credits keeps them."""
     assert grown(state("running")).credits is None
     assert grown(state("succeeded", credits=0.0)).credits == 0.0
     assert grown(state("running", credits=3.0), state("succeeded")).credits == 3.0
 
 
-def test_what_a_shorter_final_reply_leaves_out_is_remembered():
-    """Credits, model and parameters that an earlier reply told stay known."""
+def test_a_final_reply_without_credits_model_or_params_keeps_the_earlier_ones():
+    """Credits, model and parameters that an earlier reply stated stay known."""
     facts = grown(state("running", credits=3.0, model="m", params={"seed": 1}), state("succeeded")).facts
 
     assert (facts.credits, facts.model, facts.params) == (3.0, "m", {"seed": 1})
 
 
-def test_a_finish_is_only_believed_of_a_task_that_is_over():
-    """A time of finish beside `running`, which some APIs set at each change, is none; nor is it kept for the end."""
+def test_a_finish_time_counts_only_in_a_final_reply():
+    """A finish beside `running`, which some APIs set at each change, is ignored; nor is it kept for the end."""
     running = grown(state("running", finished_at=NOON))
 
     assert running.facts.finished is None
@@ -201,8 +201,8 @@ def test_a_finish_is_only_believed_of_a_task_that_is_over():
     assert running.add(state("succeeded", finished_at=NOON), NOON).facts.finished == NOON
 
 
-def test_a_look_behind_the_final_word_changes_no_credits_model_or_parameters():
-    """The final word settles what the task has cost and what made it; only fresh links are taken."""
+def test_a_look_after_the_final_reply_changes_only_links():
+    """After the final reply credits, model, parameters and snapshot stay; only fresh links are taken."""
     final = state("succeeded", credits=30.0, model="m", params={"seed": 1}, outputs=(Output(name="a", url="old"),))
     later = state("running", credits=5.0, model="n", params={"seed": 2}, outputs=(Output(name="a", url="new"),))
 
@@ -215,7 +215,7 @@ def test_a_look_behind_the_final_word_changes_no_credits_model_or_parameters():
 
 
 def test_a_newer_reply_has_the_fresher_link():
-    """Even after the final word: the link changes, the state does not."""
+    """A newer reply replaces an output's link, also after the final reply; the state does not change."""
     history = grown(
         state("succeeded", outputs=(Output(name="a", url="old"),)),
         state("running", outputs=(Output(name="a", url="new"),)),
@@ -225,8 +225,8 @@ def test_a_newer_reply_has_the_fresher_link():
     assert history.outcome is Outcome.SUCCEEDED
 
 
-def test_settled_means_nothing_more_to_come():
-    """An outcome, and every output saved or given up."""
+def test_a_history_is_settled_with_an_outcome_and_no_pending_output():
+    """`settled` is True once there is an outcome and every output is saved or given up."""
     output = Output(name="a", url="u")
     named = grown(state("succeeded", outputs=(output,)))
 
@@ -237,8 +237,8 @@ def test_settled_means_nothing_more_to_come():
     assert not grown(state("running")).settled
 
 
-def test_failing_is_raised_only_when_asked():
-    """`raise_for_failure` gives itself for a success and raises for everything else, with the history."""
+def test_raise_for_failure_raises_unless_the_task_succeeded():
+    """`raise_for_failure` returns the history of a success; else it raises `TaskFailed` with the history."""
     good = grown(state("succeeded"))
     assert good.raise_for_failure() is good
 
@@ -253,7 +253,7 @@ def test_failing_is_raised_only_when_asked():
 
 
 def test_files_are_in_the_order_of_the_outputs():
-    """Whichever file was saved first; equal bytes are one file, at the place of the first output that has them."""
+    """`files` has the order of the outputs, not of saving; equal bytes are one file, at their first output."""
     named = tuple(Output(name=name, url=f"http://cdn/{name}") for name in "abcd")
     saves = (Saved(name=name, file=f"/{file}") for name, file in (("d", "x"), ("c", "y"), ("b", "x")))
     history = grown(state("succeeded", outputs=named), *saves)

@@ -13,12 +13,12 @@ from nbhelper.types import MarkWord, Snapshot, State
 
 @given(PAST, st.floats(0, 1e6))
 def test_a_verdict_is_lost_or_nothing(past, later):
-    """Whatever was seen, the judgement raises nothing and never says failed."""
+    """For any history `verdict` raises nothing and gives None or the mark `lost`, never a failure."""
     history = grown(*[seen for seen, _ in past])
 
-    found = verdict(history, NOON + timedelta(seconds=later), confirm=frozenset("a"))
+    result = verdict(history, NOON + timedelta(seconds=later), confirm=frozenset("a"))
 
-    assert found is None or found.word is MarkWord.LOST
+    assert result is None or result.word is MarkWord.LOST
 
 
 LONG, SHORT = PATIENCE.total_seconds() + 1, PATIENCE.total_seconds() - 10
@@ -66,20 +66,20 @@ KEPT = {
 
 
 @pytest.mark.parametrize("seen", LOST.values(), ids=LOST)
-def test_when_a_watch_is_lost(seen):
-    """Each row of the table of misses that ends a watch."""
+def test_looks_that_end_a_watch_as_lost(seen):
+    """Each case of `LOST` ends the watch with the mark `lost` and a printable note."""
     history = grown(*seen)
 
-    found = verdict(history, history.events[-1].at, confirm=frozenset({"shrug"}))
+    result = verdict(history, history.events[-1].at, confirm=frozenset({"shrug"}))
 
-    assert found is not None
-    assert found.word is MarkWord.LOST
-    assert found.note.isprintable()
+    assert result is not None
+    assert result.word is MarkWord.LOST
+    assert result.note.isprintable()
 
 
 @pytest.mark.parametrize("seen", KEPT.values(), ids=KEPT)
-def test_when_a_watch_goes_on(seen):
-    """Everything else: faults of the network never end a watch, and a laptop that slept saw nothing."""
+def test_looks_that_do_not_end_a_watch(seen):
+    """No case of `KEPT` ends the watch: not faults of the network, nor the pause of a laptop that slept."""
     history = grown(*seen)
     now = history.events[-1].at if history.events else NOON
 
@@ -91,7 +91,7 @@ def test_when_a_watch_goes_on(seen):
     [("no_credit", True), ("garbled", True), ("network", False), ("server", False), ("rate_limited", False)],
 )
 def test_a_long_run_of_misses_is_judged_by_all_of_it(kind, ends):
-    """Three hundred looks, two seconds apart: ten minutes are told from the first of them, which nobody holds now."""
+    """The ten minutes of a run of 300 misses count from the first one, whose event is no longer kept."""
     history = grown(state("running"), *[miss(kind)] * 300, every=2.0)
     before = grown(state("running"), *[miss(kind)] * 300, every=1.9)
 
@@ -99,7 +99,7 @@ def test_a_long_run_of_misses_is_judged_by_all_of_it(kind, ends):
     assert verdict(before, before.events[-1].at) is None
 
 
-def test_a_long_run_ends_with_what_ends_it():
+def test_which_looks_end_a_run_of_misses():
     """Garbled replies and undeclared words make one run; a good look, the network and a resumption begin another."""
     mixed = [miss("garbled"), state("unknown")] * 150
     for between in (state("running"), miss("network"), mark("resumed")):
@@ -107,16 +107,16 @@ def test_a_long_run_ends_with_what_ends_it():
         assert verdict(history, history.events[-1].at) is None
     history = grown(*mixed, mark("watching"), *mixed[:20], every=2.0)
 
-    found = verdict(history, history.events[-1].at)
+    result = verdict(history, history.events[-1].at)
 
-    assert found is not None
-    assert found.note == '10 minutes of unreadable replies: unknown state "unknown"'
+    assert result is not None
+    assert result.note == '10 minutes of unreadable replies: unknown state "unknown"'
     assert history.facts.unreadable.looks == 320
     assert history.facts.same_trouble.looks == 1
 
 
-def test_not_found_is_judged_by_the_look_before_the_newest():
-    """After the grace two in a row end a watch, however many there were before, and one alone does not."""
+def test_not_found_ends_a_watch_twice_in_a_row_after_the_grace():
+    """After the grace two "not found" in a row end a watch, however many came before, and one alone does not."""
     early = [miss("not_found")] * 40
     history = grown(*early, AFTER, miss("not_found"))
     assert verdict(history, history.events[-1].at) is None
@@ -125,15 +125,15 @@ def test_not_found_is_judged_by_the_look_before_the_newest():
     assert "does not know this id" in verdict(history, history.events[-1].at).note
 
 
-def test_a_word_that_nobody_declared_is_no_kind_of_miss():
-    """An API whose state word is `refused`, followed by a refused look, has not refused twice."""
+def test_an_undeclared_state_word_does_not_count_as_a_miss_of_that_name():
+    """The undeclared state word `refused` and then a refused look are not two refusals in a row."""
     history = grown(state("unknown"), Snapshot(state=State.UNKNOWN, word="refused"), miss("refused"))
 
     assert verdict(history, history.events[-1].at, confirm=frozenset({"refused"})) is None
 
 
-def test_nothing_is_lost_behind_the_final_word():
-    """What the looks for fresh links say later does not end the watch in another way."""
+def test_misses_after_a_final_state_do_not_end_a_watch_as_lost():
+    """Misses of the looks for fresh links, after a final state, give no verdict."""
     history = grown(state("succeeded"), *[miss("refused")] * 3)
 
     assert verdict(history, history.events[-1].at) is None

@@ -69,8 +69,8 @@ def test_a_new_field_takes_one_place_and_a_column_two(mill, tmp_path):
         '    "rate_limited": "Int64",\n',
         *(f'"{name}": "{kind}",' for name, (_, kind, *_) in FIELDS.items()),
     )
-    told = {name: value for name, (*_, value, _) in FIELDS.items()}
-    mill.job({"state": "working"}, {"state": "done", "more": told}, ident="job-1")
+    values = {name: value for name, (*_, value, _) in FIELDS.items()}
+    mill.job({"state": "working"}, {"state": "done", "more": values}, ident="job-1")
 
     ended = run(SCRIPT, mill.root, *FIELDS, cwd=tmp_path, PYTHONPATH=str(package.parent), MILL_API_KEY=KEY)
 

@@ -22,8 +22,8 @@ from nbhelper.types import (
 )
 
 
-def test_nothing_in_a_value_can_be_changed():
-    """Fields, mappings and the caller's own dict are out of reach."""
+def test_values_are_frozen():
+    """Fields and mappings cannot be set, and a change to the dict that was passed does not reach the value."""
     given_params = {"x": 1}
     task = Task("kie", "1", params=given_params, extra={"a": "1"})
     given_params["x"] = 2
@@ -55,7 +55,7 @@ SHOWN = [
 
 @pytest.mark.parametrize("value", SHOWN, ids=lambda v: type(v).__name__)
 def test_every_value_reads_as_one_line(value):
-    """No line breaks, no escapes, no secrets."""
+    """The repr of each value is one printable line without escapes, line breaks or a link's query."""
     text = repr(value)
 
     assert text.isprintable()
@@ -72,12 +72,12 @@ MISSES = {
 
 
 @pytest.mark.parametrize(("fields", "text"), MISSES.values(), ids=MISSES)
-def test_a_miss_reads_as_a_person_would_say_it(fields, text):
-    """Status, code and words, each once."""
+def test_the_text_of_a_miss_has_status_code_and_message(fields, text):
+    """`str(miss)` has status, code and message, each once; the kind where there is none of them."""
     assert str(Miss(**fields)) == text
 
 
-def test_a_miss_is_told_apart_by_its_repr():
+def test_the_repr_of_a_miss_has_kind_status_code_and_message():
     """Kind, status, code and the first words on one line; the reply's excerpt is not repeated."""
     miss = Miss(
         kind=MissKind.NOT_FOUND, status=200, code="422", message="recordInfo\nis null " * 40, excerpt='{"code": 422}'
@@ -89,8 +89,8 @@ def test_a_miss_is_told_apart_by_its_repr():
     assert repr(Miss(kind=MissKind.NETWORK)) == "<Miss network>"
 
 
-def test_a_reply_is_parsed_anew():
-    """Whoever changes what `raw` gave changes a copy; where no reply was kept there is none."""
+def test_raw_is_a_new_copy_at_each_call():
+    """A change to what `raw` gave does not change the snapshot; without a kept reply `raw` is None."""
     seen = Snapshot(state=State.RUNNING, reply='{"a":[1]}')
     seen.raw["a"].append(2)
 

@@ -19,8 +19,8 @@ IDS = PLAIN.filter(lambda t: t.strip() and not t.casefold().startswith(("bearer 
 
 
 @given(NAMES, IDS, st.dictionaries(PLAIN, PLAIN, max_size=3))
-def test_a_reference_survives_being_text(provider, ident, extra):
-    """`Task.parse(str(task)) == task`, whatever printable stands in id and extra."""
+def test_a_reference_round_trips_through_its_text(provider, ident, extra):
+    """`Task.parse(str(task)) == task`, whatever printable characters stand in id and extra."""
     task = Task(provider, ident, extra=extra)
 
     again = Task.parse(str(task))
@@ -31,8 +31,8 @@ def test_a_reference_survives_being_text(provider, ident, extra):
 
 
 @given(NAMES, IDS, st.none() | PLAIN, st.dictionaries(PLAIN, st.integers() | PLAIN, max_size=3))
-def test_a_reference_survives_being_pickled(provider, ident, label, params):
-    """Pickle and deepcopy keep all of it, frozen as before."""
+def test_a_reference_round_trips_through_pickle_and_deepcopy(provider, ident, label, params):
+    """Pickle and deepcopy keep label, params and extra, and the mappings stay read-only."""
     task = Task(provider, ident, label, params, {"type": "X"})
 
     for again in (pickle.loads(pickle.dumps(task)), copy.deepcopy(task)):
@@ -52,8 +52,8 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize(("text", "task"), EXAMPLES.values(), ids=EXAMPLES)
-def test_texts_that_people_write(text, task):
-    """The forms that the docs show, and those that slip in."""
+def test_texts_that_parse_as_references(text, task):
+    """`Task.parse` takes the forms that the docs show, and white space around the parts, colons and dots in an id."""
     assert Task.parse(text) == task
 
 
@@ -82,8 +82,8 @@ BAD_TASKS = {
 
 
 @pytest.mark.parametrize(("provider", "ident"), BAD_TASKS.values(), ids=BAD_TASKS)
-def test_what_cannot_be_a_reference_is_refused(provider, ident):
-    """One line, without control characters, without the key, and a ValueError too."""
+def test_an_unusable_provider_or_id_is_refused(provider, ident):
+    """The `BadInput` is a ValueError of one printable line that does not repeat a key."""
     with pytest.raises(nbh.BadInput) as caught:
         Task(provider, ident)
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_a_reference_is_refused(provider, ident):
 
 @pytest.mark.parametrize("text", ["", " ", "kie", "kie:", ":x", "x y z", None, 5, b"kie:1", "https://kie.ai/"])
 def test_text_that_is_no_reference_is_refused(text):
-    """The error says how one is written."""
+    """Text that `Task.parse` cannot read is refused in one line."""
     with pytest.raises(nbh.BadInput) as caught:
         Task.parse(text)
 
@@ -113,14 +113,14 @@ BAD_PARTS = {
 
 
 @pytest.mark.parametrize("parts", BAD_PARTS.values(), ids=BAD_PARTS)
-def test_parts_of_another_kind_are_refused(parts):
-    """Label, params and extra are checked where they are given."""
+def test_label_params_and_extra_of_another_type_are_refused(parts):
+    """Label, params and extra of a wrong type raise `BadInput` when the task is made."""
     with pytest.raises(nbh.BadInput):
         Task("kie", "x", **parts)
 
 
-def test_a_task_is_its_provider_id_and_extra():
-    """Label and params are notes: two references with other notes are one task."""
+def test_tasks_are_equal_by_provider_id_and_extra():
+    """Label and params do not count in comparing and hashing tasks."""
     one, other = Task("kie", "1", "a", {"x": 1}), Task("kie", "1", "b", {"x": 2})
 
     assert one == other

@@ -1,4 +1,4 @@
-"""What becomes of hostile text: shown it is one harmless line, kept it holds no secret, as a file name it is safe."""
+"""Text from servers: one harmless line where it is shown, no secret where it is stored, and a safe file name."""
 
 import json
 import re
@@ -21,7 +21,7 @@ PLAIN = settings(QUICK, max_examples=25)
 @QUICK
 @given(EVIL, st.integers(1, 200))
 def test_clean_text_is_one_harmless_line(text, limit):
-    """Whatever comes in: no control, no override, no half of a character, no longer than asked; and again the same."""
+    """`clean` gives text without controls, overrides or lone surrogates, of at most `limit`, and again the same."""
     shown = clean(text, limit)
 
     assert is_harmless(shown)
@@ -40,7 +40,7 @@ REAL = {
     "around", ["{}", "Incorrect API key provided: {}.", '{{"key": "{}"}}', "a {} b {}", "x={}&y=1"]
 )
 def test_what_looks_like_a_key_is_not_shown(key, around):
-    """Servers repeat a wrong key, and people pass one in the wrong place: neither is shown."""
+    """Text with the look of a key, from a server or passed in the wrong place, becomes "[key removed]"."""
     assert "canary" not in clean(around.format(key, key))
     assert "[key removed]" in clean(around.format(key, key))
 
@@ -54,7 +54,7 @@ def test_what_looks_like_a_key_is_not_shown(key, around):
     ],
 )  # fmt: skip
 def test_what_is_no_key_is_shown(text):
-    """Ids and words that merely remind of one stay."""
+    """Ids and words that merely resemble a key are not removed."""
     assert clean(text) == text
 
 
@@ -67,7 +67,7 @@ def test_what_is_no_key_is_shown(text):
 @example("COM\u00b9")
 @example("a" * 300)
 def test_a_slug_is_always_a_safe_file_name(text):
-    """ASCII, never empty, hidden, an option, a device of Windows or a way out of the folder."""
+    """A slug is ASCII and never empty, hidden, an option, a Windows device or a path out of the folder."""
     name = slug(text)
 
     assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name)
@@ -100,7 +100,7 @@ LINKS = {
 
 @pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
 def test_no_query_of_a_link_is_kept(link):
-    """However a link stands in a reply, what signs it is gone; nested JSON is JSON still."""
+    """The query of a link, which may sign it, is removed wherever the link stands; nested JSON stays JSON."""
     assert SECRET not in without_queries(link)
     assert SECRET not in json.dumps(redact({"a": [link], link: {"b": link}}))
     if link.startswith("{"):
@@ -118,7 +118,7 @@ def test_no_query_of_a_link_is_kept(link):
     st.sampled_from(list(LINKS.values())),
 )
 def test_redacted_replies_hold_neither_key_nor_query(body, key, link):
-    """Anywhere in a reply, in names and values, inside longer text: the key and what signs a link are not kept."""
+    """In names and values, inside longer text, nested: `redact` removes the key and the query of a link."""
     reply_ = {"echo": f"bad key {key}!", key: [key, body], "nested": {"deep": [{"u": link, key + "x": link}]}}
 
     kept = json.dumps(redact(reply_, [key]), ensure_ascii=False)
@@ -132,14 +132,14 @@ def test_redacted_replies_hold_neither_key_nor_query(body, key, link):
     ("value", "text"),
     [(None, "None"), (5, "an int"), ([], "a list"), ("x", "a str"), (object(), "an object"), (True, "a bool")],
 )
-def test_kinds_are_named_as_people_say_them(value, text):
-    """What an error calls the thing that was passed."""
+def test_the_type_of_a_value_in_words(value, text):
+    """`kind_of` names a value's type for error texts: "an int", "a list", "None"."""
     assert kind_of(value) == text
 
 
 @given(st.text(max_size=30))
-def test_a_name_that_is_near_is_one_of_the_known(word):
-    """Nothing is made up, whatever was typed."""
+def test_nearest_offers_a_known_name_or_nothing(word):
+    """The hint for any text is empty or one of the known names."""
     hint = nearest(word, ["tripo", "tripo-v3", "kie"])
 
     assert hint in {"", ' Did you mean "tripo"?', ' Did you mean "tripo-v3"?', ' Did you mean "kie"?'}
@@ -162,14 +162,14 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("text", "expected"), HOSTILE.values(), ids=HOSTILE)
-def test_what_servers_may_send_is_made_harmless(text, expected):
-    """Terminal escapes, titles, overrides, a megabyte."""
+def test_hostile_text_is_cleaned(text, expected):
+    """Terminal escapes, titles, links, line separators, bidi overrides and a megabyte of text become one short line."""
     assert clean(text) == expected
 
 
 @given(ANY)
 def test_storable_text_can_be_stored(text):
-    """It encodes, holds no NUL, and text that could be stored anyway is unchanged."""
+    """Storable text encodes to UTF-8 without NUL; text that could be stored as it was is unchanged."""
     kept = storable(text)
 
     kept.encode()
@@ -187,7 +187,7 @@ JSON = st.recursive(
 
 @given(JSON, st.sampled_from(["top-secret-key", "ü"]))
 def test_redacted_json_can_be_kept(value, secret):
-    """No key in it anywhere, nothing that SQLite or JSON cannot hold."""
+    """Redacted JSON has the secret nowhere, and nothing that SQLite or JSON cannot hold."""
     kept = redact({"a": value, secret: [f"x{secret}y", {"b": secret}]}, (secret,))
 
     text = json.dumps(kept, allow_nan=False)
@@ -204,7 +204,7 @@ def test_redacted_json_can_be_kept(value, secret):
         ("https://[::1/a", "(unreadable link)"),
     ],
 )
-def test_a_link_without_its_query_is_no_secret(link, kept):
+def test_query_fragment_and_user_are_removed_from_a_link(link, kept):
     """Query, fragment and user information go, in a link alone and inside text."""
     assert without_query(link) == kept
     assert without_queries(f'see "{link}" there') == f'see "{kept}" there'

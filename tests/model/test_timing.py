@@ -34,7 +34,7 @@ SERVER = {"created_at": 2, "finished_at": 32, "resolution_s": 0.001}
 
 
 def skewed(seconds, at):
-    """A `Date` header of a server whose clock is ahead by `seconds`, as it stands in a reply of that moment."""
+    """A `Date` header in a reply at second `at` of a server whose clock is ahead by `seconds`."""
     return at + seconds - 0.5
 
 
@@ -232,8 +232,8 @@ CASES = {
 
 
 @pytest.mark.parametrize(("events", "expected"), CASES.values(), ids=CASES)
-def test_rules(events, expected, history):
-    """Each rule gives exactly these times and durations; everything else is missing."""
+def test_times_and_durations_of_each_case(events, expected, history):
+    """Each case of `CASES` gives exactly these times and durations; all others are None."""
     assert timing(history(*events)) == Timing(**expected)
 
 
@@ -255,10 +255,10 @@ seens = st.one_of(
 @given(st.lists(st.tuples(st.integers(-20, 100), seens), max_size=12))
 def test_no_duration_is_negative(events):
     """Whatever was seen in whatever order by whatever clocks, a duration is positive, zero or missing."""
-    found = History(Task("kie", "1"))
+    history = History(Task("kie", "1"))
     for seconds, seen in events:
-        found = found.add(seen, t(seconds))
-    times = timing(found)
+        history = history.add(seen, t(seconds))
+    times = timing(history)
 
     durations = [getattr(times, f.name) for f in fields(times) if f.name.endswith("_s")]
     assert all(value is None or value >= 0 for value in durations)

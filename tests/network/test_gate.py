@@ -16,7 +16,7 @@ def miss(kind, wait=None):
 
 
 def through(gate, n, hold=0.0):
-    """When each of n requests passed, in order of asking."""
+    """A coroutine function that sends n requests through a gate, and the times at which they passed, by number."""
     times, begun = {}, time.monotonic()
 
     async def one(i):
@@ -31,7 +31,7 @@ def through(gate, n, hold=0.0):
 
 
 def run(make):
-    """A gate belongs to the loop it is used in."""
+    """The result of `make`, run in an event loop of its own, as a gate belongs to one."""
 
     async def main():
         return await make()
@@ -40,7 +40,7 @@ def run(make):
 
 
 def test_requests_pass_at_their_rate():
-    """Beyond a second's worth, requests are spaced by the API's limit, in the order of asking."""
+    """Requests beyond the first second's worth are spaced by the rate, in the order of waiting."""
 
     async def make():
         main, times = through(Gate(rate=20, in_flight=100), 30)
@@ -54,7 +54,7 @@ def test_requests_pass_at_their_rate():
 
 
 def test_a_seconds_worth_passes_at_once(monkeypatch):
-    """While the clock stands still, twenty requests pass at twenty a second, and the one that is due."""
+    """With a clock that stands still, twenty requests pass at twenty a second, and the one that is due."""
     monkeypatch.setattr(_gate, "time", SimpleNamespace(monotonic=lambda: 1000.0))
 
     async def make():
@@ -67,8 +67,8 @@ def test_a_seconds_worth_passes_at_once(monkeypatch):
     assert run(make) == 21
 
 
-def test_so_many_fly_at_once():
-    """Never more than the gate allows, first come first served."""
+def test_at_most_in_flight_requests_at_once():
+    """At most `in_flight` requests are in flight; those that wait go first come, first served."""
 
     async def make():
         gate, flying, most, order = Gate(rate=1000, in_flight=3), 0, 0, []
@@ -88,13 +88,13 @@ def test_so_many_fly_at_once():
     assert run(make) == (3, list(range(12)))
 
 
-def test_a_wish_to_wait_holds_for_all():
-    """What the server asks of one, everybody keeps."""
+def test_a_hold_delays_all_requests():
+    """After `hold` no request passes before its time; a shorter hold does not shorten it."""
 
     async def make():
         gate = Gate()
         gate.outage.hold(0.3)
-        gate.outage.hold(0.1)  # a shorter wish takes nothing back
+        gate.outage.hold(0.1)  # a shorter hold does not shorten it
         main, times = through(gate, 5)
         await main()
         return times
@@ -102,23 +102,23 @@ def test_a_wish_to_wait_holds_for_all():
     assert min(run(make).values()) >= 0.29
 
 
-def test_an_outage_is_probed_by_one(monkeypatch):
-    """After five faults in a row one request at a time goes out; the first answer opens the gate for all."""
+def test_in_an_outage_one_request_at_a_time_is_sent(monkeypatch):
+    """After five faults in a row one request at a time is sent; the first answer opens the gate for all."""
     monkeypatch.setattr(_gate, "_PROBE_CAP", 0.04)
 
     async def make():
-        gate, flying, most, asked = Gate(rate=1000, in_flight=12), 0, 0, 0
+        gate, flying, most, sent = Gate(rate=1000, in_flight=12), 0, 0, 0
 
         async def one():
-            nonlocal flying, most, asked
+            nonlocal flying, most, sent
             while True:
                 async with gate.passing():
                     flying += 1
-                    asked += 1
+                    sent += 1
                     most = max(most, flying if gate.outage.is_down else 0)
                     await asyncio.sleep(0.005)
                     flying -= 1
-                    if asked > 20:
+                    if sent > 20:
                         gate.outage.answered()
                         return
                     gate.outage.fault()
@@ -136,7 +136,7 @@ def test_an_outage_is_probed_by_one(monkeypatch):
 
 
 def test_requests_that_failed_together_are_one_outage():
-    """Twelve requests under way when the network goes do not make the first probe wait a minute."""
+    """Twelve faults of requests in flight together delay the first probe by one second at most."""
 
     async def make():
         gate = Gate()
@@ -150,8 +150,8 @@ def test_requests_that_failed_together_are_one_outage():
     assert wait <= 1.0
 
 
-def test_probes_are_further_and_further_apart(monkeypatch):
-    """One, two, four … up to sixty seconds between probes; an answer begins anew."""
+def test_pauses_between_probes_double_up_to_a_minute(monkeypatch):
+    """1, 2, 4 … up to 60 seconds between probes; an answer ends the outage."""
 
     async def make():
         gate, waits, clock = Gate(), [], [1000.0]
@@ -172,8 +172,8 @@ def test_probes_are_further_and_further_apart(monkeypatch):
     assert not down
 
 
-def test_an_answer_ends_an_outage_for_those_who_wait():
-    """Whoever waited for a probe passes at once, and together."""
+def test_an_answer_lets_all_waiting_requests_pass():
+    """When an outage ends, requests that waited for a probe pass at once."""
 
     async def make():
         gate = Gate()
@@ -191,7 +191,7 @@ def test_an_answer_ends_an_outage_for_those_who_wait():
 
 
 def test_a_cancelled_request_gives_its_turn_back():
-    """Cancelled while waiting or flying, nothing stays taken."""
+    """A request that is cancelled, waiting or in flight, frees its turn."""
 
     async def make():
         gate = Gate(in_flight=1)
@@ -211,8 +211,8 @@ def test_a_cancelled_request_gives_its_turn_back():
     assert run(make)
 
 
-def test_a_new_task_does_not_wait_behind_a_thousand():
-    """Next looks stand in line; a first look, or a create, goes before them."""
+def test_urgent_requests_pass_before_others():
+    """An urgent request (a create or first look) passes before waiting next looks, which keep their order."""
 
     async def make():
         gate, order = Gate(rate=1e6, in_flight=2), []
@@ -234,28 +234,28 @@ def test_a_new_task_does_not_wait_behind_a_thousand():
     assert [n for n in order if n != "new"] == list(range(1000))
 
 
-def test_refusals_that_name_no_wait_make_it_slower():
-    """Each "too many" without a time halves the rate, down to one in two seconds; good answers bring it back slowly."""
+def test_a_refusal_without_retry_after_halves_the_rate():
+    """The rate is halved down to one request in two seconds; good answers bring it back slowly."""
 
     async def make():
-        gate, told = Gate(rate=100), []
+        gate, spacings = Gate(rate=100), []
         for _ in range(12):
             gate.judge(miss("rate_limited"), 0.0)
-            told.append(gate._spacing)
+            spacings.append(gate._spacing)
         for _ in range(400):
             gate.judge(Snapshot(state=State.RUNNING), 0.0)
-        return told, gate._spacing, gate.outage.is_down
+        return spacings, gate._spacing, gate.outage.is_down
 
-    told, after, down = run(make)
+    spacings, after, down = run(make)
 
-    assert told[:3] == pytest.approx([0.02, 0.04, 0.08])
-    assert told[-1] == 2.0
+    assert spacings[:3] == pytest.approx([0.02, 0.04, 0.08])
+    assert spacings[-1] == 2.0
     assert after == pytest.approx(0.01)
     assert not down
 
 
-def test_a_refusal_that_names_a_wait_is_kept_and_no_more(monkeypatch):
-    """With `Retry-After` the gate waits as long as asked, and then goes on as before."""
+def test_a_refusal_with_retry_after_is_a_hold(monkeypatch):
+    """With `Retry-After` the gate waits for so long and keeps its rate."""
 
     async def make():
         gate = Gate(rate=100)
@@ -272,7 +272,7 @@ def test_a_refusal_that_names_a_wait_is_kept_and_no_more(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["garbled", "not_found", "refused", "no_credit", "bad_request"])
 def test_any_answer_ends_an_outage(kind):
-    """Whatever the server says of a task, it answered."""
+    """A miss that the server itself answered ends an outage."""
 
     async def make():
         gate = Gate()

@@ -52,7 +52,7 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("target", ELSEWHERE.values(), ids=ELSEWHERE)
 def test_the_key_does_not_follow_a_redirect_to_another_origin(serve, target):
-    """Another host, port or scheme is another origin: it gets no request, let alone the key."""
+    """A redirect to another host, port or scheme is `Forbidden`: the other origin gets no request."""
     other = serve(always(reply(b"{}")))
 
     async def redirect(conn):
@@ -70,7 +70,7 @@ def test_the_key_does_not_follow_a_redirect_to_another_origin(serve, target):
 
 @pytest.mark.parametrize("is_same_port", [True, False])
 def test_the_key_does_not_follow_a_redirect_from_https_to_http(serve, tls, is_same_port):
-    """Over http everybody on the way would read the key, at the same host and port too."""
+    """A redirect from https to http is `Forbidden`, at the same host and port too: http shows the key."""
     plain = serve(always(reply(b"{}")))
 
     async def redirect(conn):
@@ -90,7 +90,7 @@ def test_the_key_does_not_follow_a_redirect_from_https_to_http(serve, tls, is_sa
 
 
 def test_a_create_is_never_redirected(serve):
-    """A POST is not sent again to wherever a reply points."""
+    """A redirect of a POST is returned as it is, and the POST is not sent to its location."""
     server = serve(always(reply(b"", 307, {"location": "/elsewhere"})))
 
     result = send(connection(server), CREATE)
@@ -99,8 +99,8 @@ def test_a_create_is_never_redirected(serve):
     assert len(server.requests) == 1
 
 
-def test_a_create_is_not_sent_again(serve):
-    """For a POST nobody can know whether the first one arrived."""
+def test_a_create_is_not_sent_again_after_a_broken_connection(serve):
+    """A POST without a reply is sent once and counts as sent: the server may have got it."""
 
     async def play(conn):
         await conn.request()
@@ -115,8 +115,8 @@ def test_a_create_is_not_sent_again(serve):
     assert len(server.requests) == 1
 
 
-def test_an_upload_that_is_not_taken_is_given_up(serve):
-    """A server that takes no more bytes does not hold a create beyond its deadline, and may have got it."""
+def test_an_upload_ends_at_its_deadline(serve):
+    """A server that reads no more bytes does not hold a create beyond its deadline; it counts as sent."""
 
     async def deaf(conn):
         await asyncio.sleep(60)
@@ -127,7 +127,7 @@ def test_an_upload_that_is_not_taken_is_given_up(serve):
     assert result.is_sent
 
 
-def test_an_upload_that_breaks_off_says_so(serve):
+def test_an_upload_that_breaks_off_counts_as_sent(serve):
     """A connection that ends in the middle of an upload is no reply, and the create may have arrived."""
 
     async def leave(conn):
@@ -141,7 +141,7 @@ def test_an_upload_that_breaks_off_says_so(serve):
 
 
 def test_a_refused_connection_has_sent_nothing(serve):
-    """Where nothing listens, a create is known not to have been made."""
+    """A request to a port where nothing listens counts as not sent."""
     server = serve(always(reply()))
     where = connection(server)
     server.close()
@@ -153,8 +153,8 @@ def test_a_refused_connection_has_sent_nothing(serve):
     assert not result.is_sent
 
 
-def test_http_inside_the_own_network_uses_no_proxy_either(serve, monkeypatch):
-    """With `private=True` a key may go over http to a neighbour, and past no proxy."""
+def test_http_inside_the_own_network_uses_no_proxy(serve, monkeypatch):
+    """A request over http with `private=True` does not go through `HTTP_PROXY`, which would read the key."""
     spy = serve(always(reply(b"{}")))
     monkeypatch.setenv("HTTP_PROXY", spy.root)
     nbh.register(provider("https://mill.example"))
@@ -176,8 +176,8 @@ PROXIES = {
 
 @pytest.mark.parametrize(("answer", "words"), PROXIES.values(), ids=PROXIES)
 @pytest.mark.parametrize("request_", [LOOK, CREATE], ids=["look", "create"])
-def test_what_only_a_proxy_has_seen_is_not_sent(serve, monkeypatch, request_, answer, words):
-    """A proxy's CONNECT is no byte of the request: a create that gets no further is known not to have been sent."""
+def test_a_request_that_fails_at_the_proxy_counts_as_not_sent(serve, monkeypatch, request_, answer, words):
+    """A proxy's CONNECT is no byte of the request: a create that gets no further was not sent."""
 
     async def proxy(conn):
         await conn._reader.readuntil(b"\r\n\r\n")
@@ -194,7 +194,7 @@ def test_what_only_a_proxy_has_seen_is_not_sent(serve, monkeypatch, request_, an
 
 
 def test_a_file_comes_through_a_proxy(serve, monkeypatch, names, authority):
-    """A proxy is asked for the file's host by its name, which is the name that the certificate has to bear."""
+    """A proxy gets a file's host by name, which is the name that the certificate has to bear."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("files.example").configure_cert(context)
     there, seen = serve(always(reply(b"bytes")), tls=context), []
@@ -224,23 +224,23 @@ def test_a_file_comes_through_a_proxy(serve, monkeypatch, names, authority):
 # TLS
 
 
-def test_a_trusted_certificate_is_enough(serve, tls):
-    """A company's own authority works by `SSL_CERT_FILE`."""
+def test_a_certificate_authority_in_ssl_cert_file_is_trusted(serve, tls):
+    """A company's own certificate authority works by `SSL_CERT_FILE`."""
     assert send(connection(serve(always(reply(b"safe")), tls=tls))).body == b"safe"
 
 
 # Files
 
 
-def test_an_own_host_may_be_local(serve):
-    """An API on this machine has its results on this machine, on any port."""
+def test_a_local_api_may_have_local_files(serve):
+    """The files of an API on this machine may be on this machine, on any port."""
     files = serve(always(reply(b"bytes")))
 
     assert fetch(connection(serve(always(reply()))), f"{files.root}/a") == (200, b"bytes")
 
 
-def test_private_allows_the_own_network(serve, monkeypatch):
-    """`private=True` is what lets results come from a neighbour."""
+def test_private_allows_files_in_the_own_network(serve, monkeypatch):
+    """With `private=True` results may be downloaded from a host of the own network."""
     files = serve(always(reply(b"bytes")))
     monkeypatch.setenv("MILL_API_KEY", KEY)
     nbh.register(provider("https://mill.example"))
@@ -249,8 +249,8 @@ def test_private_allows_the_own_network(serve, monkeypatch):
     assert fetch(session.connection("mill"), f"{files.root}/a") == (200, b"bytes")
 
 
-def test_a_download_goes_to_the_next_address(serve, names):
-    """Where one address of a name does not answer, the next one does."""
+def test_a_download_tries_the_next_address(serve, names):
+    """Where the first address of a name does not answer, the download comes from the second."""
     server = serve(always(reply(b"bytes")))
     names["mill.test"] = [["127.0.0.2", "127.0.0.1"]]
     nbh.register(provider("https://mill.example"))
@@ -260,8 +260,8 @@ def test_a_download_goes_to_the_next_address(serve, names):
     assert server.requests[0].header("host") == f"mill.test:{server.port}"
 
 
-def test_an_error_of_the_receiver_is_raised_as_it_is(serve):
-    """An error of whoever writes the file comes through as it is."""
+def test_an_error_of_the_code_that_receives_a_file_is_raised_unchanged(serve):
+    """An OSError inside the block of `download` is no `Unreached`."""
     server = serve(always(reply(b"bytes")))
     where = connection(server)
 
@@ -277,8 +277,8 @@ def test_an_error_of_the_receiver_is_raised_as_it_is(serve):
         asyncio.run(main())
 
 
-def test_a_file_that_nobody_reads_waits_at_the_server(serve):
-    """No more is taken in than is asked for, but for what the sockets hold."""
+def test_a_download_reads_no_more_than_is_taken(serve):
+    """Bytes that are not taken yet stay at the server, except those that the sockets hold."""
     sent = threading.Event()
 
     async def pour(conn):
@@ -307,7 +307,7 @@ def test_a_file_that_nobody_reads_waits_at_the_server(serve):
 
 
 def test_the_clients_log_no_links(serve, logged, library):
-    """At INFO the clients would log whole addresses, and a signed link is a secret."""
+    """Logs have no URL, whose query may be a signature, and no key."""
     server = serve(always(reply(b"bytes")))
     where = connection(server)
 
@@ -318,8 +318,8 @@ def test_the_clients_log_no_links(serve, logged, library):
     assert KEY not in logged.text
 
 
-def test_a_level_that_somebody_set_is_kept():
-    """Whoever wants the client's log gets it."""
+def test_a_log_level_that_the_user_set_is_kept():
+    """The level of httpcore's logger is set to WARNING only where it had none."""
     logger = logging.getLogger("httpcore")
     before = logger.level
     try:
@@ -334,7 +334,7 @@ def test_a_level_that_somebody_set_is_kept():
 
 
 def test_an_unknown_client_is_refused(monkeypatch):
-    """`NBHELPER_HTTP` takes two values; anything else says so."""
+    """`NBHELPER_HTTP` is "httpx" or "httpx2"; any other value is refused."""
     monkeypatch.setenv("NBHELPER_HTTP", "requests")
 
     with pytest.raises(nbh.BadInput, match='NBHELPER_HTTP is "requests"; it takes "httpx" or "httpx2"'):
@@ -342,7 +342,7 @@ def test_an_unknown_client_is_refused(monkeypatch):
 
 
 def test_the_chosen_client_is_the_one_used(library):
-    """Neither is taken because it happens to be installed."""
+    """The client is the one that `NBHELPER_HTTP` names, whichever are installed."""
     assert Http().lib.__name__ == library
 
 
@@ -351,7 +351,7 @@ KEYS_IN_ERRORS = {"newline inside": "abc\ndef", "latin": "schlüssel-1234567890"
 
 @pytest.mark.parametrize("key", KEYS_IN_ERRORS.values(), ids=KEYS_IN_ERRORS)
 def test_a_key_that_no_header_can_hold_is_not_in_the_error(serve, key):
-    """Even if one slipped through, what the client says of it is not repeated."""
+    """The client's error about a header is not repeated, because it has the key in it."""
     server = serve(always(reply()))
     spec = nbh.register(provider(server.root))
 

@@ -188,7 +188,7 @@ def test_an_address_that_does_not_answer_is_not_waited_for(serve, names):
     silent.bind(("127.0.0.2", server.port))
     silent.listen(0)
     crowd = [socket.socket() for _ in range(3)]
-    for sock in crowd:  # whoever comes first fills the queue; the rest wait
+    for sock in crowd:  # the first connection fills the queue; the others wait
         sock.setblocking(False)  # noqa: FBT003
         sock.connect_ex(("127.0.0.2", server.port))
     names["mill.test"] = [["127.0.0.2", "127.0.0.1"]]

@@ -1,4 +1,4 @@
-"""Half a file: gone on with where it is the same one, begun anew where that is not sure, never mixed, never shared."""
+"""Partial files: resumed if they are of the same file, else emptied; never mixed, never shared by two writers."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def left(folder):
-    """Half a file that a process left behind; the path."""
+    """The path of half a file that an earlier process left behind."""
     part = PartialFile(folder, "a")
     part.resume(ADDRESS)
     part.etag = '"v1"'
@@ -41,8 +41,8 @@ def left(folder):
     return part.path
 
 
-def test_what_came_is_gone_on_with(folder, left):
-    """The next one has the bytes, the ETag and, at the end, the digest of the whole."""
+def test_a_partial_file_is_resumed(folder, left):
+    """The next process has the bytes, the ETag and, at the end, the digest of the whole file."""
     part = PartialFile(folder, "a")
     part.resume(ADDRESS)
     begun = part.size, part.etag, part.path
@@ -55,8 +55,8 @@ def test_what_came_is_gone_on_with(folder, left):
     assert names(folder) == []
 
 
-def test_bytes_after_the_last_note_are_not_trusted(folder, left):
-    """What was written and not noted when the process died is cut off."""
+def test_bytes_after_the_last_saved_progress_are_cut_off(folder, left):
+    """Bytes that were written after `x.part.json` are dropped when the file is resumed."""
     with left.open("ab") as file:
         file.write(b"garbage")
 
@@ -110,8 +110,8 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_is_not_sure_is_begun_anew(folder, left, change):
-    """Damaged, cut, or without a note that fits: nothing of it is used."""
+def test_a_doubtful_partial_file_is_emptied(folder, left, change):
+    """Damaged, cut, or without an `x.part.json` that fits: no byte of it is used."""
     change(left)
 
     part = PartialFile(folder, "a")
@@ -122,8 +122,8 @@ def test_what_is_not_sure_is_begun_anew(folder, left, change):
     assert names(folder) == []
 
 
-def test_another_file_is_not_glued_on(folder, left):
-    """What came from another address is thrown away."""
+def test_a_partial_file_of_another_address_is_emptied(folder, left):
+    """Bytes from another address are not kept."""
     part = PartialFile(folder, "a")
     part.resume("https://cdn.example/b.png")
 
@@ -131,8 +131,8 @@ def test_another_file_is_not_glued_on(folder, left):
     part.close()
 
 
-def test_two_writers_never_share_a_part(folder, left):
-    """The second one begins its own; each finishes with its own bytes."""
+def test_two_writers_never_share_a_partial_file(folder, left):
+    """The second writer begins a file of its own; each finishes with its own bytes."""
     one, other = PartialFile(folder, "a"), PartialFile(folder, "a")
     one.resume(ADDRESS)
     other.resume(ADDRESS)
@@ -146,8 +146,8 @@ def test_two_writers_never_share_a_part(folder, left):
     assert names(folder) == []
 
 
-def test_like_names_have_parts_of_their_own(folder):
-    """Names that are alike as file names differ in their digest."""
+def test_like_names_have_partial_files_of_their_own(folder):
+    """Outputs whose names give the same file name differ in a digest."""
     one, other = PartialFile(folder, "a b"), PartialFile(folder, "a/b")
 
     assert one.path != other.path
@@ -155,8 +155,8 @@ def test_like_names_have_parts_of_their_own(folder):
     other.close()
 
 
-def test_a_finished_twin_is_not_cut(folder, left):
-    """Killed between naming the whole file and dropping the part, the file stays whole when it is fetched again."""
+def test_a_whole_file_linked_to_its_partial_file_is_not_cut(folder, left):
+    """If a process was killed between linking the whole file and removing the partial name, the file stays whole."""
     whole = folder / "a.png"
     os.link(left, whole)
 
@@ -168,8 +168,8 @@ def test_a_finished_twin_is_not_cut(folder, left):
     assert whole.read_bytes() == DATA[:HALF]
 
 
-def test_a_link_in_the_way_is_not_followed(folder, left):
-    """A symbolic link where the part should be is left alone, and so is what it points to."""
+def test_a_symbolic_link_at_the_path_is_not_followed(folder, left):
+    """A symbolic link at the path of a partial file stays, and what it points to is not written."""
     victim = folder / "victim"
     victim.write_text("precious")
     left.unlink()
@@ -184,8 +184,8 @@ def test_a_link_in_the_way_is_not_followed(folder, left):
     assert victim.read_text() == "precious"
 
 
-def test_old_parts_are_swept(folder, left):
-    """What nobody went on with for a week goes, whichever output it was of; what is young stays."""
+def test_old_partial_files_are_removed(folder, left):
+    """Partial files that have not changed for a week are removed, of any output; younger ones stay."""
     old = PartialFile(folder, "b")
     old.etag = '"v"'
     old.write(b"x")
@@ -198,8 +198,8 @@ def test_old_parts_are_swept(folder, left):
     assert names(folder) == sorted([left.name, f"{left.name}.json"])
 
 
-def test_without_a_strong_tag_nothing_is_kept(folder):
-    """A part that cannot be gone on with is removed."""
+def test_without_a_strong_etag_no_partial_file_is_kept(folder):
+    """A partial file that cannot be resumed is removed when it is closed."""
     part = PartialFile(folder, "a")
     part.resume(ADDRESS)
     part.write(DATA[:HALF])
@@ -209,13 +209,13 @@ def test_without_a_strong_tag_nothing_is_kept(folder):
 
 
 @pytest.mark.parametrize(("tag", "strong"), [('"a"', True), ('W/"a"', False), ("", False)])
-def test_only_a_strong_tag_promises_the_same_bytes(tag, strong):
-    """RFC 9110: a weak tag says that two files mean the same, not that they are."""
+def test_only_a_strong_etag_promises_the_same_bytes(tag, strong):
+    """RFC 9110: files of the same weak ETag mean the same and may differ in bytes."""
     assert is_strong(tag) is strong
 
 
-def test_bytes_of_a_reply_never_go_on(tmp_path):
-    """What is delivered inside a reply is written whole, whatever part lies there."""
+def test_bytes_in_a_reply_resume_no_partial_file(tmp_path):
+    """Bytes that came in a reply are written whole, also where a partial file is left."""
     place = TaskFolder.of(tmp_path, "mill", "x", "1")
     place.make()
     part = PartialFile(place.path, "a")
@@ -223,7 +223,7 @@ def test_bytes_of_a_reply_never_go_on(tmp_path):
     part.write(DATA[:HALF])
     part.close(keep=True)
 
-    found = save_bytes(place, Output(name="a", data=b"whole"))
+    saved = save_bytes(place, Output(name="a", data=b"whole"))
 
-    assert found.sha256 == sha256(b"whole")
+    assert saved.sha256 == sha256(b"whole")
     assert len(names(place.path)) == 1

@@ -26,12 +26,12 @@ def watch(what, **options):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """The second attempt at a download follows the first at once."""
+    """A second attempt at a download follows the first after 0.02 seconds."""
     monkeypatch.setattr(downloads, "_PAUSE", 0.02)
 
 
 def changed(monkeypatch, where, module, **replaced):
-    """Let one module alone see another `os` or `time`."""
+    """Replace names of `os` or `time` for one module alone."""
     monkeypatch.setattr(where, module.__name__, SimpleNamespace(**{**vars(module), **replaced}))
 
 
@@ -42,7 +42,7 @@ DATA = png(200_000)
 
 
 def test_two_tasks_with_one_label_have_two_folders(mill):
-    """The folder's name ends in a digest of the task's identity."""
+    """A task's folder has a name that ends in a digest of its identity, so equal labels share none."""
     tasks = [
         nbh.Task("mill", mill.job({"state": "done", "files": [mill.file(reply(png(n)))]})[5:], label="owl")
         for n in range(2)
@@ -70,7 +70,7 @@ def test_a_watch_is_not_over_before_its_files_are(mill):
 
 
 def test_bytes_that_cannot_be_written_stay_in_memory(mill, monkeypatch):
-    """A result inside a reply is delivered once: with a full disk it is still in the history."""
+    """Bytes from a reply, which no API delivers twice, stay in the history when the disk is full."""
     data = png(33)
 
     def full(handle, data):
@@ -84,7 +84,7 @@ def test_bytes_that_cannot_be_written_stay_in_memory(mill, monkeypatch):
 
 
 def test_bytes_in_a_reply_are_on_disk_before_their_row(mill, monkeypatch):
-    """When the store hears of the reply, the file is there already."""
+    """When the store is given the reply's event, the file is on the disk already."""
     data, seen = png(44), []
     from nbhelper._session import session
 

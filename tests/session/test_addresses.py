@@ -48,13 +48,13 @@ BAD = {
 
 @pytest.mark.parametrize(("url", "kept"), GOOD.values(), ids=GOOD)
 def test_an_address_that_a_key_may_go_to(url, kept):
-    """Https anywhere, http on this machine."""
+    """A base URL may be https to any host, or http to this machine."""
     assert nbh.connect("kie", api_key="abc-1234567890", base_url=url).base_url == kept
 
 
 @pytest.mark.parametrize("url", BAD.values(), ids=BAD)
 def test_an_address_that_no_key_goes_to(url):
-    """Said in one line, without whatever secret stands in it, and the old address stays."""
+    """Any other base URL is refused in one line that repeats no secret in it, and the old one stays."""
     with pytest.raises(nbh.BadInput) as caught:
         nbh.connect("kie", api_key="abc-1234567890", base_url=url)
 
@@ -68,7 +68,7 @@ INSIDE = ["http://192.168.1.5:8080", "http://10.0.0.1", "http://box", "http://na
 
 @pytest.mark.parametrize("url", INSIDE)
 def test_private_allows_http_inside_alone(url):
-    """`private=True` is for one's own network; the world stays https."""
+    """`private=True` allows http inside the own network; a public host needs https all the same."""
     assert nbh.connect("kie", api_key="abc-1234567890", base_url=url, private=True).base_url == url
     with pytest.raises(nbh.BadInput, match="private=True allows http inside"):
         nbh.connect("kie", api_key="abc-1234567890", base_url=url)
@@ -86,7 +86,7 @@ def test_private_allows_http_inside_alone(url):
     ],
 )
 def test_an_origin_is_scheme_host_and_port(url, origin):
-    """Default ports and capitals make no other origin."""
+    """An origin is lower-case and has no default port."""
     assert addresses.origin_of(url) == origin
 
 
@@ -99,13 +99,13 @@ BAD_CONNECTS = {
 
 
 @pytest.mark.parametrize(("call", "words"), BAD_CONNECTS.values(), ids=BAD_CONNECTS)
-def test_a_connect_that_cannot_be(call, words):
-    """Refused in one line."""
+def test_connect_refuses_unknown_names_and_wrong_types(call, words):
+    """An unknown name, and an argument of a wrong type, are refused in one line."""
     with pytest.raises(nbh.BadInput, match=words):
         nbh.connect(**call)
 
 
-def test_the_newest_choice_counts(monkeypatch):
-    """`connect` without an address goes back to the API's own."""
+def test_connect_without_an_address_goes_back_to_the_apis_own(monkeypatch):
+    """A later `connect` without `base_url` replaces the address of an earlier one."""
     nbh.connect("kie", api_key="abc-1234567890", base_url="https://proxy.example")
     assert nbh.connect("kie", api_key="abc-1234567890").base_url == "https://api.kie.ai"

@@ -14,7 +14,7 @@ OTHER = {k: f"key-from-{k}-1234567890" for k in ("argument", "environment", "sec
 
 @pytest.fixture
 def places(monkeypatch):
-    """Put a key of its own in each place that is named."""
+    """A function that puts a different key in each place named: two variables, `.env`, Colab's secrets, the prompt."""
     nbh.register(provider("https://mill.example", key_variable=("MILL_API_KEY", "MILL_KEY")))
     monkeypatch.setattr("getpass.getpass", lambda prompt: pytest.fail("asked for a key"))
 
@@ -42,25 +42,25 @@ def test_a_key_is_taken_from_the_first_place_that_has_one(places, first):
     """Environment, a second variable, `.env`, Colab's secrets, the prompt: in this order."""
     places(*ORDER[ORDER.index(first) :])
 
-    found = session.connection("mill")
+    connection = session.connection("mill")
 
-    assert found.key.reveal() == OTHER[first]
-    assert first.removeprefix("dot") in found.key_from.casefold() or first == "second"
+    assert connection.key.reveal() == OTHER[first]
+    assert first.removeprefix("dot") in connection.key_from.casefold() or first == "second"
 
 
-def test_an_argument_comes_before_everything(places):
-    """What `connect` was given is used, wherever else a key lies."""
+def test_the_key_given_to_connect_comes_before_all_places(places):
+    """The key that `connect` was given is used, whatever keys the other places have."""
     places(*ORDER)
 
-    found = nbh.connect("mill", api_key=f"  {OTHER['argument']}\n")
+    connection = nbh.connect("mill", api_key=f"  {OTHER['argument']}\n")
 
-    assert found.key.reveal() == OTHER["argument"]
+    assert connection.key.reveal() == OTHER["argument"]
     assert session.connection("mill").key.reveal() == OTHER["argument"]
-    assert found.key_from == "argument"
+    assert connection.key_from == "argument"
 
 
 def test_an_empty_variable_does_not_hide_the_next_place(mill, monkeypatch):
-    """`export MILL_API_KEY=` is as good as unset, and so is an empty line of `.env`."""
+    """A variable, or a line of `.env`, with an empty value counts as unset."""
     monkeypatch.setenv("MILL_API_KEY", " ")
     Path(".env").write_text("MILL_API_KEY=\n")
     fake_colab(monkeypatch, lambda name: KEY)
@@ -84,8 +84,8 @@ ENV_FILES = {
 
 
 @pytest.mark.parametrize(("text", "key"), ENV_FILES.values(), ids=ENV_FILES)
-def test_a_dotenv_file_is_read_as_people_write_it(places, text, key):
-    """Quotes, `export`, comments, line ends; a "$" in a key is a character of it."""
+def test_forms_of_a_key_in_a_dotenv_file(places, text, key):
+    """Quotes, `export`, comments, line ends and a byte order mark are no part of a key; a "$" in it is."""
     Path(".env").write_bytes(text.encode())
 
     if key is None:
@@ -96,8 +96,8 @@ def test_a_dotenv_file_is_read_as_people_write_it(places, text, key):
 
 
 @pytest.mark.parametrize("make", ["folder", "binary"])
-def test_a_dotenv_that_cannot_be_read_is_as_good_as_none(places, make):
-    """A folder of that name (many virtual environments) or bytes of another encoding."""
+def test_an_unreadable_dotenv_is_ignored(places, make):
+    """A folder called `.env` (many virtual environments are), or bytes that are no UTF-8, count as no file."""
     Path(".env").mkdir() if make == "folder" else Path(".env").write_bytes(b"MILL_API_KEY=\xff\xfe\x00")
 
     with pytest.raises(nbh.MissingAPIKey):
@@ -115,8 +115,8 @@ COLAB = {"None": lambda name: None, "empty": lambda name: "", "blank": lambda na
 
 
 @pytest.mark.parametrize("get", COLAB.values(), ids=COLAB)
-def test_a_colab_secret_that_is_not_there_is_none(places, monkeypatch, get):
-    """One that was never filled in, or that Colab refuses with a type of its own: nothing such as "None" is a key."""
+def test_a_missing_colab_secret_is_no_key(places, monkeypatch, get):
+    """A Colab secret of None or empty text, or one that Colab refuses with an error, is no key."""
     fake_colab(monkeypatch, get)
 
     with pytest.raises(nbh.MissingAPIKey):
@@ -127,8 +127,8 @@ def test_a_colab_secret_that_is_not_there_is_none(places, monkeypatch, get):
 
 
 @pytest.mark.parametrize("place", ["headless", "script", "terminal"])
-def test_nobody_is_asked_where_nobody_can_answer(places, monkeypatch, place):
-    """Without a person, or where input is no terminal, there is an error that names the variable, and no prompt."""
+def test_no_prompt_without_a_person(places, monkeypatch, place):
+    """In headless runs, scripts and a terminal without input, an error names the variable and no prompt is shown."""
     monkeypatch.setattr(environment, "place", lambda: place)
 
     with pytest.raises(nbh.MissingAPIKey, match=r'No key for "mill"\. Set the environment variable MILL_API_KEY'):
@@ -136,8 +136,8 @@ def test_nobody_is_asked_where_nobody_can_answer(places, monkeypatch, place):
 
 
 @pytest.mark.parametrize("stdin", [False, True, None], ids=["headless", "a person", "a kernel that does not say"])
-def test_only_a_person_is_asked(mill, monkeypatch, stdin):
-    """A headless client says that there is no input: no prompt, an error that names the variable."""
+def test_no_prompt_in_a_kernel_without_input(mill, monkeypatch, stdin):
+    """With `allow_stdin=False` no prompt is shown and an error names the variable; other kernels show one."""
     monkeypatch.delenv("MILL_API_KEY")
     fake_kernel(monkeypatch, stdin=stdin)
     prompts = []
@@ -152,8 +152,8 @@ def test_only_a_person_is_asked(mill, monkeypatch, stdin):
     assert len(prompts) == (stdin is not False)
 
 
-def test_a_person_is_asked_once(mill, monkeypatch):
-    """Each verb needs the key, and one answer is enough for the process; the prompt does not show it."""
+def test_one_prompt_per_process(mill, monkeypatch):
+    """The key typed at a prompt serves every later call of the process; the prompt does not show it."""
     put_key(monkeypatch, "prompt", KEY)
     prompts = []
     monkeypatch.setattr("getpass.getpass", lambda prompt: prompts.append(prompt) or KEY)
@@ -167,8 +167,8 @@ def test_a_person_is_asked_once(mill, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [EOFError, NotImplementedError], ids=["closed input", "front end without input"])
-def test_a_prompt_that_nobody_answers_is_a_missing_key(mill, monkeypatch, kind):
-    """Ctrl-D, or a front end that turns out to have no input: our error, which says what to do."""
+def test_a_prompt_without_an_answer_is_a_missing_key(mill, monkeypatch, kind):
+    """Ctrl-D, or a front end without input, raises `MissingAPIKey`, which names the variable."""
     put_key(monkeypatch, "prompt", "")
 
     def give_up(prompt):
@@ -181,7 +181,7 @@ def test_a_prompt_that_nobody_answers_is_a_missing_key(mill, monkeypatch, kind):
 
 
 def test_an_interrupt_at_the_prompt_is_an_interrupt(mill, monkeypatch):
-    """Whoever changes their mind at the prompt is not told about keys."""
+    """An interrupt at the prompt raises `KeyboardInterrupt`, no `MissingAPIKey`."""
     put_key(monkeypatch, "prompt", "")
 
     def interrupt(prompt):
@@ -193,7 +193,7 @@ def test_an_interrupt_at_the_prompt_is_an_interrupt(mill, monkeypatch):
         nbh.connect("mill")
 
 
-def test_where_a_key_is_found_is_never_asked_for(places):
-    """The table of providers shows no prompt."""
+def test_providers_shows_no_prompt(places):
+    """`providers()` and `source_of` look for keys without a prompt."""
     nbh.providers()
     assert keys.source_of(nbh._providers.get("mill")) == ""

@@ -1,4 +1,4 @@
-"""What cannot be a key, and keys that are passed for something else: refused in one line that does not repeat them."""
+"""Texts that cannot be a key, and keys passed as something else: refused in one line that does not repeat them."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ ODD = {
 
 @pytest.mark.parametrize(("key", "words"), ODD.values(), ids=ODD)
 def test_an_odd_key_is_refused_without_being_repeated(refused, logged, key, words):
-    """Said before any request; the key is not in the text, its arguments and causes, our frames' variables or a log."""
+    """An odd key is in no error text, argument, cause, log or variable of our frames; no request was sent."""
     with refused(words=words) as shown:
         try:
             nbh.connect("mill", key)
@@ -60,8 +60,8 @@ NAMES = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("verb", ["watch", "submit"])
-def test_an_odd_key_is_refused_wherever_it_lies(refused, monkeypatch, place, verb):
-    """The place is named; the key is in no text and no frame of ours, and no request was sent."""
+def test_an_odd_key_is_refused_from_every_place(refused, monkeypatch, place, verb):
+    """The error names the place; the key is in no text and no frame of ours, and no request was sent."""
     put_key(monkeypatch, place, f"{CANARY} {CANARY}")
 
     with refused(words=f"from {NAMES[place]} holds characters that no key has") as shown:
@@ -75,16 +75,16 @@ def test_an_odd_key_is_refused_wherever_it_lies(refused, monkeypatch, place, ver
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_white_space_around_a_key_is_no_part_of_it(mill, monkeypatch, place):
-    """Whoever copies a key copies a blank along; the request has the key alone."""
+def test_white_space_around_a_key_is_stripped(mill, monkeypatch, place):
+    """A key copied with blanks around it is sent without them."""
     put_key(monkeypatch, place, f"  {KEY} \t")
 
     assert nbh.watch(mill.job(), display=False, block=True)[0].succeeded
     assert {request.header("authorization") for request in mill.server.requests} == {f"Bearer {KEY}"}
 
 
-def test_tripos_keys_have_a_beginning(refused):
-    """A client's id, or another API's key, is refused before Tripo would."""
+def test_a_tripo_key_begins_with_tsk(refused):
+    """A key of Tripo that does not begin with `tsk_` (a client's id, another API's key) is refused here."""
     with refused(words='does not begin with "tsk_"') as shown:
         nbh.connect("tripo", f"tcli_{CANARY}")
 
@@ -119,15 +119,15 @@ KEYS = {
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 @pytest.mark.parametrize("swap", SWAPPED.values(), ids=SWAPPED)
 def test_a_key_in_the_wrong_place_is_not_repeated(refused, swap, key):
-    """What has the look of a key is refused wherever it is passed, and the error does not say it."""
+    """Text with the look of a key is refused as any other argument, and the error does not repeat it."""
     with refused() as shown:
         swap(key)
 
     assert "canary" not in shown[0]
 
 
-def test_a_key_without_any_look_is_known_by_being_the_key(mill):
-    """Keys that are mere letters and digits are told from ids by comparing: none is stored as one."""
+def test_an_id_that_equals_the_key_is_refused(mill):
+    """A key of mere letters and digits, passed as an id, is recognised by comparing and not stored."""
     with pytest.raises(nbh.BadInput, match="That id is the API key of mill") as caught:
         nbh.watch(["mill:job-1", f"mill:{KEY}"], display=False)
 

@@ -1,4 +1,4 @@
-"""A good key is seen in the header of its requests alone: in no repr, copy, log, table or traceback."""
+"""A valid key is in the headers of its requests alone: in no repr, copy, log, table or traceback."""
 
 import copy
 import dataclasses
@@ -22,8 +22,8 @@ from nbhelper._session.keys import Secret
 CANARY = "zq7canary0123456789"
 
 
-def test_a_secret_cannot_be_seen():
-    """Not by printing, formatting, comparing, pickling, copying, JSON or its own attributes."""
+def test_a_secret_cannot_be_printed_copied_or_pickled():
+    """Printing, formatting and comparing show no key; pickle, copy, JSON, `vars` and `bytes` refuse it."""
     secret = Secret(CANARY)
 
     shown = [
@@ -46,8 +46,8 @@ def test_a_secret_cannot_be_seen():
     assert len({secret, Secret(CANARY)}) == 1
 
 
-def test_a_connection_cannot_carry_its_key_away(mill, logged):
-    """Printing, copying, pickling, JSON and dataclass tools: refused, or without the key."""
+def test_a_connection_cannot_be_printed_copied_or_pickled_with_its_key(mill, logged):
+    """Printing shows no key; pickle, copy, JSON and `dataclasses.asdict` refuse a connection and its key."""
     connection = nbh.connect("mill")
 
     assert repr(connection) == f"<Connection mill {mill.root} key from environment MILL_API_KEY>"
@@ -63,28 +63,28 @@ def test_a_connection_cannot_carry_its_key_away(mill, logged):
         assert KEY not in str(caught.value)
 
 
-def test_the_table_of_providers_says_where_and_not_what(mill, monkeypatch):
-    """Where each key was found, what is wrong with one, and no key in any rendering of the table."""
+def test_providers_says_where_a_key_is_and_not_what(mill, monkeypatch):
+    """The table says where each key was found or what is wrong with it; no rendering has a key."""
     monkeypatch.setenv("KIE_AI_API_KEY", CANARY)
     monkeypatch.setenv("TRIPO_API_KEY", f"tcli_{CANARY}")
     nbh.connect("gptge", f"sk-{CANARY}")
     nbh.register(provider(mill.root, "other"))
 
     table = nbh.providers()
-    found = dict(zip(table["provider"], table["key_found"], strict=True))
+    sources = dict(zip(table["provider"], table["key_found"], strict=True))
 
-    assert found["kie"] == "environment KIE_AI_API_KEY"
-    assert found["gptge"] == "argument"
-    assert found["mill"] == "environment MILL_API_KEY"
-    assert found["other"] == "not found"
-    assert found["tripo"].startswith("invalid: ")
+    assert sources["kie"] == "environment KIE_AI_API_KEY"
+    assert sources["gptge"] == "argument"
+    assert sources["mill"] == "environment MILL_API_KEY"
+    assert sources["other"] == "not found"
+    assert sources["tripo"].startswith("invalid: ")
     for shown in (table.to_csv(), table.to_html(), table.to_json(), str(table.to_dict())):
         assert CANARY not in shown
         assert KEY not in shown
 
 
 def test_a_key_is_in_no_log_of_a_whole_watch(mill, logged):
-    """With everybody's logs at DEBUG: looks, misses, creates, downloads, and never the key."""
+    """With all logs at DEBUG, looks, misses, creates and downloads log no key (outside httpcore's own)."""
     logging.getLogger("httpcore").setLevel(logging.DEBUG)
     try:
         ref = mill.job(WORKING, reply({"message": KEY}, 500), {"state": "done", "files": [mill.file(reply(b"x"))]})
@@ -110,8 +110,8 @@ LATER = {
 
 
 @pytest.mark.parametrize(("spoil", "kind"), LATER.values(), ids=LATER)
-def test_what_goes_wrong_with_a_good_key_does_not_show_it(mill, logged, spoil, kind):
-    """An error behind the check of the key has it in none of our frames either."""
+def test_later_errors_do_not_show_a_valid_key(mill, logged, spoil, kind):
+    """An error after the check of the key has it in no text, attribute, log or variable of our frames."""
     spoil(mill)
 
     with pytest.raises(kind) as caught:
@@ -122,7 +122,7 @@ def test_what_goes_wrong_with_a_good_key_does_not_show_it(mill, logged, spoil, k
 
 
 def test_a_watch_whose_store_fails_does_not_show_the_key(mill):
-    """The commonest error of a watch, a folder that cannot be written, has the key in no frame."""
+    """The error of a watch whose folder cannot be made has the key in no variable of our frames."""
     Path("nbhelper-data").write_text("a file where the folder should be")
 
     with pytest.raises(nbh.StoreError) as caught:
@@ -131,8 +131,8 @@ def test_a_watch_whose_store_fails_does_not_show_the_key(mill):
     assert KEY not in frames(caught.value)
 
 
-def test_rich_shows_no_key(mill):
-    """A traceback as `rich` prints it, with local variables: the only key in it is the one in the user's own line."""
+def test_a_rich_traceback_shows_no_key(mill):
+    """A traceback of `rich` with local variables shows "<key>" in our frames."""
     key = f"{CANARY} {CANARY}"
     try:
         nbh.connect("mill", key)

@@ -9,14 +9,14 @@ BUSY = Miss(kind=MissKind.RATE_LIMITED)
 
 
 def full(n=20, limit=None):
-    """A limit with `n` creates that wait to be sent."""
+    """A `CreateLimit` with `n` creates that wait to be sent."""
     creates = CreateLimit("mill", limit)
     creates.waiting.extend(range(n))
     return creates
 
 
 def send_all(creates, now):
-    """Send as many as may be sent now; how many."""
+    """Send as many creates as may be sent now; returns how many."""
     n = 0
     while creates.waiting and creates.pause(now) == 0:
         creates.leave(now)
@@ -25,13 +25,13 @@ def send_all(creates, now):
 
 
 def receive(creates, now, miss=None, **more):
-    """Take one reply; whether its create is to be sent once more."""
+    """Take one reply; returns whether its create is to be sent once more."""
     creates.flying -= 1
     return creates.judge(miss, now, **more)
 
 
 def test_a_few_are_in_flight_at_a_time():
-    """The next create is sent when one has its reply."""
+    """The next create is sent when one in flight has its reply."""
     creates = full()
 
     assert send_all(creates, 0.0) == IN_FLIGHT
@@ -64,7 +64,7 @@ def test_what_another_process_sent_counts():
 
 
 def test_after_a_pause_one_create_tries_first():
-    """Retry-After holds, whatever else was in flight; then one create is sent, and after its success the others."""
+    """After a `Retry-After` one create is sent, and after its success the others."""
     creates = full()
     send_all(creates, 0.0)
 
@@ -93,7 +93,7 @@ def test_four_refusals_at_once_are_one_pause():
 
 @pytest.mark.parametrize("retry_after", [None, 0], ids=["nothing said", "zero"])
 def test_without_retry_after_the_pauses_grow(retry_after):
-    """Two seconds, then twice as many each time, up to a minute; a success begins anew."""
+    """Two seconds, then twice as many each time, up to a minute; a success resets the pause."""
     creates = full()
     pauses, now = [], 0.0
     for _ in range(7):
@@ -110,8 +110,8 @@ def test_without_retry_after_the_pauses_grow(retry_after):
     assert creates.pause(now) == 2
 
 
-def test_a_retry_after_of_a_year_is_not_believed():
-    """Ten minutes at the most."""
+def test_a_retry_after_counts_for_ten_minutes_at_most():
+    """A longer `Retry-After` is cut to 600 seconds."""
     creates = full()
     creates.leave(0.0)
     receive(creates, 0.0, Miss(kind=MissKind.RATE_LIMITED, retry_after=3e7))
@@ -130,8 +130,8 @@ SPOILED = {
 
 
 @pytest.mark.parametrize(("answer", "why"), SPOILED.values(), ids=SPOILED)
-def test_it_closes_after_three_in_a_row(answer, why):
-    """And not when something else came between."""
+def test_three_spoiled_creates_in_a_row_close_the_limit(answer, why):
+    """A refused key, missing credit or lost reply three times in a row; another reply in between resets the count."""
     creates = full()
     refused = Miss(kind=MissKind.BAD_REQUEST)
     for given in (answer, answer, {"miss": refused}, answer, answer):
@@ -146,7 +146,7 @@ def test_it_closes_after_three_in_a_row(answer, why):
 
 
 def test_an_api_that_cannot_be_reached_is_tried_six_times():
-    """Nothing was sent, so the same create is sent again; then it is given up."""
+    """A create that was not sent is sent again up to five times; then nothing more is sent."""
     creates = full()
     again, now = [], 0.0
     for _ in range(6):
@@ -158,8 +158,8 @@ def test_an_api_that_cannot_be_reached_is_tried_six_times():
     assert creates.closed == "mill cannot be reached"
 
 
-def test_a_note_tells_who_waits_and_how_long():
-    """There is a note only while something waits, for longer than a second."""
+def test_a_note_names_the_api_the_pause_and_the_number_of_tasks():
+    """There is a note only while tasks wait, for a pause of more than a second."""
     creates = full(3)
     assert creates.note(0.0) == ""
     creates.hold(0.0, 30)

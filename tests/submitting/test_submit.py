@@ -1,4 +1,4 @@
-"""Creating: the intent is on the disk first, nothing is sent twice by itself, and what is in doubt says so."""
+"""Creates: the intent is stored first, no create is repeated by itself, and one without a clear reply is in doubt."""
 
 import sqlite3
 from concurrent.futures import Future
@@ -28,7 +28,7 @@ def intents():
 
 
 def test_a_create_gives_a_task(mill):
-    """The id of the reply, the label and the parameters, in the task and in the table."""
+    """The task and its row have the id of the reply, the label and the parameters."""
     task = send(mill, label="Eule")
 
     create = mill.server.requests[0]
@@ -43,7 +43,7 @@ def test_a_create_gives_a_task(mill):
 
 
 def test_the_intent_is_on_the_disk_before_the_request(mill):
-    """The server itself looks: when the request arrives there is a row, in doubt should we die now."""
+    """When the request arrives at the server, the store has a row for it in the state `sent`."""
     seen = []
 
     async def act(conn, _request):
@@ -57,7 +57,7 @@ def test_the_intent_is_on_the_disk_before_the_request(mill):
 
 
 def test_a_store_that_cannot_write_sends_nothing(mill, monkeypatch):
-    """Without an intent on the disk there is no request."""
+    """Without an intent in the store no request is sent."""
     refused = Future()
     refused.set_exception(nbh.StoreError("the disk is full"))
     monkeypatch.setattr(session.store(), "begin_intent", lambda **_: refused)
@@ -69,7 +69,7 @@ def test_a_store_that_cannot_write_sends_nothing(mill, monkeypatch):
 
 
 def test_a_store_that_fails_after_the_create_names_the_task(mill, monkeypatch):
-    """The task exists and is billed: its reference is in the error."""
+    """The error names the task that was made and may be billed."""
     refused = Future()
     refused.set_exception(nbh.StoreError("the disk is full"))
     monkeypatch.setattr(session.store(), "intent_created", lambda *_: refused)
@@ -82,7 +82,7 @@ def test_a_store_that_fails_after_the_create_names_the_task(mill, monkeypatch):
 
 
 async def halt(conn, _request):
-    """Part of a reply, then the end."""
+    """Send part of a reply, then reset the connection."""
     await conn.send(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{")
     await conn.reset()
 
@@ -103,8 +103,8 @@ DOUBTFUL = {
 
 
 @pytest.mark.parametrize("answer", DOUBTFUL.values(), ids=DOUBTFUL)
-def test_an_answer_that_is_lost_leaves_a_create_in_doubt(mill, answer):
-    """It was sent once and never again; the error says that it may be billed, the table lists it."""
+def test_a_create_without_a_clear_reply_is_in_doubt(mill, answer):
+    """The create is sent once; the error says that it may be billed, and the table has it as `lost`."""
     with pytest.raises(nbh.SubmitUnknown, match="may have been made and billed: check your account"):
         send(mill, answer)
 
@@ -116,7 +116,7 @@ def test_an_answer_that_is_lost_leaves_a_create_in_doubt(mill, answer):
 
 
 def test_a_create_that_takes_too_long_is_in_doubt(mill, monkeypatch):
-    """The deadline of a create is long; when it is over nobody knows."""
+    """A create without a whole reply by its deadline is in doubt."""
     monkeypatch.setattr(_submit, "CREATE_DEADLINE", 0.3)
 
     async def act(conn, _request):
@@ -139,8 +139,8 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("answer", "code", "words", "hint"), REFUSALS.values(), ids=REFUSALS)
-def test_a_refusal_says_what_the_server_said(mill, answer, code, words, hint):
-    """Nothing was made: code and words are in the error and in the table, as a row that failed."""
+def test_a_refusal_has_the_server_s_code_and_message(mill, answer, code, words, hint):
+    """`SubmitFailed` and a row of the outcome `failed` have code and words, cleaned."""
     with pytest.raises(nbh.SubmitFailed, match=hint) as caught:
         send(mill, answer)
 
@@ -157,15 +157,15 @@ def test_a_refusal_says_what_the_server_said(mill, answer, code, words, hint):
     "answer", [{"message": "No such model."}, {"message": "No such model"}], ids=["full stop", "none"]
 )
 def test_a_refusal_ends_in_one_full_stop(mill, answer):
-    """The server's words end where our sentence ends."""
+    """The error ends in one full stop, whether the server's message has one or not."""
     mill.creates.append(reply(answer, 400))
 
     with pytest.raises(nbh.SubmitFailed, match=r"No such model\.$"):
         nbh.submit("mill", {"prompt": "owl"}, endpoint="image")
 
 
-def test_nothing_was_sent_where_nothing_listens(mill):
-    """A refused connection is no doubt: nothing was sent, and the row failed."""
+def test_a_create_to_a_closed_port_was_not_sent(mill):
+    """A refused connection leaves no doubt: nothing was sent, and the row failed."""
     session.connection("mill")
     mill.close()
 
@@ -197,7 +197,7 @@ def test_a_create_that_only_a_proxy_has_seen_was_not_sent(serve, monkeypatch):
 
 
 def test_two_creates_are_two_tasks(mill):
-    """The same request sent twice by the user is two tasks: nothing is guessed."""
+    """Without `reuse`, an identical request makes a second task."""
     first = send(mill, {"id": "a"})
     second = send(mill, {"id": "b"})
 
@@ -206,7 +206,7 @@ def test_two_creates_are_two_tasks(mill):
 
 
 def test_reuse_takes_the_task_of_an_identical_request(mill):
-    """Request for, a stored task is taken instead of a new one; any difference makes a new one."""
+    """With `reuse=True` the stored task of an equal request is returned; any difference makes a new one."""
     first = send(mill, {"id": "a"})
     again = send(mill, {"id": "b"}, reuse=True, request=dict(reversed(OWL.items())))
     other = send(mill, {"id": "c"}, reuse=True, request={**OWL, "seed": 1})
@@ -216,8 +216,8 @@ def test_reuse_takes_the_task_of_an_identical_request(mill):
     assert len(mill.server.requests) == 3
 
 
-def test_reuse_passes_by_what_failed(mill):
-    """A task that failed, a refused create, one in doubt: none of them is taken."""
+def test_reuse_takes_no_failed_task(mill):
+    """`reuse=True` takes no task that failed, no refused create and none in doubt."""
     with pytest.raises(nbh.SubmitFailed):
         send(mill, reply({"message": "no"}, 400))
     with pytest.raises(nbh.SubmitUnknown):
@@ -229,8 +229,8 @@ def test_reuse_passes_by_what_failed(mill):
     assert send(mill, {"id": "b"}, reuse=True).id == "b"
 
 
-def test_an_idempotent_create_is_asked_again_with_the_same_id(mill, monkeypatch):
-    """Where the API has a request id, a lost answer is asked for again, and there is one task."""
+def test_a_create_with_a_request_id_is_sent_again_with_the_same_id(mill, monkeypatch):
+    """After a lost reply the same create is sent again with its request id, and there is one task."""
     monkeypatch.setattr(_submit, "_AGAIN", 0.02)
 
     task = send(mill, reset, reply("", 502), {"id": "one"}, endpoint="safe")
@@ -243,8 +243,8 @@ def test_an_idempotent_create_is_asked_again_with_the_same_id(mill, monkeypatch)
     assert intents() == ["created"]
 
 
-def test_an_idempotent_create_gives_up_in_doubt(mill, monkeypatch):
-    """Three lost answers are enough."""
+def test_a_create_with_a_request_id_is_in_doubt_after_three_attempts(mill, monkeypatch):
+    """After three lost replies the create is in doubt."""
     monkeypatch.setattr(_submit, "_AGAIN", 0.02)
 
     with pytest.raises(nbh.SubmitUnknown):
@@ -261,7 +261,7 @@ REFUSED_LATER = {
 
 
 @pytest.mark.parametrize(("answer", "words"), REFUSED_LATER.values(), ids=REFUSED_LATER)
-def test_a_doubt_stays_whatever_a_later_attempt_is_answered(mill, monkeypatch, answer, words):
+def test_a_create_stays_in_doubt_when_a_later_attempt_is_refused(mill, monkeypatch, answer, words):
     """The first attempt may have made a task, so a refusal of the second is no proof that there is none."""
     monkeypatch.setattr(_submit, "_AGAIN", 0.02)
 
@@ -272,8 +272,8 @@ def test_a_doubt_stays_whatever_a_later_attempt_is_answered(mill, monkeypatch, a
     assert intents() == ["in_doubt"]
 
 
-def test_an_idempotent_create_that_is_refused_is_not_asked_again(mill):
-    """A clear no is final."""
+def test_a_refused_create_with_a_request_id_is_not_sent_again(mill):
+    """A refusal of the first attempt ends it."""
     with pytest.raises(nbh.SubmitFailed):
         send(mill, reply({"message": "no"}, 400), endpoint="safe")
 
@@ -319,7 +319,7 @@ CREATES = {
 
 @pytest.mark.parametrize("name", CREATES)
 def test_each_api_takes_a_create_and_finishes_it(emulator, name):
-    """Create, poll, save: every API end to end, the files byte for byte those of the ledger."""
+    """Create, poll and save at every emulated API; the files are byte for byte those of the ledger."""
     request, endpoint = CREATES[name]
 
     task = nbh.submit(name, request, endpoint=endpoint, label="x")
@@ -332,8 +332,8 @@ def test_each_api_takes_a_create_and_finishes_it(emulator, name):
     assert len(emulator.ledger().creates) == 1
 
 
-def test_aigptimage_is_safe_to_ask_again(emulator, monkeypatch):
-    """The same X-Request-ID gives the same task: a lost answer costs nothing."""
+def test_a_repeated_create_at_aigptimage_makes_one_task(emulator, monkeypatch):
+    """A create repeated with the same X-Request-ID after a lost reply makes no second task."""
     monkeypatch.setattr(_submit, "_AGAIN", 0.02)
     real, lost = http.Http.api, [True]
 
@@ -352,8 +352,8 @@ def test_aigptimage_is_safe_to_ask_again(emulator, monkeypatch):
     assert [t.id for t in ledger.tasks] == [task.id]
 
 
-def test_a_refused_create_at_a_real_api_says_why(emulator):
-    """The words of the API's own documentation reach the user."""
+def test_a_refusal_of_the_emulated_kie_has_its_message(emulator):
+    """The error has the message and code that kie.ai's docs have for missing credit."""
     with pytest.raises(nbh.SubmitFailed, match="insufficient") as caught:
         nbh.submit("kie", {"model": "google/nano-banana", "input": {"prompt": "x emu:no-credit"}})
 

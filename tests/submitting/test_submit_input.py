@@ -70,7 +70,7 @@ BAD = {
 
 @pytest.mark.parametrize(("change", "words"), BAD.values(), ids=BAD)
 def test_what_cannot_work_is_refused_before_anything_happens(mill, change, words):
-    """One line of ours, no request, no store."""
+    """A wrong argument of `submit` is refused in one line: no request, no store."""
     call = {"provider": "mill", "request": OWL, "endpoint": "image", **change}
 
     with pytest.raises(nbh.BadInput, match=words) as caught:
@@ -83,7 +83,7 @@ def test_what_cannot_work_is_refused_before_anything_happens(mill, change, words
 
 
 def test_a_missing_key_is_refused_before_anything_happens(mill, monkeypatch):
-    """No key, no request, no store; the text names the variable."""
+    """Without a key `submit` names the variable: no request, no store."""
     monkeypatch.delenv("MILL_API_KEY")
 
     with pytest.raises(nbh.MissingAPIKey, match="Set the environment variable MILL_API_KEY"):
@@ -102,8 +102,8 @@ CREATES = [
 
 
 @pytest.mark.parametrize(("name", "short"), CREATES)
-def test_each_required_parameter_is_asked_for(refused, monkeypatch, name, short):
-    """What an API documents as required is named before it could refuse; nothing is sent."""
+def test_a_missing_required_parameter_is_refused(refused, monkeypatch, name, short):
+    """The error names the parameter that the API documents as required; nothing is sent."""
     monkeypatch.setenv(get(name).variables[0], "tsk_0123456789abcdef")
     spec = get(name).creates[short]
 
@@ -128,16 +128,16 @@ SLIPS = {
 
 
 @pytest.mark.parametrize(("name", "request_", "endpoint", "words"), SLIPS.values(), ids=SLIPS)
-def test_a_slip_in_a_parameter_s_name_is_told(emulator, name, request_, endpoint, words):
-    """An API may ignore it and bill all the same, so it is refused here; what is unlike any known name is sent."""
+def test_a_misspelt_parameter_is_refused(emulator, name, request_, endpoint, words):
+    """An API may ignore a misspelt parameter and bill all the same; the error has the nearest name."""
     with pytest.raises(nbh.BadInput, match=words):
         nbh.submit(name, request_, endpoint=endpoint)
 
     assert emulator.ledger().requests == 0
 
 
-def test_a_parameter_that_we_do_not_know_is_sent(emulator):
-    """APIs learn new ones before we do."""
+def test_an_unknown_parameter_is_sent(emulator):
+    """A parameter unlike any known one is sent: APIs learn new ones before we do."""
     nbh.submit("tripo", {"type": "text_to_model", "prompt": "owl", "brand_new_thing": 3})
 
     assert len(emulator.ledger().creates) == 1
@@ -145,7 +145,7 @@ def test_a_parameter_that_we_do_not_know_is_sent(emulator):
 
 @pytest.mark.parametrize("name", [n for n in names() if len(get(n).creates) > 1])
 def test_an_unknown_endpoint_lists_the_known(refused, name):
-    """Every short name there is stands in the text."""
+    """The error for an unknown or missing endpoint lists every short name."""
     for wrong in ("no-such-endpoint", None):
         with refused() as texts:
             nbh.submit(name, {"prompt": "owl"}, endpoint=wrong)
@@ -155,8 +155,8 @@ def test_an_unknown_endpoint_lists_the_known(refused, name):
 # What is sent and kept
 
 
-def test_what_json_has_arrives_as_it_was(mill):
-    """Text of every script, numbers, truth, null, lists and mappings are sent as they are."""
+def test_json_values_are_sent_unchanged(mill):
+    """Text of every script, numbers, truth values, null, lists and mappings are sent as they are."""
     body = {
         "prompt": "Eule 🦉 \u2028 \x00",
         "n": 3,
@@ -174,21 +174,21 @@ def test_what_json_has_arrives_as_it_was(mill):
 
 
 def test_mappings_and_tuples_of_any_kind_are_sent_as_json(mill):
-    """Frozen mappings and tuples are as good as dicts and lists."""
+    """Read-only mappings are sent as JSON objects, tuples as arrays."""
     send(mill, request=MappingProxyType({"a": MappingProxyType({"b": (1, 2)})}))
 
     assert mill.server.requests[0].json() == {"a": {"b": [1, 2]}}
 
 
-def test_numbers_of_numpy_are_numbers(mill):
-    """What comes from a frame or an `arange` needs no conversion."""
+def test_numbers_of_numpy_are_sent_as_numbers(mill):
+    """NumPy's integers, floats and truth values need no conversion."""
     send(mill, request={"seed": np.int64(3), "scale": np.float32(0.5), "on": np.True_})
 
     assert mill.server.requests[0].json() == {"seed": 3, "scale": 0.5, "on": True}
 
 
 def test_params_replace_what_the_tables_show(mill):
-    """`params=` replaces the request in the tables; bytes in it become digest and size, whatever else becomes text."""
+    """`params=` replaces the request in the tables; bytes in it become digest and size, other types text."""
     mill.creates.append({"id": "job-1"})
 
     nbh.submit(

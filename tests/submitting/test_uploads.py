@@ -43,8 +43,8 @@ GIVEN = {
 
 
 @pytest.mark.parametrize("give", GIVEN.values(), ids=GIVEN)
-def test_a_file_becomes_a_picture_with_a_name_of_ours(tmp_path, give):
-    """Whatever it was given as, it leaves as bytes of a known type and its own size."""
+def test_each_kind_of_file_value_becomes_a_named_picture(tmp_path, give):
+    """A path, bytes, a Pillow picture or an array becomes PNG bytes of its own size, named by the parameter."""
     path = tmp_path / "my holiday.png"
     path.write_bytes(picture())
 
@@ -55,8 +55,8 @@ def test_a_file_becomes_a_picture_with_a_name_of_ours(tmp_path, give):
     assert body == {"n": 1}
 
 
-def test_fractions_and_truths_are_full_strength():
-    """1.0 and True are white, 0 is black: nothing is lost in the dark."""
+def test_fractions_and_booleans_scale_to_white():
+    """In an array 1.0, True and 255 are white, 0 is black."""
     for array in (np.array([[0.0, 1.0]]), np.array([[False, True]]), np.array([[0, 255]])):
         (upload,), _ = uploads.uploads_of({"image": array}, None, Endpoint(path="/x"))
         grey = opened(upload.content).convert("L")
@@ -65,7 +65,7 @@ def test_fractions_and_truths_are_full_strength():
 
 
 def torn():
-    """A PNG that ends in its middle."""
+    """The bytes of a PNG, cut in the middle."""
     buffer = io.BytesIO()
     Image.effect_noise((64, 64), 90).save(buffer, "PNG")
     return buffer.getvalue()[:2000]
@@ -86,7 +86,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("value", "words"), WRONG.values(), ids=WRONG)
 def test_what_is_no_picture_is_refused(mill, value, words):
-    """One line with the parameter's name, before anything is sent."""
+    """An array that is no picture, or a broken picture, is refused in one line; nothing is sent."""
     value = value() if callable(value) else value
     with pytest.raises(nbh.BadInput, match=words) as caught:
         nbh.submit("mill", {"image": value}, endpoint="form")
@@ -101,8 +101,8 @@ def test_what_is_no_picture_is_refused(mill, value, words):
     [(np.zeros(3), r"an array of shape \(3,\)"), (".", r"is a folder: \."), ("a.png", "does not exist: a.png")],
     ids=["one dimension", "folder", "nothing there"],
 )
-def test_what_is_named_as_a_file_and_is_none(mill, value, words):
-    """The line says what was found."""
+def test_a_value_that_is_no_file_is_refused(mill, value, words):
+    """The error says what the value is: a one-dimensional array, a folder, a missing file."""
     with pytest.raises(nbh.BadInput, match=words):
         nbh.submit("mill", {}, endpoint="form", files={"image": value})
 
@@ -110,7 +110,7 @@ def test_what_is_named_as_a_file_and_is_none(mill, value, words):
 
 
 def test_a_picture_above_the_api_s_limit_is_refused(emulator):
-    """Size and pixels are those of the API's docs; the text says what to do."""
+    """The limits of bytes and pixels are those of the API's docs; the error says what to do."""
     noise = Image.effect_noise((1900, 1900), 90)
     for file, words in (
         (picture(2000), "at most 1999 on a side. Shrink it"),
@@ -122,8 +122,8 @@ def test_a_picture_above_the_api_s_limit_is_refused(emulator):
     assert emulator.ledger().requests == 0
 
 
-def test_a_file_too_large_is_not_even_read(mill, refused, monkeypatch):
-    """Its size on the disk decides; a file of many gigabytes does not fill the memory first."""
+def test_a_file_too_large_is_not_read(mill, refused, monkeypatch):
+    """The size on the disk is checked first, so that a huge file does not fill the memory."""
     with Path("large.png").open("wb") as file:
         file.truncate(uploads.LARGEST_UPLOAD * 1000)
     monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("it was read"))
@@ -132,8 +132,8 @@ def test_a_file_too_large_is_not_even_read(mill, refused, monkeypatch):
         nbh.submit("mill", {"prompt": "owl"}, endpoint="form", files={"image": "large.png"})
 
 
-def test_a_pipe_is_no_file(refused):
-    """Reading it would wait for ever."""
+def test_a_pipe_is_refused(refused):
+    """A pipe is refused unread, because reading could wait for ever."""
     os.mkfifo("pipe")
 
     with refused(words="is no ordinary file"):
@@ -184,7 +184,7 @@ def test_files_are_uploaded_beside_the_fields(mill, tmp_path, give):
 
 @pytest.mark.parametrize("where", ["request", "files"])
 def test_a_file_is_kept_as_digest_and_size(mill, where):
-    """The table says which file it was; no file of the store holds its bytes."""
+    """The row has digest and size of a file; no file of the store holds its bytes."""
     data = picture() + b"CANARY-IN-THE-PICTURE"
 
     if where == "files":
@@ -203,7 +203,7 @@ def test_a_file_is_kept_as_digest_and_size(mill, where):
 
 
 def test_a_form_without_a_file_is_multipart_too(mill):
-    """An API that wants a form gets one, whatever is in it."""
+    """A create of an endpoint that takes a form is multipart also without a file."""
     send(mill, endpoint="form", request={"a": "ü"})
 
     create = mill.server.requests[0]
@@ -214,7 +214,7 @@ def test_a_form_without_a_file_is_multipart_too(mill):
 @pytest.mark.parametrize(("name", "short"), [("kie", "createTask"), ("gptge", "hailuo"), ("aigptimage", "createTask")])
 @pytest.mark.parametrize("how", ["bytes", "path", "files"])
 def test_a_file_at_an_api_that_takes_json_is_refused(refused, name, short, how):
-    """Those APIs take links: said before anything is sent, with the parameter's name."""
+    """The error names the parameter with the file; nothing is sent."""
     with refused(words='takes JSON, so no file can go along \\("image"\\)'):
         if how == "files":
             nbh.submit(name, {"prompt": "owl"}, endpoint=short, files={"image": picture()})
@@ -223,7 +223,7 @@ def test_a_file_at_an_api_that_takes_json_is_refused(refused, name, short, how):
 
 
 def test_a_file_s_name_as_text_is_refused(emulator):
-    """Where a form takes a file, its name alone would be sent, and billed; the text says how to pass the file."""
+    """Where a form takes a file, its name as text would be sent and billed; the error says how to pass the file."""
     with pytest.raises(nbh.BadInput, match=r'takes a file as "image", not text\. Pass files=\{"image": "me\.jpg"\}'):
         nbh.submit("ailab", {"image": "me.jpg"}, endpoint="bald")
 
@@ -243,7 +243,7 @@ TRIPO = {
 
 @pytest.mark.parametrize(("name", "request_", "endpoint", "field", "several"), TRIPO.values(), ids=TRIPO)
 def test_tripo_gets_the_picture_first_and_its_token_in_the_create(emulator, name, request_, endpoint, field, several):
-    """End to end: the upload, the create that names it, and a finished task whose row has digest and size."""
+    """From the upload through the create to a finished task, whose row has digest and size."""
     pictures = [picture(32), Image.new("RGB", (32, 32), "red")]
 
     task = nbh.submit(name, {**request_, field: pictures if several else pictures[0]}, endpoint=endpoint)
@@ -258,7 +258,7 @@ def test_tripo_gets_the_picture_first_and_its_token_in_the_create(emulator, name
 
 @pytest.fixture
 def handing(mill):
-    """The mill, with an upload of its own kind."""
+    """The mill with an endpoint for uploads, whose token the create names."""
     nbh.register(provider(
         mill.root,
         endpoints={"image": Endpoint(path="/jobs", files=("image", "images"))},
@@ -267,8 +267,8 @@ def handing(mill):
     return mill
 
 
-def test_the_create_holds_what_the_upload_gave(handing):
-    """The token and the type stand where the provider's data says, other parameters as they were."""
+def test_the_create_has_the_token_of_the_upload(handing):
+    """Token and type stand where the provider's data puts them, other parameters as they were."""
     handing.creates[:] = [reply({"data": {"token": "t-1"}}), {"id": "a"}]
 
     nbh.submit("mill", {"prompt": "owl", "image": picture()}, endpoint="image")
@@ -289,8 +289,8 @@ FAILED = {
 
 
 @pytest.mark.parametrize(("answer", "words", "code"), FAILED.values(), ids=FAILED)
-def test_an_upload_that_fails_makes_nothing(handing, answer, words, code):
-    """No create is sent, so nothing is in doubt: the row failed, and says that it was the upload."""
+def test_after_a_failed_upload_no_create_is_sent(handing, answer, words, code):
+    """Nothing is in doubt: the row failed, and the error names the upload."""
     handing.creates[:] = [answer]
 
     with pytest.raises(nbh.SubmitFailed, match=words) as caught:
@@ -303,7 +303,7 @@ def test_an_upload_that_fails_makes_nothing(handing, answer, words, code):
 
 
 def test_a_file_where_none_is_taken_is_refused(handing):
-    """Which parameters take files stands in the text."""
+    """The error for a file under another name lists the parameters that take files."""
     with pytest.raises(nbh.BadInput, match=r'takes no file as "picture"\. It takes files as image, images'):
         nbh.submit("mill", {"picture": picture()}, endpoint="image")
 
@@ -311,7 +311,7 @@ def test_a_file_where_none_is_taken_is_refused(handing):
 
 
 @pytest.mark.parametrize("name", [name for name in _providers.names() if _providers.get(name).upload])
-def test_only_endpoints_that_take_files_name_them(name):
-    """What is uploaded ahead is a parameter that the docs have."""
+def test_parameters_that_take_files_are_known_parameters(name):
+    """Each parameter that is uploaded before the create is one of the endpoint's documented ones."""
     for endpoint in _providers.get(name).creates.values():
         assert set(endpoint.files) <= set(endpoint.params)

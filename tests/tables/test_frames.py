@@ -62,13 +62,13 @@ def dtypes(frame):
 @pytest.mark.parametrize("rows", [[], [{}], "filled"], ids=["no row", "an empty row", "filled"])
 def test_tasks_columns_and_dtypes(rows, history):
     """Columns, order and dtypes are always the same, also without rows: `…_at` is a time, `…_s` a number of seconds."""
-    found = [summary_row(history(*MANY))] if rows == "filled" else rows
-    frame = tasks_frame(found)
+    summaries = [summary_row(history(*MANY))] if rows == "filled" else rows
+    frame = tasks_frame(summaries)
 
     assert list(frame.columns) == COLUMNS
     assert dtypes(frame) == EXPECTED
     assert isinstance(frame.index, pd.RangeIndex)
-    assert len(frame) == len(found)
+    assert len(frame) == len(summaries)
 
 
 def test_a_filled_row(history):
@@ -105,9 +105,9 @@ def test_unknown_is_missing_never_zero(history):
 
 def test_what_no_event_tells(history):
     """Endpoint, model, experiment and repeat come from the stored row, where one is given."""
-    found = history((0, Mark(word=MarkWord.WATCHING)), uid="u1")
+    watched = history((0, Mark(word=MarkWord.WATCHING)), uid="u1")
     known = {"u1": {"endpoint": "image", "model": "m", "experiment": "owls", "repeat": 3}}
-    row = histories_frame([found], stored=known).iloc[0]
+    row = histories_frame([watched], stored=known).iloc[0]
 
     assert [row[name] for name in ("endpoint", "model", "experiment", "repeat")] == ["image", "m", "owls", 3]
 
@@ -139,10 +139,10 @@ def with_params(*params):
 def test_parameter_columns(values, dtype, cells):
     """A parameter's dtype follows from its values alone; a mixture is text."""
     frame = with_params(*({"x": value} for value in values))
-    found = [None if pd.isna(cell) else cell for cell in frame["param_x"]]
+    result = [None if pd.isna(cell) else cell for cell in frame["param_x"]]
 
     assert str(frame["param_x"].dtype) == dtype
-    assert found == cells
+    assert result == cells
 
 
 def test_nested_parameters():

@@ -230,7 +230,7 @@ def test_names_do_not_meet(kind, seed, groups):
 
 
 @pytest.mark.parametrize("kind", ["latency", "cost"])
-def test_more_groups_than_can_be_told_apart(kind):
+def test_at_most_28_groups_are_drawn(kind):
     """Of 40 groups the 28 largest are drawn and named in a key, and a note says so."""
     models = [("kie", f"m{n}", 5.0 + n, 4) for n in range(40)]
     ax = nbh.plot(many(120, models=models), kind)
@@ -243,8 +243,8 @@ def test_more_groups_than_can_be_told_apart(kind):
 # Refusals
 
 
-class MustNotBeAsked:
-    """Data that fails the test when its frame is asked for."""
+class UnreadTable:
+    """A table that fails the test when its frame is read."""
 
     def to_frame(self):
         pytest.fail("the data was asked for before the arguments were checked")
@@ -258,7 +258,7 @@ class MustNotBeAsked:
 def test_unknown_kinds(kind, hint):
     """An unknown kind is refused before any data is waited for; the text lists the three kinds and the nearest."""
     with pytest.raises(BadInput, match=f'There is no plot "{kind}"; kind is "timeline", "latency" or "cost".{hint}'):
-        nbh.plot(MustNotBeAsked(), kind)
+        nbh.plot(UnreadTable(), kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -284,7 +284,7 @@ def test_several_axes_are_refused():
     """The array of Axes that `plt.subplots(1, 2)` gives is refused."""
     _, axes = plt.subplots(1, 2)
     with pytest.raises(BadInput, match="ax is one matplotlib Axes, or None for a new figure, not ndarray"):
-        nbh.plot(MustNotBeAsked(), "cost", ax=axes)
+        nbh.plot(UnreadTable(), "cost", ax=axes)
 
 
 def test_without_matplotlib(monkeypatch):
@@ -293,7 +293,7 @@ def test_without_matplotlib(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
 
     with pytest.raises(nbh.NbhelperError) as refused:
-        nbh.plot(MustNotBeAsked())
+        nbh.plot(UnreadTable())
     assert str(refused.value) == 'Plots need matplotlib: pip install "nbhelper[plot]".'
 
 

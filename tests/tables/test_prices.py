@@ -120,13 +120,13 @@ def test_which_price_holds(cells, cost):
 
 def test_many_rows_at_once():
     """The cost of a row is the same alone and in a table with rows of almost the same values."""
-    asked = [{"hd": True}, {"hd": 1}, {"hd": "true"}, {"a": {"hd": "true"}, "b": {"hd": 1}}, {"duration": 5}, None]
+    requests = [{"hd": True}, {"hd": 1}, {"hd": "true"}, {"a": {"hd": "true"}, "b": {"hd": 1}}, {"duration": 5}, None]
     numbers = [None, 0, 1, True, 1.5]
     rows = [
         row("mill", outcome, model=model, params=params, credits=number, n_outputs=number)
         for outcome in ("succeeded", "failed", None)
         for model in ("token", "film", "big", None)
-        for params in asked
+        for params in requests
         for number in numbers
     ]
 

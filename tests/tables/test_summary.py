@@ -38,27 +38,27 @@ def row(outcome="succeeded", *, provider="tripo", **more):
 
 def one(*rows, **options):
     """The only row of the summary of these rows."""
-    found = summary(tasks_frame(rows), **options)
-    assert len(found) == 1
-    return found.iloc[0]
+    result = summary(tasks_frame(rows), **options)
+    assert len(result) == 1
+    return result.iloc[0]
 
 
 @pytest.mark.parametrize("rows", [[], [row()]], ids=["empty", "filled"])
 def test_columns_and_dtypes(rows):
     """Columns and dtypes are the same with and without rows; those of `by` keep theirs."""
-    found = summary(tasks_frame(rows), by=["provider", "outcome", "repeat"])
+    result = summary(tasks_frame(rows), by=["provider", "outcome", "repeat"])
 
-    assert list(found.columns) == ["provider", "outcome", "repeat", *COLUMNS]
-    assert [str(d) for d in found.dtypes] == ["string", "category", "Int64", *["Int64"] * 6, *["Float64"] * 12]
+    assert list(result.columns) == ["provider", "outcome", "repeat", *COLUMNS]
+    assert [str(d) for d in result.dtypes] == ["string", "category", "Int64", *["Int64"] * 6, *["Float64"] * 12]
 
 
 def test_counts():
     """Lost, stopped and unfinished tasks have counts of their own; the rate is over those that the server ended."""
     ends = ["succeeded"] * 6 + ["failed", "expired", "cancelled"] + ["lost"] * 2 + ["stopped"] + [None] * 3
-    found = one(*map(row, ends))
+    result = one(*map(row, ends))
 
-    assert found[["n", "succeeded", "failed", "lost", "stopped", "unfinished"]].to_list() == [15, 6, 1, 2, 1, 3]
-    assert found["success_rate"] == pytest.approx(6 / 9)
+    assert result[["n", "succeeded", "failed", "lost", "stopped", "unfinished"]].to_list() == [15, 6, 1, 2, 1, 3]
+    assert result["success_rate"] == pytest.approx(6 / 9)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_wilson(successes, trials, low, high):
 
 def test_no_rate_without_an_end():
     """Where no task ended, rate and interval are missing."""
-    found = one(row(None), row("lost"))
+    result = one(row(None), row("lost"))
 
-    assert found[["success_rate", "success_low", "success_high"]].isna().all()
+    assert result[["success_rate", "success_low", "success_high"]].isna().all()
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_no_rate_without_an_end():
 def test_percentiles(count, p50, p90, p95):
     """The median always, the 90th percentile from 10 known times and the 95th from 20, as pandas computes them."""
     times = [float(n) for n in range(1, count + 1)]
-    found = one(row(), *(row(total_s=t) for t in reversed(times)))
+    result = one(row(), *(row(total_s=t) for t in reversed(times)))
 
-    cells = [found[f"total_s_{p}"] for p in ("p50", "p90", "p95")]
+    cells = [result[f"total_s_{p}"] for p in ("p50", "p90", "p95")]
     assert [None if pd.isna(c) else round(c, 9) for c in cells] == [p50, p90, p95]
     if count == 20:
         assert cells == pytest.approx(list(pd.Series(times).quantile([0.5, 0.9, 0.95])))
@@ -109,18 +109,18 @@ def test_percentiles(count, p50, p90, p95):
 
 def test_means():
     """Means are over the values that are known."""
-    found = one(row(lag_s=1.0, polls=2), row(lag_s=None, polls=4), row(lag_s=2.0, polls=6))
+    result = one(row(lag_s=1.0, polls=2), row(lag_s=None, polls=4), row(lag_s=2.0, polls=6))
 
-    assert (found["lag_s_mean"], found["polls_mean"]) == (1.5, 4.0)
+    assert (result["lag_s_mean"], result["polls_mean"]) == (1.5, 4.0)
 
 
 def test_money():
     """Cost is the sum over all tasks that may have been billed; per success and per output it is divided."""
-    found = one(row(n_outputs=2), row(), row("failed", credits=0, n_outputs=0), row(None, credits=None))
+    result = one(row(n_outputs=2), row(), row("failed", credits=0, n_outputs=0), row(None, credits=None))
 
-    assert (found["credits"], found["cost"]) == (20.0, 0.2)
-    assert found["cost_per_success"] == pytest.approx(0.1)
-    assert found["cost_per_output"] == pytest.approx(0.2 / 3)
+    assert (result["credits"], result["cost"]) == (20.0, 0.2)
+    assert result["cost_per_success"] == pytest.approx(0.1)
+    assert result["cost_per_output"] == pytest.approx(0.2 / 3)
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ def test_money():
 )
 def test_an_unknown_cost_makes_the_sum_unknown(rows):
     """Where one task that may have been billed has no known cost, the sum is missing."""
-    found = one(*rows)
+    result = one(*rows)
 
-    assert found[["cost", "cost_per_success", "cost_per_output"]].isna().all()
+    assert result[["cost", "cost_per_success", "cost_per_output"]].isna().all()
 
 
 def test_a_refused_create_costs_nothing():
@@ -150,10 +150,10 @@ def test_currencies_are_never_added_up():
     """The cost of a group of several currencies is missing; its credits are added up."""
     frame = tasks_frame([row(), row()])
     frame.loc[1, "currency"] = "EUR"
-    found = summary(frame).iloc[0]
+    result = summary(frame).iloc[0]
 
-    assert pd.isna(found["cost"])
-    assert found["credits"] == 20
+    assert pd.isna(result["cost"])
+    assert result["credits"] == 20
 
 
 def test_missing_keys_form_a_group():
@@ -161,8 +161,8 @@ def test_missing_keys_form_a_group():
     frame = tasks_frame([row(model="a"), row(), row("failed"), row(None, model="a")])
 
     assert list(summary(frame)["n"]) == [2, 2]
-    found = summary(frame, by=["model", "outcome"])
-    groups = zip(found["model"].fillna("-"), found["outcome"].astype(object).fillna("-"), found["n"], strict=True)
+    result = summary(frame, by=["model", "outcome"])
+    groups = zip(result["model"].fillna("-"), result["outcome"].astype(object).fillna("-"), result["n"], strict=True)
     assert sorted(groups) == [("-", "failed", 1), ("-", "succeeded", 1), ("a", "-", 1), ("a", "succeeded", 1)]
 
 
@@ -170,11 +170,11 @@ def test_failures_by_reason():
     """Grouped by `error_code`, failures are counted by code; tasks without one are the last group."""
     reasons = [("failed", "1302"), ("failed", "policy"), ("failed", "1302"), ("succeeded", None), ("lost", None)]
     frame = tasks_frame([row(outcome, error_code=code) for outcome, code in [*reasons, (None, None)]])
-    found = summary(frame, by="error_code")
+    result = summary(frame, by="error_code")
     apart = summary(frame, by=["outcome", "error_code"])
 
-    assert found["error_code"].fillna("-").to_list() == ["1302", "policy", "-"]
-    assert found[["n", "failed", "succeeded", "lost", "unfinished"]].to_numpy().tolist() == [
+    assert result["error_code"].fillna("-").to_list() == ["1302", "policy", "-"]
+    assert result[["n", "failed", "succeeded", "lost", "unfinished"]].to_numpy().tolist() == [
         [2, 2, 0, 0, 0],
         [1, 1, 0, 0, 0],
         [3, 0, 1, 1, 1],

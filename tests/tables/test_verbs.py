@@ -10,8 +10,8 @@ import nbhelper as nbh
 pytestmark = pytest.mark.usefixtures("isolated")
 
 
-def test_asking_for_tables_makes_no_store():
-    """Reading where nothing was ever kept gives empty tables with all columns and leaves nothing behind."""
+def test_reading_tables_makes_no_store():
+    """Without a store each table is empty, with all its columns, and no file is made."""
     for table in (nbh.tasks(), nbh.events(), nbh.outputs()):
         assert len(table) == 0
         assert len(table.columns) > 5
@@ -34,14 +34,14 @@ def test_providers_are_listed_without_a_key_or_a_store(monkeypatch):
 
 
 def test_events_of_one_task_alone(mill):
-    """Every observation of the tasks that are named, however they are named, and of no other."""
+    """`events(task)` has every observation of the tasks given, as text, task, history or list, and of no other."""
     refs = [mill.job(DONE) for _ in range(3)]
     first, second, _ = nbh.watch(refs, display=False, block=False).result(30)
     everything = nbh.events()
 
     assert set(everything["task"]) == set(refs)
-    for asked in (refs[0], first, first.task, [first], iter([refs[0], first.task])):
-        frame = nbh.events(asked)
+    for task in (refs[0], first, first.task, [first], iter([refs[0], first.task])):
+        frame = nbh.events(task)
         assert list(frame["seq"]) == list(range(1, first.seq + 1))
         assert set(frame["task"]) == {refs[0]}
     assert set(nbh.events([first, second.task])["task"]) == set(refs[:2])

@@ -11,7 +11,7 @@ from support.raw_server import reply
 import nbhelper as nbh
 from nbhelper._model.text import slug
 from nbhelper._views import terminal
-from nbhelper._views.terminal import Lines, block
+from nbhelper._views.terminal import StateLines, block
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
 
 pytestmark = pytest.mark.usefixtures("isolated")
@@ -54,7 +54,7 @@ def histories(word):
 def test_nothing_that_a_server_or_label_says_drives_the_terminal(word):
     """Lines and the live block at three widths: every line is harmless, none is wrapped, no link's query is in it."""
     tasks, lines = histories(word), []
-    Lines(lines.append).print(tasks, last=True)
+    StateLines(lines.append).print(tasks, last=True)
     for width in (40, 80, 200):
         console = Console(width=width, force_terminal=True, color_system=None, highlight=False)
         with console.capture() as capture:

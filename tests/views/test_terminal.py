@@ -13,7 +13,7 @@ from nbhelper._model.history import History
 from nbhelper._model.text import seconds, size
 from nbhelper._model.timing import timing
 from nbhelper._views import terminal
-from nbhelper._views.terminal import Lines, block
+from nbhelper._views.terminal import StateLines, block
 from nbhelper._views.words import describe_details, describe_time_left, elapsed
 from nbhelper.types import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, Task, TaskError
 
@@ -181,7 +181,7 @@ def test_a_running_task_of_a_server_hours_ahead():
 def test_a_line_for_each_change_and_no_more():
     """Printed twice, nothing is said twice; the time is UTC."""
     printed = []
-    lines = Lines(printed.append)
+    lines = StateLines(printed.append)
     history = grown(state("queued"), label="owl")
 
     lines.print([history])
@@ -200,7 +200,7 @@ def test_a_state_between_two_drawings_has_its_line():
     """However short a state was, the newest events tell it; the lines of all tasks stand in the order of time."""
     printed = []
     first, other = grown(ident="x"), grown(ident="y", ago=8.5)
-    lines = Lines(printed.append, begun=[first, other])
+    lines = StateLines(printed.append, begun=[first, other])
 
     for ago, word in ((10, "queued"), (9, "running"), (8, "queued"), (7, "running"), (6, "succeeded")):
         first = first.add(state(word), now() - timedelta(seconds=ago))
@@ -223,7 +223,7 @@ def test_a_stop_between_two_drawings_has_its_line():
     """Stopped by another handle and taken up again: both are told, and a late look behind the stop is no change."""
     printed = []
     history = grown(state("running"))
-    lines = Lines(printed.append)
+    lines = StateLines(printed.append)
     lines.print([history])
 
     stopped = history.add(Mark(word=MarkWord.STOPPED, note="stopped by hand"), now()).add(state("running"), now())
@@ -236,7 +236,7 @@ def test_what_was_seen_before_the_wait_is_no_change():
     """Of a history that was stored, the state that it is in has a line, the earlier ones have none."""
     printed = []
     stored = grown(state("queued"), state("running"))
-    lines = Lines(printed.append, begun=[stored])
+    lines = StateLines(printed.append, begun=[stored])
 
     lines.print([stored])
     lines.print([stored.add(state("running"), now())])
@@ -247,7 +247,7 @@ def test_what_was_seen_before_the_wait_is_no_change():
 def test_nothing_is_said_before_anything_is_known():
     """A task that nobody has looked at has no line."""
     printed = []
-    Lines(printed.append).print([History(Task("mill", "x"))])
+    StateLines(printed.append).print([History(Task("mill", "x"))])
 
     assert printed == []
 
@@ -267,7 +267,7 @@ def test_hostile_words_never_reach_a_log():
     """One printable line each, however a server or a label tries."""
     printed = []
 
-    Lines(printed.append).print(evil())
+    StateLines(printed.append).print(evil())
 
     assert len(printed) == 4
     assert all(line.isprintable() for line in printed)
@@ -349,7 +349,7 @@ def test_long_names_give_way_in_their_middle(name, width):
     """The names of a grid differ at their ends, which stay in sight, in a terminal and in a log."""
     histories = [grown(state("running"), ident=n, label=name.format(n)) for n in ("1K", "2K")]
     printed = []
-    Lines(printed.append).print(histories)
+    StateLines(printed.append).print(histories)
 
     for lines in (drawn(histories, width=width).splitlines()[1:], printed):
         assert [line.partition("…")[2].split("K")[0][-1:] + "K" for line in lines] == ["1K", "2K"]
