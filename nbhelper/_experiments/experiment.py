@@ -140,7 +140,7 @@ class Experiment:
         """
         import pandas as pd
 
-        from .._tables.frames import PARAM, as_one, column
+        from .._tables.columns import PARAM, as_one, column
         from .._tables.params import flat
 
         planned = allowed(self._planned(session.store()), self._order, self.limits, retry_in_doubt=False)

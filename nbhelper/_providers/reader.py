@@ -14,16 +14,7 @@ from typing import Any
 
 from .._model.seen import NOTHING, Miss, MissKind, Snapshot, State, TaskError
 from .._model.text import clean, is_harmless
-from .meanings import (
-    UNREADABLE,
-    classify_status,
-    describe_status,
-    find_error_code,
-    find_states,
-    find_trace,
-    make_miss,
-    read_failure,
-)
+from .misses import classify_status, describe_status, find_trace, make_miss, read_failure
 from .outputs import find_outputs
 from .paths import find
 from .provider import Provider
@@ -31,6 +22,7 @@ from .reply_parts import Endpoint
 from .requests import HttpReply
 from .safe import redact_reply, redact_text, remove_secrets
 from .scalars import as_count, as_positive, as_progress, as_text, as_time, as_word, read_date
+from .states import UNREADABLE, find_error_code, find_states
 from .strict_json import NotJson, parse
 
 

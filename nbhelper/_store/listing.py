@@ -12,9 +12,9 @@ from .._model.json_text import dumps, loads
 from .._model.seen import Outcome, SaveState
 from .._model.text import storable
 from . import creates
+from .columns import COLUMNS, Row, from_values
 from .filter import Filter
 from .rows import Rows
-from .summary_row import COLUMNS, Row, from_values
 
 T = TypeVar("T")
 Why = Literal["unfinished", "lost", "stopped", "in doubt", "results missing"]

@@ -19,8 +19,8 @@ from .._model.task import NO_ID, Task
 from .._model.text import clean, storable
 from .._model.times import iso, moment
 from .codec import decode, encode, plain
+from .columns import COLUMNS, summary_row
 from .schema import insert
-from .summary_row import COLUMNS, summary_row
 
 
 class TaskRow(NamedTuple):

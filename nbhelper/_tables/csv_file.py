@@ -6,9 +6,10 @@ A plain CSV: UTF-8, one header row, every text quoted, ISO times. What makes it 
 * An apostrophe in front of a text is not part of it. It stands before a text that a spreadsheet could take for a
   formula, and before one that itself begins with an apostrophe.
 * `'\` begins a text written as JSON, for characters that no UTF-8 file can hold (NUL, lone surrogates).
-* The columns of nbhelper's tables have known dtypes (`frames.py`, `SUMMARY`); the dtype of any other column is inferred
-  from its cells: whole numbers, numbers, true and false, else text. Where that would give another dtype (for texts such
-  as "1", or a column without any value), one more column without values is appended, whose header names the dtypes.
+* The columns of nbhelper's tables have known dtypes (`columns.py`, `SUMMARY`); the dtype of any other column is
+  inferred from its cells: whole numbers, numbers, true and false, else text. Where that would give another dtype (for
+  texts such as "1", or a column without any value), one more column without values is appended, whose header names the
+  dtypes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from .._model.errors import BadInput, StoreError
 from .._model.text import clean
 from .._model.times import iso, moment
-from .frames import CATEGORIES, EVENTS, OUTPUTS, PRICE_COLUMNS, TASKS, Kind, column, dtype_of
+from .columns import CATEGORIES, EVENTS, OUTPUTS, PRICE_COLUMNS, TASKS, Kind, column, dtype_of
 from .summary import SUMMARY
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from .._model.task import Task
 from .._model.text import kind_of
 from .._session import session
 from .._store.filter import Filter
-from .frames import TASKS, column, events_frame, outputs_frame, tasks_frame
+from .columns import TASKS, column
+from .frames import events_frame, outputs_frame, tasks_frame
 from .price_list import known_prices
 
 if TYPE_CHECKING:

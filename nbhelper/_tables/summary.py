@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._model.errors import BadInput
 from .._model.text import clean, nearest
-from .frames import Kind, column
+from .columns import Kind, column
 
 if TYPE_CHECKING:
     import pandas as pd

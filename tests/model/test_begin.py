@@ -9,7 +9,7 @@ from nbhelper._model.lost_sight import GRACE, verdict
 from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Snapshot, State
 from nbhelper._model.times import moment
 from nbhelper._model.timing import Begin, begin, timing
-from nbhelper._store.summary_row import summary_row
+from nbhelper._store.columns import summary_row
 from nbhelper._views.words import elapsed, is_start_known
 from nbhelper._watching.pace import JITTER, PRICE, pause
 

@@ -48,7 +48,7 @@ def test_a_new_field_takes_one_place_and_a_column_two(mill, tmp_path):
     """A field is added in `Snapshot` (`_model/seen.py`) alone, and from a reply it reaches History and store.
 
     A provider names its path by the field's name. A column of `tasks()` is added in `summary_row`
-    (`_store/summary_row.py`) and in `TASKS` (`_tables/frames.py`); `_store.schema.VERSION` is raised with it, of which
+    (`_store/columns.py`) and in `TASKS` (`_tables/columns.py`); `_store.schema.VERSION` is raised with it, of which
     `tests/store/test_store_versions.py` reminds.
     """
     package = tmp_path / "copy" / "nbhelper"
@@ -59,13 +59,13 @@ def test_a_new_field_takes_one_place_and_a_column_two(mill, tmp_path):
         *(f"{name}: {kind} | None = None" for name, (kind, *_) in FIELDS.items()),
     )
     insert(
-        package / "_store" / "summary_row.py",
+        package / "_store" / "columns.py",
         '        "credits": _number(facts.credits),\n',
         *(f'    "{name}": facts.latest and facts.latest.{name} or None,' for name in FIELDS if name != "warm_at"),
         '    "warm_at": iso(facts.latest.warm_at) if facts.latest and facts.latest.warm_at else None,',
     )
     insert(
-        package / "_tables" / "frames.py",
+        package / "_tables" / "columns.py",
         '    "rate_limited": "Int64",\n',
         *(f'"{name}": "{kind}",' for name, (_, kind, *_) in FIELDS.items()),
     )

@@ -81,7 +81,7 @@ def test_the_reference_has_every_public_name_once():
 
 def test_every_column_is_explained():
     """The table of columns is that of `tasks()`, in its order, and the parameters behind it."""
-    from nbhelper._tables.frames import TASKS
+    from nbhelper._tables.columns import TASKS
 
     assert first_cells("Tables") == [*TASKS, "param_…"]
 

@@ -12,8 +12,8 @@ from nbhelper import BadInput
 from nbhelper._model.history import History
 from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Outcome, Saved, SaveState, Snapshot, State, TaskError
 from nbhelper._model.task import Task
+from nbhelper._store.columns import summary_row
 from nbhelper._store.filter import Filter
-from nbhelper._store.summary_row import summary_row
 
 NOW = datetime(2026, 11, 21, 16, tzinfo=UTC)
 

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 import nbhelper
 from nbhelper import BadInput, StoreError
 from nbhelper._model.seen import Outcome, State
+from nbhelper._tables.columns import EVENTS, OUTPUTS, PRICE_COLUMNS, TASKS, column
 from nbhelper._tables.csv_file import read_csv, to_csv
-from nbhelper._tables.frames import EVENTS, OUTPUTS, PRICE_COLUMNS, TASKS, column, tasks_frame
+from nbhelper._tables.frames import tasks_frame
 from nbhelper._tables.summary import SUMMARY, summary
 
 HOSTILE = [

@@ -10,10 +10,11 @@ import pytest
 
 from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
 from nbhelper._model.task import Task
-from nbhelper._store import summary_row as _summary_row
+from nbhelper._store import columns as _columns
+from nbhelper._store.columns import summary_row
 from nbhelper._store.store import Store
-from nbhelper._store.summary_row import summary_row
-from nbhelper._tables.frames import EVENTS, OUTPUTS, TASKS, events_frame, histories_frame, outputs_frame, tasks_frame
+from nbhelper._tables.columns import EVENTS, OUTPUTS, TASKS
+from nbhelper._tables.frames import events_frame, histories_frame, outputs_frame, tasks_frame
 
 COLUMNS = list(TASKS)
 """Which they are, and in which order, is compared with README's table in its tests."""
@@ -242,4 +243,4 @@ def test_every_value_of_a_summary_is_a_column():
     hidden = {"uid", "begun", "params", "extra"}
     priced = {"cost", "currency", "cost_source"}
 
-    assert {*TASKS} - priced == {*_summary_row.COLUMNS} - hidden
+    assert {*TASKS} - priced == {*_columns.COLUMNS} - hidden

@@ -10,7 +10,7 @@ from support.watched import reasons_pending, resume, watch
 
 import nbhelper as nbh
 from nbhelper._session import session
-from nbhelper._tables.frames import TASKS
+from nbhelper._tables.columns import TASKS
 
 PNG = png(3000)
 

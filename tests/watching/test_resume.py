@@ -12,7 +12,7 @@ from support.watched import events_of, marks, reasons_pending, resume, watch
 
 import nbhelper as nbh
 from nbhelper._session import session
-from nbhelper._tables.frames import TASKS
+from nbhelper._tables.columns import TASKS
 from nbhelper.types import SaveState
 
 PNG = png(3000)

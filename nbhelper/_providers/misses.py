@@ -1,4 +1,4 @@
-"""Map a reply's HTTP status, error code and state words to a `State`, or to a `Miss` where the request failed."""
+"""Read a reply whose HTTP status or error code states a failure: as a `Miss` of some kind, or as the task's end."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .paths import find
 from .provider import Provider
 from .requests import HttpReply
 from .safe import redact_reply, redact_text
-from .scalars import as_number, as_text, as_word, read_date, retry_after
+from .scalars import as_number, as_text, read_date, retry_after
+from .states import UNREADABLE, find_error_code, find_states
 
-UNREADABLE = "(unreadable)"
 _REASONS = {
     400: "bad request",
     401: "the key was refused",
@@ -29,6 +29,7 @@ _REASONS = {
     503: "service unavailable",
     504: "gateway timeout",
 }
+
 _MEANINGS = {
     MissKind.NETWORK: "no connection",
     MissKind.SERVER: "server error",
@@ -61,33 +62,6 @@ def classify_status(status: int) -> MissKind:
 def describe_status(status: int) -> str:
     """Return the message for an HTTP status whose reply has none, such as "not found"."""
     return _REASONS.get(status, "server error" if 500 <= status < 600 else f"unexpected status {status}")
-
-
-def find_states(provider: Provider, body: Any) -> dict[State, str]:
-    """Map each state that the reply names, at any of the paths in `Provider.state`, to its word; they should agree."""
-    states: dict[State, str] = {}
-    for search in provider.finders.state:
-        if word := _read_word(search(body)):
-            states[provider.states.get(word, State.UNKNOWN)] = word
-    return states
-
-
-def find_error_code(provider: Provider, body: Any) -> str | None:
-    """Return the first error code in the body that is not in `ok`; None where there is none."""
-    for search in provider.finders.code:
-        if (code := _read_word(search(body))) and code not in provider.ok:
-            return code
-    return None
-
-
-def _read_word(value: Any) -> str:
-    """Return a state word or code as text: "" for null, false and empty, `UNREADABLE` for a value that is no word."""
-    if isinstance(value, str):
-        return value.strip()
-    if value is None or value is False or value in ([], {}):
-        return ""
-    word = as_word(value)
-    return UNREADABLE if word is None else word
 
 
 def read_failure(provider: Provider, reply: HttpReply, body: Any, secrets: tuple[str, ...]) -> Snapshot | Miss | None:

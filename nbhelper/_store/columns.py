@@ -1,4 +1,4 @@
-"""The row of the table `summaries` for a history: what `tasks()` shows of the task."""
+"""The columns of `tasks()`: the value of each for a history, as a row of the table `summaries`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def summary_row(
     """Every column of `tasks()` that is derived from the history, as JSON; an unknown value is None.
 
     A value that is added here is a column of the table `summaries`: raise `VERSION` in `schema.py`. To show it, name it
-    in `TASKS` in `_tables/frames.py`.
+    in `TASKS` in `_tables/columns.py`.
 
     Args:
         history: The history.
