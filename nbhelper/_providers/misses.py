@@ -7,8 +7,8 @@ from typing import Any
 
 from .._model.seen import Miss, MissKind, Snapshot, State, TaskError
 from .._model.text import EXCERPT
-from .paths import find
 from .provider import Provider
+from .reply_paths import find
 from .requests import HttpReply
 from .safe import redact_reply, redact_text
 from .scalars import as_number, as_text, read_date, retry_after

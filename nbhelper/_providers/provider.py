@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from .._model.errors import BadInput
 from .._model.seen import Snapshot, State, field_types
 from .._model.text import clean
-from .paths import Finder, compile_path
 from .reply_parts import Batch, Endpoint, ErrorRule, FileUpload, Outputs, Resolve
+from .reply_paths import Finder, compile_path
 from .requests import HttpRequest
 
 _COMPOSED = {"state", "word", "outputs", "error", "resolution_s", "replied_at", "trace", "params", "reply"}

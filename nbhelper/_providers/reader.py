@@ -16,9 +16,9 @@ from .._model.seen import NOTHING, Miss, MissKind, Snapshot, State, TaskError
 from .._model.text import clean, is_harmless
 from .misses import classify_status, describe_status, find_trace, make_miss, read_failure
 from .outputs import find_outputs
-from .paths import find
 from .provider import Provider
 from .reply_parts import Endpoint
+from .reply_paths import find
 from .requests import HttpReply
 from .safe import redact_reply, redact_text, remove_secrets
 from .scalars import as_count, as_positive, as_progress, as_text, as_time, as_word, read_date

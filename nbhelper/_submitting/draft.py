@@ -16,9 +16,9 @@ from .._model.task import digest
 from .._model.text import clean, kind_of, nearest
 from .._network.http import Upload
 from .._providers import get
-from .._providers.paths import find
 from .._providers.provider import Provider
 from .._providers.reply_parts import Endpoint
+from .._providers.reply_paths import find
 from .uploads import uploads_of
 
 _MAX_DEPTH = 64
