@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._model.errors import BadInput
-from ._model.seen import Miss, Snapshot
+from ._model.events import Snapshot
+from ._model.misses import Miss
 from ._providers import get
 from ._providers.provider import Provider
 from ._providers.reader import read as _read

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._model.errors import BadInput, StoreError
+from .._model.events import Mark
 from .._model.history import History
-from .._model.seen import Mark, MarkWord, Miss, MissKind
+from .._model.misses import Miss, MissKind
+from .._model.states import MarkWord
 from .._model.task import NO_ID, Request, Task
 from .._model.text import clean, nearest
 from .._session import session

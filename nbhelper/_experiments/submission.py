@@ -17,7 +17,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from .._model.errors import BadInput, MissingAPIKey, StoreError
-from .._model.seen import Mark, MarkWord, Miss
+from .._model.events import Mark
+from .._model.misses import Miss
+from .._model.states import MarkWord
 from .._model.text import clean
 from .._session.session import Connection
 from .._submitting import send

@@ -7,7 +7,10 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .seen import NOTHING, Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Seen, Snapshot, State
+from .events import Mark, Output, Saved, Seen, Snapshot
+from .fields import NOTHING
+from .misses import Miss, MissKind
+from .states import MarkWord, SaveState, State
 
 SLOPE = 0.25
 """The gain in progress over which its slope is measured."""

@@ -12,8 +12,10 @@ from datetime import datetime
 from pathlib import Path
 
 from .errors import NbhelperError
+from .events import Event, Output, Saved, Seen, Snapshot
 from .facts import NO_FACTS, Facts
-from .seen import NOTHING, Event, MarkWord, Outcome, Output, Saved, SaveState, Seen, Snapshot, State
+from .fields import NOTHING
+from .states import MarkWord, Outcome, SaveState, State
 from .task import NO_ID, Task
 from .text import clean
 

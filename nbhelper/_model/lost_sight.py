@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from .events import Mark
 from .facts import Facts, Run
 from .history import History
-from .seen import Mark, MarkWord, MissKind
+from .misses import MissKind
+from .states import MarkWord
 from .text import clean
 from .timing import begin
 

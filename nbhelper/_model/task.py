@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from .errors import BadInput
-from .seen import NOTHING, nothing
+from .fields import NOTHING, nothing
 from .text import clean, kind_of
 
 NO_ID = "(no id yet)"

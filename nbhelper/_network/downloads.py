@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .._model.seen import Output, Saved, SaveState
+from .._model.events import Output, Saved
+from .._model.states import SaveState
 from .._model.text import clean, slug, without_query
 from .._providers.requests import HttpReply
 from .._providers.scalars import retry_after

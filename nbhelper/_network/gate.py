@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 
-from .._model.seen import Miss, MissKind
+from .._model.misses import Miss, MissKind
 
 IN_FLIGHT = 20
 """Requests at a time: at 0.2 s for each, as many as the rate lets through."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
-from .._model.seen import Miss, MissKind, Snapshot, State, TaskError
+from .._model.events import Snapshot, TaskError
+from .._model.misses import Miss, MissKind
+from .._model.states import State
 from .._model.text import EXCERPT
 from .provider import Provider
 from .reply_paths import find

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
-from .._model.seen import Output
+from .._model.events import Output
 from .._model.text import storable
 from .provider import Provider
 from .reply_parts import Outputs

@@ -15,7 +15,9 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from .._model.errors import BadInput
-from .._model.seen import Snapshot, State, field_types
+from .._model.events import Snapshot
+from .._model.fields import field_types
+from .._model.states import State
 from .._model.text import clean
 from .reply_parts import Batch, Endpoint, ErrorRule, FileUpload, Outputs, Resolve
 from .reply_paths import Finder, compile_path

@@ -12,7 +12,10 @@ from datetime import datetime
 from sys import intern
 from typing import Any
 
-from .._model.seen import NOTHING, Miss, MissKind, Snapshot, State, TaskError
+from .._model.events import Snapshot, TaskError
+from .._model.fields import NOTHING
+from .._model.misses import Miss, MissKind
+from .._model.states import State
 from .._model.text import clean, is_harmless
 from .misses import classify_status, describe_status, find_trace, make_miss, read_failure
 from .outputs import find_outputs

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .._model.errors import BadInput
-from .._model.seen import MissKind, State, nothing
+from .._model.fields import nothing
+from .._model.misses import MissKind
+from .._model.states import State
 from .._model.text import clean
 from .requests import HttpRequest
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .._model.errors import BadInput
-from .._model.seen import nothing
+from .._model.fields import nothing
 from .._model.text import clean
 
 _METHODS = ("GET", "POST")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._model.seen import State
+from .._model.states import State
 from .provider import Provider
 from .scalars import as_word
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .._model.errors import BadInput
-from .._model.seen import NOTHING
+from .._model.fields import NOTHING
 from .provider import Provider
 from .requests import HttpRequest
 

@@ -19,8 +19,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
 
+from .._model.events import Mark, Output, Saved, Seen, Snapshot, TaskError
+from .._model.fields import field_types
 from .._model.json_text import dumps
-from .._model.seen import Mark, Miss, Output, Saved, Seen, Snapshot, State, TaskError, field_types
+from .._model.misses import Miss
+from .._model.states import State
 from .._model.task import digest
 from .._model.text import is_harmless, redact, storable
 from .._model.times import iso, iso_cached, moment

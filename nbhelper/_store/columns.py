@@ -9,7 +9,7 @@ from typing import Any
 
 from .._model.history import History
 from .._model.json_text import loads
-from .._model.seen import SaveState, State
+from .._model.states import SaveState, State
 from .._model.task import NO_ID, Task
 from .._model.text import storable
 from .._model.times import iso

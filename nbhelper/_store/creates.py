@@ -13,9 +13,10 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 from .._model.errors import StoreError
+from .._model.events import Mark
 from .._model.history import History
 from .._model.json_text import dumps
-from .._model.seen import Mark, MarkWord, Outcome
+from .._model.states import MarkWord, Outcome
 from .._model.task import Task
 from .._model.text import clean, storable
 from .._model.times import iso, moment

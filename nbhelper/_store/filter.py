@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from .._model.errors import BadInput
 from .._model.json_text import dumps
-from .._model.seen import Outcome
+from .._model.states import Outcome
 from .._model.text import clean, nearest, storable
 from .._model.times import instant
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from .._model.history import History
 from .._model.json_text import dumps, loads
-from .._model.seen import Outcome, SaveState
+from .._model.states import Outcome, SaveState
 from .._model.text import storable
 from . import creates
 from .columns import COLUMNS, Row, from_values

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .._model.errors import BadInput, StoreError
+from .._model.events import Event, Mark, Saved
 from .._model.history import History
 from .._model.json_text import dumps, loads
-from .._model.seen import Event, Mark, Saved
 from .._model.task import NO_ID, Task
 from .._model.text import clean, storable
 from .._model.times import iso, moment

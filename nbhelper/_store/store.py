@@ -21,9 +21,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from .._model.events import Event
 from .._model.history import History
 from .._model.json_text import dumps, loads
-from .._model.seen import Event
 from .._model.task import NO_ID, Task
 from .._model.text import storable
 from .._model.times import iso

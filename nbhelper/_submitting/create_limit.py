@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from .._model.seen import Miss, MissKind
+from .._model.misses import Miss, MissKind
 from .._model.text import seconds
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .._model.errors import BadInput, NbhelperError, StoreError, SubmitFailed, SubmitUnknown
-from .._model.seen import Miss, MissKind
+from .._model.misses import Miss, MissKind
 from .._model.task import Task
 from .._model.text import clean
 from .._network.faults import Forbidden, Unreached

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._model.json_text import dumps
-from .._model.seen import Outcome, State
+from .._model.states import Outcome, State
 from .._model.text import storable
 from .._model.times import moment
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._model.fields import NOTHING
 from .._model.history import History
 from .._model.json_text import dumps
-from .._model.seen import NOTHING
 from .._store.columns import summary_row
 from .columns import EVENTS, OUTPUTS, PARAM, PRICE_COLUMNS, TASKS, Kind, as_one, column
 from .params import flat

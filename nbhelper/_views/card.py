@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup
 
 from .._model.history import History
-from .._model.seen import Outcome, State
+from .._model.states import Outcome, State
 from .._model.text import clean, seconds
 from .markup import CELL, NOTHING, cut, elide_middle, style
 from .scene import Money, Scene, colour_of

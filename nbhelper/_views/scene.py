@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from .._model.seen import Outcome, State
+from .._model.states import Outcome, State
 from .preview import Thumbnail
 
 _COLOURS: Mapping[str, str] = {

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .._model.events import Event, Mark, Snapshot
 from .._model.history import History
-from .._model.seen import Event, Mark, MarkWord, Outcome, Snapshot, State
+from .._model.states import MarkWord, Outcome, State
 from .._model.text import clean, seconds
 from .._session.environment import place
 from .draw_limit import DrawLimit

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from .._model.events import Saved
 from .._model.history import History
-from .._model.seen import Saved
 from .._model.text import clean, size
 from .markup import NOTHING, elide_middle, titled
 from .preview import Thumbnail, can_preview

@@ -9,9 +9,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from .._model.events import Saved
 from .._model.history import History
 from .._model.lost_sight import too_new
-from .._model.seen import MissKind, Outcome, Saved, SaveState, State
+from .._model.misses import MissKind
+from .._model.states import Outcome, SaveState, State
 from .._model.text import clean, seconds, size
 from .._model.timing import begin, timing
 

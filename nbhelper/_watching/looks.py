@@ -17,7 +17,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .._model.seen import Miss, MissKind, Snapshot
+from .._model.events import Snapshot
+from .._model.misses import Miss, MissKind
 from .._model.task import Task
 from .._model.text import clean
 from .._network.faults import Forbidden, Unreached

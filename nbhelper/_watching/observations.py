@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from .._model.errors import StoreError
+from .._model.events import Event, Seen
 from .._model.history import History
-from .._model.seen import Event, Seen
 from .._model.task import Task
 
 if TYPE_CHECKING:

@@ -28,7 +28,8 @@ from datetime import datetime, timedelta
 
 from .._model.facts import SLOPE, Facts
 from .._model.history import History
-from .._model.seen import Miss, MissKind, State
+from .._model.misses import Miss, MissKind
+from .._model.states import State
 from .._model.timing import begin
 from .durations import NOTHING_KNOWN, Curve, Durations, schedule
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .._model.history import History
-from .._model.seen import State
+from .._model.states import State
 from .._model.times import moment
 from .._model.timing import timing
 from .durations import NOTHING_KNOWN, Curve, Durations, Spell

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .._model.errors import StoreError
+from .._model.events import Event, Output, Seen, Snapshot
+from .._model.fields import NOTHING
 from .._model.history import History
-from .._model.seen import NOTHING, Event, Output, Seen, Snapshot
 from .._model.text import clean, without_query
 
 if TYPE_CHECKING:

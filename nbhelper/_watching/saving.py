@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from .._model.seen import Miss, MissKind, Output, Saved, SaveState, Snapshot
+from .._model.events import Output, Saved, Snapshot
+from .._model.misses import Miss, MissKind
+from .._model.states import SaveState
 from .._model.text import clean
 from .._network.download_queue import DownloadQueue
 from .._network.downloads import TaskFolder, save_bytes, save_link

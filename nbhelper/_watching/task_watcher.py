@@ -15,9 +15,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._model.events import Mark
 from .._model.history import UNSAVED, History
 from .._model.lost_sight import verdict
-from .._model.seen import Mark, MarkWord, Outcome
+from .._model.states import MarkWord, Outcome
 from .._model.text import clean
 from .._session.session import Connection
 from .._store.leases import Leases

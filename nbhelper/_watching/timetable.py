@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 
 from .._model.history import History
-from .._model.seen import State
+from .._model.states import State
 from .looks import Looks
 from .pace import JITTER, pause
 from .past import Past

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from .._model.events import Mark
 from .._model.history import History
-from .._model.seen import Mark, MarkWord, Outcome, State
+from .._model.states import MarkWord, Outcome, State
 from .._model.text import clean, count_tasks
 from .._session.session import Connection
 from .._store.folder import FILE

@@ -5,8 +5,10 @@ from datetime import timedelta
 import pytest
 from support.histories import NOON
 
+from nbhelper._model.events import Mark, Snapshot
 from nbhelper._model.lost_sight import GRACE, verdict
-from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Snapshot, State
+from nbhelper._model.misses import Miss, MissKind
+from nbhelper._model.states import MarkWord, State
 from nbhelper._model.times import moment
 from nbhelper._model.timing import Begin, begin, timing
 from nbhelper._store.columns import summary_row

@@ -45,7 +45,7 @@ def insert(file, after, *lines):
 
 
 def test_a_new_field_takes_one_place_and_a_column_two(mill, tmp_path):
-    """A field is added in `Snapshot` (`_model/seen.py`) alone, and from a reply it reaches History and store.
+    """A field is added in `Snapshot` (`_model/events.py`) alone, and from a reply it reaches History and store.
 
     A provider names its path by the field's name. A column of `tasks()` is added in `summary_row`
     (`_store/columns.py`) and in `TASKS` (`_tables/columns.py`); `_store.schema.VERSION` is raised with it, of which
@@ -54,7 +54,7 @@ def test_a_new_field_takes_one_place_and_a_column_two(mill, tmp_path):
     package = tmp_path / "copy" / "nbhelper"
     shutil.copytree(Path(nbhelper.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     insert(
-        package / "_model" / "seen.py",
+        package / "_model" / "events.py",
         "    resolution_s: float | None = None\n",
         *(f"{name}: {kind} | None = None" for name, (kind, *_) in FIELDS.items()),
     )

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbhelper._model.events import Mark, Saved, Snapshot
 from nbhelper._model.history import History
-from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Saved, SaveState, Snapshot, State
+from nbhelper._model.misses import Miss, MissKind
+from nbhelper._model.states import MarkWord, SaveState, State
 from nbhelper._model.task import Task
 from nbhelper._model.timing import Timing, timing
 

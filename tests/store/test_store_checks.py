@@ -11,8 +11,9 @@ import pytest
 
 import nbhelper as nbh
 from nbhelper import StoreError
+from nbhelper._model.events import Mark, Snapshot
 from nbhelper._model.json_text import dumps
-from nbhelper._model.seen import Mark, MarkWord, Snapshot, State
+from nbhelper._model.states import MarkWord, State
 from nbhelper._model.task import Task
 from nbhelper._store import file as _database
 from nbhelper._store import writer

@@ -11,19 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nbhelper import BadInput
+from nbhelper._model.events import Mark, Output, Saved, Snapshot, TaskError
 from nbhelper._model.json_text import dumps, loads
-from nbhelper._model.seen import (
-    Mark,
-    MarkWord,
-    Miss,
-    MissKind,
-    Output,
-    Saved,
-    SaveState,
-    Snapshot,
-    State,
-    TaskError,
-)
+from nbhelper._model.misses import Miss, MissKind
+from nbhelper._model.states import MarkWord, SaveState, State
 from nbhelper._model.times import instant, iso, moment
 from nbhelper._store.codec import decode, encode, kept_path, plain, real_path, stored
 

@@ -9,7 +9,8 @@ import pytest
 from support.stored import ORIGIN, kept
 
 from nbhelper import StoreError
-from nbhelper._model.seen import MarkWord, Snapshot, State, TaskError
+from nbhelper._model.events import Snapshot, TaskError
+from nbhelper._model.states import MarkWord, State
 from nbhelper._model.task import Task
 from nbhelper._store.filter import Filter
 

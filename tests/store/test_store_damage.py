@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Snapshot, State
+from nbhelper._model.events import Mark, Snapshot
+from nbhelper._model.misses import Miss, MissKind
+from nbhelper._model.states import MarkWord, State
 from nbhelper._model.task import Task
 from nbhelper._store.filter import EVERYTHING
 from nbhelper._store.folder import FOLDER

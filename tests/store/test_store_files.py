@@ -15,7 +15,9 @@ import pytest
 from support.stored import NOON, kept, opened
 
 from nbhelper import StoreError
-from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Snapshot, State
+from nbhelper._model.events import Mark, Snapshot
+from nbhelper._model.misses import Miss, MissKind
+from nbhelper._model.states import MarkWord, State
 from nbhelper._store import file, rows, schema
 from nbhelper._store.folder import FOLDER, locate
 from nbhelper._store.store import Store

@@ -9,8 +9,10 @@ from support.stored import DONE, NOON, ORIGIN, grown, kept, opened
 
 import nbhelper as nbh
 from nbhelper import BadInput
+from nbhelper._model.events import Mark, Saved, Snapshot, TaskError
 from nbhelper._model.history import History
-from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Outcome, Saved, SaveState, Snapshot, State, TaskError
+from nbhelper._model.misses import Miss, MissKind
+from nbhelper._model.states import MarkWord, Outcome, SaveState, State
 from nbhelper._model.task import Task
 from nbhelper._store.columns import summary_row
 from nbhelper._store.filter import Filter

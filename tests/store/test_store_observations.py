@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 
 from support.stored import DONE, LINK, ORIGIN, grown, kept, opened
 
+from nbhelper._model.events import Mark, Saved, Snapshot
 from nbhelper._model.json_text import dumps
-from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Outcome, Saved, SaveState, Snapshot, State
+from nbhelper._model.misses import Miss, MissKind
+from nbhelper._model.states import MarkWord, Outcome, SaveState, State
 from nbhelper._model.task import Task
 from nbhelper._store.store import Store
 

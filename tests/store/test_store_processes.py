@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import pytest
 
 from nbhelper import StoreError
-from nbhelper._model.seen import Mark, MarkWord
+from nbhelper._model.events import Mark
+from nbhelper._model.states import MarkWord
 from nbhelper._model.task import Task
 from nbhelper._store.filter import Filter
 from nbhelper._store.folder import FOLDER
@@ -22,7 +23,8 @@ APPEND = """
 import sys
 from datetime import UTC, datetime
 from nbhelper._store.store import Store
-from nbhelper._model.seen import Mark, MarkWord
+from nbhelper._model.events import Mark
+from nbhelper._model.states import MarkWord
 from nbhelper._model.task import Task
 
 store, name, count = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -150,7 +152,7 @@ import resource, sys
 from datetime import UTC, datetime
 from nbhelper import StoreError
 from nbhelper._store.store import Store
-from nbhelper._model.seen import Miss, MissKind
+from nbhelper._model.misses import Miss, MissKind
 from nbhelper._model.task import Task
 store = Store(sys.argv[1])
 history = store.open_task(Task("kie", "t"), "https://api.example").result()

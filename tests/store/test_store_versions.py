@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import pytest
 
 from nbhelper import StoreError
-from nbhelper._model.seen import Mark, MarkWord
+from nbhelper._model.events import Mark
+from nbhelper._model.states import MarkWord
 from nbhelper._model.task import Task
 from nbhelper._store import schema
 from nbhelper._store.folder import FOLDER

@@ -10,8 +10,10 @@ from datetime import timedelta
 import pytest
 from support.stored import DONE, NOON, ORIGIN, grown, kept, opened
 
+from nbhelper._model.events import Mark, Snapshot
 from nbhelper._model.json_text import dumps
-from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Snapshot, State
+from nbhelper._model.misses import Miss, MissKind
+from nbhelper._model.states import MarkWord, State
 from nbhelper._model.task import Task
 from nbhelper._store.store import Store
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from nbhelper._model.events import Mark, Output, Saved, Seen, Snapshot
 from nbhelper._model.history import History
-from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Seen, Snapshot, State
+from nbhelper._model.misses import Miss, MissKind
+from nbhelper._model.states import MarkWord, SaveState, State
 from nbhelper._model.task import Task
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from nbhelper._model.events import Output, Seen, Snapshot
 from nbhelper._model.history import History
-from nbhelper._model.seen import Output, Seen, Snapshot, State
+from nbhelper._model.states import State
 from nbhelper._model.task import Task
 from nbhelper._store.store import Store
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import nbhelper
 from nbhelper import BadInput, StoreError
-from nbhelper._model.seen import Outcome, State
+from nbhelper._model.states import Outcome, State
 from nbhelper._tables.columns import EVENTS, OUTPUTS, PRICE_COLUMNS, TASKS, column
 from nbhelper._tables.csv_file import read_csv, to_csv
 from nbhelper._tables.frames import tasks_frame

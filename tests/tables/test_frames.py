@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 
-from nbhelper._model.seen import Mark, MarkWord, Miss, MissKind, Output, Saved, SaveState, Snapshot, State, TaskError
+from nbhelper._model.events import Mark, Output, Saved, Snapshot, TaskError
+from nbhelper._model.misses import Miss, MissKind
+from nbhelper._model.states import MarkWord, SaveState, State
 from nbhelper._model.task import Task
 from nbhelper._store import columns as _columns
 from nbhelper._store.columns import summary_row

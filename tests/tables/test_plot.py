@@ -19,7 +19,8 @@ from support.plots import NOON, apart, boxes, drawn, frame, keys, labelled, many
 
 import nbhelper as nbh
 from nbhelper import BadInput
-from nbhelper._model.seen import Mark, MarkWord, Snapshot, State
+from nbhelper._model.events import Mark, Snapshot
+from nbhelper._model.states import MarkWord, State
 from nbhelper._session import session
 from nbhelper._tables.plot import KINDS
 

@@ -9,103 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from enum import StrEnum
-from functools import cache, partial
-from types import MappingProxyType, UnionType
-from typing import Any, get_type_hints
+from functools import partial
+from typing import Any
 
+from .fields import nothing
 from .json_text import loads
+from .misses import Miss
+from .states import MarkWord, SaveState, State
 from .text import clean, without_query
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-def nothing() -> Mapping[str, Any]:
-    """The empty mapping, shared: a default that nobody can change."""
-    return NOTHING
-
-
-@cache
-def field_types(cls: type[Any]) -> Mapping[str, Any]:
-    """The type of each field of a dataclass: `float` also where it is `float | None`."""
-    hints = get_type_hints(cls)
-    unions = {name: hint.__args__[0] for name, hint in hints.items() if isinstance(hint, UnionType)}
-    return {**hints, **unions}
-
-
-class _Word(StrEnum):
-    __hash__ = str.__hash__  # an enumeration hashes by its names, slowly, although its members equal their texts
-
-
-class State(_Word):
-    """What a task is doing, in one vocabulary for all APIs.
-
-    `unknown` is a word that nobody declared: it is shown, recorded and looked at again, never taken for an end.
-    """
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-    UNKNOWN = "unknown"
-
-    @property
-    def final(self) -> bool:
-        """Whether the server will not say anything new."""
-        return self in _FINAL
-
-
-_FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
-
-
-class Outcome(_Word):
-    """How a watch ended: the first four are the server's word, the last two are ours and can be resumed."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-    LOST = "lost"
-    """We cannot see the task any more; it may still finish and be billed."""
-    STOPPED = "stopped"
-    """We stopped looking (timeout, interrupt, `stop()`); the task goes on and may be billed."""
-
-
-class MissKind(_Word):
-    """Why a look gave no snapshot. None of these says anything about the task itself."""
-
-    NETWORK = "network"
-    SERVER = "server"
-    GARBLED = "garbled"
-    RATE_LIMITED = "rate_limited"
-    NOT_FOUND = "not_found"
-    REFUSED = "refused"
-    NO_CREDIT = "no_credit"
-    BAD_REQUEST = "bad_request"
-
-
-class SaveState(_Word):
-    """What became of one output's file."""
-
-    SAVED = "saved"
-    PENDING = "pending"
-    EXPIRED = "expired"
-    FAILED = "failed"
-
-
-class MarkWord(_Word):
-    """What we did with a task; all other kinds of events are what we saw of it."""
-
-    SUBMITTING = "submitting"
-    SUBMITTED = "submitted"
-    REFUSED = "refused"
-    """The API refused the create, or nothing was sent: nothing was made."""
-    WATCHING = "watching"
-    STOPPED = "stopped"
-    LOST = "lost"
-    RESUMED = "resumed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,47 +128,6 @@ class Snapshot:
         if self.error:
             parts.append(clean(self.error, 80))
         return f"<Snapshot {' '.join(parts)}>"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Miss:
-    """A look that gave no snapshot. It never says anything about the task.
-
-    Attributes:
-        kind: What went wrong.
-        status: HTTP status, None when there was no reply.
-        code: The API's own code as text, where the body had one.
-        message: What happened, in words fit to show.
-        excerpt: The reply's beginning, at most 500 characters, redacted.
-        trace: The request id to give to the API's support.
-        retry_after: Seconds that the server asked to wait.
-        replied_at: The reply's `Date` header.
-    """
-
-    kind: MissKind
-    status: int | None = None
-    code: str | None = None
-    message: str = ""
-    excerpt: str = field(default="", repr=False)
-    trace: str | None = None
-    retry_after: float | None = None
-    replied_at: datetime | None = None
-
-    def __str__(self) -> str:
-        """What a person reads: `HTTP 502: bad gateway`."""
-        head = f"HTTP {self.status}" if self.status and self.status != 200 else ""
-        code = f"code {self.code}" if self.code and self.code != str(self.status) else ""
-        return ": ".join(filter(None, (", ".join(filter(None, (head, code))), self.message))) or str(self.kind)
-
-    def __repr__(self) -> str:
-        parts = [str(self.kind)]
-        if self.status is not None:
-            parts.append(f"HTTP {self.status}")
-        if self.code:
-            parts.append(f"code {clean(self.code, 40)}")
-        if self.message:
-            parts.append(f'"{clean(self.message, 80)}"')
-        return f"<Miss {' '.join(parts)}>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
