@@ -122,11 +122,11 @@ def refused(mill: Mill) -> Callable[..., object]:
 
     @contextmanager
     def check(kind: type[nbh.NbhelperError] = nbh.BadInput, words: str = "") -> Iterator[list[str]]:
-        before, said = sorted(Path.cwd().rglob("*")), []
+        before, lines = sorted(Path.cwd().rglob("*")), []
         with pytest.raises(kind, match=words or None) as caught:
-            yield said
+            yield lines
         error = caught.value
-        said.append(str(error))
+        lines.append(str(error))
         assert isinstance(error, nbh.NbhelperError)
         assert str(error).isprintable()
         assert 10 < len(str(error)) < 600  # the longest lists forty endpoints

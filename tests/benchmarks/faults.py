@@ -51,8 +51,8 @@ def rows(*, quick: bool) -> Iterator[Target]:
     for name in ("lost results", "false failures", "uncaught", "without an outcome"):
         yield Target(name, "0", f"{table[name]} in {table['watches']} watches", table[name] == 0 < table["watches"])
     beyond = table["beyond"]
-    found = f"{table['bounded'] - len(beyond)} of {table['bounded']} rows with a bound"
-    yield Target("requests within the stated bound", "in every row", found, not beyond and table["bounded"] > 0, beyond)
+    kept = f"{table['bounded'] - len(beyond)} of {table['bounded']} rows with a bound"
+    yield Target("requests within the stated bound", "in every row", kept, not beyond and table["bounded"] > 0, beyond)
     threats = {r["test"]: r for r in table["table"] if r["row"] == "T"}
     for name, target_, tests in (
         ("key that is easy to recognise, after a run of everything", "0 hits", "test_threat_canary"),
@@ -134,17 +134,17 @@ def away(*, quick: bool) -> Iterator[Target]:
         )
         return
     minutes, tasks = 10, 200
-    found = outage.in_real_time(minutes, tasks)
+    f = outage.in_real_time(minutes, tasks)
     fact = f"{tasks} tasks, {minutes} minutes without network"
     for on in ("look", "file"):
-        gap = found[f"least_gap_of_{on}s"]
-        print(f"asked for {on}s by minute:", *found[f"{on}s_by_minute"])
+        gap = f[f"least_gap_of_{on}s"]
+        print(f"asked for {on}s by minute:", *f[f"{on}s_by_minute"])
         yield at_least(f"{fact}: between two {on}s after the first {outage.FIRST} minutes", gap, 59, " s")
-    whole = found["saved"] == found["outcomes"].get("succeeded", 0) == tasks
-    words = f"{found['outcomes']}, {found['saved']} saved, the last {found['seconds_to_the_last_end']:.0f} s after it"
+    whole = f["saved"] == f["outcomes"].get("succeeded", 0) == tasks
+    words = f"{f['outcomes']}, {f['saved']} saved, the last {f['seconds_to_the_last_end']:.0f} s after it"
     yield Target(f"{fact}: go on by themselves", "all succeed and are saved", words, whole)
-    yield Target(f"{fact}: creates", "none", str(found["creates"]), not found["creates"])
-    print(f"{found['cores']:.2%} of a core during the outage")
+    yield Target(f"{fact}: creates", "none", str(f["creates"]), not f["creates"])
+    print(f"{f['cores']:.2%} of a core during the outage")
 
 
 def hostile(*, quick: bool) -> Iterator[Target]:
@@ -156,8 +156,8 @@ def hostile(*, quick: bool) -> Iterator[Target]:
         yield Target(f"hostile input: {name}", "under 64 MB", f"{each}; {f.ended[name]}", not misses, misses)
 
 
-def _counts(found: dict[str, int]) -> str:
-    return ", ".join(f"{n:,} {name}" for name, n in sorted(found.items(), key=lambda item: -item[1]))
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def store(*, quick: bool) -> Iterator[Target]:
@@ -179,9 +179,9 @@ def killed_kernels(*, quick: bool) -> Iterator[Target]:
     points, faults = 2 if quick else 20, []
     for number in range(points):
         at = (number + 0.5) / points * whole.seconds
-        found = kernels.run(at)
-        faults += [f"killed at {at:.1f} s: {fault}" for fault in found.faults]
-        words = f"{found.resumed} of {len(kernels.CREATES)} watched on, {found.parts} downloads gone on with"
+        figures = kernels.run(at)
+        faults += [f"killed at {at:.1f} s: {fault}" for fault in figures.faults]
+        words = f"{figures.resumed} of {len(kernels.CREATES)} watched on, {figures.parts} downloads gone on with"
         print(f"killed at {at:4.1f} s: {words}", flush=True)
     yield none(f"kernels killed at {points} points: faults of what was resumed", faults)
 
@@ -191,7 +191,7 @@ def killed_experiments(*, quick: bool) -> Iterator[Target]:
     shape = experiment.SMALL if quick else experiment.Shape()
     for name, part in (("killed twice", experiment.killed), ("in one kernel", experiment.in_a_kernel)):
         for verdict in part(shape):
-            yield Target(f"{shape.total} tasks, {name}", verdict.promise, verdict.found, verdict.kept)
+            yield Target(f"{shape.total} tasks, {name}", verdict.promise, verdict.measured, verdict.kept)
 
 
 PARTS = {

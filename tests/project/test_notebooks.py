@@ -15,11 +15,11 @@ KEYED = {"AILAB_API_KEY", "GPTGE_API_KEY", "TRIPO_API_KEY", "AIGPTIMAGE_API_KEY"
 
 def shown(notebook):
     """All that the cells put out, as text."""
-    found = []
+    texts = []
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            found += [output.get("text", ""), *map(str, output.get("data", {}).values())]
-    return "\n".join(found)
+            texts += [output.get("text", ""), *map(str, output.get("data", {}).values())]
+    return "\n".join(texts)
 
 
 def html(notebook):
@@ -30,8 +30,8 @@ def html(notebook):
 
 def cell_with(notebook, source):
     """The cell whose code holds this."""
-    (found,) = [cell for cell in notebook.cells if cell.cell_type == "code" and source in cell.source]
-    return found
+    (match,) = [cell for cell in notebook.cells if cell.cell_type == "code" and source in cell.source]
+    return match
 
 
 @pytest.fixture

@@ -69,8 +69,8 @@ def until(look: Callable[[], Any], done: Callable[[Any], bool], seconds: float =
 
 def words(seen: list[Any], word: Callable[[Any], Any]) -> list[Any]:
     """Return the distinct states in order of first appearance."""
-    found: list[Any] = []
+    distinct: list[Any] = []
     for reply in seen:
-        if word(reply) not in found:
-            found.append(word(reply))
-    return found
+        if word(reply) not in distinct:
+            distinct.append(word(reply))
+    return distinct

@@ -42,8 +42,8 @@ THREAT = "T"
 """Stands for the row in front of tests of the threats, which have none."""
 
 
-def covered() -> set[str]:
-    """The rows that have a test, by the names of the test functions."""
+def rows_with_tests() -> set[str]:
+    """The names of the rows that have a test, read from the names of the test functions."""
     trees = [ast.parse(path.read_text("utf-8")) for path in FOLDER.glob("test_*.py")]
     names = [n.name for tree in trees for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
     return {row for name in names if (row := row_of(name)) is not None}

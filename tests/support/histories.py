@@ -27,10 +27,10 @@ def history() -> Callable[..., History]:
     """A history from pairs of seconds after noon and what was seen then."""
 
     def make(*events: tuple[float, Seen], task: Task | None = None, **more: str) -> History:
-        found = History(task or Task("kie", "t1"), **more)
+        history = History(task or Task("kie", "t1"), **more)
         for seconds, seen in events:
-            found = found.add(seen, NOON + timedelta(seconds=seconds))
-        return found
+            history = history.add(seen, NOON + timedelta(seconds=seconds))
+        return history
 
     return make
 

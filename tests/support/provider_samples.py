@@ -55,15 +55,15 @@ def at(body: Any, path: str) -> Any:
 def states_in(provider: str, body: Any) -> set[str]:
     """The states that a reply's state words name, by the corpus alone."""
     table = corpus(provider)
-    found = set()
+    states = set()
     for path in table["state_at"]:
         value = at(body, path)
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             continue
         is_whole = isinstance(value, float) and value.is_integer()  # 2.0 is "2"; neither NaN nor infinity is whole
         word = str(int(value) if is_whole else value).strip()
-        found.add(table["words"].get(word, "unknown"))
-    return found
+        states.add(table["words"].get(word, "unknown"))
+    return states
 
 
 def ended_rightly(provider: str, state: str, word: str, body: Any) -> bool:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from support.chaos.disk import SOURCE, compiler
-from support.store_damage import ORIGIN, Found, everything
+from support.store_damage import ORIGIN, Tables, everything
 
 from nbhelper._model.json_text import dumps
 from nbhelper._store.store import Store
@@ -161,10 +161,10 @@ def judge_writers(folder: Path, rounds: Mapping[str, int], tally: Kills) -> None
     with suppress(FileNotFoundError):  # another process may be about to finish it
         tally.torn += journal.stat().st_size > 0
     store = Store(folder)
-    found = {history.task.id: history for history in store.histories()}
+    histories = {history.task.id: history for history in store.histories()}
     for name, number in rounds.items():
         for n in range(3):
-            history = found.get(f"{name}-{n}")
+            history = histories.get(f"{name}-{n}")
             seen = [event.seen for event in store.events(history.uid)] if history else []
             numbers = [int(getattr(one, "note", "") or getattr(one, "word", "")) for one in seen]
             tally.rows += number
@@ -179,8 +179,8 @@ def judge_writers(folder: Path, rounds: Mapping[str, int], tally: Kills) -> None
 def intact(folder: Path) -> bool:
     """Whether SQLite finds nothing wrong, each index held against its table."""
     with closing(sqlite3.connect(folder / "history.db", timeout=30)) as db:
-        found: str = db.execute("PRAGMA integrity_check").fetchone()[0]
-    return found == "ok"
+        result: str = db.execute("PRAGMA integrity_check").fetchone()[0]
+    return result == "ok"
 
 
 def amid_writing(base: Path, count: int, chance: random.Random) -> Kills:
@@ -286,15 +286,15 @@ class Scene:
         for name, data in self.files.items():
             (self.folder / name).write_bytes(data)
 
-    def read(self) -> Found:
+    def read(self) -> Tables:
         """All rows that are read when no process is killed."""
         self.set()
         store = Store(self.folder)
-        found = everything(store)
+        tables = everything(store)
         store.close()
-        if not found["rows"]:
-            del found["keys"]  # by a salt that is made anew each time
-        return found
+        if not tables["rows"]:
+            del tables["keys"]  # by a salt that is made anew each time
+        return tables
 
 
 def use(folder: Path, say: Say) -> None:
@@ -307,7 +307,7 @@ def use(folder: Path, say: Say) -> None:
     say("kept")
 
 
-def judge_scene(scene: Scene, lines: list[str], expected: Found, tally: Kills) -> None:
+def judge_scene(scene: Scene, lines: list[str], expected: Tables, tally: Kills) -> None:
     """Check that no row is missing, that a file kept aside is whole, and that no other file was left behind."""
     folder = scene.folder
     journal = folder / "history.db-journal"
@@ -315,14 +315,14 @@ def judge_scene(scene: Scene, lines: list[str], expected: Found, tally: Kills) -
         tally.torn += journal.stat().st_size > 0
     store = Store(folder)
     store.open_task(Task("kie", "after"), ORIGIN).result()
-    found = everything(store)
+    tables = everything(store)
     ours = {history.uid: history for history in store.histories() if history.task.id in {"new", "after"}}
     new = [history for history in ours.values() if history.task.id == "new"]
     tally.rows += len(lines) + len(expected["events"])
     tally.lost += "opened" in lines and not new
     tally.lost += "kept" in lines and not (new and new[0].events)
     for name, rows in expected.items():
-        rest = {key: row for key, row in found[name].items() if (key if isinstance(key, str) else key[0]) not in ours}
+        rest = {key: row for key, row in tables[name].items() if (key if isinstance(key, str) else key[0]) not in ours}
         tally.lost += len(rows.keys() - rest.keys())
         if rest != rows:
             tally.wrong.append(f"{name} are others than without a kill")

@@ -69,14 +69,14 @@ def scenes(base: Path) -> dict[str, Scene]:
     old, foreign = renumbered(small), other.read_bytes()
     broken = bytes(100) + small.data[100:]
     torn = {"history.db": small.torn, "history.db-journal": small.journal}
-    aside = r"history\.db\.\w+\.aside"
+    set_aside = r"history\.db\.\w+\.aside"
     return {
         "a new store": Scene(folder, {}),
         "a store": Scene(folder, {"history.db": small.data}),
         "a torn store": Scene(folder, torn),
         "another version": Scene(folder, {"history.db": old}, "another version", (r"history-1000\.db", old.__eq__)),
-        "salvage": Scene(folder, {"history.db": broken}, "is damaged", (aside, broken.__eq__)),
-        "another program's": Scene(folder, {"history.db": foreign}, "another program", (aside, foreign.__eq__)),
+        "salvage": Scene(folder, {"history.db": broken}, "is damaged", (set_aside, broken.__eq__)),
+        "another program's": Scene(folder, {"history.db": foreign}, "another program", (set_aside, foreign.__eq__)),
     }
 
 
@@ -146,16 +146,17 @@ def shared(act: Callable[[store_damage.Small, Sequence[Any]], Damage], base: Pat
 # Told
 
 
-def words(found: Figures) -> str:
-    """The figures of one fact in words."""
-    match found:
+def words(tally: Figures) -> str:
+    """The figures of one fact, in words."""
+    match tally:
         case Kills():
-            more = f", {found.torn:,} left a transaction unfinished"
-            return f"{found.rows:,} acknowledged rows, {found.lost:,} lost, {found.corrupt:,} corrupt" + more
+            more = f", {tally.torn:,} left a transaction unfinished"
+            return f"{tally.rows:,} acknowledged rows, {tally.lost:,} lost, {tally.corrupt:,} corrupt" + more
         case _:
-            more = f", {len(found.behind):,} where SQLite reads more" if found.aside else ""
-            more += f", {found.present / (found.rows or 1):.1%} of the rows read"
-            return f"{len(found.unnoticed):,} unnoticed, {found.aside:,} set aside, {found.salvaged:,} salvaged{more}"
+            more = f", {tally.salvaged:,} salvaged"
+            more += f", {len(tally.behind):,} where SQLite reads more" if tally.set_aside else ""
+            more += f", {tally.present / (tally.rows or 1):.1%} of the rows read"
+            return f"{len(tally.unnoticed):,} unnoticed, {tally.set_aside:,} set aside{more}"
 
 
 def main() -> None:
@@ -177,11 +178,11 @@ def main() -> None:
         for name, act in (together, *killed(Path(slow).resolve(), run), *hurt(Path(fast).resolve(), run)):
             if chosen.only and not any(part in name for part in chosen.only):
                 continue
-            found = act()
-            details = found.wrong if isinstance(found, Kills) else [*found.unnoticed, *found.behind]
+            tally = act()
+            details = tally.wrong if isinstance(tally, Kills) else [*tally.unnoticed, *tally.behind]
             fact = {
-                "fact": name, "goal": found.TARGET, "found": f"{found.done:,} done; {words(found)}", "met": found.met,
-                "details": [str(one) for one in details[:20]],
+                "fact": name, "goal": tally.TARGET, "measured": f"{tally.done:,} done; {words(tally)}",
+                "met": tally.met, "details": [str(one) for one in details[:20]],
             }  # fmt: skip
             print(json.dumps(fact), flush=True)
 

@@ -90,13 +90,13 @@ class Verdict:
 
     def share(self, *kinds: str) -> float:
         """The share of rows of these kinds that hold, 0 to 1."""
-        found = [held for kind in kinds for held in self.within.get(kind, ())]
-        return sum(found) / len(found) if found else float("nan")
+        results = [result for kind in kinds for result in self.within.get(kind, ())]
+        return sum(results) / len(results) if results else float("nan")
 
     def lines(self) -> Iterator[str]:
         """One line a kind."""
-        for kind, found in sorted(self.within.items()):
-            yield f"{kind:<28} {sum(found)} of {len(found)} ({100 * sum(found) / len(found):.1f} %)"
+        for kind, results in sorted(self.within.items()):
+            yield f"{kind:<28} {sum(results)} of {len(results)} ({100 * sum(results) / len(results):.1f} %)"
 
 
 def judge(frame: pd.DataFrame, ledger: Any, verdict: Verdict | None = None) -> Verdict:

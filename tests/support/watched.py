@@ -32,8 +32,8 @@ def reasons_pending() -> dict[str, str]:
 
 def tasks_of(what: Any, provider: str | None = None) -> tuple[list[nbh.Task], bool]:
     """The tasks that an argument of `watch()` names, and whether it is a single one."""
-    found, is_single = references_of(what, provider)
-    return [reference.task for reference in found], is_single
+    references, is_single = references_of(what, provider)
+    return [reference.task for reference in references], is_single
 
 
 def ended(what: Any, seconds: float = 20, **options: Any) -> nbh.History:
@@ -68,13 +68,13 @@ def marks(history: nbh.History) -> list[str]:
 
 def sound(histories: nbh.History | Iterable[nbh.History], mill: Mill | None = None, failed: int = 0) -> bool:
     """Whether every watch has one outcome, nothing failed that no server called so, and no floor was broken."""
-    found = [histories] if isinstance(histories, nbh.History) else list(histories)
-    for history in found:
+    watched = [histories] if isinstance(histories, nbh.History) else list(histories)
+    for history in watched:
         assert history.outcome is not None, history
         assert "nbhelper itself" not in (history.error or ""), history
         assert all(s.file or s.message for s in history.saves.values())
         assert set(history.saves) == {o.name for o in history.outputs} or history.outcome is Outcome.STOPPED
-    assert sum(h.outcome is Outcome.FAILED for h in found) == failed
+    assert sum(h.outcome is Outcome.FAILED for h in watched) == failed
     if mill is not None:
         starts = [gap for ident in mill.looks for gap in mill.starts(f"mill:{ident}")]
         assert min(starts, default=FLOOR) >= FLOOR, starts

@@ -75,10 +75,10 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str] | OSError
         name = host.decode() if isinstance(host, bytes) else host
         if name not in known:
             return await real(self, host, port, **options)
-        found = known[name].pop(0) if len(known[name]) > 1 else known[name][0]
-        if isinstance(found, OSError):
-            raise found
-        return [address(one, port) for one in found]
+        answer = known[name].pop(0) if len(known[name]) > 1 else known[name][0]
+        if isinstance(answer, OSError):
+            raise answer
+        return [address(one, port) for one in answer]
 
     monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
     return known

@@ -30,8 +30,8 @@ async def hair(client, words, **wait):
     made = await client.portrait.portraitHairstyleEditingPro(
         {"taskType": "async", "image": PNG, "hairStyle": f"BuzzCut {QUICK} {words}"}
     )
-    found = await outcome(client.wait_for_task(made["task_id"], interval=0.1, **wait))
-    return {"id": made["task_id"], "reply": found}
+    reply = await outcome(client.wait_for_task(made["task_id"], interval=0.1, **wait))
+    return {"id": made["task_id"], "reply": reply}
 
 
 async def downloaded(url):

@@ -63,9 +63,9 @@ def ended(running):
     child, code = os.wait()
     read, n, forever = running.pop(child)
     with os.fdopen(read, "rb") as pipe:
-        said = pipe.read()  # a few lines, which the pipe holds
+        report = pipe.read()  # a few lines, which the pipe holds
     silent = {"n": n, "forever": forever, "uncaught": f"ended with {code} and no word"}
-    print(said.decode() or json.dumps(silent), flush=True)
+    print(report.decode() or json.dumps(silent), flush=True)
 
 
 running = {}

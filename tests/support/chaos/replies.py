@@ -77,13 +77,13 @@ class Figures:
 
 def samples() -> list[tuple[str, Any]]:
     """Every stored reply that is JSON, with a provider that may get it."""
-    found = [
+    pairs = [
         (n, c["body"]) for n in NAMES for table in ("cases", "created") for c in corpus(n).get(table, ()) if "body" in c
     ]
     for folder, names in FOLDERS.items():
         bodies = [json.loads(path.read_text()) for path in sorted((PAYLOADS / folder).glob("*.json"))]
-        found += [(name, body) for name in names for body in bodies]
-    return [(name, body) for name, body in found if isinstance(body, dict)]
+        pairs += [(name, body) for name in names for body in bodies]
+    return [(name, body) for name, body in pairs if isinstance(body, dict)]
 
 
 def mutated(body: Any, rng: random.Random) -> bytes:
@@ -142,11 +142,11 @@ def check(figures: Figures, spec: Provider, raw: bytes, status: int) -> None:
     except NotJson:
         body = None
     for end in ends[:2]:
-        if isinstance(end, Snapshot) and end.state.final and not _said(spec.name, end, body):
+        if isinstance(end, Snapshot) and end.state.final and not _is_named(spec.name, end, body):
             figures.invented.append(f"{spec.name} {status} {raw[:300]!r}: {end.state}")
 
 
-def _said(name: str, end: Snapshot, body: Any) -> bool:
+def _is_named(name: str, end: Snapshot, body: Any) -> bool:
     return body is not None and ended_rightly(name, str(end.state), end.word, body)
 
 

@@ -241,8 +241,8 @@ print(json.dumps(vars(run(int(sys.argv[1]), seed=int(sys.argv[2])))))
         for process in started:
             printed = process.communicate()[0]
             assert process.returncode == 0, printed
-            found = json.loads(printed.splitlines()[-1])
-            figures.add(Figures(**{**found, "outcomes": Counter(found["outcomes"])}))
+            report = json.loads(printed.splitlines()[-1])
+            figures.add(Figures(**{**report, "outcomes": Counter(report["outcomes"])}))
     return figures
 
 
