@@ -112,7 +112,7 @@ def runs(*, quick: bool) -> Iterator[Target]:
 
 def fuzz(*, quick: bool) -> Iterator[Target]:
     """Replies that nobody foresaw."""
-    f = replies.run(3_000 if quick else 90_000, thought_of=100 if quick else 1_500)
+    f = replies.run(3_000 if quick else 90_000, generated=100 if quick else 1_500)
     name = f"{f.replies:,} fuzzed replies"
     yield Target(f"{name}: uncaught", "0", f"{len(f.uncaught)}; {_counts(f.kinds)}", not f.uncaught, f.uncaught)
     yield Target(

@@ -1,4 +1,4 @@
-"""The stored replies, loaded once: what each file holds is said in its README."""
+"""The sample replies of all providers, stored in tests/providers, and what the corpus says that each of them means."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def body_of(case: dict[str, Any]) -> bytes:
 
 
 def representatives() -> list[Any]:
-    """Ordinary replies that stand for their shape, as (provider, parsed body)."""
+    """One ordinary reply for each shape of reply, as (provider, parsed body)."""
     import pytest
 
     return [
@@ -46,7 +46,7 @@ def representatives() -> list[Any]:
 
 
 def at(body: Any, path: str) -> Any:
-    """What stands at a dotted path, by plain dict access: independent of the library's own paths."""
+    """The value at a dotted path, None for none, by plain dict access: independent of the library's own paths."""
     for key in path.split("."):
         body = body.get(key) if isinstance(body, dict) else None
     return body

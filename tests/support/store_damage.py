@@ -1,4 +1,4 @@
-"""A small store that is hurt at every byte, and what must be true of what is read then; the tests take a few places."""
+"""A small store that is damaged at every byte, and the check of what is read from it; the tests take a few places."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Tables = dict[str, dict[Any, Any]]
 
 @dataclass
 class Damage:
-    """Counts over damaged files, and the places where rows were wrong.
+    """Counts over damaged files, and the places of the damage where rows were wrong.
 
     Attributes:
-        done: Hurt files that were read.
-        unnoticed: Places where something else was read than was written, or less of it and nothing said.
+        done: Damaged files that were read.
+        unnoticed: Places where other rows were read than were written, or fewer without a note.
         set_aside: Files that were set aside.
-        salvaged: Files of which rows were read again.
-        behind: Places where SQLite itself reads more of the file than was salvaged.
+        salvaged: Files from which rows were salvaged.
+        behind: Places where SQLite itself reads more rows of the file than were salvaged.
         rows: Observations written.
         present: Those of them that were read.
     """
@@ -60,7 +60,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Small:
-    """A closed store of about 20 kB with something of everything in it, and the same one in the middle of a write.
+    """A closed store of about 20 kB with rows of every kind, and the same store in the middle of a write.
 
     Attributes:
         folder: The store's folder.
@@ -80,7 +80,7 @@ class Small:
 
 
 def small(folder: Path) -> Small:
-    """Make such a store in a folder, and close it."""
+    """Make a small store in a folder, and close it."""
     folder.mkdir(parents=True)
     path = folder / "history.db"
     with closing(sqlite3.connect(path)) as db:
@@ -137,7 +137,7 @@ def _created(store: Store, digest: str, task: nbhelper.Task) -> nbhelper.History
 
 
 def _cut_off(path: Path) -> tuple[bytes, bytes]:
-    """Write more, by the store's own statements; the file and its journal as they are before the commit."""
+    """Write more rows by the store's own statements; the bytes of the file and of its journal before the commit."""
     rows = Rows(path, lambda: NOON)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA cache_size = 1")  # so that pages go into the file early
@@ -173,19 +173,19 @@ def everything(store: Store) -> Tables:
     }
 
 
-# Hurt
+# Damaging the store and comparing its rows
 
 
 def hurt(small: Small, files: Mapping[str, bytes], what: object, tally: Damage, *, exact: bool = True) -> None:
-    """Open a store of these files and compare its rows with those that were written; note what differs without a word.
+    """Open a store of these files, compare its rows with those written, and count what differs without a note.
 
     Args:
         small: The store.
         files: What stands in its folder.
-        what: Was done to them.
-        tally: Of what is found.
-        exact: Whether no value can have changed unnoticed: SQLite has no checksums of its own, but of some bytes of a
-            journal.
+        what: The damage, for the report.
+        tally: The counts to add to.
+        exact: Whether rows that can be read are compared. False where a value may have changed without a note: SQLite
+            has no checksums of its own, except of some bytes of a journal.
     """
     for path in small.folder.iterdir():
         path.unlink()
@@ -223,7 +223,7 @@ def hurt(small: Small, files: Mapping[str, bytes], what: object, tally: Damage, 
 
 
 def _faults(small: Small, tables: Tables, *, noted: bool, journaled: bool) -> Iterable[str]:
-    """Rows that were read wrongly, or are missing without a note."""
+    """Describe rows that were read wrongly, or are missing without a note."""
     if not tables:
         yield "nothing can be read"
     for name, rows in tables.items():
@@ -234,7 +234,7 @@ def _faults(small: Small, tables: Tables, *, noted: bool, journaled: bool) -> It
             continue
         for key, row in rows.items():
             if name == "pending" and key in small.longer["rows"]:
-                continue  # what is not known to be done is asked for again
+                continue  # a task whose end cannot be read is pending again
             if not any(key in state and (row == state[key] or _less(state[key], row)) for state in states):
                 yield f"{name} of {key}: {row}"
 

@@ -1,4 +1,4 @@
-"""What a store survives: a module that runs in a process of its own and prints a line of JSON for each fact.
+"""What a store survives: a script that runs in a process of its own and prints a line of JSON for each fact.
 
 Writers are killed by `kill -9`: a thousand at random moments, then one within each change to the disk while a store is
 made, written to, salvaged, renamed or moved aside. A store of 20 kB is cut off at every byte, and has a bit turned over
@@ -25,7 +25,7 @@ from support.store_damage import Damage
 from support.store_kills import Child, Kills, Scene
 
 FAST = Path("/dev/shm")
-"""Where files that are hurt lie: no disk's sync is part of what they show."""
+"""Where damaged files lie: in memory, since their tests need no disk's sync."""
 RANDOM, EACH = "killed", "killed in each change:"
 Figures = Kills | Damage
 
@@ -35,12 +35,12 @@ class Run:
     """How many kills, places and rows.
 
     Attributes:
-        kills: At random moments, all kinds together.
-        every: Only each so-manieth change to the disk.
-        step: Only each so-manieth byte.
-        rows: That each of eight processes writes.
-        jobs: Processes that hurt files at once.
-        seed: Of all chance.
+        kills: Kills at random moments, all kinds together.
+        every: Kills are within each `every`-th change to the disk.
+        step: Damage is at each `step`-th byte.
+        rows: Rows that each of eight processes writes.
+        jobs: Processes that damage files at once.
+        seed: The seed of all that is random.
     """
 
     kills: int = 1000
@@ -54,7 +54,7 @@ class Run:
 QUICK = Run(kills=20, every=41, step=757, rows=9, jobs=1)
 
 
-# Killed
+# Kills
 
 
 def scenes(base: Path) -> dict[str, Scene]:
@@ -106,7 +106,7 @@ def killed(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Figures]]]:
         yield f"{EACH} {name}", partial(store_kills.at_every_change, scene, run.every)
 
 
-# Hurt
+# Damage
 
 
 def hurt(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Figures]]]:
@@ -143,7 +143,7 @@ def shared(act: Callable[[store_damage.Small, Sequence[Any]], Damage], base: Pat
     return Damage(**sums)
 
 
-# Told
+# Output
 
 
 def words(tally: Figures) -> str:

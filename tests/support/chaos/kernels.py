@@ -1,4 +1,4 @@
-"""A Jupyter kernel killed in the middle of a real run, and what `nbhelper.resume()` makes of it in the next one.
+"""A Jupyter kernel killed in the middle of a run, and the tasks resumed by `nbhelper.resume()` in the next kernel.
 
 The emulator runs in this process, the kernel in another. A run is right when every task has its own end, every file on
 disk has the sha256 that the emulator's ledger has, nothing is pending any more, no create was sent twice, no two looks
@@ -60,9 +60,9 @@ class Figures:
 
     Attributes:
         seconds: From the first watch to the last end.
-        resumed: Tasks that were watched on.
-        parts: Downloads that went on with what was there.
-        faults: What must not be.
+        resumed: Tasks whose watch was resumed.
+        parts: Downloads that continued a partial file (HTTP 206).
+        faults: What must not happen and did, in words.
     """
 
     seconds: float
