@@ -63,7 +63,7 @@ def ours(path):
 
 
 def within(names, *parents):
-    """Those of some dotted names that are one of `parents` or stand below one."""
+    """The dotted names that are one of `parents` or stand below one."""
     return {n for n in names if any(n == p or n.startswith(f"{p}.") for p in parents)}
 
 

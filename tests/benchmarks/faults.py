@@ -2,7 +2,7 @@
 
 * `rows`: every fault of tests/faults with its promises and threats.
 * `disk`, `connections`: the n-th write and the n-th request fail, for every n.
-* `runs`: tasks under random schedules of faults. `replies`: replies that nobody foresaw.
+* `runs`: tasks under random schedules of faults. `replies`: mutated replies.
 * `outage`: ten minutes without network; with `--quick` by a quicker clock.
 * `memory`: hostile input.
 * `store`: writers of a store killed, its file cut off and with bits turned over.
@@ -31,7 +31,7 @@ os.environ["MILL_API_KEY"] = "mill-canary-7f3a9c5e1b"
 
 
 def rows(*, quick: bool) -> Iterator[Target]:
-    """The rows of tests/faults with the promises of each, and the threats: the key said back, texts as markup."""
+    """The rows of tests/faults with the promises of each, and the threats: the key in replies, texts as markup."""
     with tempfile.TemporaryDirectory() as where:
         target = Path(where, "table.json")
         command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
@@ -111,7 +111,7 @@ def runs(*, quick: bool) -> Iterator[Target]:
 
 
 def fuzz(*, quick: bool) -> Iterator[Target]:
-    """Replies that nobody foresaw."""
+    """Mutated and generated replies."""
     f = replies.run(3_000 if quick else 90_000, generated=100 if quick else 1_500)
     name = f"{f.replies:,} fuzzed replies"
     yield Target(f"{name}: uncaught", "0", f"{len(f.uncaught)}; {_counts(f.kinds)}", not f.uncaught, f.uncaught)
@@ -121,7 +121,7 @@ def fuzz(*, quick: bool) -> Iterator[Target]:
 
 
 def away(*, quick: bool) -> Iterator[Target]:
-    """At most one probe a minute after the first minutes; all go on by themselves."""
+    """Ten minutes without network: at most one probe a minute after the first minutes; all go on by themselves."""
     if quick:
         f = outage.run(50, minute=0.6)
         yield Target(
@@ -161,7 +161,7 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def store(*, quick: bool) -> Iterator[Target]:
-    """In a process of its own, which counts changes to the disk."""
+    """Run `support.store_torture` in a process of its own, which counts changes to the disk."""
     command = [sys.executable, "-m", "support.store_torture", *(["--quick"] if quick else [])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "tests"), str(ROOT)))}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -172,7 +172,7 @@ def store(*, quick: bool) -> Iterator[Target]:
 
 
 def killed_kernels(*, quick: bool) -> Iterator[Target]:
-    """At evenly spaced moments of a run that takes as long as an undisturbed one."""
+    """A kernel killed at evenly spaced moments of the time that an undisturbed run takes, and resumed."""
     whole = kernels.run()
     print(f"undisturbed: {whole.seconds:.1f} s", flush=True)
     yield none("faults of an undisturbed run", whole.faults)
@@ -187,7 +187,7 @@ def killed_kernels(*, quick: bool) -> Iterator[Target]:
 
 
 def killed_experiments(*, quick: bool) -> Iterator[Target]:
-    """240 tasks, or 48."""
+    """An experiment of 240 tasks, or of 48, killed twice, and another one in one kernel."""
     shape = experiment.SMALL if quick else experiment.Shape()
     for name, part in (("killed twice", experiment.killed), ("in one kernel", experiment.in_a_kernel)):
         for verdict in part(shape):

@@ -18,7 +18,7 @@ from _lib.clock import Api, Result, Schedule
 from _lib.frame import Target, at_most, run
 
 Case = tuple[str, Result, tuple[float, float] | None]
-"""Name, what came of it, and its goals: requests per task, and seconds of lag, both at most."""
+"""Name, result, and the goals: requests per task, and seconds of lag, both at most."""
 
 
 def schedules(tasks: int) -> dict[str, dict[str, Result]]:

@@ -191,7 +191,7 @@ def finished_size(tasks: int) -> float:
 
 
 def memory(*, quick: bool) -> Iterator[Target]:
-    """Of running tasks early and late, and of finished ones."""
+    """Bytes of running tasks early and late, and of finished ones."""
     looks = (8, 60 if quick else 1000)
     sizes = apart(running_sizes, 500, looks)
     for number, size in zip(looks, sizes, strict=True):
@@ -301,7 +301,7 @@ def seconds_of(code: str) -> float:
 
 
 def imports(*, quick: bool) -> Iterator[Target]:
-    """Over a bare interpreter, both in turn; the quickest of each, since what else runs here is no part of it."""
+    """Seconds of `import nbhelper` over a bare interpreter, both in turn; the quickest of each, without other load."""
     seconds_of("import nbhelper")  # byte code is written, files are cached
     pairs = [(seconds_of("pass"), seconds_of("import nbhelper")) for _ in range(3 if quick else 15)]
     bare, full = (min(column) * 1000 for column in zip(*pairs, strict=True))

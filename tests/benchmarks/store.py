@@ -350,7 +350,7 @@ def recording(tasks: int, looks: int, rate: float | None, turns: int) -> dict[st
 
 
 def same(one: Path, other: Path) -> None:
-    """Whether both databases hold the same rows."""
+    """Assert that both databases hold the same rows."""
     for table in ("events", "replies", "summaries"):
         with closing(sqlite3.connect(one)) as a, closing(sqlite3.connect(other)) as b:
             sql = f"SELECT * FROM {table} ORDER BY 1, 2"
@@ -358,7 +358,7 @@ def same(one: Path, other: Path) -> None:
 
 
 def write(*, quick: bool) -> Iterator[Target]:
-    """Looks come one by one, and together."""
+    """Recording looks that come one by one, and together, against bare sqlite3."""
     looks, turns = (500, 1) if quick else (5_000, 3)
     for name, tasks, rate in (
         ("as they come", 100, 500.0), ("without a pause, 100 together", 100, None),

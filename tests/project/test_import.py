@@ -55,7 +55,7 @@ def test_the_star_gives_every_name(tmp_path):
 
 @pytest.mark.parametrize("name", ["wach", "Experimnt", "_nothing", "__nothing__"])
 def test_an_unknown_name_is_an_attribute_error(name):
-    """With the name in it, and `hasattr` says no."""
+    """The AttributeError has the name in its text, and `hasattr` is False."""
     with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
         getattr(nbh, name)
 

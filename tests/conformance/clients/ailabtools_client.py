@@ -16,7 +16,7 @@ QUICK = "emu:seconds=20 emu:queue=5"
 
 
 async def outcome(work):
-    """What a call gave, or how it ended."""
+    """The result of a call, or its error as a dict."""
     try:
         return await work
     except AILabApiError as error:
@@ -65,7 +65,7 @@ async def legacy(client, words):
 
 
 async def main():
-    """Everything at once."""
+    """Run all cases and print their results as JSON."""
     client = AILabClient(KEY, base_url=ROOT)
     stranger = AILabClient("sk-wrong", base_url=ROOT)
     good, failed, minus, policy, poor, swap, worn, cartoon, late, wrong, nothing, balances = await asyncio.gather(
