@@ -25,7 +25,7 @@ from nbhelper.types import Outcome, SaveState
 
 
 @dataclass
-class Kept:
+class PromiseCounts:
     """Counts over the watches of one test, and each broken promise in words."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -42,7 +42,7 @@ class Kept:
                     self._note("without an outcome", history)
                 if history.outcome is Outcome.FAILED and not _is_named(history):
                     self._note("false failures", history)
-                for _ in range(_lost(watch, history)):
+                for _ in range(_count_lost(watch, history)):
                     self._note("lost results", history)
         for line in errors:
             if not any(words in line for words in self.expected):
@@ -64,7 +64,7 @@ def _is_named(history: nbh.History) -> bool:
     return end.raw.get("state", "") in {"error", " error ", "broken"}  # the tests' own APIs
 
 
-def _lost(watch: nbh.Watch, history: nbh.History) -> int:
+def _count_lost(watch: nbh.Watch, history: nbh.History) -> int:
     """How many results that replies named are neither on the disk nor have a reason why not."""
     saves = history.saves.values()
     gone = [s for s in saves if s.state is SaveState.SAVED and not (s.file and Path(s.file).is_file())]
@@ -76,9 +76,9 @@ def _lost(watch: nbh.Watch, history: nbh.History) -> int:
 
 
 @contextlib.contextmanager
-def promised() -> Iterator[Kept]:
+def promised() -> Iterator[PromiseCounts]:
     """Collect every watch that begins inside; at the end stop them, and judge each by its outcome and files."""
-    kept, watches, start = Kept(), [], _watch.Watch._start
+    kept, watches, start = PromiseCounts(), [], _watch.Watch._start
 
     def record_start(watch: nbh.Watch, *arguments: object) -> None:
         watches.append(watch)

@@ -59,7 +59,7 @@ class Damage:
 
 
 @dataclass(frozen=True)
-class Small:
+class SmallStore:
     """A closed store of about 20 kB with rows of every kind, and the same store in the middle of a write.
 
     Attributes:
@@ -79,7 +79,7 @@ class Small:
     longer: Tables
 
 
-def small(folder: Path) -> Small:
+def small(folder: Path) -> SmallStore:
     """Make a small store in a folder, and close it."""
     folder.mkdir(parents=True)
     path = folder / "history.db"
@@ -120,7 +120,7 @@ def small(folder: Path) -> Small:
     torn, journal = _cut_off(path)
     longer = everything(store)
     store.close()
-    return Small(folder, data, whole, torn, journal, longer)
+    return SmallStore(folder, data, whole, torn, journal, longer)
 
 
 def _begun(store: Store, digest: str) -> str:
@@ -176,7 +176,7 @@ def everything(store: Store) -> Tables:
 # Damaging the store and comparing its rows
 
 
-def hurt(small: Small, files: Mapping[str, bytes], what: object, tally: Damage, *, exact: bool = True) -> None:
+def hurt(small: SmallStore, files: Mapping[str, bytes], what: object, tally: Damage, *, exact: bool = True) -> None:
     """Open a store of these files, compare its rows with those written, and count what differs without a note.
 
     Args:
@@ -222,7 +222,7 @@ def hurt(small: Small, files: Mapping[str, bytes], what: object, tally: Damage, 
             tally.behind.append((what, len(missing)))
 
 
-def _faults(small: Small, tables: Tables, *, noted: bool, journaled: bool) -> Iterable[str]:
+def _faults(small: SmallStore, tables: Tables, *, noted: bool, journaled: bool) -> Iterable[str]:
     """Describe rows that were read wrongly, or are missing without a note."""
     if not tables:
         yield "nothing can be read"
@@ -276,7 +276,7 @@ def readable(path: Path) -> set[tuple[Any, ...]]:
     return rows
 
 
-def cuts(small: Small, places: Iterable[int]) -> Damage:
+def cuts(small: SmallStore, places: Iterable[int]) -> Damage:
     """Cut the file off at each of these places."""
     tally = Damage()
     for place in places:
@@ -284,7 +284,7 @@ def cuts(small: Small, places: Iterable[int]) -> Damage:
     return tally
 
 
-def torn_cuts(small: Small, places: Iterable[int]) -> Damage:
+def torn_cuts(small: SmallStore, places: Iterable[int]) -> Damage:
     """Cut off the file of a writer that died, beside its whole journal."""
     tally = Damage()
     for place in places:
@@ -293,7 +293,7 @@ def torn_cuts(small: Small, places: Iterable[int]) -> Damage:
     return tally
 
 
-def journal_cuts(small: Small, places: Iterable[int]) -> Damage:
+def journal_cuts(small: SmallStore, places: Iterable[int]) -> Damage:
     """Cut off the journal of a writer that died before it changed the file."""
     tally = Damage()
     for place in places:
@@ -302,7 +302,7 @@ def journal_cuts(small: Small, places: Iterable[int]) -> Damage:
     return tally
 
 
-def flips(small: Small, places: Iterable[tuple[int, int]]) -> Damage:
+def flips(small: SmallStore, places: Iterable[tuple[int, int]]) -> Damage:
     """Flip one bit of the file, at each of these bytes and bits."""
     tally = Damage()
     for place, bit in places:
@@ -310,7 +310,7 @@ def flips(small: Small, places: Iterable[tuple[int, int]]) -> Damage:
     return tally
 
 
-def journal_flips(small: Small, places: Iterable[tuple[int, int]]) -> Damage:
+def journal_flips(small: SmallStore, places: Iterable[tuple[int, int]]) -> Damage:
     """Flip one bit of the journal of a writer that died."""
     tally = Damage()
     for place, bit in places:

@@ -80,7 +80,7 @@ def scenes(base: Path) -> dict[str, Scene]:
     }
 
 
-def renumbered(small: store_damage.Small) -> bytes:
+def renumbered(small: store_damage.SmallStore) -> bytes:
     """The small store with the number of other tables."""
     with tempfile.NamedTemporaryFile(suffix=".db") as file:
         Path(file.name).write_bytes(small.data)
@@ -128,7 +128,9 @@ def hurt(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Figures]]]:
         yield name, partial(shared, act, base / name.replace(" ", "-"), places, run.jobs)
 
 
-def shared(act: Callable[[store_damage.Small, Sequence[Any]], Damage], base: Path, places: Any, jobs: int) -> Figures:
+def shared(
+    act: Callable[[store_damage.SmallStore, Sequence[Any]], Damage], base: Path, places: Any, jobs: int
+) -> Figures:
     """Share the places among `jobs` processes, each with a small store of its own; the sum of their figures."""
 
     def work(number: int, say: store_kills.Say) -> None:
