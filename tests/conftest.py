@@ -63,9 +63,9 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
     running = engine._engine
     if running is not None and running.alive:
-        running.run(asyncio.sleep(0)).result(30)  # what was asked for last has begun
+        running.run(asyncio.sleep(0)).result(30)  # coroutines handed to the engine last have begun
         if running.watchers or running.senders:
-            end(running)  # what a test left under way ends here
+            end(running)  # ends watches and submits that a test left running
     for store in session._state.stores.values():
         store.close()
 
@@ -118,15 +118,15 @@ def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 @pytest.fixture
 def refused(mill: Mill) -> Callable[..., object]:
-    """Check that a call ends in one line of our own, before any request, folder or database."""
+    """Check that a call raises an error of ours in one line before any request or file; yields a list for that line."""
 
     @contextmanager
     def check(kind: type[nbh.NbhelperError] = nbh.BadInput, words: str = "") -> Iterator[list[str]]:
-        before, said = sorted(Path.cwd().rglob("*")), []
+        before, lines = sorted(Path.cwd().rglob("*")), []
         with pytest.raises(kind, match=words or None) as caught:
-            yield said
+            yield lines
         error = caught.value
-        said.append(str(error))
+        lines.append(str(error))
         assert isinstance(error, nbh.NbhelperError)
         assert str(error).isprintable()
         assert 10 < len(str(error)) < 600  # the longest lists forty endpoints

@@ -55,22 +55,22 @@ def imports(path):
 
 def ours(path):
     """The files of the package that a file imports, or imports names from; never itself or the package's `__init__`."""
-    found = set()
+    names = set()
     for name in within(set(imports(path)), "nbhelper"):
         dotted = name.removeprefix("nbhelper.")
-        found.add(dotted if dotted in FILES else dotted.rpartition(".")[0])
-    return found - {"", name_of(path)}
+        names.add(dotted if dotted in FILES else dotted.rpartition(".")[0])
+    return names - {"", name_of(path)}
 
 
 def within(names, *parents):
-    """Those of some dotted names that are one of `parents` or stand below one."""
+    """The dotted names that are one of `parents` or stand below one."""
     return {n for n in names if any(n == p or n.startswith(f"{p}.") for p in parents)}
 
 
 def files(*folders):
     """The files of some folders, as parameters of a test."""
-    found = [path for name, path in FILES.items() if name.partition(".")[0] in folders]
-    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in found]
+    paths = [path for name, path in FILES.items() if name.partition(".")[0] in folders]
+    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in paths]
 
 
 FLOOR = {part: floor for floor, parts in enumerate(LAYERS) for part in parts}
@@ -168,7 +168,7 @@ def test_no_f_string_builds_a_tag(path):
     """Markup is filled in by `Markup.format`, which escapes by itself: no f-string holds a tag."""
     texts = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.JoinedStr))
 
-    assert [found for text in texts for found in tags(text)] == []
+    assert [tag for text in texts for tag in tags(text)] == []
 
 
 @pytest.mark.parametrize("path", files("_views"))

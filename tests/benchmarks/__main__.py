@@ -50,17 +50,17 @@ def main() -> int:
         parser.error(f"no such script: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     cores = len(os.sched_getaffinity(0))
     where = f"Python {platform.python_version()}, {platform.machine()}, {cores} cores, {time.strftime('%Y-%m-%d')}"
-    found: dict[str, list[Target]] = {}
+    by_script: dict[str, list[Target]] = {}
     for name in chosen.names or NAMES:
         print(f"\n== {name}", flush=True)
-        found[name] = script(name, quick=chosen.quick)
+        by_script[name] = script(name, quick=chosen.quick)
     print(f"\n== all targets; {where}{', quick' if chosen.quick else ''}")
-    for name, targets in found.items():
+    for name, targets in by_script.items():
         print(*(f"{name:<9} {target}" for target in targets), sep="\n")
     if chosen.json:
-        records = {name: [asdict(target) for target in targets] for name, targets in found.items()}
+        records = {name: [asdict(target) for target in targets] for name, targets in by_script.items()}
         chosen.json.write_text(json.dumps({"where": where, "quick": chosen.quick, **records}, indent=1) + "\n", "utf-8")
-    return 0 if all(target.met for targets in found.values() for target in targets) else 1
+    return 0 if all(target.met for targets in by_script.values() for target in targets) else 1
 
 
 if __name__ == "__main__":

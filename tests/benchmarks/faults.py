@@ -2,7 +2,7 @@
 
 * `rows`: every fault of tests/faults with its promises and threats.
 * `disk`, `connections`: the n-th write and the n-th request fail, for every n.
-* `runs`: tasks under random schedules of faults. `replies`: replies that nobody foresaw.
+* `runs`: tasks under random schedules of faults. `replies`: mutated replies.
 * `outage`: ten minutes without network; with `--quick` by a quicker clock.
 * `memory`: hostile input.
 * `store`: writers of a store killed, its file cut off and with bits turned over.
@@ -31,7 +31,7 @@ os.environ["MILL_API_KEY"] = "mill-canary-7f3a9c5e1b"
 
 
 def rows(*, quick: bool) -> Iterator[Target]:
-    """The rows of tests/faults with the promises of each, and the threats: the key said back, texts as markup."""
+    """The rows of tests/faults with the promises of each, and the threats: the key in replies, texts as markup."""
     with tempfile.TemporaryDirectory() as where:
         target = Path(where, "table.json")
         command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
@@ -51,8 +51,8 @@ def rows(*, quick: bool) -> Iterator[Target]:
     for name in ("lost results", "false failures", "uncaught", "without an outcome"):
         yield Target(name, "0", f"{table[name]} in {table['watches']} watches", table[name] == 0 < table["watches"])
     beyond = table["beyond"]
-    found = f"{table['bounded'] - len(beyond)} of {table['bounded']} rows with a bound"
-    yield Target("requests within the stated bound", "in every row", found, not beyond and table["bounded"] > 0, beyond)
+    kept = f"{table['bounded'] - len(beyond)} of {table['bounded']} rows with a bound"
+    yield Target("requests within the stated bound", "in every row", kept, not beyond and table["bounded"] > 0, beyond)
     threats = {r["test"]: r for r in table["table"] if r["row"] == "T"}
     for name, target_, tests in (
         ("key that is easy to recognise, after a run of everything", "0 hits", "test_threat_canary"),
@@ -111,8 +111,8 @@ def runs(*, quick: bool) -> Iterator[Target]:
 
 
 def fuzz(*, quick: bool) -> Iterator[Target]:
-    """Replies that nobody foresaw."""
-    f = replies.run(3_000 if quick else 90_000, thought_of=100 if quick else 1_500)
+    """Mutated and generated replies."""
+    f = replies.run(3_000 if quick else 90_000, generated=100 if quick else 1_500)
     name = f"{f.replies:,} fuzzed replies"
     yield Target(f"{name}: uncaught", "0", f"{len(f.uncaught)}; {_counts(f.kinds)}", not f.uncaught, f.uncaught)
     yield Target(
@@ -121,7 +121,7 @@ def fuzz(*, quick: bool) -> Iterator[Target]:
 
 
 def away(*, quick: bool) -> Iterator[Target]:
-    """At most one probe a minute after the first minutes; all go on by themselves."""
+    """Ten minutes without network: at most one probe a minute after the first minutes; all go on by themselves."""
     if quick:
         f = outage.run(50, minute=0.6)
         yield Target(
@@ -134,17 +134,17 @@ def away(*, quick: bool) -> Iterator[Target]:
         )
         return
     minutes, tasks = 10, 200
-    found = outage.in_real_time(minutes, tasks)
+    f = outage.in_real_time(minutes, tasks)
     fact = f"{tasks} tasks, {minutes} minutes without network"
     for on in ("look", "file"):
-        gap = found[f"least_gap_of_{on}s"]
-        print(f"asked for {on}s by minute:", *found[f"{on}s_by_minute"])
+        gap = f[f"least_gap_of_{on}s"]
+        print(f"asked for {on}s by minute:", *f[f"{on}s_by_minute"])
         yield at_least(f"{fact}: between two {on}s after the first {outage.FIRST} minutes", gap, 59, " s")
-    whole = found["saved"] == found["outcomes"].get("succeeded", 0) == tasks
-    words = f"{found['outcomes']}, {found['saved']} saved, the last {found['seconds_to_the_last_end']:.0f} s after it"
+    whole = f["saved"] == f["outcomes"].get("succeeded", 0) == tasks
+    words = f"{f['outcomes']}, {f['saved']} saved, the last {f['seconds_to_the_last_end']:.0f} s after it"
     yield Target(f"{fact}: go on by themselves", "all succeed and are saved", words, whole)
-    yield Target(f"{fact}: creates", "none", str(found["creates"]), not found["creates"])
-    print(f"{found['cores']:.2%} of a core during the outage")
+    yield Target(f"{fact}: creates", "none", str(f["creates"]), not f["creates"])
+    print(f"{f['cores']:.2%} of a core during the outage")
 
 
 def hostile(*, quick: bool) -> Iterator[Target]:
@@ -156,12 +156,12 @@ def hostile(*, quick: bool) -> Iterator[Target]:
         yield Target(f"hostile input: {name}", "under 64 MB", f"{each}; {f.ended[name]}", not misses, misses)
 
 
-def _counts(found: dict[str, int]) -> str:
-    return ", ".join(f"{n:,} {name}" for name, n in sorted(found.items(), key=lambda item: -item[1]))
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def store(*, quick: bool) -> Iterator[Target]:
-    """In a process of its own, which counts changes to the disk."""
+    """Run `support.store_torture` in a process of its own, which counts changes to the disk."""
     command = [sys.executable, "-m", "support.store_torture", *(["--quick"] if quick else [])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "tests"), str(ROOT)))}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -172,26 +172,26 @@ def store(*, quick: bool) -> Iterator[Target]:
 
 
 def killed_kernels(*, quick: bool) -> Iterator[Target]:
-    """At evenly spaced moments of a run that takes as long as an undisturbed one."""
+    """A kernel killed at evenly spaced moments of the time that an undisturbed run takes, and resumed."""
     whole = kernels.run()
     print(f"undisturbed: {whole.seconds:.1f} s", flush=True)
     yield none("faults of an undisturbed run", whole.faults)
     points, faults = 2 if quick else 20, []
     for number in range(points):
         at = (number + 0.5) / points * whole.seconds
-        found = kernels.run(at)
-        faults += [f"killed at {at:.1f} s: {fault}" for fault in found.faults]
-        words = f"{found.resumed} of {len(kernels.CREATES)} watched on, {found.parts} downloads gone on with"
+        figures = kernels.run(at)
+        faults += [f"killed at {at:.1f} s: {fault}" for fault in figures.faults]
+        words = f"{figures.resumed} of {len(kernels.CREATES)} watched on, {figures.parts} downloads gone on with"
         print(f"killed at {at:4.1f} s: {words}", flush=True)
     yield none(f"kernels killed at {points} points: faults of what was resumed", faults)
 
 
 def killed_experiments(*, quick: bool) -> Iterator[Target]:
-    """240 tasks, or 48."""
+    """An experiment of 240 tasks, or of 48, killed twice, and another one in one kernel."""
     shape = experiment.SMALL if quick else experiment.Shape()
     for name, part in (("killed twice", experiment.killed), ("in one kernel", experiment.in_a_kernel)):
         for verdict in part(shape):
-            yield Target(f"{shape.total} tasks, {name}", verdict.promise, verdict.found, verdict.kept)
+            yield Target(f"{shape.total} tasks, {name}", verdict.promise, verdict.measured, verdict.kept)
 
 
 PARTS = {

@@ -26,7 +26,7 @@ from typing import Any
 import nbformat
 from _lib import ROOT
 from _lib.frame import Target, at_most, run
-from kernels import SETUP, Kernel, of, variables
+from kernels import SETUP, Kernel, of_type, variables
 from nbclient import NotebookClient
 from PIL import Image
 from support.mill import DONE, Mill
@@ -137,7 +137,7 @@ def watching(kernel: Kernel, refs: list[str], seconds: float) -> tuple[float, fl
     begun, messages, n_bytes = time.monotonic(), 0, 0
     while (left := seconds - (time.monotonic() - begun)) > 0:
         message = kernel.next(left)
-        if message is not None and of([message], "comm_msg", "display_data", "update_display_data"):
+        if message is not None and of_type([message], "comm_msg", "display_data", "update_display_data"):
             messages += 1
             n_bytes += len(json.dumps(message["content"])) + sum(map(len, message["buffers"]))
     drawn, cpu, spent = json.loads(kernel.value("print([drawing[0], drawing[1], time.monotonic() - begun])"))
@@ -146,7 +146,7 @@ def watching(kernel: Kernel, refs: list[str], seconds: float) -> tuple[float, fl
 
 
 def messages(*, quick: bool) -> Iterator[Target]:
-    """Of one card with one, many and very many running tasks."""
+    """Messages and CPU time of one card with one, many and very many running tasks."""
     with tempfile.TemporaryDirectory() as folder, mill() as api:
         kernel = Kernel(Path(folder))
         try:

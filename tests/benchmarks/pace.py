@@ -18,12 +18,12 @@ from _lib.clock import Api, Result, Schedule
 from _lib.frame import Target, at_most, run
 
 Case = tuple[str, Result, tuple[float, float] | None]
-"""Name, what came of it, and its goals: requests per task, and seconds of lag, both at most."""
+"""Name, result, and the goals: requests per task, and seconds of lag, both at most."""
 
 
 def schedules(tasks: int) -> dict[str, dict[str, Result]]:
     """Each schedule for durations of four sizes, plus or minus 15 %."""
-    found: dict[str, dict[str, Result]] = {}
+    table: dict[str, dict[str, Result]] = {}
     plain = Api(states=False)
     for seconds in (5, 20, 65, 180):
 
@@ -41,8 +41,8 @@ def schedules(tasks: int) -> dict[str, dict[str, Result]]:
             "ours, time left told": (Api(states=False, left=True), clock.ours(1.0)),
         }
         for name, (api, schedule) in rows.items():
-            found.setdefault(name, {})[f"{seconds} s"] = clock.one_by_one(jobs, api, schedule)[0]
-    return found
+            table.setdefault(name, {})[f"{seconds} s"] = clock.one_by_one(jobs, api, schedule)[0]
+    return table
 
 
 def cases(tasks: int, stores: int) -> list[Case]:
@@ -95,19 +95,19 @@ def on_the_clock(*, quick: bool) -> Iterator[Target]:
     for name, row in table.items():
         print(f"{name:<22}" + "".join(f"{r.requests:>8.1f} /{r.lag:>5.2f} /{r.p95:>5.1f}" for r in row.values()))
     print(f"\n{'case':<32}{'requests':>9}{'lag':>7}{'p95':>7}")
-    found = cases(600, 5 if quick else 20)
-    for name, r, _ in found:
+    results = cases(600, 5 if quick else 20)
+    for name, r, _ in results:
         print(f"{name:<32}{r.requests:>9.2f}{r.lag:>7.2f}{r.p95:>7.2f}")
-    for name, r, most in found:
+    for name, r, most in results:
         if most is not None:
             yield from goals(name, r.requests, r.lag, *most)
 
 
 def watched(names: list[str], samples: int) -> Iterator[Target]:
     """Print a row for each client; ours have goals."""
-    found = live.measure(names, samples)
+    figures = live.measure(names, samples)
     print(f"{live.N} tasks at once, live{'requests':>20}{'lag':>14}{'p95':>7}   on the virtual clock: requests, lag")
-    for name, f in found.items():
+    for name, f in figures.items():
         line = f"{name:<30}{f['requests']:>8.2f} ±{f['requests_error']:.2f}{f['lag']:>9.2f} ±{f['lag_error']:.2f}"
         line += f"{f['p95']:>7.2f}"
         if (simulate := SIMULATED.get(name)) is not None:
@@ -115,7 +115,7 @@ def watched(names: list[str], samples: int) -> Iterator[Target]:
             line += f"{on_clock.requests:>26.2f}{on_clock.lag:>7.2f}"
         print(line, flush=True)
     for name, most in GOALS.items():
-        yield from goals(name, found[name]["requests"], found[name]["lag"], *most)
+        yield from goals(name, figures[name]["requests"], figures[name]["lag"], *most)
 
 
 SIMULATED = {

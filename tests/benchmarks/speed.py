@@ -112,11 +112,11 @@ def bare_rate(late: float, seconds: float) -> Rate:
             url = f"{server.about['root']}/v2/openapi/task/abc"
             asking = [asyncio.create_task(ask(client, url)) for _ in range(CONNECTIONS)]
             await asyncio.sleep(1)
-            found = await asyncio.to_thread(rate, server, seconds)
+            result = await asyncio.to_thread(rate, server, seconds)
             for one in asking:
                 one.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
-            return found
+            return result
 
     with Bare(late=late) as server:
         return asyncio.run(main(server))
@@ -136,16 +136,16 @@ def single(*, quick: bool) -> Iterator[Target]:
     tasks, seconds = (100, 2) if quick else (400, 10)
     for name, late, goal in (("replies at once", 0.0, 250), ("replies 0.2 s late", 0.2, 90)):
         bare = apart(bare_rate, late, seconds)
-        found = apart(watched_rate, tasks, late, seconds, together=False)
-        beside = f", {found.per_cpu_second:.0f} a CPU-second; a bare httpx loop {bare.per_second:.0f}"
+        ours = apart(watched_rate, tasks, late, seconds, together=False)
+        beside = f", {ours.per_cpu_second:.0f} a CPU-second; a bare httpx loop {bare.per_second:.0f}"
         beside += f" and {bare.per_cpu_second:.0f}"
-        yield at_least(f"single looks, {name}", found.per_second, goal, " a second", beside=beside)
+        yield at_least(f"single looks, {name}", ours.per_second, goal, " a second", beside=beside)
 
 
 def batches(*, quick: bool) -> Iterator[Target]:
     """Up to a hundred looks in a request."""
-    found = apart(watched_rate, 300 if quick else 1500, 0.0, 2 if quick else 10, together=True)
-    yield at_least("task looks in batches, store included", found.per_second, 2000, " a second")
+    result = apart(watched_rate, 300 if quick else 1500, 0.0, 2 if quick else 10, together=True)
+    yield at_least("task looks in batches, store included", result.per_second, 2000, " a second")
 
 
 # Memory
@@ -191,7 +191,7 @@ def finished_size(tasks: int) -> float:
 
 
 def memory(*, quick: bool) -> Iterator[Target]:
-    """Of running tasks early and late, and of finished ones."""
+    """Bytes of running tasks early and late, and of finished ones."""
     looks = (8, 60 if quick else 1000)
     sizes = apart(running_sizes, 500, looks)
     for number, size in zip(looks, sizes, strict=True):
@@ -279,15 +279,15 @@ def many_tasks(tasks: int) -> dict[str, Any]:
 def many(*, quick: bool) -> Iterator[Target]:
     """Every file whole, every floor kept, little of a core used."""
     tasks = 60 if quick else 480
-    found = apart(many_tasks, tasks)
-    print(f"{tasks} tasks over {len(NAMES)} APIs, watched for {found['seconds']:.0f} s: {found['outcomes']}")
+    figures = apart(many_tasks, tasks)
+    print(f"{tasks} tasks over {len(NAMES)} APIs, watched for {figures['seconds']:.0f} s: {figures['outcomes']}")
     fact = "tasks over all APIs"
-    yield at_least(f"{fact}: seen to succeed", found["outcomes"].get("succeeded", 0), tasks)
-    yield none(f"{fact}: with other bytes than were served", found["other"])
+    yield at_least(f"{fact}: seen to succeed", figures["outcomes"].get("succeeded", 0), tasks)
+    yield none(f"{fact}: with other bytes than were served", figures["other"])
     yield none(
-        f"{fact}: APIs looked at below their floor", found["below"], of=f", the least {found['above']:.3f} s above"
+        f"{fact}: APIs looked at below their floor", figures["below"], of=f", the least {figures['above']:.3f} s above"
     )
-    yield at_most(f"{fact}: watching and saving", found["cores"], 1, " core")
+    yield at_most(f"{fact}: watching and saving", figures["cores"], 1, " core")
 
 
 # Import
@@ -301,7 +301,7 @@ def seconds_of(code: str) -> float:
 
 
 def imports(*, quick: bool) -> Iterator[Target]:
-    """Over a bare interpreter, both in turn; the quickest of each, since what else runs here is no part of it."""
+    """Seconds of `import nbhelper` over a bare interpreter, both in turn; the quickest of each, without other load."""
     seconds_of("import nbhelper")  # byte code is written, files are cached
     pairs = [(seconds_of("pass"), seconds_of("import nbhelper")) for _ in range(3 if quick else 15)]
     bare, full = (min(column) * 1000 for column in zip(*pairs, strict=True))

@@ -123,21 +123,19 @@ def large(folder: Path, count: int) -> None:
         db.execute("BEGIN")
         for table in ("tasks", "summaries", "events", "replies"):
             columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
-            found = {uid: db.execute(f"SELECT * FROM {table} WHERE uid = ?", (uid,)).fetchall() for uid in pattern}
+            rows = {uid: db.execute(f"SELECT * FROM {table} WHERE uid = ?", (uid,)).fetchall() for uid in pattern}
             marks = ", ".join("?" * len(columns))
-            db.executemany(f"INSERT INTO {table} VALUES ({marks})", copies(table, columns, found, pattern, count))
+            db.executemany(f"INSERT INTO {table} VALUES ({marks})", copies(table, columns, rows, pattern, count))
         db.execute("COMMIT")
 
 
-def copies(
-    table: str, columns: list[str], found: dict[str, Any], pattern: list[str], count: int
-) -> Iterator[list[Any]]:
+def copies(table: str, columns: list[str], rows: dict[str, Any], pattern: list[str], count: int) -> Iterator[list[Any]]:
     """The rows of the tasks that were not recorded."""
     first = int(pattern[-1][:14], 16)
     name = {"tasks": "id", "summaries": "task_id"}.get(table)
     for number in range(PATTERNS, count):
         uid = f"{first + number:014x}-{number:010x}"
-        for row in found[pattern[number % PATTERNS]]:
+        for row in rows[pattern[number % PATTERNS]]:
             new = dict(zip(columns, row, strict=True)) | {"uid": uid}
             if name:
                 new |= {name: f"{number:032x}", "label": f"owl {number}"}
@@ -156,7 +154,7 @@ def alternating(turns: int, **calls: Callable[[], Any]) -> dict[str, float]:
             begun = time.perf_counter()
             call()
             times[name].append(time.perf_counter() - begun)
-    return {name: statistics.median(found) for name, found in times.items()}
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
 def reading(folder: Path, turns: int) -> dict[str, float]:
@@ -337,7 +335,7 @@ def bare(file: Path, commits: list[Commit], *, moments: bool) -> tuple[float, fl
 
 def recording(tasks: int, looks: int, rate: float | None, turns: int) -> dict[str, float]:
     """The store against bare sqlite3; medians of some turns."""
-    found = []
+    figures = []
     for _ in range(turns):
         with tempfile.TemporaryDirectory() as space:
             watches = Watches(Path(space) / "ours", tasks, looks)
@@ -346,13 +344,13 @@ def recording(tasks: int, looks: int, rate: float | None, turns: int) -> dict[st
             watches.store.close()
             plain, plain_cpu = bare(before, watches.commits, moments=rate is not None)
             same(watches.store.folder / "history.db", before)
-            found.append((ours, plain, watches.cpu / looks, plain_cpu / looks, len(watches.commits)))
-    a, b, c, d, commits = map(statistics.median, zip(*found, strict=True))
+            figures.append((ours, plain, watches.cpu / looks, plain_cpu / looks, len(watches.commits)))
+    a, b, c, d, commits = map(statistics.median, zip(*figures, strict=True))
     return {"commits": commits, "store_s": a, "sqlite_s": b, "store_us": 1e6 * c, "sqlite_us": 1e6 * d}
 
 
 def same(one: Path, other: Path) -> None:
-    """Whether both databases hold the same rows."""
+    """Assert that both databases hold the same rows."""
     for table in ("events", "replies", "summaries"):
         with closing(sqlite3.connect(one)) as a, closing(sqlite3.connect(other)) as b:
             sql = f"SELECT * FROM {table} ORDER BY 1, 2"
@@ -360,7 +358,7 @@ def same(one: Path, other: Path) -> None:
 
 
 def write(*, quick: bool) -> Iterator[Target]:
-    """Looks come one by one, and together."""
+    """Recording looks that come one by one, and together, against bare sqlite3."""
     looks, turns = (500, 1) if quick else (5_000, 3)
     for name, tasks, rate in (
         ("as they come", 100, 500.0), ("without a pause, 100 together", 100, None),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.mill import KEY, Mill, provider
-from support.promises import Kept, promised
+from support.promises import PromiseCounts, promised
 from support.scripts import starting
 
 import nbhelper as nbh
@@ -85,7 +85,7 @@ def bound(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 @pytest.fixture(autouse=True)
-def promises(isolated: Path, request: pytest.FixtureRequest) -> Iterator[Kept]:
+def promises(isolated: Path, request: pytest.FixtureRequest) -> Iterator[PromiseCounts]:
     """Assert in every test what must hold in every row: see `support.promises`."""
     with promised() as kept:
         yield kept

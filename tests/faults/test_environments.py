@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
-from kernels import Kernel, frozen, of, printed, raised, variables
+from kernels import Kernel, frozen, of_type, printed, raised, variables
 from support.mill import DONE, FLOOR, KEY, WORKING, Mill, later, png, sha256, silence
 from support.raw_server import reply
 from support.scripts import run, start
@@ -313,7 +313,7 @@ def test_g19_cell_run_twice(kernel, factory, bound):
     ref = factory.job(WORKING, ident="again")
     for _ in range(3):
         sent = kernel.run(f"w = nbh.watch('{ref}', interval=0.1)", cell="a")
-        assert len(of(sent, "display_data")) == 1
+        assert len(of_type(sent, "display_data")) == 1
     until(lambda: len(factory.looks.get("again", ())) >= 8)
     factory.jobs["again"][:] = [DONE]
 
@@ -371,7 +371,7 @@ def test_g20_front_end_closed_and_opened(kernel, factory):
 
     assert kernel.value("print(w.result(30).outcome)") == "succeeded"
     until(lambda: kernel.value("print(w._card.over)") == "True")
-    drawn = of(kernel.run("w", cell="back"), "display_data")[-1]["content"]["data"]
+    drawn = of_type(kernel.run("w", cell="back"), "display_data")[-1]["content"]["data"]
     assert "mill:left: succeeded" in drawn["text/plain"]
 
 

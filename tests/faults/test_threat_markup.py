@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from front_end import ARGUMENTS, chromium
 from nbconvert import HTMLExporter
-from support.markup import PAYLOADS, Made
+from support.markup import PAYLOADS, ParsedHtml
 from support.provider_samples import NAMES, changed, corpus, places
 from support.raw_server import RawServer, always, reply
 
@@ -95,13 +95,13 @@ def drawings(histories, text, alone=None):
 
 def allowed(draw):
     """The elements and attributes in the markup of PLAIN texts."""
-    made = [Made(markup) for text in PLAIN for markup in draw(text)]
+    made = [ParsedHtml(markup) for text in PLAIN for markup in draw(text)]
     return {part for m in made for part in m.parts}
 
 
 def check_only_text(markup, known):
     """Assert that markup has known elements and attributes only, and URLs only of data or relative files."""
-    made = Made(markup)
+    made = ParsedHtml(markup)
     strange = [part for part in made.parts if part not in known]
     away = [
         (tag, name, value[:80])
@@ -162,7 +162,7 @@ def gallery(tmp_path):
 
 def test_threat_markup_in_the_gallery(gallery):
     """Payloads in a gallery's captions, heads and reasons add no element or attribute."""
-    known = {part for markup in gallery(PLAIN) for part in Made(markup).parts}
+    known = {part for markup in gallery(PLAIN) for part in ParsedHtml(markup).parts}
     for markup in gallery(PAYLOADS):
         check_only_text(markup, known)
 
@@ -196,7 +196,7 @@ def test_threat_markup_in_nbconvert(gallery, tmp_path):
     words = "\n".join(describe_all(histories_of_every_kind(p), NOW) for p in PAYLOADS)
     evil, _ = exporter.from_notebook_node(notebook(all_cards(PAYLOADS[::5]) + gallery(PAYLOADS), words))
 
-    assert set(Made(evil).parts) <= set(Made(plain).parts)
+    assert set(ParsedHtml(evil).parts) <= set(ParsedHtml(plain).parts)
 
 
 LIST_ELEMENTS = """() => {

@@ -33,7 +33,7 @@ def name_of(requirement):
     return re.split(r"[^\w.-]", requirement)[0].casefold()
 
 
-def test_only_the_folder_binder_decides():
+def test_the_buildpack_reads_the_folder_binder_alone():
     """With that folder there, the buildpack reads its three files and no other."""
     assert sorted(path.name for path in BINDER.iterdir()) == ["postBuild", "requirements.txt", "runtime.txt"]
     assert (BINDER / "runtime.txt").read_text("utf-8").strip() == "python-3.11"
@@ -93,8 +93,8 @@ def built(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_it_runs_on_binder(built, path):
-    """Each notebook, in its folder of the checkout, with the package that postBuild installed."""
+def test_a_notebook_runs_on_binder(built, path):
+    """Each notebook runs, in its folder of the checkout, with the package that postBuild installed."""
     run, environment, folder = built
     out = folder.parent / "executed" / path.name
     out.parent.mkdir(exist_ok=True)
@@ -111,7 +111,7 @@ def test_it_runs_on_binder(built, path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_installed_command_has_the_notebooks(built, tmp_path):
-    """They came along in the wheel that postBuild made."""
+    """`nbhelper notebooks` copies every notebook out of the wheel that postBuild made."""
     run, _, _ = built
 
     run("nbhelper", "notebooks", str(tmp_path / "out"), cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Arguments of public calls that cannot be right: each is refused in one line of ours, and nothing has happened."""
+"""Wrong arguments of public calls: each is refused by one line of ours, before anything was sent or made."""
 
 import inspect
 import math
@@ -181,8 +181,8 @@ CASES = [
 
 
 @pytest.mark.parametrize(("call", "change"), CASES)
-def test_what_cannot_be_is_refused_in_one_line(refused, call, change):
-    """A line that can be read, of our own tree, before any request was sent or file made; no key is repeated in it."""
+def test_a_wrong_argument_is_refused_in_one_line(refused, call, change):
+    """A wrong argument raises a `NbhelperError` of one line before any request or file; no key is repeated in it."""
     with refused() as lines:
         call(**change)
 
@@ -191,7 +191,7 @@ def test_what_cannot_be_is_refused_in_one_line(refused, call, change):
 
 
 ELSEWHERE = {"Experiment", "pending", "plot", "prices", "resume", "set_price"}
-"""Calls whose bad input stands beside their other tests."""
+"""Calls whose wrong arguments are tested beside their other tests."""
 EMULATOR = {
     "speed": {**NO_NUMBER, "None": None, "zero": 0},
     "seed": {"text": "5", "bool": True, "None": None, "fraction": 1.5, "NaN": math.nan},
@@ -209,8 +209,8 @@ EMULATOR = {
         if name != "frame"
     ],
 )
-def test_an_emulator_that_cannot_be_is_refused(refused, change):
-    """The same for the emulator, whose errors are of a kind of their own; the provider names stay as they were."""
+def test_a_wrong_argument_of_an_emulator_is_refused(refused, change):
+    """A wrong argument of `Emulator` raises an `EmulatorError` of one line; the provider names stay as they were."""
     with refused(nbh.EmulatorError):
         nbh.Emulator(**change)
 
@@ -218,7 +218,7 @@ def test_an_emulator_that_cannot_be_is_refused(refused, change):
 
 
 def test_the_grid_has_every_public_call():
-    """Each function and class of `__all__` that people call is in it, with each of its arguments."""
+    """Each function and class of `__all__` that people call is in `GRID`, with each of its arguments."""
     done: dict = {}
     for call, argument in GRID:
         done.setdefault(call.__name__, set()).add(argument)
@@ -271,7 +271,7 @@ def test_the_nearest_name_is_offered(refused, call, words):
     "verb", [lambda: nbh.watch("tripo:x", save="pictures"), lambda: nbh.submit("tripo", {"type": "x"})]
 )
 def test_a_missing_key_is_an_error_before_anything_is_made(refused, verb):
-    """The variable is named; neither the folder of `save=` nor a store is there afterwards."""
+    """The error names the environment variable; neither the folder of `save=` nor a store is there afterwards."""
     with refused(nbh.MissingAPIKey, "Set the environment variable TRIPO_API_KEY"):
         verb()
 

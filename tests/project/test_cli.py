@@ -18,7 +18,7 @@ COMMANDS = sorted(cli._parser()._subparsers._group_actions[0].choices)
 
 
 def call(capsys, *arguments):
-    """The command inside this process: its code and what it wrote."""
+    """Run the command inside this process; its exit code, output and error output."""
     try:
         code = cli.main(arguments)
     except SystemExit as ended:
@@ -70,8 +70,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG)
-def test_what_cannot_be_done_is_one_line_and_code_two(arguments, capsys):
-    """On the error output, without a traceback, and no file is made."""
+def test_a_wrong_argument_is_one_line_and_code_two(arguments, capsys):
+    """A wrong argument is one line on the error output, without a traceback, and no file is made."""
     code, out, err = call(capsys, *arguments)
 
     assert (code, out) == (2, "")
@@ -90,7 +90,7 @@ def test_a_mistyped_command_is_code_two(arguments, capsys):
 
 
 def test_watch_writes_lines_and_files(mill, capsys):
-    """One line per change, then the files, and code 0."""
+    """`nbhelper watch` writes one line per change, then the files, and ends with code 0."""
     ref = mill.job({"state": "done", "files": [mill.file(reply(png()))]})
 
     code, out, err = call(capsys, "watch", ref, "--save", "here")
@@ -110,7 +110,7 @@ def test_watch_of_a_failure_is_code_one(mill, capsys):
 
 
 def test_a_watch_that_stops_is_code_one(mill, capsys):
-    """The timeout ends it, the task goes on."""
+    """A watch that the timeout ends, while the task goes on, shows in the exit code."""
     code, out, _ = call(capsys, "watch", mill.job({"state": "working"}), "--timeout", "0.3")
 
     assert code == 1
@@ -118,14 +118,14 @@ def test_a_watch_that_stops_is_code_one(mill, capsys):
 
 
 def test_an_interrupted_watch_is_code_130(mill, monkeypatch, capsys):
-    """As the shell expects it."""
+    """Ctrl-C while the command watches gives exit code 130, as the shell expects."""
     monkeypatch.setattr("nbhelper._api.watch", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
 
     assert call(capsys, "watch", "mill:x")[0] == 130
 
 
 def test_export_writes_the_table(mill, capsys, tmp_path):
-    """The tasks of the store, filtered, as CSV that reads back."""
+    """`nbhelper export` writes the tasks of the store, filtered, as CSV that reads back."""
     nbh.watch([mill.job(DONE), mill.job({"state": "error"})], display=False)
 
     code, out, _ = call(capsys, "export", "t.csv", "--since", "1h", "--outcome", "failed")
@@ -136,7 +136,7 @@ def test_export_writes_the_table(mill, capsys, tmp_path):
 
 
 def test_a_port_that_is_taken_is_one_line(capsys):
-    """The line names the port."""
+    """A port that another program has is one line on the error output, which names it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         code, out, err = call(capsys, "emulate", "--port", port)
@@ -156,7 +156,7 @@ def unfinished(mill, restart):
 
 
 def test_resume_watches_on_and_prints_the_files(mill, unfinished, capsys):
-    """A line for the end, the paths of the files, and 0 when all succeeded."""
+    """`nbhelper resume` writes a line for the end and the paths of the files; code 0 when all succeeded."""
     mill.jobs["x"][:] = [{**DONE, "files": [mill.file(reply(png(100)))]}]
 
     code, out, err = call(capsys, "resume")
@@ -167,7 +167,7 @@ def test_resume_watches_on_and_prints_the_files(mill, unfinished, capsys):
 
 
 def test_resume_of_a_task_that_fails_is_code_one(mill, unfinished, capsys):
-    """As with `watch`."""
+    """A resumed task that fails shows in the exit code, as with `watch`."""
     mill.jobs["x"][:] = [{"state": "error", "why": "no"}]
 
     code, out, _ = call(capsys, "resume", "--no-save")
@@ -177,7 +177,7 @@ def test_resume_of_a_task_that_fails_is_code_one(mill, unfinished, capsys):
 
 
 def test_nothing_to_resume_is_code_nought(mill, unfinished, capsys):
-    """One line says so; how many tasks are too old is in another."""
+    """One line says that there is nothing to resume, another how many tasks are too old; the exit code is 0."""
     code, out, err = call(capsys, "resume", "--max-age", "0s")
 
     assert (code, err) == (0, "")

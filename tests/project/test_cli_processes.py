@@ -56,7 +56,7 @@ ENDS = {"succeeded": ("an owl", 0), "failed": ("an owl emu:fail", 1), "cancelled
 
 
 def test_tasks_of_an_emulator_in_another_process(emulate, tmp_path):
-    """Created here, watched by the command there: the exit code says how they ended, export tabulates them."""
+    """Tasks created in this process and watched by the command: its code says how they ended, export tabulates them."""
     _, table = emulate("--speed", "1000")
     url, key = table["tripo"]
     nbh.connect("tripo", api_key=key, base_url=url)
@@ -78,7 +78,7 @@ def test_tasks_of_an_emulator_in_another_process(emulate, tmp_path):
 
 
 def test_emulate_serves_until_it_is_interrupted(emulate):
-    """Every API has its line; Ctrl-C ends it with code 0 while clients keep their connections open."""
+    """`nbhelper emulate` prints a line for each API; Ctrl-C ends it with code 0 while clients keep connections open."""
     process, table = emulate("--speed", "100", "--faults", "slow")
     url, key = table["kie"]
     port = int(url.partition("127.0.0.1:")[2].partition("/")[0])
@@ -93,7 +93,7 @@ def test_emulate_serves_until_it_is_interrupted(emulate):
 
 
 def test_a_key_is_not_in_what_the_command_writes(tmp_path):
-    """Not even when it is the mistake; the command as a process ends in one line and leaves nothing behind."""
+    """Not even a key given in the wrong place is repeated; the command ends in one line and leaves no file behind."""
     done = command("watch", f"kie:sk-{KEY}", cwd=tmp_path, KIE_API_KEY=f'"{KEY}"')
 
     assert done.returncode == 2
@@ -143,7 +143,7 @@ def test_the_version_costs_no_heavy_import(tmp_path):
 
 
 def test_a_log_that_has_no_unicode_gets_every_line(mill, tmp_path):
-    """Labels and servers use every script; output that is ASCII alone does not end a watch."""
+    """To an output that is ASCII alone, other letters of labels and errors are written as `?`, and end no watch."""
     ref = mill.job({"state": "error", "why": "zu dunkel \u2013 \U0001f989"})
     code = """
     import sys

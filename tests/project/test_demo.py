@@ -37,7 +37,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def demo(runs):
-    """Where it ran, and what it printed as JSON."""
+    """The folder of the run with `--json`, and the report that it printed."""
     (folder, printed), _ = runs
     return folder, json.loads(printed)
 
@@ -79,7 +79,7 @@ def test_everything_is_in_its_folder(demo):
 
 
 def test_files_are_named_by_label(demo):
-    """A person finds the owl: folder by label, file by the reply's key path, suffix by its bytes."""
+    """A result's folder is named by label, its file by the reply's key path, its suffix by its bytes."""
     folder, _ = demo
     (owl,) = (folder / "nbhelper-demo" / "results" / "tripo").glob("owl-portrait-*/*")
 

@@ -11,7 +11,7 @@ import nbhelper as nbh
 from nbhelper import testing
 
 BLOCK = re.compile(r"^Example:\n((?:    .*\n|\n)+)", re.MULTILINE)
-HELD = (
+WITHOUT_EXAMPLE = (
     "connect",
     "register",
     "set_store",
@@ -55,7 +55,7 @@ def test_what_a_user_calls_has_an_example():
     """Every public function has one, but for those whose call is their example."""
     functions = [name for name in nbh.__all__ if inspect.isfunction(getattr(nbh, name))]
 
-    assert sorted({*functions} - EXAMPLES.keys()) == sorted(HELD)
+    assert sorted({*functions} - EXAMPLES.keys()) == sorted(WITHOUT_EXAMPLE)
 
 
 @pytest.mark.parametrize("name", sorted({*nbh.__all__} - {"__version__"}))

@@ -1,4 +1,4 @@
-"""While an emulator is open every provider name and the store belong to it; closing restores what was."""
+"""An open emulator serves every provider name and has a store of its own; closing it restores both."""
 
 import asyncio
 import sys
@@ -24,7 +24,7 @@ def watch(what, **options):
     return nbh.watch(what, block=False, display=False, **options)
 
 
-def test_every_name_leads_to_it(emulator, monkeypatch):
+def test_every_provider_name_leads_to_the_emulator(emulator, monkeypatch):
     """Address and key of each API are the emulator's, whatever the environment says."""
     monkeypatch.setenv("KIE_API_KEY", KEY)
     frame = nbh.providers().set_index("provider")
@@ -37,7 +37,7 @@ def test_every_name_leads_to_it(emulator, monkeypatch):
         assert frame.loc[name, "key_found"] == "the emulator"
 
 
-def test_its_rows_are_never_among_real_ones(mill, tmp_path):
+def test_emulated_rows_are_never_among_real_ones(mill, tmp_path):
     """Emulated tasks live in a folder of their own; outside, the real store is as it was."""
     nbh.watch(mill.job(), display=False)
     with nbh.Emulator(speed=1000):
@@ -49,7 +49,7 @@ def test_its_rows_are_never_among_real_ones(mill, tmp_path):
 
 
 def test_another_folder_may_be_chosen_while_it_is_open(mill, tmp_path):
-    """`set_store` inside is forgotten outside."""
+    """A folder that `set_store` chose while an emulator is open is forgotten when it closes."""
     before = nbh.set_store("mine")
     with nbh.Emulator(speed=1000):
         assert nbh.set_store("demo") == tmp_path / "demo"
@@ -60,16 +60,16 @@ def test_another_folder_may_be_chosen_while_it_is_open(mill, tmp_path):
     assert nbh.tasks().empty
 
 
-def test_one_at_a_time(emulator):
-    """A second one is refused and the first goes on."""
+def test_a_second_emulator_is_refused(emulator):
+    """While an emulator is open a second one is refused, and the first goes on."""
     with pytest.raises(nbh.EmulatorError, match="already open"):
         nbh.Emulator()
 
     assert kie().provider == "kie"
 
 
-def test_not_while_real_tasks_are_watched(mill):
-    """The names cannot be taken away from a watch; afterwards they can."""
+def test_an_emulator_is_refused_while_real_tasks_are_watched(mill):
+    """While a watch uses the provider names no emulator takes them over; when the watch is over one can."""
     handle = watch(mill.job(WORKING))
     until(lambda: handle[0].state)
 
@@ -83,8 +83,8 @@ def test_not_while_real_tasks_are_watched(mill):
     nbh.Emulator(speed=1000).close()
 
 
-def test_nothing_real_is_connected_to_while_it_is_open(emulator):
-    """`connect` waits, and an API that the emulator does not have is out of reach."""
+def test_nothing_real_is_connected_to_while_an_emulator_is_open(emulator):
+    """`connect` is refused, and so is a submit to an API that the emulator does not serve."""
     nbh.register(provider("https://mill.example"))
 
     with pytest.raises(nbh.BadInput, match="An emulator is open and answers for every provider"):
@@ -99,7 +99,7 @@ def test_an_api_of_ones_own_on_this_machine_stays_in_reach(mill, emulator):
 
 
 def test_closing_restores_keys_addresses_and_store(monkeypatch, tmp_path):
-    """As if it had never been."""
+    """Closed, even twice, the emulator leaves keys, addresses and store as they were before."""
     monkeypatch.setenv("KIE_API_KEY", KEY)
     nbh.connect("kie", base_url="https://proxy.example")
     emulator = nbh.Emulator(speed=1000)
@@ -112,7 +112,7 @@ def test_closing_restores_keys_addresses_and_store(monkeypatch, tmp_path):
 
 
 def test_closing_ends_what_is_watched_there():
-    """A watch of an emulated task ends as stopped, with the reason, and nobody waits for ever."""
+    """A watch of an emulated task ends as stopped, with the reason, when the emulator closes."""
     with nbh.Emulator(speed=1) as emulator:
         handle = watch(kie("emu:stuck"))
         until(lambda: handle[0].state)
@@ -165,8 +165,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("options", BAD.values(), ids=BAD)
-def test_arguments_that_cannot_be(options, tmp_path):
-    """Refused, and nothing is open afterwards."""
+def test_wrong_arguments_are_refused(options, tmp_path):
+    """A wrong argument of `Emulator` is refused, and no emulator is open afterwards."""
     with pytest.raises(nbh.EmulatorError):
         nbh.Emulator(**options)
 
@@ -174,7 +174,7 @@ def test_arguments_that_cannot_be(options, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# Tripo's and others' traps, with the real replies
+# Special replies of Tripo and other APIs, as the real ones send them
 
 
 def test_a_dead_link_is_replaced_by_a_fresh_look(emulator):
@@ -212,7 +212,7 @@ ENDINGS = {"policy": "failed", "cancelled": "cancelled", "expired": "expired"}
 
 @pytest.mark.parametrize(("word", "outcome"), ENDINGS.items(), ids=ENDINGS)
 def test_what_a_real_reply_says_is_the_outcome(emulator, word, outcome):
-    """Tripo's own words for each way to end."""
+    """Tripo's own state words give the outcome of each way to end."""
     task = nbh.submit("tripo", {"type": "text_to_model", "prompt": f"owl emu:{word}"})
 
     assert watch(finished(emulator, task)).result(30).outcome == outcome

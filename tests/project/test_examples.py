@@ -1,4 +1,4 @@
-"""`nbhelper notebooks`: the examples, out of a checkout and out of the wheel, never over somebody's work unsaid."""
+"""`nbhelper notebooks` copies the examples, from a checkout or the wheel, and overwrites no changed file silently."""
 
 import shutil
 import subprocess
@@ -20,8 +20,8 @@ def nbhelper(*arguments, cwd, path=ROOT):
     )  # fmt: skip
 
 
-def test_they_are_copied_into_a_new_folder(tmp_path):
-    """Every notebook, byte for byte, and the command that opens them."""
+def test_the_notebooks_are_copied_into_a_new_folder(tmp_path):
+    """Every notebook is copied byte for byte, and the command that opens them is printed."""
     done = nbhelper("notebooks", "my examples", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
@@ -32,7 +32,7 @@ def test_they_are_copied_into_a_new_folder(tmp_path):
     assert "jupyter lab" in done.stdout
 
 
-def test_what_was_changed_is_kept_unless_it_is_said(tmp_path):
+def test_a_changed_notebook_is_kept_without_overwrite(tmp_path):
     """A second copy keeps what differs and says so; --overwrite replaces it and says so."""
     nbhelper("notebooks", ".", cwd=tmp_path)
     mine = tmp_path / NAMES[0]
@@ -48,8 +48,8 @@ def test_what_was_changed_is_kept_unless_it_is_said(tmp_path):
     assert f"{mine} replaced" in replaced.stdout
 
 
-def test_a_folder_that_cannot_be_is_told_in_one_line(tmp_path):
-    """A file of that name is in the way."""
+def test_a_file_in_place_of_the_folder_is_one_line(tmp_path):
+    """Where a file has the name of the folder, the command ends in one line with code 2."""
     (tmp_path / "taken").write_text("x", "utf-8")
     done = nbhelper("notebooks", "taken", cwd=tmp_path)
 
@@ -58,8 +58,8 @@ def test_a_folder_that_cannot_be_is_told_in_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_they_come_along_with_the_package(tmp_path):
-    """Laid out as the wheel lays it out, without a checkout beside it, the command finds them too."""
+def test_the_notebooks_are_in_the_wheel(tmp_path):
+    """In a folder laid out as the wheel lays it out, without a checkout, the command has the notebooks too."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     for package in wheel["packages"]:

@@ -55,7 +55,7 @@ def test_the_star_gives_every_name(tmp_path):
 
 @pytest.mark.parametrize("name", ["wach", "Experimnt", "_nothing", "__nothing__"])
 def test_an_unknown_name_is_an_attribute_error(name):
-    """With the name in it, and `hasattr` says no."""
+    """The AttributeError has the name in its text, and `hasattr` is False."""
     with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
         getattr(nbh, name)
 
@@ -115,9 +115,9 @@ def failing(history: nbh.History) -> str:
 def once(task: nbh.Task) -> int:
     with nbh.Emulator(speed=100, seed=3) as emulator:
         print(emulator.url("kie"))
-    found = nbh.run_sync(main(task))
-    assert_type(found, int)
-    return found
+    result = nbh.run_sync(main(task))
+    assert_type(result, int)
+    return result
 """
 WRONG = {
     "a number for a reference": ("nbh.watch(5)", "arg-type"),
@@ -151,7 +151,7 @@ def mypy(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_users_script_is_strictly_typed(mypy):
-    """Lazy names, verbs, nouns, errors and value types have the types that the docs say; wrong calls are found."""
+    """Lazy names, verbs, nouns, errors and value types have the types that the docs say; wrong calls are errors."""
     done = mypy(right=SCRIPT, wrong="\n".join(["import nbhelper as nbh", *(code for code, _ in WRONG.values())]))
 
     lines = done.stdout.splitlines()

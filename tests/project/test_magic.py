@@ -36,8 +36,8 @@ def test_the_magic_watches_one_or_many(mill, line_magic):
 
 @pytest.mark.parametrize("line", ["", "   ", "'mill:x", "x", "miil:x", "mill:x None", "sk-0123456789abcdefghijklmnop"])
 def test_the_magic_refuses_in_one_line(refused, line):
-    """An empty line, an open quote, what is no reference: told as `watch()` tells it."""
-    with refused() as said:
+    """An empty line, an open quote and what is no reference are refused in one line, as by `watch()`."""
+    with refused() as lines:
         _magic.watch_line(line)
 
-    assert "sk-0123" not in said[0]
+    assert "sk-0123" not in lines[0]

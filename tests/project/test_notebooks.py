@@ -14,12 +14,12 @@ KEYED = {"AILAB_API_KEY", "GPTGE_API_KEY", "TRIPO_API_KEY", "AIGPTIMAGE_API_KEY"
 
 
 def shown(notebook):
-    """All that the cells put out, as text."""
-    found = []
+    """All outputs of the cells, as text."""
+    texts = []
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            found += [output.get("text", ""), *map(str, output.get("data", {}).values())]
-    return "\n".join(found)
+            texts += [output.get("text", ""), *map(str, output.get("data", {}).values())]
+    return "\n".join(texts)
 
 
 def html(notebook):
@@ -30,8 +30,8 @@ def html(notebook):
 
 def cell_with(notebook, source):
     """The cell whose code holds this."""
-    (found,) = [cell for cell in notebook.cells if cell.cell_type == "code" and source in cell.source]
-    return found
+    (match,) = [cell for cell in notebook.cells if cell.cell_type == "code" and source in cell.source]
+    return match
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_watch_a_task(execute, tmp_path):
 
 @pytest.mark.kernel
 def test_a_batch_experiment_with_papermill(tmp_path, monkeypatch):
-    """With other parameters: prices first, then every task in the table, its picture in the grid, all in one file."""
+    """The notebook runs with other parameters: prices, then every task in the table and the grid, all in one file."""
     import papermill
 
     for name in KEYED:
@@ -113,7 +113,7 @@ def test_your_own_provider(execute):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_it_is_kept_without_outputs(path):
+def test_a_notebook_is_kept_without_outputs(path):
     """The file in the project holds code and prose only, each cell with a name of its own."""
     notebook = nbformat.read(path, as_version=4)
 
@@ -123,8 +123,8 @@ def test_it_is_kept_without_outputs(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_it_begins_with_its_question(path):
-    """A title, one question, and how it runs without a key."""
+def test_a_notebook_begins_with_its_question(path):
+    """The first cell has a title, one question, and how the notebook runs without a key."""
     first = nbformat.read(path, as_version=4).cells[0]
 
     assert first.cell_type == "markdown"

@@ -18,7 +18,7 @@ pytestmark = [
 
 
 class Cells:
-    """What a kernel did with cells that were all sent at once."""
+    """Cells that were all sent to a kernel at once, with the status and text of each."""
 
     def __init__(self, cells, *, folder, allow_stdin=True, deadline=60.0):
         manager, client = start_new_kernel(kernel_name="python3", cwd=str(folder), stderr=subprocess.DEVNULL)
@@ -146,8 +146,8 @@ def test_a_headless_kernel_is_asked_for_no_key(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_in_a_cell_is_the_reader_s_line_and_the_text(tmp_path):
-    """No page of the library's insides stands between them, also through a function of the reader's."""
+def test_an_error_in_a_cell_is_the_user_s_line_and_the_text(tmp_path):
+    """A traceback in a notebook has the user's own lines and the error's text, and no frame of the library."""
     (tmp_path / "mine.py").write_text("import nbhelper as nbh\ndef ask():\n    nbh.submit('kei', {'prompt': 'x'})\n")
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [nbformat.v4.new_code_cell("import mine\nmine.ask()")]

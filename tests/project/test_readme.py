@@ -1,4 +1,4 @@
-"""What the README says is what happens."""
+"""The README: its code runs, and its pictures, names, columns, notebooks and commands are the project's."""
 
 import json
 import re

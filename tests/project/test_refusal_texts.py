@@ -1,4 +1,4 @@
-"""What each public function says of an argument that cannot be."""
+"""The text of the error that each public function raises for a wrong argument."""
 
 import pytest
 
@@ -55,6 +55,6 @@ BAD_CALLS = {
 
 @pytest.mark.parametrize(("call", "words"), BAD_CALLS.values(), ids=BAD_CALLS)
 def test_the_text_says_what_was_wrong(refused, call, words):
-    """The text names what was given, or what is taken."""
+    """The error's text names what was given, or what the function takes."""
     with refused(words=words):
         call()

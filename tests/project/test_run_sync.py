@@ -69,7 +69,7 @@ def test_a_coroutine_is_run_to_its_end(place):
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda p: p.__name__)
 def test_an_exception_is_raised_here(place):
-    """The exception itself, with the line that raised it, not one of ours around it."""
+    """The coroutine's own exception reaches the caller, with the line that raised it, and none of ours around it."""
 
     class OwnError(Exception):
         pass
@@ -124,7 +124,7 @@ def test_a_watch_is_awaited_in_it(mill, block):
 
 @pytest.mark.parametrize(("given", "hint"), [(echo, True), (print, False), (5, False)], ids=["async", "plain", "int"])
 def test_an_uncalled_async_function_gets_the_hint_to_call_it(given, hint):
-    """Whatever else is no coroutine is refused without the hint."""
+    """An async function is refused with the hint to call it, any other value that is no coroutine without the hint."""
     with pytest.raises(nbh.BadInput, match="takes a coroutine") as caught:
         nbh.run_sync(given)
 
@@ -264,7 +264,7 @@ def test_a_coroutine_that_ignores_its_cancellation_does_not_hold_the_caller(tmp_
 
 
 def test_an_interrupt_cancels_the_coroutine_whenever_it_comes(tmp_path):
-    """Also when it comes as soon as the coroutine runs, before the caller has begun to wait."""
+    """An interrupt also cancels it as soon as the coroutine runs, before the caller has begun to wait."""
     code = """
     import asyncio, os, signal, nbhelper as nbh
     begun, cleaned = [], []

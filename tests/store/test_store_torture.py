@@ -50,7 +50,7 @@ def test_quick(quick, fact):
     if fact.startswith("killed in each change") and compiler() is None:
         pytest.skip("needs a C compiler")
 
-    assert not quick[fact]["found"].startswith("0 done")
+    assert not quick[fact]["measured"].startswith("0 done")
     assert quick[fact]["met"], quick[fact]
 
 
@@ -79,7 +79,7 @@ def test_the_comparison_reports_a_lost_row(small, monkeypatch):
     monkeypatch.setattr(salvage, "TABLES", [table for table in salvage.TABLES if table != "events"])
     tally = store_damage.cuts(small, [len(small.data) - store_damage.PAGE])
 
-    assert tally.aside == 1
+    assert tally.set_aside == 1
     assert tally.behind
 
 

@@ -1,4 +1,4 @@
-"""Sending requests to an API as the library does, without a watch around them."""
+"""Requests sent to an API by the library's own HTTP client, without a watch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Result = HttpReply | Unreached | Forbidden
 
 
 def connection(server: RawServer, **more: Any) -> Connection:
-    """The connection to a provider at this server."""
+    """Register the mill's provider at this server; its `Connection`."""
     nbh.register(provider(server.root, **more))
     return session.connection("mill")
 

@@ -1,4 +1,4 @@
-"""Submitting to the mill, with the answers that it gives to the creates."""
+"""`nbhelper.submit` to the mill, with scripted answers to its create requests."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ OWL = {"prompt": "an owl", "size": [1, 2.5, None, True], "deep": {"a": ["ü"]}}
 
 
 def send(mill: Mill, *answers: Answer, endpoint: str = "image", request: Any = None, **options: Any) -> nbh.Task:
-    """The task that the mill makes of a request, or of `OWL`."""
+    """Submit a request, or `OWL`, to the mill, which gives these answers to create requests; the `Task`."""
     mill.creates[:] = list(answers) or [{"id": "new-1"}]
     return nbh.submit("mill", OWL if request is None else request, endpoint=endpoint, **options)

@@ -1,4 +1,4 @@
-"""Fetching a result's link as the library does, without a watch around it."""
+"""A result's link downloaded by the library's own HTTP client, without a watch."""
 
 import asyncio
 

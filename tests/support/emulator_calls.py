@@ -1,4 +1,4 @@
-"""Requests and waits for the emulator's tests."""
+"""Requests to the emulator over plain httpx, and waiting for a state."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import httpx
 
 from nbhelper._emulator import Server
 
-#: Long enough for each state to be seen, at speed 1000.
+#: Words in a prompt: durations so long that each state can be seen, at speed 1000.
 SLOW = "emu:queue=400 emu:seconds=400"
-#: As short as it gets.
+#: Words in a prompt: no time in the queue, and none running.
 QUICK = "emu:queue=0 emu:seconds=0"
 
 
 @dataclass
 class Caller:
-    """One account at one API."""
+    """A client of one emulated API with a key of its own, so with an account of its own."""
 
     server: Server
     name: str
@@ -49,7 +49,7 @@ class Caller:
         return self.http.post(self.server.url(self.name) + path, data=fields, files=parts, headers=self.headers)
 
     def again(self) -> Caller:
-        """Return another account at the same API."""
+        """Return a client with another account at the same API."""
         return Caller(self.server, self.name, self.http)
 
     def task(self, task_id: str) -> Any:
@@ -69,8 +69,8 @@ def until(look: Callable[[], Any], done: Callable[[Any], bool], seconds: float =
 
 def words(seen: list[Any], word: Callable[[Any], Any]) -> list[Any]:
     """Return the distinct states in order of first appearance."""
-    found: list[Any] = []
+    distinct: list[Any] = []
     for reply in seen:
-        if word(reply) not in found:
-            found.append(word(reply))
-    return found
+        if word(reply) not in distinct:
+            distinct.append(word(reply))
+    return distinct

@@ -1,4 +1,4 @@
-"""What several files of experiments use."""
+"""Fixtures of the tests of `nbhelper.Experiment`: a mill that makes a job of each create, an experiment, its run."""
 
 import io
 import itertools
@@ -12,7 +12,7 @@ import nbhelper as nbh
 
 
 def ask(prompt, size=1):
-    """The request of a cell, for most experiments here."""
+    """The `Request` of one cell of the grid, in most experiments of the tests."""
     return nbh.Request("mill", {"prompt": prompt, "size": size}, endpoint="image")
 
 
@@ -25,7 +25,7 @@ def picture(size=8):
 
 @pytest.fixture
 def factory(mill):
-    """The mill takes every create and makes a job of it, unless `answers` has something else to say first."""
+    """The mill answers each create with the next of `answers`, or where it has none with a new job."""
 
     class Factory:
         def __init__(self):
@@ -57,7 +57,7 @@ def factory(mill):
 
 @pytest.fixture
 def experiment(factory):
-    """An experiment at the mill; its grid and its options are the test's."""
+    """Make an experiment at the mill, with the grid and options that a test gives."""
 
     def make(grid=None, name="owls", request=ask, **options):
         return nbh.Experiment(name, request, grid or {"prompt": ["owl", "fox"], "size": [1, 2]}, **options)
@@ -67,7 +67,7 @@ def experiment(factory):
 
 @pytest.fixture
 def run():
-    """Run an experiment to its end, showing nothing."""
+    """Run an experiment to its end without a display; the watch."""
 
     def go(experiment, **options):
         watch = experiment.run(**{"display": False, "block": False, **options})

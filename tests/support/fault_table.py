@@ -17,7 +17,7 @@ _ROW = re.compile(r"^\| (?P<row>[A-H]\d+|[A-E]-E\d+) \| (?P<fault>.+?) \| .+ \|$
 _EXCUSED = re.compile(r"^- \*\*(?P<row>[A-H]\d+|[A-E]-E\d+)\*\*: (?P<reason>.{20,})", re.MULTILINE)
 _TEST = re.compile(r"^test_(?:(?P<part>[a-dfgh])(?P<n>\d\d)|e_(?P<api>[a-e])(?P<trap>\d+))_\w+$")
 COUNTED = ("watches", "without an outcome", "false failures", "lost results", "uncaught")
-"""How many tasks were watched, and what must be none of them; `support.promises` counts."""
+"""Keys of the counts of `support.promises`: tasks watched, and four kinds of broken promise, which must be 0."""
 _WORST = ("failed", "skipped", "passed")
 
 
@@ -39,11 +39,11 @@ def row_of(test: str) -> str | None:
 
 
 THREAT = "T"
-"""Stands for the row in front of tests of the threats, which have none."""
+"""In place of the row for tests of the threats (`test_threat_...`), which have no row."""
 
 
-def covered() -> set[str]:
-    """The rows that have a test, by the names of the test functions."""
+def rows_with_tests() -> set[str]:
+    """The names of the rows that have a test, read from the names of the test functions."""
     trees = [ast.parse(path.read_text("utf-8")) for path in FOLDER.glob("test_*.py")]
     names = [n.name for tree in trees for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
     return {row for name in names if (row := row_of(name)) is not None}
@@ -57,7 +57,7 @@ class _Run:
     seconds: float = 0.0
     figures: list[str] = field(default_factory=list)
     bounds: list[tuple[float, float, str]] = field(default_factory=list)
-    """Counted, at most, and of what."""
+    """Each as (number counted, largest number allowed, what was counted)."""
 
     @property
     def result(self) -> str:
@@ -91,10 +91,10 @@ class FaultTable:
         self._target = target
         self._runs: dict[tuple[str, str], _Run] = {}
         self._promises: Counter[str] = Counter()
-        """What the watches of all tests in the folder came to, see `support.promises`."""
+        """Sums of the counts of all tests in tests/faults, see `support.promises`."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note one phase of one test."""
+        """Add the report of one phase (setup, call, teardown) of one test."""
         path, _, test = report.nodeid.partition("::")
         if Path(path).parent.name != FOLDER.name:
             return

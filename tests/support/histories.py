@@ -1,4 +1,4 @@
-"""Histories whose events have given times: fixtures of the model's and the tables' tests, and what may be seen."""
+"""Histories whose events have given times, and Hypothesis strategies for events (`SEEN`, `PAST`)."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def at() -> Callable[[float], datetime]:
 
 @pytest.fixture
 def history() -> Callable[..., History]:
-    """A history from pairs of seconds after noon and what was seen then."""
+    """Make a history of events, each a pair of seconds after noon and what was seen."""
 
     def make(*events: tuple[float, Seen], task: Task | None = None, **more: str) -> History:
-        found = History(task or Task("kie", "t1"), **more)
+        history = History(task or Task("kie", "t1"), **more)
         for seconds, seen in events:
-            found = found.add(seen, NOON + timedelta(seconds=seconds))
-        return found
+            history = history.add(seen, NOON + timedelta(seconds=seconds))
+        return history
 
     return make
 
 
 def grown(*seen: Seen | float, begin: datetime = NOON, every: float = 1.0) -> History:
-    """A history in which these were seen, one a second; a number instead is a pause."""
+    """A history of these observations, `every` seconds apart; a number among them is a pause of so many seconds."""
     history, now = History(Task("mill", "x"), origin="http://mill"), begin
     for item in seen:
         if isinstance(item, int | float):
@@ -55,12 +55,12 @@ def state(word: str, **more: Any) -> Snapshot:
 
 
 def mark(word: str) -> Mark:
-    """A mark of ours with a note."""
+    """A `Mark` with a note."""
     return Mark(word=MarkWord(word), note=f"because {word}")
 
 
 def miss(kind: str) -> Miss:
-    """A look that failed."""
+    """A `Miss`: a look that failed."""
     return Miss(kind=MissKind(kind), message="words")
 
 
@@ -85,4 +85,4 @@ SEEN = st.one_of(
     st.builds(Mark, word=st.sampled_from(MarkWord)),
 )  # fmt: skip
 PAST = st.lists(st.tuples(SEEN, st.floats(0, 2000)), max_size=25)
-"""What was seen of one task, each with the seconds since the one before."""
+"""Strategy: the observations of one task, as pairs of what was seen and the seconds since the one before."""

@@ -1,4 +1,4 @@
-"""Text as a hostile server may send it, and what it must have become where a person reads."""
+"""Text as a hostile server may send it, and the check of what the library prints of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from hypothesis import strategies as st
 
 SECRET = "zq7canary"
-"""A part of links and keys that must not be found again."""
+"""A part of links and keys that no output may contain."""
 EVIL = st.text(
     st.one_of(
         st.characters(),
@@ -20,12 +20,12 @@ EVIL = st.text(
     "[bold]x[/bold]",
     "[link=https://evil.example]x[/link]", ":smile:", "\r\nforged line", "a\u202egnp.exe", "\x1bPq\x1b\\", "x" * 3000,
 ])  # fmt: skip
-SPLIT = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
+BIDI_CONTROLS = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
 
 
 def is_harmless(text: str) -> bool:
-    """One line without controls, overrides or halves of characters."""
+    """Assert that a text is one line without control characters, bidirectional overrides or lone surrogates."""
     assert not [c for c in text if unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"}]
-    assert not [c for c in text if unicodedata.bidirectional(c) in SPLIT or c in "\u200e\u200f\u061c"]
+    assert not [c for c in text if unicodedata.bidirectional(c) in BIDI_CONTROLS or c in "\u200e\u200f\u061c"]
     text.encode()
     return True

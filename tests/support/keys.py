@@ -1,4 +1,4 @@
-"""Keys in the places where the library looks for them."""
+"""API keys in the places that the library reads them from."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ PLACES = ["environment", ".env", "Colab", "prompt"]
 
 
 def fake_kernel(monkeypatch: pytest.MonkeyPatch, *, stdin: bool | None) -> None:
-    """A running kernel as `place()` sees it; a headless client says that it has no input."""
+    """Fake a running kernel for `environment.place()`; with `stdin=False` its client is headless and takes no input."""
     kernel = types.SimpleNamespace() if stdin is None else types.SimpleNamespace(_allow_stdin=stdin)
     shell = types.SimpleNamespace(kernel=kernel)
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))  # type: ignore[arg-type]
 
 
 def fake_colab(monkeypatch: pytest.MonkeyPatch, get: Callable[[str], str | None]) -> None:
-    """Google Colab, whose secrets are what `get` returns for a name."""
+    """Fake Google Colab, whose secret of a name is what `get` returns."""
     colab = types.ModuleType("google.colab")
     colab.userdata = types.SimpleNamespace(get=get)  # type: ignore[attr-defined]
     google = types.ModuleType("google")
@@ -30,7 +30,7 @@ def fake_colab(monkeypatch: pytest.MonkeyPatch, get: Callable[[str], str | None]
 
 
 def put_key(monkeypatch: pytest.MonkeyPatch, place: str, key: str) -> None:
-    """A key in one place, where the mill's is looked for, and in no other."""
+    """Put the mill's key into one of `PLACES`, and into no other."""
     monkeypatch.delenv("MILL_API_KEY", raising=False)
     if place == "environment":
         monkeypatch.setenv("MILL_API_KEY", key)

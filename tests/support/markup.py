@@ -1,4 +1,4 @@
-"""Texts that try to become markup, and what a piece of HTML is made of."""
+"""Texts that try to become markup, and the elements of a piece of HTML."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ _OTHER = (
 )
 _ALL = [around.format(act) if around != "{}" else act for act in _ACTS for around in _AROUND] + list(_OTHER)
 PAYLOADS = tuple(text.replace("{n}", str(n)).replace("{{", "{").replace("}}", "}") for n, text in enumerate(_ALL, 1))
-"""More than two hundred texts; each that runs sets `window.hit`."""
+"""More than two hundred texts; a script of one that runs sets `window.hit` to its number."""
 
 
-class Made(HTMLParser):
+class ParsedHtml(HTMLParser):
     """The elements, attributes and text of a piece of HTML.
 
     Attributes:
@@ -113,13 +113,13 @@ class Made(HTMLParser):
             self.text += data
 
     def handle_comment(self, data: str) -> None:
-        """Ours has none."""
+        """Note a comment among the elements: the library's HTML has none."""
         self.parts.append((f"<!--{data}", ()))
 
     def handle_decl(self, decl: str) -> None:
-        """Ours has none."""
+        """Note a declaration among the elements: the library's HTML has none."""
         self.parts.append((f"<!{decl}", ()))
 
     def handle_pi(self, data: str) -> None:
-        """Ours has none."""
+        """Note a processing instruction among the elements: the library's HTML has none."""
         self.parts.append((f"<?{data}", ()))

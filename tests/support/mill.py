@@ -70,7 +70,7 @@ class Mill:
     """Jobs with scripted answers, files, and a record of every look.
 
     `mill.job(...)` takes the answers to the looks at one job: a dict is JSON, bytes are sent as they are, a function
-    does what it likes with the connection. The last one is repeated. `mill.most` is how many were connected at a time.
+    does what it likes with the connection. The last one is repeated. `mill.most` is the most connections at a time.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -88,7 +88,7 @@ class Mill:
         return self.server.root
 
     def job(self, *answers: Answer, ident: str | None = None) -> str:
-        """Make a job with these answers; its reference as text."""
+        """Make a job with these answers; its task reference as text, such as `mill:job-1`."""
         ident = ident or f"job-{next(self._ids)}"
         self.jobs[ident] = list(answers) or [DONE]
         return f"mill:{ident}"
@@ -135,9 +135,7 @@ class Mill:
             else:
                 answers = self.paths.get(request.path, [reply({"message": "no such path"}, 404)])
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
-            replied_at = (
-                time.monotonic()
-            )  # whoever asked cannot have the reply before, and may ask again as this thread waits
+            replied_at = time.monotonic()  # before sending: the client may ask again while this thread waits
             if callable(answer):
                 await answer(conn, request)
                 replied_at = time.monotonic()
@@ -161,7 +159,7 @@ async def silence(conn: Conn, _: Request) -> None:
 
 
 def later(seconds: float, answer: dict[str, Any] | bytes) -> Answer:
-    """Send this answer after so many seconds."""
+    """An answer that is sent after so many seconds."""
 
     async def act(conn: Conn, _: Request) -> None:
         await asyncio.sleep(seconds)
@@ -171,7 +169,7 @@ def later(seconds: float, answer: dict[str, Any] | bytes) -> Answer:
 
 
 def png(size: int = 0, colour: int = 0) -> bytes:
-    """A PNG's beginning and as many bytes as asked for, different for each colour."""
+    """The head of a PNG of 32 x 16 pixels and `size` more bytes, different for each colour; no whole picture."""
     head = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x20\x00\x00\x00\x10\x08\x02\x00\x00\x00"
     noise = hashlib.sha256(bytes([colour])).digest()
     return head + (noise * (size // 32 + 1))[:size] + b"IEND"

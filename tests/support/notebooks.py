@@ -1,4 +1,4 @@
-"""Other notebooks at the tests' own API: a process beside this one, and a restart of this one."""
+"""Other notebooks at the tests' own API: another process, and a simulated restart of this one's kernel."""
 
 import pytest
 from support.mill import KEY
@@ -36,7 +36,7 @@ def notebook(mill, tmp_path):
 
 @pytest.fixture
 def restart():
-    """What a kernel's restart leaves of this process: the store, and nothing under way."""
+    """Simulate a restart of this kernel: close the engine, so that of this process only the store is left."""
 
     def again():
         if engine._engine is not None:

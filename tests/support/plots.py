@@ -1,4 +1,4 @@
-"""Frames of made-up tasks to be plotted, and what can be read in a plot."""
+"""Frames of made-up tasks to be plotted, and the texts and shapes of a plot."""
 
 from __future__ import annotations
 

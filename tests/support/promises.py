@@ -1,7 +1,7 @@
-"""What must hold of every watch that a test begins, whatever goes wrong on the way; counted, and asserted.
+"""Promises that hold for every watch of a test, whatever goes wrong meanwhile: counted here, asserted by the tests.
 
-The library is heard and not trusted: an end must be named by a reply's words as the corpus of sample replies has them,
-a saved file must lie there, and what nobody caught is what was logged with a traceback.
+The library's own report is not trusted: a failure must be named by a word of the reply, as the corpus of sample replies
+lists it; a saved file must exist on the disk; an error is uncaught when it was logged or ended a thread.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from nbhelper.types import Outcome, SaveState
 
 
 @dataclass
-class Kept:
-    """Counts over the watches of one test, and what was broken."""
+class PromiseCounts:
+    """Counts over the watches of one test, and each broken promise in words."""
 
     counts: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
-    """Words of faults that a test puts into the library itself."""
+    """Texts of errors that a test provokes inside the library: a logged line with one of them is not counted."""
 
     def judge(self, watches: list[nbh.Watch], errors: list[str]) -> None:
         """Count how these watches ended, and the errors that were logged meanwhile."""
@@ -39,21 +39,21 @@ class Kept:
             for history in {h.uid: h for h in watch}.values():
                 self.counts["watches"] += 1
                 if history.outcome is None:
-                    self._bad("without an outcome", history)
-                if history.outcome is Outcome.FAILED and not _named(history):
-                    self._bad("false failures", history)
-                for _ in range(_lost(watch, history)):
-                    self._bad("lost results", history)
+                    self._note("without an outcome", history)
+                if history.outcome is Outcome.FAILED and not _is_named(history):
+                    self._note("false failures", history)
+                for _ in range(_count_lost(watch, history)):
+                    self._note("lost results", history)
         for line in errors:
             if not any(words in line for words in self.expected):
-                self._bad("uncaught", line)
+                self._note("uncaught", line)
 
-    def _bad(self, what: str, where: object) -> None:
+    def _note(self, what: str, where: object) -> None:
         self.counts[what] += 1
         self.broken.append(f"{what}: {where!r}"[:2000])
 
 
-def _named(history: nbh.History) -> bool:
+def _is_named(history: nbh.History) -> bool:
     """Whether a reply named this failure, by words that are written down beside the sample replies."""
     name = history.task.provider.removeprefix("quick-")
     end = history.snapshot
@@ -64,28 +64,28 @@ def _named(history: nbh.History) -> bool:
     return end.raw.get("state", "") in {"error", " error ", "broken"}  # the tests' own APIs
 
 
-def _lost(watch: nbh.Watch, history: nbh.History) -> int:
-    """How many named results are neither on the disk nor have a reason."""
+def _count_lost(watch: nbh.Watch, history: nbh.History) -> int:
+    """How many results that replies named are neither on the disk nor have a reason why not."""
     saves = history.saves.values()
     gone = [s for s in saves if s.state is SaveState.SAVED and not (s.file and Path(s.file).is_file())]
     silent = [s for s in saves if s.state is not SaveState.SAVED and not s.message]
-    entry = watch._entries[place_of(history)]  # who stops before its files are there leaves them to the next watch
+    entry = watch._entries[place_of(history)]  # a watch that is stopped leaves files still missing to the next watch
     is_due = entry.over and not entry.parting and watch._saving and history.outcome is not Outcome.STOPPED
     forgotten = {o.name for o in history.outputs} - set(history.saves) if is_due else ()
     return len(gone) + len(silent) + len(forgotten)
 
 
 @contextlib.contextmanager
-def promised() -> Iterator[Kept]:
+def promised() -> Iterator[PromiseCounts]:
     """Collect every watch that begins inside; at the end stop them, and judge each by its outcome and files."""
-    kept, watches, start = Kept(), [], _watch.Watch._start
+    kept, watches, start = PromiseCounts(), [], _watch.Watch._start
 
-    def heard(watch: nbh.Watch, *arguments: object) -> None:
+    def record_start(watch: nbh.Watch, *arguments: object) -> None:
         watches.append(watch)
         start(watch, *arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch, uncaught() as errors:
-        patch.setattr(_watch.Watch, "_start", heard)
+        patch.setattr(_watch.Watch, "_start", record_start)
         yield kept
         alive = engine._engine is not None and engine._engine.alive
         for watch in watches:

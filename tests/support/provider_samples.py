@@ -1,4 +1,4 @@
-"""The stored replies, loaded once: what each file holds is said in its README."""
+"""The sample replies of all providers, stored in tests/providers, and what the corpus says that each of them means."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def body_of(case: dict[str, Any]) -> bytes:
 
 
 def representatives() -> list[Any]:
-    """Ordinary replies that stand for their shape, as (provider, parsed body)."""
+    """One ordinary reply for each shape of reply, as (provider, parsed body)."""
     import pytest
 
     return [
@@ -46,7 +46,7 @@ def representatives() -> list[Any]:
 
 
 def at(body: Any, path: str) -> Any:
-    """What stands at a dotted path, by plain dict access: independent of the library's own paths."""
+    """The value at a dotted path, None for none, by plain dict access: independent of the library's own paths."""
     for key in path.split("."):
         body = body.get(key) if isinstance(body, dict) else None
     return body
@@ -55,15 +55,15 @@ def at(body: Any, path: str) -> Any:
 def states_in(provider: str, body: Any) -> set[str]:
     """The states that a reply's state words name, by the corpus alone."""
     table = corpus(provider)
-    found = set()
+    states = set()
     for path in table["state_at"]:
         value = at(body, path)
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             continue
         is_whole = isinstance(value, float) and value.is_integer()  # 2.0 is "2"; neither NaN nor infinity is whole
         word = str(int(value) if is_whole else value).strip()
-        found.add(table["words"].get(word, "unknown"))
-    return found
+        states.add(table["words"].get(word, "unknown"))
+    return states
 
 
 def ended_rightly(provider: str, state: str, word: str, body: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A real provider's words on the tests' own server, with a floor that a test can wait for."""
+"""A real provider's description at the tests' own server, with a floor that a test can wait for."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LOOKS = {
     "aigptimage": "/api/v1/jobs/recordInfo",
     "kie": "/api/v1/jobs/recordInfo",
 }
-"""Where each API is looked at, written out here rather than taken from what is tested."""
+"""The path of each API's look, written out here rather than taken from the providers, which are tested."""
 
 
 def quick(mill: Mill, name: str, *answers: Answer, ident: str = "t", floor: float = FLOOR, **more: Any) -> nbh.Task:
-    """Register a provider as `quick-<name>` at the mill, and let one task answer so.
+    """Register a provider as `quick-<name>` at the mill; a task to whose looks the mill gives these answers.
 
     Everything of the provider is kept but its address, its key's variable and its floor.
     """

@@ -1,4 +1,4 @@
-"""A server of raw bytes on 127.0.0.1: what it says, when and how badly is written out by the test."""
+"""A server of raw bytes on 127.0.0.1: a function of the test writes what each connection sends, and when."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ Play = Callable[["Conn"], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came.
+    """One request as it arrived.
 
     Attributes:
-        connection: Which connection, counted from 0.
-        at: Seconds, monotonic.
+        connection: The number of its connection, counted from 0.
+        at: When its head was read, in seconds of `time.monotonic()`.
+        raw: All its bytes, a chunked body decoded.
     """
 
     method: str
@@ -85,7 +86,7 @@ class Conn:
             await self._writer.drain()
 
     async def drip(self, data: bytes, every: float) -> None:
-        """One byte at a time, until the client gives up."""
+        """Send one byte at a time, `every` seconds apart, until the client gives up."""
         for at in range(len(data)):
             if self._reader.at_eof():
                 return
@@ -109,9 +110,9 @@ class RawServer:
     """Runs a test's function for each connection, in a thread with a loop of its own.
 
     Attributes:
-        requests: What came, in order.
-        connections: How many connected.
-        faults: What went wrong inside the test's function.
+        requests: All requests, in the order of their arrival.
+        connections: The number of connections so far.
+        faults: Exceptions that the test's function raised.
     """
 
     def __init__(
@@ -178,7 +179,7 @@ class RawServer:
         try:
             await self._play(conn)
         except asyncio.CancelledError:
-            writer.transport.abort()  # TLS would wait for the client to take its leave
+            writer.transport.abort()  # TLS would wait for the client's close_notify
         except Exception as error:
             self.faults.append(error)
         finally:
@@ -220,7 +221,7 @@ def reply(
 
 
 def always(*replies: bytes) -> Play:
-    """Each request, on whichever connection, gets the next reply; the last one is repeated."""
+    """Answer each request, on any connection, with the next reply; the last one is repeated."""
     left = list(replies)
 
     async def play(conn: Conn) -> None:

@@ -12,7 +12,7 @@ from textwrap import dedent
 
 ROOT = Path(__file__).parents[2]
 PATHS = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
-"""What a process imports from: the library of this checkout, and `support`."""
+"""`PYTHONPATH` of a process: the library of this checkout, and `support`."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -23,7 +23,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def start(code: str, *arguments: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:
-    """Start a script."""
+    """Start a script in a process of its own, its output and error output piped."""
     return subprocess.Popen(
         [sys.executable, "-c", dedent(code), *arguments],
         cwd=cwd,
@@ -36,7 +36,7 @@ def start(code: str, *arguments: str, cwd: Path, **variables: str) -> subprocess
 
 @contextmanager
 def starting(head: str, *given: str, cwd: Path, **variables: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start scripts that go on from `head`, each with the arguments `given` first; whatever still runs is killed."""
+    """Yield a function that starts `head` and more code as a script, `given` first arguments; at the end kill all."""
     begun: list[subprocess.Popen[str]] = []
 
     def begin(code: str, *arguments: str) -> subprocess.Popen[str]:

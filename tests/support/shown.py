@@ -1,4 +1,4 @@
-"""What a traceback shows of the library's own frames."""
+"""The text that a traceback with local variables shows of the library's own frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LIBRARY = str(Path(nbh.__file__).parent)
 
 
 def frames(error: BaseException) -> str:
-    """Code, local variables and messages of our frames and of every cause; the caller's own line is the caller's."""
+    """Code and local variables of the library's frames, not the caller's, and messages of the error and its causes."""
     trace: traceback.TracebackException | None = traceback.TracebackException.from_exception(error, capture_locals=True)
     shown: list[str] = []
     while trace is not None:

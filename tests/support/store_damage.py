@@ -1,4 +1,4 @@
-"""A small store that is hurt at every byte, and what must be true of what is read then; the tests take a few places."""
+"""A small store that is damaged at every byte, and the check of what is read from it; the tests take a few places."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ ORIGIN = "https://api.example"
 PAGE = 512
 """Bytes of a page in the small store: with SQLite's usual 4096 its empty tables alone are 100 kB."""
 
-Found = dict[str, dict[Any, Any]]
-"""What the public reads give, each row under its key."""
+Tables = dict[str, dict[Any, Any]]
+"""The rows that the store's public reads return: by the name of the read, then by the row's key."""
 
 
 @dataclass
 class Damage:
-    """Counts over damaged files, and the places where rows were wrong.
+    """Counts over damaged files, and the places of the damage where rows were wrong.
 
     Attributes:
-        done: Hurt files that were read.
-        unnoticed: Places where something else was read than was written, or less of it and nothing said.
-        aside: Files that were set aside.
-        salvaged: Files of which rows were read again.
-        behind: Places where SQLite itself reads more of the file than was salvaged.
+        done: Damaged files that were read.
+        unnoticed: Places where other rows were read than were written, or fewer without a note.
+        set_aside: Files that were set aside.
+        salvaged: Files from which rows were salvaged.
+        behind: Places where SQLite itself reads more rows of the file than were salvaged.
         rows: Observations written.
         present: Those of them that were read.
     """
@@ -46,7 +46,7 @@ class Damage:
     TARGET: ClassVar[str] = "none unnoticed, all salvaged that SQLite reads"
     done: int = 0
     unnoticed: list[Any] = field(default_factory=list)
-    aside: int = 0
+    set_aside: int = 0
     salvaged: int = 0
     behind: list[Any] = field(default_factory=list)
     rows: int = 0
@@ -59,8 +59,8 @@ class Damage:
 
 
 @dataclass(frozen=True)
-class Small:
-    """A closed store of about 20 kB with something of everything in it, and the same one in the middle of a write.
+class SmallStore:
+    """A closed store of about 20 kB with rows of every kind, and the same store in the middle of a write.
 
     Attributes:
         folder: The store's folder.
@@ -73,14 +73,14 @@ class Small:
 
     folder: Path
     data: bytes
-    whole: Found
+    whole: Tables
     torn: bytes
     journal: bytes
-    longer: Found
+    longer: Tables
 
 
-def small(folder: Path) -> Small:
-    """Make such a store in a folder, and close it."""
+def small(folder: Path) -> SmallStore:
+    """Make a small store in a folder, and close it."""
     folder.mkdir(parents=True)
     path = folder / "history.db"
     with closing(sqlite3.connect(path)) as db:
@@ -120,7 +120,7 @@ def small(folder: Path) -> Small:
     torn, journal = _cut_off(path)
     longer = everything(store)
     store.close()
-    return Small(folder, data, whole, torn, journal, longer)
+    return SmallStore(folder, data, whole, torn, journal, longer)
 
 
 def _begun(store: Store, digest: str) -> str:
@@ -137,7 +137,7 @@ def _created(store: Store, digest: str, task: nbhelper.Task) -> nbhelper.History
 
 
 def _cut_off(path: Path) -> tuple[bytes, bytes]:
-    """Write more, by the store's own statements; the file and its journal as they are before the commit."""
+    """Write more rows by the store's own statements; the bytes of the file and of its journal before the commit."""
     rows = Rows(path, lambda: NOON)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA cache_size = 1")  # so that pages go into the file early
@@ -153,7 +153,7 @@ def _cut_off(path: Path) -> tuple[bytes, bytes]:
     return torn, journal
 
 
-def everything(store: Store) -> Found:
+def everything(store: Store) -> Tables:
     """All rows of the public reads: those that tables show, and those that decide what is watched or paid for again."""
     histories = store.histories()
     tasks = [nbhelper.Task("kie", "task-0"), nbhelper.Task("kie", "task-3")]
@@ -167,51 +167,51 @@ def everything(store: Store) -> Found:
         "pending": {row["uid"]: row["pending"] for row in store.pending_rows(EVERYTHING)},
         "creates": {create.uid: create for create in store.creates("owls")},
         "submitted": {digest: history.uid for digest, history in submitted if history is not None},
-        "tasks": {task.id: found.uid for task in tasks if (found := store.find(task, ORIGIN)) is not None},
+        "tasks": {task.id: history.uid for task in tasks if (history := store.find(task, ORIGIN)) is not None},
         "prices": {price["source"]: price for price in store.prices()},
         "keys": {"a key": store.fingerprint("a key")},
     }
 
 
-# Hurt
+# Damaging the store and comparing its rows
 
 
-def hurt(small: Small, files: Mapping[str, bytes], what: object, tally: Damage, *, exact: bool = True) -> None:
-    """Open a store of these files and compare its rows with those that were written; note what differs without a word.
+def hurt(small: SmallStore, files: Mapping[str, bytes], what: object, tally: Damage, *, exact: bool = True) -> None:
+    """Open a store of these files, compare its rows with those written, and count what differs without a note.
 
     Args:
         small: The store.
         files: What stands in its folder.
-        what: Was done to them.
-        tally: Of what is found.
-        exact: Whether no value can have changed unnoticed: SQLite has no checksums of its own, but of some bytes of a
-            journal.
+        what: The damage, for the report.
+        tally: The counts to add to.
+        exact: Whether rows that can be read are compared. False where a value may have changed without a note: SQLite
+            has no checksums of its own, except of some bytes of a journal.
     """
     for path in small.folder.iterdir():
         path.unlink()
     for name, data in files.items():
         (small.folder / name).write_bytes(data)
     store = Store(small.folder, clock=lambda: NOON)
-    found: Found = {}
+    tables: Tables = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for _ in range(3):  # damage that only comes to light in use is met by the next call
             try:
-                found = everything(store)
+                tables = everything(store)
                 break
             except StoreError:
                 continue
     store.close()
     tally.done += 1
     tally.rows += len(small.whole["events"])
-    tally.present += len(small.whole["events"].keys() & found.get("events", {}).keys())
+    tally.present += len(small.whole["events"].keys() & tables.get("events", {}).keys())
     tally.salvaged += any("could be read and" in note for note in store.notes)
     asides = [*small.folder.glob("*.aside")]
-    tally.aside += bool(asides)
-    faults = [*_faults(small, found, noted=bool(store.notes), journaled=len(files) > 1)] if exact or not found else []
+    tally.set_aside += bool(asides)
+    faults = [*_faults(small, tables, noted=bool(store.notes), journaled=len(files) > 1)] if exact or not tables else []
     if bool(asides) != any("It was kept as" in note for note in store.notes):
         faults.append("set aside without a word")
-    if len(files) == 1 and any(aside.read_bytes() != files["history.db"] for aside in asides):
+    if len(files) == 1 and any(path.read_bytes() != files["history.db"] for path in asides):
         faults.append("what was set aside is not what was there")
     if faults:
         tally.unnoticed.append((what, faults[:3], store.notes))
@@ -222,11 +222,11 @@ def hurt(small: Small, files: Mapping[str, bytes], what: object, tally: Damage, 
             tally.behind.append((what, len(missing)))
 
 
-def _faults(small: Small, found: Found, *, noted: bool, journaled: bool) -> Iterable[str]:
-    """Rows that were read wrongly, or are missing without a note."""
-    if not found:
+def _faults(small: SmallStore, tables: Tables, *, noted: bool, journaled: bool) -> Iterable[str]:
+    """Describe rows that were read wrongly, or are missing without a note."""
+    if not tables:
         yield "nothing can be read"
-    for name, rows in found.items():
+    for name, rows in tables.items():
         states = [small.whole[name], *([small.longer[name]] if journaled else [])]
         if not noted:
             if rows not in states:
@@ -234,51 +234,49 @@ def _faults(small: Small, found: Found, *, noted: bool, journaled: bool) -> Iter
             continue
         for key, row in rows.items():
             if name == "pending" and key in small.longer["rows"]:
-                continue  # what is not known to be done is asked for again
+                continue  # a task whose end cannot be read is pending again
             if not any(key in state and (row == state[key] or _less(state[key], row)) for state in states):
                 yield f"{name} of {key}: {row}"
 
 
-def _less(whole: Any, found: Any) -> bool:
+def _less(whole: Any, row: Any) -> bool:
     """Whether the row is the whole one less what was damaged: events or replies of a history, a create's answer."""
-    match found:
+    match row:
         case tuple():
             events = {event.seq: event for event in whole[3]}
-            return found[:3] == whole[:3] and all(_fewer(events.get(event.seq), event) for event in found[3])
+            return row[:3] == whole[:3] and all(_fewer(events.get(event.seq), event) for event in row[3])
         case {"polls": _}:  # made again from what is left
-            return all(found[name] <= whole[name] for name in ("polls", "misses", "n_saved"))
+            return all(row[name] <= whole[name] for name in ("polls", "misses", "n_saved"))
         case {"task": None}:  # its task's row is damaged
-            return {**found, "task": None} == {**whole, "task": None}
+            return {**row, "task": None} == {**whole, "task": None}
         case CreateRow():
             states = {whole.state, "created", "in_doubt"}
-            filled = (
-                name for name in CreateRow.__slots__ if name != "state" and getattr(found, name) not in {None, ""}
-            )
-            return found.state in states and all(getattr(found, name) == getattr(whole, name) for name in filled)
-    return isinstance(found, str)
+            filled = (name for name in CreateRow.__slots__ if name != "state" and getattr(row, name) not in {None, ""})
+            return row.state in states and all(getattr(row, name) == getattr(whole, name) for name in filled)
+    return isinstance(row, str)
 
 
-def _fewer(whole: Any, found: Any) -> bool:
-    if whole is not None and getattr(found.seen, "reply", 0) is None:
-        return bool(found == replace(whole, seen=replace(whole.seen, reply=None)))
-    return bool(found == whole)
+def _fewer(whole: Any, event: Any) -> bool:
+    if whole is not None and getattr(event.seen, "reply", 0) is None:
+        return bool(event == replace(whole, seen=replace(whole.seen, reply=None)))
+    return bool(event == whole)
 
 
 def readable(path: Path) -> set[tuple[Any, ...]]:
     """The observations that SQLite itself still reads of a file that was set aside, in its mode for recovery."""
-    found = set()
+    rows = set()
     with closing(sqlite3.connect(path)) as db:
         try:
             db.execute("PRAGMA writable_schema = ON")  # does not refuse a file for being shorter than it says
             for row in db.execute("SELECT * FROM events NOT INDEXED"):
                 if row[0] is not None:  # a page of zeros looks like rows without a value
-                    found.add(row)
+                    rows.add(row)
         except (sqlite3.DatabaseError, UnicodeDecodeError):
             pass  # so far, and no further
-    return found
+    return rows
 
 
-def cuts(small: Small, places: Iterable[int]) -> Damage:
+def cuts(small: SmallStore, places: Iterable[int]) -> Damage:
     """Cut the file off at each of these places."""
     tally = Damage()
     for place in places:
@@ -286,7 +284,7 @@ def cuts(small: Small, places: Iterable[int]) -> Damage:
     return tally
 
 
-def torn_cuts(small: Small, places: Iterable[int]) -> Damage:
+def torn_cuts(small: SmallStore, places: Iterable[int]) -> Damage:
     """Cut off the file of a writer that died, beside its whole journal."""
     tally = Damage()
     for place in places:
@@ -295,7 +293,7 @@ def torn_cuts(small: Small, places: Iterable[int]) -> Damage:
     return tally
 
 
-def journal_cuts(small: Small, places: Iterable[int]) -> Damage:
+def journal_cuts(small: SmallStore, places: Iterable[int]) -> Damage:
     """Cut off the journal of a writer that died before it changed the file."""
     tally = Damage()
     for place in places:
@@ -304,7 +302,7 @@ def journal_cuts(small: Small, places: Iterable[int]) -> Damage:
     return tally
 
 
-def flips(small: Small, places: Iterable[tuple[int, int]]) -> Damage:
+def flips(small: SmallStore, places: Iterable[tuple[int, int]]) -> Damage:
     """Flip one bit of the file, at each of these bytes and bits."""
     tally = Damage()
     for place, bit in places:
@@ -312,7 +310,7 @@ def flips(small: Small, places: Iterable[tuple[int, int]]) -> Damage:
     return tally
 
 
-def journal_flips(small: Small, places: Iterable[tuple[int, int]]) -> Damage:
+def journal_flips(small: SmallStore, places: Iterable[tuple[int, int]]) -> Damage:
     """Flip one bit of the journal of a writer that died."""
     tally = Damage()
     for place, bit in places:

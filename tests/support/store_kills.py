@@ -1,4 +1,4 @@
-"""Children that use a store and are killed, and what must be true of what they leave behind.
+"""Child processes that use a store and are killed, and the checks of the store that they leave behind.
 
 A child is a fork of a process that has the library loaded: a thousand of them take minutes, not an hour. With
 `chaos/failing_disk.c` preloaded a child is also killed within its n-th change to the disk, for every n there is.
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from support.chaos.disk import SOURCE, compiler
-from support.store_damage import ORIGIN, Found, everything
+from support.store_damage import ORIGIN, Tables, everything
 
 from nbhelper._model.json_text import dumps
 from nbhelper._store.store import Store
@@ -45,11 +45,11 @@ class Kills:
 
     Attributes:
         done: Kills.
-        rows: Observations that children were promised.
-        lost: Promised, or there before, and not read afterwards.
+        rows: Observations that the store acknowledged to children, or had before.
+        lost: Rows acknowledged, or in the store before, that are not read afterwards.
         corrupt: Stores that SQLite or the library called damaged without a reason.
         torn: Kills that left an unfinished transaction behind.
-        wrong: Anything else that must not be, in words.
+        wrong: Any other fault, in words.
     """
 
     TARGET: ClassVar[str] = "no acknowledged row lost, no store corrupt"
@@ -127,7 +127,7 @@ def write(folder: Path, name: str, say: Say, *, small: bool = False, limit: int 
     histories = [store.open_task(Task("kie", f"{name}-{n}"), ORIGIN).result() for n in range(3)]
     connect = store._database.connect
 
-    def heard(**how: bool) -> sqlite3.Connection:
+    def connect_traced(**how: bool) -> sqlite3.Connection:
         db = connect(**how)
         db.set_trace_callback(lambda sql: say("commit") if sql == "COMMIT" else None)
         if small:
@@ -135,7 +135,7 @@ def write(folder: Path, name: str, say: Say, *, small: bool = False, limit: int 
         return db
 
     store.close()
-    store._database.connect = heard  # type: ignore[method-assign]
+    store._database.connect = connect_traced  # type: ignore[method-assign]
     for number in range(limit):
         futures = []
         for n, history in enumerate(histories):
@@ -161,10 +161,10 @@ def judge_writers(folder: Path, rounds: Mapping[str, int], tally: Kills) -> None
     with suppress(FileNotFoundError):  # another process may be about to finish it
         tally.torn += journal.stat().st_size > 0
     store = Store(folder)
-    found = {history.task.id: history for history in store.histories()}
+    histories = {history.task.id: history for history in store.histories()}
     for name, number in rounds.items():
         for n in range(3):
-            history = found.get(f"{name}-{n}")
+            history = histories.get(f"{name}-{n}")
             seen = [event.seen for event in store.events(history.uid)] if history else []
             numbers = [int(getattr(one, "note", "") or getattr(one, "word", "")) for one in seen]
             tally.rows += number
@@ -179,8 +179,8 @@ def judge_writers(folder: Path, rounds: Mapping[str, int], tally: Kills) -> None
 def intact(folder: Path) -> bool:
     """Whether SQLite finds nothing wrong, each index held against its table."""
     with closing(sqlite3.connect(folder / "history.db", timeout=30)) as db:
-        found: str = db.execute("PRAGMA integrity_check").fetchone()[0]
-    return found == "ok"
+        result: str = db.execute("PRAGMA integrity_check").fetchone()[0]
+    return result == "ok"
 
 
 def amid_writing(base: Path, count: int, chance: random.Random) -> Kills:
@@ -197,7 +197,7 @@ def amid_writing(base: Path, count: int, chance: random.Random) -> Kills:
 
 
 def at_a_commit(base: Path, count: int, chance: random.Random) -> Kills:
-    """One writer, killed while it commits: the time from the statement to the word is what the moment is taken from."""
+    """One writer, killed while it commits: at a random moment of the usual time from `COMMIT` to acknowledgement."""
     tally, usual = Kills(), 0.002
     for number in range(count):
         folder = _of_many(base, number)
@@ -266,9 +266,9 @@ class Scene:
     """A folder before it is opened, and what may be found in it afterwards.
 
     Attributes:
-        folder: Where; the paths of results are part of what is read, so it is the same one each time.
+        folder: The folder; paths of results are part of what is read, so it is the same one each time.
         files: Its content by name.
-        notes: What the library may say of it.
+        notes: A pattern of the notes that the store may give; the default matches none.
         kept: A pattern of names that are kept beside the history, and the bytes they must have; None for none.
     """
 
@@ -286,19 +286,19 @@ class Scene:
         for name, data in self.files.items():
             (self.folder / name).write_bytes(data)
 
-    def read(self) -> Found:
+    def read(self) -> Tables:
         """All rows that are read when no process is killed."""
         self.set()
         store = Store(self.folder)
-        found = everything(store)
+        tables = everything(store)
         store.close()
-        if not found["rows"]:
-            del found["keys"]  # by a salt that is made anew each time
-        return found
+        if not tables["rows"]:
+            del tables["keys"]  # by a salt that is made anew each time
+        return tables
 
 
 def use(folder: Path, say: Say) -> None:
-    """Open a store, take up a task, keep an observation of it."""
+    """Open a store, add a task and an observation of it; say `opened` and `kept` when each is on the disk."""
     store = Store(folder)
     history = store.open_task(Task("kie", "new"), ORIGIN).result()
     say("opened")
@@ -307,7 +307,7 @@ def use(folder: Path, say: Say) -> None:
     say("kept")
 
 
-def judge_scene(scene: Scene, lines: list[str], expected: Found, tally: Kills) -> None:
+def judge_scene(scene: Scene, lines: list[str], expected: Tables, tally: Kills) -> None:
     """Check that no row is missing, that a file kept aside is whole, and that no other file was left behind."""
     folder = scene.folder
     journal = folder / "history.db-journal"
@@ -315,14 +315,14 @@ def judge_scene(scene: Scene, lines: list[str], expected: Found, tally: Kills) -
         tally.torn += journal.stat().st_size > 0
     store = Store(folder)
     store.open_task(Task("kie", "after"), ORIGIN).result()
-    found = everything(store)
+    tables = everything(store)
     ours = {history.uid: history for history in store.histories() if history.task.id in {"new", "after"}}
     new = [history for history in ours.values() if history.task.id == "new"]
     tally.rows += len(lines) + len(expected["events"])
     tally.lost += "opened" in lines and not new
     tally.lost += "kept" in lines and not (new and new[0].events)
     for name, rows in expected.items():
-        rest = {key: row for key, row in found[name].items() if (key if isinstance(key, str) else key[0]) not in ours}
+        rest = {key: row for key, row in tables[name].items() if (key if isinstance(key, str) else key[0]) not in ours}
         tally.lost += len(rows.keys() - rest.keys())
         if rest != rows:
             tally.wrong.append(f"{name} are others than without a kill")
@@ -349,7 +349,7 @@ def at_random(scene: Scene, count: int, chance: random.Random) -> Kills:
         begun = time.perf_counter()
         time.sleep(chance.uniform(0, usual))
         lines = child.kill()
-        if "kept" in lines:  # it was through before
+        if "kept" in lines:  # the child was done before the kill
             usual += (time.perf_counter() - begun - usual) / 4
         else:
             usual *= 1.03
@@ -385,7 +385,7 @@ def preloaded() -> bool:
 
 
 def preload() -> None:
-    """Begin this process anew so that changes to the disk are counted, where there is a C compiler."""
+    """Execute this process anew with changes to the disk counted, where there is a C compiler."""
     if preloaded():
         shutil.rmtree(Path(os.environ.pop("LD_PRELOAD")).parent)  # it is loaded, and no child needs it again
     if preloaded() or compiler() is None:

@@ -1,4 +1,4 @@
-"""What a store survives: a module that runs in a process of its own and prints a line of JSON for each fact.
+"""What a store survives: a script that runs in a process of its own and prints a line of JSON for each fact.
 
 Writers are killed by `kill -9`: a thousand at random moments, then one within each change to the disk while a store is
 made, written to, salvaged, renamed or moved aside. A store of 20 kB is cut off at every byte, and has a bit turned over
@@ -25,7 +25,7 @@ from support.store_damage import Damage
 from support.store_kills import Child, Kills, Scene
 
 FAST = Path("/dev/shm")
-"""Where files that are hurt lie: no disk's sync is part of what they show."""
+"""Where damaged files lie: in memory, since their tests need no disk's sync."""
 RANDOM, EACH = "killed", "killed in each change:"
 Figures = Kills | Damage
 
@@ -35,12 +35,12 @@ class Run:
     """How many kills, places and rows.
 
     Attributes:
-        kills: At random moments, all kinds together.
-        every: Only each so-manieth change to the disk.
-        step: Only each so-manieth byte.
-        rows: That each of eight processes writes.
-        jobs: Processes that hurt files at once.
-        seed: Of all chance.
+        kills: Kills at random moments, all kinds together.
+        every: Kills are within each `every`-th change to the disk.
+        step: Damage is at each `step`-th byte.
+        rows: Rows that each of eight processes writes.
+        jobs: Processes that damage files at once.
+        seed: The seed of all that is random.
     """
 
     kills: int = 1000
@@ -54,7 +54,7 @@ class Run:
 QUICK = Run(kills=20, every=41, step=757, rows=9, jobs=1)
 
 
-# Killed
+# Kills
 
 
 def scenes(base: Path) -> dict[str, Scene]:
@@ -69,18 +69,18 @@ def scenes(base: Path) -> dict[str, Scene]:
     old, foreign = renumbered(small), other.read_bytes()
     broken = bytes(100) + small.data[100:]
     torn = {"history.db": small.torn, "history.db-journal": small.journal}
-    aside = r"history\.db\.\w+\.aside"
+    set_aside = r"history\.db\.\w+\.aside"
     return {
         "a new store": Scene(folder, {}),
         "a store": Scene(folder, {"history.db": small.data}),
         "a torn store": Scene(folder, torn),
         "another version": Scene(folder, {"history.db": old}, "another version", (r"history-1000\.db", old.__eq__)),
-        "salvage": Scene(folder, {"history.db": broken}, "is damaged", (aside, broken.__eq__)),
-        "another program's": Scene(folder, {"history.db": foreign}, "another program", (aside, foreign.__eq__)),
+        "salvage": Scene(folder, {"history.db": broken}, "is damaged", (set_aside, broken.__eq__)),
+        "another program's": Scene(folder, {"history.db": foreign}, "another program", (set_aside, foreign.__eq__)),
     }
 
 
-def renumbered(small: store_damage.Small) -> bytes:
+def renumbered(small: store_damage.SmallStore) -> bytes:
     """The small store with the number of other tables."""
     with tempfile.NamedTemporaryFile(suffix=".db") as file:
         Path(file.name).write_bytes(small.data)
@@ -106,7 +106,7 @@ def killed(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Figures]]]:
         yield f"{EACH} {name}", partial(store_kills.at_every_change, scene, run.every)
 
 
-# Hurt
+# Damage
 
 
 def hurt(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Figures]]]:
@@ -128,7 +128,9 @@ def hurt(base: Path, run: Run) -> Iterator[tuple[str, Callable[[], Figures]]]:
         yield name, partial(shared, act, base / name.replace(" ", "-"), places, run.jobs)
 
 
-def shared(act: Callable[[store_damage.Small, Sequence[Any]], Damage], base: Path, places: Any, jobs: int) -> Figures:
+def shared(
+    act: Callable[[store_damage.SmallStore, Sequence[Any]], Damage], base: Path, places: Any, jobs: int
+) -> Figures:
     """Share the places among `jobs` processes, each with a small store of its own; the sum of their figures."""
 
     def work(number: int, say: store_kills.Say) -> None:
@@ -143,19 +145,20 @@ def shared(act: Callable[[store_damage.Small, Sequence[Any]], Damage], base: Pat
     return Damage(**sums)
 
 
-# Told
+# Output
 
 
-def words(found: Figures) -> str:
-    """The figures of one fact in words."""
-    match found:
+def words(tally: Figures) -> str:
+    """The figures of one fact, in words."""
+    match tally:
         case Kills():
-            more = f", {found.torn:,} left a transaction unfinished"
-            return f"{found.rows:,} acknowledged rows, {found.lost:,} lost, {found.corrupt:,} corrupt" + more
+            more = f", {tally.torn:,} left a transaction unfinished"
+            return f"{tally.rows:,} acknowledged rows, {tally.lost:,} lost, {tally.corrupt:,} corrupt" + more
         case _:
-            more = f", {len(found.behind):,} where SQLite reads more" if found.aside else ""
-            more += f", {found.present / (found.rows or 1):.1%} of the rows read"
-            return f"{len(found.unnoticed):,} unnoticed, {found.aside:,} set aside, {found.salvaged:,} salvaged{more}"
+            more = f", {tally.salvaged:,} salvaged"
+            more += f", {len(tally.behind):,} where SQLite reads more" if tally.set_aside else ""
+            more += f", {tally.present / (tally.rows or 1):.1%} of the rows read"
+            return f"{len(tally.unnoticed):,} unnoticed, {tally.set_aside:,} set aside{more}"
 
 
 def main() -> None:
@@ -177,11 +180,11 @@ def main() -> None:
         for name, act in (together, *killed(Path(slow).resolve(), run), *hurt(Path(fast).resolve(), run)):
             if chosen.only and not any(part in name for part in chosen.only):
                 continue
-            found = act()
-            details = found.wrong if isinstance(found, Kills) else [*found.unnoticed, *found.behind]
+            tally = act()
+            details = tally.wrong if isinstance(tally, Kills) else [*tally.unnoticed, *tally.behind]
             fact = {
-                "fact": name, "goal": found.TARGET, "found": f"{found.done:,} done; {words(found)}", "met": found.met,
-                "details": [str(one) for one in details[:20]],
+                "fact": name, "goal": tally.TARGET, "measured": f"{tally.done:,} done; {words(tally)}",
+                "met": tally.met, "details": [str(one) for one in details[:20]],
             }  # fmt: skip
             print(json.dumps(fact), flush=True)
 

@@ -1,4 +1,4 @@
-"""Histories in a store, for tests that ask what is kept of them."""
+"""Histories and their events in a store."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def grown(history: History, *seen: Seen, start: datetime = NOON) -> History:
 
 
 def kept(store: Store, history: History, *seen: Seen, **options: Any) -> History:
-    """The history with more observations, which are in the store."""
+    """The history with more observations, which were appended to the store."""
     added = []
     for number, item in enumerate(seen):
         history = history.add(item, NOON + timedelta(seconds=number))

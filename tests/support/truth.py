@@ -1,4 +1,4 @@
-"""A batch over all APIs of the emulator, and its table held against the ledger, which knows what really happened."""
+"""A batch over all APIs of the emulator, and its table compared with the ledger, which has what really happened."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 import nbhelper as nbh
 
 SHADE = 5e-6
-"""Seconds: what rounding to microseconds may add to a difference of four times."""
+"""Seconds that rounding to microseconds may add to a difference of four times."""
 
 
 def _picture() -> bytes:
@@ -42,17 +42,17 @@ def _kinds(words: str, picture: bytes) -> list[tuple[str, dict[str, Any], str | 
 
 _WISHES = ("", "", "emu:policy", "", "emu:server-error=1", "", "emu:fail", "", "emu:rate-limit=1", "", "emu:cancelled")
 _STUCK = 12
-"""One in so many never ends, and its watch is stopped; one in four is met by its id alone, its create unseen."""
+"""One task in so many never ends, and its watch is stopped; one in four is watched by id alone, in another store."""
 
 
 def batch(n: int, *, speed: float, skew: float, seed: int = 0, patience: float = 8.0) -> tuple[pd.DataFrame, Any]:
-    """Make and watch so many tasks; their rows of `tasks()`, and the ledger.
+    """Make and watch `n` tasks; their rows of `tasks()`, and the ledger.
 
     Args:
-        n: Tasks.
-        speed: The emulator's.
+        n: How many tasks.
+        speed: The emulator's speed.
         skew: Seconds by which the APIs' clock is ahead of ours.
-        seed: The emulator's.
+        seed: The emulator's seed.
         patience: Seconds after which the tasks that never end are stopped.
     """
     picture = _picture()
@@ -82,21 +82,21 @@ def batch(n: int, *, speed: float, skew: float, seed: int = 0, patience: float =
 
 @dataclass(slots=True)
 class Verdict:
-    """How many rows there were of each kind, and which of them are wrong."""
+    """How many rows were compared, which were within their `uncertainty_s` by kind, and what is wrong."""
 
     rows: int = 0
     within: dict[str, list[bool]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
     def share(self, *kinds: str) -> float:
-        """The share of rows of these kinds that hold, 0 to 1."""
-        found = [held for kind in kinds for held in self.within.get(kind, ())]
-        return sum(found) / len(found) if found else float("nan")
+        """The share of rows of these kinds that are within their `uncertainty_s`, 0 to 1; NaN for none."""
+        results = [result for kind in kinds for result in self.within.get(kind, ())]
+        return sum(results) / len(results) if results else float("nan")
 
     def lines(self) -> Iterator[str]:
-        """One line a kind."""
-        for kind, found in sorted(self.within.items()):
-            yield f"{kind:<28} {sum(found)} of {len(found)} ({100 * sum(found) / len(found):.1f} %)"
+        """One line of text for each kind."""
+        for kind, results in sorted(self.within.items()):
+            yield f"{kind:<28} {sum(results)} of {len(results)} ({100 * sum(results) / len(results):.1f} %)"
 
 
 def judge(frame: pd.DataFrame, ledger: Any, verdict: Verdict | None = None) -> Verdict:

@@ -1,4 +1,4 @@
-"""What tests of one task in two processes share: the code of the other one, and what both print."""
+"""One task watched in two processes: the code of the other process, and the history as both print it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PNG = png(3000)
 
 
 def finish(mill: Mill, ident: str = "x") -> None:
-    """Let the task end, with a file."""
+    """Let the task succeed at the next look, with a file."""
     mill.jobs[ident][:] = [{**DONE, "files": [mill.file(reply(PNG))]}]
 
 

@@ -1,4 +1,4 @@
-"""A watch to its end, and what must hold of it whatever went wrong on the way."""
+"""Watches without a display, their histories, and what must hold of them whatever went wrong."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from nbhelper.types import Event, Mark, Miss, Outcome, Snapshot
 
 
 def watch(what: Any, **options: Any) -> nbh.Watch:
-    """A handle that draws nothing and does not wait."""
+    """`nbhelper.watch` without a display and without waiting."""
     return nbh.watch(what, block=False, display=False, **options)
 
 
 def resume(*what: Any, **options: Any) -> nbh.Watch:
-    """A handle on what was left unfinished; it draws nothing and does not wait."""
+    """`nbhelper.resume` without a display and without waiting."""
     return nbh.resume(*what, block=False, display=False, **options)
 
 
@@ -32,8 +32,8 @@ def reasons_pending() -> dict[str, str]:
 
 def tasks_of(what: Any, provider: str | None = None) -> tuple[list[nbh.Task], bool]:
     """The tasks that an argument of `watch()` names, and whether it is a single one."""
-    found, is_single = references_of(what, provider)
-    return [reference.task for reference in found], is_single
+    references, is_single = references_of(what, provider)
+    return [reference.task for reference in references], is_single
 
 
 def ended(what: Any, seconds: float = 20, **options: Any) -> nbh.History:
@@ -52,29 +52,29 @@ def events_of(history: nbh.History) -> list[Event]:
 
 
 def looks(history: nbh.History) -> list[Snapshot | Miss]:
-    """What each look saw."""
+    """The result of each look: a `Snapshot` or a `Miss`."""
     return [e.seen for e in events_of(history) if isinstance(e.seen, Snapshot | Miss)]
 
 
 def misses(history: nbh.History) -> list[str]:
-    """The kinds of the looks that saw nothing."""
+    """The kinds of all misses, in order."""
     return [str(seen.kind) for seen in looks(history) if isinstance(seen, Miss)]
 
 
 def marks(history: nbh.History) -> list[str]:
-    """The words of all marks."""
+    """The words of all marks, in order."""
     return [str(e.seen.word) for e in events_of(history) if isinstance(e.seen, Mark)]
 
 
 def sound(histories: nbh.History | Iterable[nbh.History], mill: Mill | None = None, failed: int = 0) -> bool:
-    """Whether every watch has one outcome, nothing failed that no server called so, and no floor was broken."""
-    found = [histories] if isinstance(histories, nbh.History) else list(histories)
-    for history in found:
+    """Assert that all histories have an outcome and their files, `failed` of them failed, and no floor was broken."""
+    watched = [histories] if isinstance(histories, nbh.History) else list(histories)
+    for history in watched:
         assert history.outcome is not None, history
         assert "nbhelper itself" not in (history.error or ""), history
         assert all(s.file or s.message for s in history.saves.values())
         assert set(history.saves) == {o.name for o in history.outputs} or history.outcome is Outcome.STOPPED
-    assert sum(h.outcome is Outcome.FAILED for h in found) == failed
+    assert sum(h.outcome is Outcome.FAILED for h in watched) == failed
     if mill is not None:
         starts = [gap for ident in mill.looks for gap in mill.starts(f"mill:{ident}")]
         assert min(starts, default=FLOOR) >= FLOOR, starts
@@ -82,7 +82,7 @@ def sound(histories: nbh.History | Iterable[nbh.History], mill: Mill | None = No
 
 
 def close_after(data: bytes = b"") -> Answer:
-    """Send these bytes and close the connection."""
+    """An answer that sends these bytes and closes the connection."""
 
     async def act(conn: Conn, _: Request) -> None:
         await conn.send(data)

@@ -1,4 +1,4 @@
-"""Fixtures of those tests that go over the wire: servers, certificates, a resolver, and both HTTP clients."""
+"""Fixtures of tests over sockets: raw servers, certificates, a DNS resolver, and both HTTP clients."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from support.raw_server import Play, RawServer
 
 @pytest.fixture(params=["httpx", "httpx2"])
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fresh_engine: None) -> str:
-    """Both clients that the library can use."""
+    """The HTTP client that the library uses: a test runs with httpx, and again with httpx2."""
     monkeypatch.setenv("NBHELPER_HTTP", request.param)
     return request.param
 
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., RawServer]]:
-    """Start raw servers; all are closed in the end, and none may have gone wrong inside."""
+    """Start raw servers; at the end all are closed, and none of their functions may have raised."""
     monkeypatch.setenv("MILL_API_KEY", KEY)
     made: list[RawServer] = []
 
@@ -59,7 +59,7 @@ Address = tuple[int, int, int, str, tuple[Any, ...]]
 
 
 def address(host: str, port: int) -> Address:
-    """An address as a resolver gives it."""
+    """An address as `getaddrinfo` returns it."""
     if ":" in host:
         return (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0))
     return (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))
@@ -67,7 +67,7 @@ def address(host: str, port: int) -> Address:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str] | OSError]]:
-    """A resolver of the test's own: name to what each question gets, the last one again and again."""
+    """Answers of a fake DNS resolver by name, one a lookup, the last repeated; other names are resolved as usual."""
     known: dict[str, list[list[str] | OSError]] = {}
     real = asyncio.base_events.BaseEventLoop.getaddrinfo
 
@@ -75,10 +75,10 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str] | OSError
         name = host.decode() if isinstance(host, bytes) else host
         if name not in known:
             return await real(self, host, port, **options)
-        found = known[name].pop(0) if len(known[name]) > 1 else known[name][0]
-        if isinstance(found, OSError):
-            raise found
-        return [address(one, port) for one in found]
+        answer = known[name].pop(0) if len(known[name]) > 1 else known[name][0]
+        if isinstance(answer, OSError):
+            raise answer
+        return [address(one, port) for one in answer]
 
     monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
     return known

@@ -20,7 +20,7 @@ class Mute:
 
 KEY_LIKE = "sk-0123456789abcdefghijklmnop"
 HUGE = 10**5000
-"""Python refuses to write this one out."""
+"""Python refuses to convert this integer to text."""
 LOOP: dict = {}
 LOOP["a"] = LOOP
 FRAME = pd.DataFrame({"a": [1, 2]})

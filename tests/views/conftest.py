@@ -48,7 +48,7 @@ def browser(request):
 
 @pytest.fixture(scope="module")
 def opened(jupyter, browser):
-    """A notebook with these cells, open in a page of its own."""
+    """Write a notebook with these cells and open it in a page of its own."""
     from front_end import Book
 
     books = []
@@ -76,7 +76,7 @@ def offline_page(browser):
 
 @pytest.fixture(scope="session")
 def pictures_folder(tmp_path_factory):
-    """Where pictures of the cards are kept."""
+    """The folder for screenshots of the cards: `NBHELPER_SCREENSHOTS`, or one of pytest's temporary folders."""
     from front_end import SCREENSHOTS
 
     if SCREENSHOTS is None:

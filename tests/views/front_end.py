@@ -44,7 +44,7 @@ nbh.register(provider("{root}"));
 
 
 def chromium() -> str | None:
-    """The browser that this machine has."""
+    """The path of a Chromium on `PATH`; None for none."""
     return next(
         (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
     )
@@ -105,7 +105,7 @@ class Server:
             return False
 
     def write(self, name: str, *cells: str | nbformat.NotebookNode) -> Path:
-        """A notebook in a folder of its own; a text is a cell of code."""
+        """Write a notebook of these cells into a folder of its own; a text is a cell of code."""
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         book = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
         book.cells = [nbformat.v4.new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells]
@@ -115,7 +115,7 @@ class Server:
         return path
 
     def close(self) -> None:
-        """End it and its kernels."""
+        """End the server and its kernels."""
         self.process.terminate()
         try:
             self.process.wait(15)
@@ -153,13 +153,13 @@ class Book:
             self.until("app.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'", 60)
 
     def js(self, expression: str, argument: Any = None) -> Any:
-        """A JavaScript expression's value; `app` is the application, `a` the argument."""
+        """Evaluate a JavaScript expression, in which `app` is the application and `a` the argument."""
         return self.page.evaluate(
             f"(a) => {{ const app = window.jupyterapp; return ({expression.strip()}) }}", argument
         )
 
     def until(self, expression: str, seconds: float = 20, argument: Any = None) -> None:
-        """Wait until it is true."""
+        """Wait until a JavaScript expression is true, with names as in `js`."""
         code = f"(a) => {{ const app = window.jupyterapp; return ({expression.strip()}) }}"
         self.page.wait_for_function(code, arg=argument, timeout=seconds * 1000, polling=50)
 
@@ -202,7 +202,7 @@ class Book:
         )
 
     def frozen(self, index: int, seconds: float = 30) -> None:
-        """Wait until no widget is left in a cell's output, and a card is."""
+        """Wait until a cell's output has a card and no widget."""
         self.until(
             "(o => o.querySelector('.nbh-card') && !o.querySelector('.jupyter-widgets'))"
             "(document.querySelectorAll('.jp-Notebook .jp-Cell')[a].querySelector('.jp-OutputArea'))",
@@ -217,14 +217,14 @@ class Book:
         return dict(json.loads(self.path.read_text()))
 
     def shoot(self, cell: int, path: Path) -> None:
-        """A picture of one cell's output."""
+        """Save a screenshot of one cell's output."""
         self.cell(cell).screenshot(path=str(path))
 
 
 # What is measured in a page
 
 LINE = 22
-"""Pixels of a line of the card, and a little."""
+"""The height of a line of the card in pixels, rounded up."""
 LOG = """
 (() => {
   window.seen = [];
@@ -245,7 +245,7 @@ LOG = """
   }, 100);
 })()
 """
-"""Keeps what each card says and how high it is, ten times a second."""
+"""JavaScript that appends the text and the height of each card to `window.seen`, ten times a second."""
 CONTRAST = """
 (() => {
   const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
@@ -275,7 +275,7 @@ CONTRAST = """
   return contrasts;
 })()
 """
-"""The contrast of every text on the cards with what really lies behind it."""
+"""JavaScript: the contrast ratio of every text on the cards, galleries and histories to the colour behind it."""
 
 
 def change_theme(book, theme):
@@ -297,13 +297,13 @@ def steps(cards):
 
 
 def loaded(page):
-    """Whether a picture is there, decoded, and has a size."""
+    """Wait until the first picture of a card is decoded and has a size; True."""
     page.wait_for_function("() => document.querySelector('.nbh-card img')?.naturalWidth > 0", timeout=60_000)
     return True
 
 
 def convert(path, exporter, folder):
-    """What nbconvert makes of a saved notebook."""
+    """Convert a saved notebook by an exporter of nbconvert; the path of the result."""
     body, _ = exporter().from_filename(str(path))
     converted = folder / f"{path.stem}{exporter().file_extension}"
     converted.write_text(body)

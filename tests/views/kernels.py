@@ -46,7 +46,7 @@ class Kernel:
         self.client.wait_for_ready(timeout=60)
 
     def send(self, code: str, *, cell: str = "") -> str:
-        """Ask for a cell, as a front end does that a person sits at."""
+        """Send an execute_request, as an interactive front end does; its message id."""
         content = {
             "code": dedent(code),
             "silent": False,
@@ -67,7 +67,7 @@ class Kernel:
             return None
 
     def run(self, code: str, *, cell: str = "", seconds: float = 30, fails: bool = False) -> list[Message]:
-        """A cell to its end; what it sent meanwhile.
+        """Run a cell to its end; the messages that came meanwhile.
 
         A cell that failed takes those behind it along, also one that comes a moment later: that one is sent again.
         """
@@ -75,12 +75,12 @@ class Kernel:
         while not began:
             msg_id = self.send(code, cell=cell)
             sent = self.finish(msg_id, seconds)
-            began = any(m["parent_header"].get("msg_id") == msg_id for m in of(sent, "execute_input"))
-        assert fails or not raised(sent), of(sent, "error")[0]["content"]
+            began = any(m["parent_header"].get("msg_id") == msg_id for m in of_type(sent, "execute_input"))
+        assert fails or not raised(sent), of_type(sent, "error")[0]["content"]
         return sent
 
     def finish(self, msg_id: str, seconds: float = 30) -> list[Message]:
-        """What comes until the cell of this request is over."""
+        """Messages up to the end of the cell of this request."""
         ends = time.monotonic() + seconds
         sent: list[Message] = []
         while True:
@@ -103,7 +103,7 @@ class Kernel:
                 return sent
 
     def value(self, code: str) -> str:
-        """What a cell prints."""
+        """Run a cell; the text that it prints."""
         return printed(self.run(code))
 
     def restart(self) -> None:
@@ -121,20 +121,20 @@ def kinds(messages: list[Message]) -> list[str]:
     return [m["msg_type"] for m in messages]
 
 
-def of(messages: list[Message], *types: str) -> list[Message]:
+def of_type(messages: list[Message], *types: str) -> list[Message]:
     return [m for m in messages if m["msg_type"] in types]
 
 
 def printed(messages: list[Message]) -> str:
-    return "".join(m["content"]["text"] for m in of(messages, "stream")).strip()
+    return "".join(m["content"]["text"] for m in of_type(messages, "stream")).strip()
 
 
 def raised(messages: list[Message]) -> list[str]:
-    return [m["content"]["ename"] for m in of(messages, "error")]
+    return [m["content"]["ename"] for m in of_type(messages, "error")]
 
 
 def frozen(ident: str) -> Callable[[Message], bool]:
-    """A condition: the message replaces a task's live card by the static one."""
+    """A condition for `until`: the message replaces a task's live card by the static one."""
 
     def is_frozen(message: Message) -> bool:
         data = message["content"].get("data", {})

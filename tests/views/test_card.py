@@ -128,7 +128,7 @@ def test_a_start_that_nobody_knows_gives_no_duration():
     ],
     ids=["stopped", "lost"],
 )
-def test_ends_that_are_ours(mark, words):
+def test_stopped_and_lost_say_that_the_task_goes_on(mark, words):
     """Stopped and lost say that the task itself goes on, why, and how to look again."""
     page = Page(card([history(running(), mark)], scene()))
 
@@ -149,7 +149,7 @@ ENDED_BY_US = {
 
 
 @pytest.mark.parametrize(("kinds", "words"), ENDED_BY_US.values(), ids=ENDED_BY_US)
-def test_ends_that_are_ours_among_many(kinds, words):
+def test_stopped_and_lost_are_explained_once_among_many(kinds, words):
     """A card of many says once that what was stopped or lost goes on, and how to look again."""
     ends = {
         "s": (running(), Mark(word=MarkWord.STOPPED)),
@@ -200,7 +200,7 @@ def test_another_notebook_that_looks_is_named():
 
 
 def test_an_id_that_is_not_known_yet():
-    """The first answer of an API that is a moment behind is told in our words, with the server's own behind them."""
+    """A first "not found" says that the API does not know the id yet, with the server's own words behind it."""
     miss = Miss(kind=MissKind.NOT_FOUND, status=200, code="422", message="recordInfo is null")
     page = Page(live_body([history(miss)], scene(live=True, next_look=2)))
 
@@ -208,8 +208,8 @@ def test_an_id_that_is_not_known_yet():
     assert "the API does not know this id yet (code 422: recordInfo is null)" in page.values("title")
 
 
-def test_trouble_of_our_own_is_shown():
-    """What the store cannot write stands on the card."""
+def test_a_note_of_the_store_is_shown():
+    """A note of the store, such as that the disk is full, stands on the card."""
     assert (
         "▲ the disk is full" in Page(live_body([history(running())], scene(live=True, notes=["the disk is full"]))).text
     )
@@ -244,7 +244,7 @@ def test_pictures_stand_in_the_order_of_the_reply():
     assert page.values("href") == [f"nbhelper-data/{n}.png" for n in range(3)]
 
 
-def test_a_bar_that_did_not_reach_its_end():
+def test_a_bar_is_whole_only_after_a_success():
     """Failed at 40 %, the bar says 40 and is no whole one; succeeded, it is whole without a progress."""
     error = Snapshot(state=State.FAILED, word="error", error=TaskError("E7", "refused"))
     failed = Page(card([history(running(progress=0.4), error)], scene()))
@@ -265,7 +265,7 @@ def test_files_without_a_picture_are_named():
     assert len(page.values("href")) == 3
 
 
-def test_previews_switched_off():
+def test_without_previews_files_are_named():
     """With preview=False the files are named at once, live too."""
     page = Page(live_below([done(saved(0, "a.png"))], scene(live=True, previews=False)))
 
@@ -347,8 +347,8 @@ def test_only_ends_are_spoken():
     ],
     ids=["stopped", "lost"],
 )
-def test_what_goes_on_is_not_over(word, head, spoken):
-    """Over is what the server ended: a batch that is stopped or lost sight of says so, in sight and in speech."""
+def test_stopped_and_lost_tasks_are_not_over(word, head, spoken):
+    """Only what the server ended is over: a batch that is stopped or lost says so, to eyes and to screen readers."""
     left = [history(running(), Mark(word=word, note="why"), ident=f"t-{n}") for n in range(2)]
     histories = [done(), *left]
     page = Page(card(histories, scene()))
@@ -372,7 +372,7 @@ def test_names_that_differ_at_their_end_are_told_apart():
     assert "<span>short</span><span></span>" in drawn
 
 
-def test_the_provider_is_said_once():
+def test_the_provider_is_named_once():
     """Among several APIs a row begins with its provider, but for a name that ends with it."""
     histories = [done(label="an owl, kie"), done(label="a fox", ident="t-2"), done(label="x", provider="tripo")]
     text = Page(card(histories, scene())).text

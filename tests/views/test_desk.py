@@ -186,7 +186,7 @@ def test_a_batch_is_one_card(batch):
     ]
 
 
-def test_a_click_enlarges(batch):
+def test_a_click_enlarges_a_thumbnail(batch):
     """A thumbnail grows by a click and by the keyboard, without a script."""
     image = batch.cell(3).locator(".nbh-pic img").first
     small = image.bounding_box()
@@ -198,7 +198,7 @@ def test_a_click_enlarges(batch):
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_legible_in_both_themes(batch, theme):
+def test_cards_are_legible_in_both_themes(batch, theme):
     """Every text of a crowded desk has a contrast of 4.5 with what lies behind it, and nothing sticks out."""
     batch.page.set_viewport_size({"width": 480, "height": 1500})
     change_theme(batch, theme)

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from kernels import SETUP, Kernel, of, printed
+from kernels import SETUP, Kernel, of_type, printed
 from support.mill import DONE, WORKING, Mill
 from support.raw_server import reply
 from support.waiting import until
@@ -46,7 +46,7 @@ def test_the_cell_returns_at_once_and_the_card_shows_what_waits(kernel, factory)
     """Four places from the start; what waits is unsent, in the card and in the repr; the end freezes one HTML card."""
     sent = kernel.run("exp = nbh.Experiment('e', ask, {'n': range(4)}, concurrency=1); w = exp.run()", cell="a")
 
-    assert len(of(sent, "display_data")) == 1
+    assert len(of_type(sent, "display_data")) == 1
     kernel.until(lambda m: "3 unsent" in str(m["content"]))
     assert "3 unsent" in kernel.value("print(w)")
 
@@ -57,7 +57,7 @@ def test_the_cell_returns_at_once_and_the_card_shows_what_waits(kernel, factory)
 
     until(finished, deadline=30)
     until(lambda: kernel.value("print(w._card.over)") == "True", deadline=30)
-    shown = of(kernel.run("w", cell="b"), "display_data")[0]["content"]["data"]
+    shown = of_type(kernel.run("w", cell="b"), "display_data")[0]["content"]["data"]
     assert "all 4 over" in shown["text/html"]
     assert "unsent" not in shown["text/html"]
 

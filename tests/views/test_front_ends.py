@@ -86,7 +86,7 @@ def test_the_last_trouble_is_shown(story):
     assert any("running" in t and "next look in" in t and "HTTP 502" not in t for t in texts), set(texts)
 
 
-def test_drawn_again_it_goes_on_too(story):
+def test_a_card_drawn_again_is_live_too(story):
     """`w` in a later cell is the same card, live while the task runs, and frozen with it."""
     again = [s["cards"][3]["text"] for s in story.seen if s["cards"][3] and s["cards"][3]["live"]]
 
@@ -146,7 +146,7 @@ def test_the_link_leads_to_the_file(story):
 
 @pytest.fixture(scope="module")
 def reopened(story, jupyter, browser):
-    """A page anew, with the saved notebook in it, and no kernel of its own."""
+    """A new page with the saved notebook in it, and no kernel of its own."""
     page = browser.new_page()
     page.set_viewport_size({"width": 1400, "height": 1500})
     yield Book(jupyter, page, story.book.path).open(kernel=False)
@@ -154,7 +154,7 @@ def reopened(story, jupyter, browser):
 
 
 def check_reopened(book):
-    """The card is whole, and no widget is looked for."""
+    """Check that the card has its picture and numbers, and that no widget is looked for."""
     assert loaded(book.page)
     body, text = book.page.inner_text("body"), book.text(0)
     assert "model not found" not in body
@@ -164,12 +164,12 @@ def check_reopened(book):
 
 
 def test_reopened_it_shows_picture_and_numbers(reopened):
-    """Opened anew, the card is whole."""
+    """In the saved notebook, opened anew, the card has its picture and numbers."""
     check_reopened(reopened)
 
 
 def test_without_kernel_or_trust_it_shows_picture_and_numbers(reopened):
-    """Where the kernel is unknown and the notebook not trusted, the card is whole too."""
+    """Where the kernel is unknown and the notebook not trusted, the card has its picture and numbers too."""
     content = json.loads(reopened.path.read_text())
     content["metadata"]["kernelspec"] = {"name": "absent", "display_name": "Absent"}
     moved = reopened.path.with_name("moved.ipynb")

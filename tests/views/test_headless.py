@@ -30,7 +30,7 @@ RUNNERS = {
     "papermill": ["-m", "papermill", "book.ipynb", "book.ipynb", "--no-progress-bar"],
 }
 FIRST = {"nested": "import nest_asyncio; nest_asyncio.apply()\n"}
-"""The first line of the notebook: nest_asyncio is the kernel's, whichever runner asks it."""
+"""The first line of the notebook by runner: nest_asyncio patches the kernel, whichever runner it has."""
 
 
 def write(path, cells):
@@ -45,7 +45,7 @@ def write(path, cells):
     params=["nbclient", *(pytest.param(name, marks=pytest.mark.front_ends) for name in RUNNERS if name != "nbclient")],
 )
 def book(request, tmp_path_factory):
-    """The notebook that a runner leaves."""
+    """The notebook as a runner executed and saved it."""
     folder = tmp_path_factory.mktemp(request.param)
     write(folder / "book.ipynb", (FIRST.get(request.param, "") + CELLS[0], *CELLS[1:]))
     done = subprocess.run(
@@ -87,7 +87,7 @@ def test_the_cell_waits_and_leaves_one_html_output(book):
     assert book.cells[3].outputs[0].text == "succeeded failed\n"
 
 
-def test_no_widget_anywhere(book):
+def test_the_file_holds_no_widget(book):
     """The file knows no widget: neither in its metadata nor in an output."""
     assert "widgets" not in book.metadata
     assert "jupyter.widget" not in nbformat.writes(book)

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from kernels import SETUP, WIDGET, Kernel, frozen, of, printed, raised
+from kernels import SETUP, WIDGET, Kernel, frozen, of_type, printed, raised
 from support.mill import DONE, KEY, WORKING, png
 from support.raw_server import reply
 from support.scripts import ROOT, run
@@ -32,7 +32,7 @@ def test_one_card_and_the_cell_returns_at_once(kernel, factory):
 
     sent = kernel.run(f"w = nbh.watch('{ref}')\nw", cell="a")
 
-    assert [set(m["content"]["data"]) for m in of(sent, "display_data", "execute_result")] == [
+    assert [set(m["content"]["data"]) for m in of_type(sent, "display_data", "execute_result")] == [
         {WIDGET, "text/html", "text/plain"}
     ]
     assert printed(sent) == ""
@@ -40,14 +40,14 @@ def test_one_card_and_the_cell_returns_at_once(kernel, factory):
 
 def test_drawn_again_in_a_later_cell_live_and_frozen(kernel, factory):
     """`w` in a later cell draws the same card; both turn into HTML at the end, and once more `w` draws the HTML."""
-    again = of(kernel.run("w", cell="b"), "display_data")
+    again = of_type(kernel.run("w", cell="b"), "display_data")
     assert [WIDGET in m["content"]["data"] for m in again] == [True]
 
     factory.jobs["once"][:] = [DONE]
     updates = []
     while len(updates) < 2:
         updates.append(kernel.until(frozen("once"))[-1])
-    later = of(kernel.run("w", cell="c"), "display_data")
+    later = of_type(kernel.run("w", cell="c"), "display_data")
 
     assert len({m["content"]["transient"]["display_id"] for m in updates}) == 2
     for message in (*updates, *later):
@@ -111,7 +111,7 @@ def test_few_messages_whatever_happens(kernel, factory):
         if message is not None:
             seen.append(message)
     kernel.run("w.stop(); w.result(30);")
-    rate = len(of(seen, "comm_msg", "display_data", "update_display_data")) / 2.5
+    rate = len(of_type(seen, "comm_msg", "display_data", "update_display_data")) / 2.5
     print(f"{rate:.1f} messages a second")
 
     assert 0 < rate <= 5
@@ -199,7 +199,7 @@ def test_without_ipywidgets_the_card_is_html(kernel, factory):
     assert time.monotonic() - begun >= 1.5
     factory.jobs["plain"][:] = [DONE]
     last = kernel.until(lambda m: "succeeded" in str(m["content"].get("data", {}).get("text/plain")))[-1]
-    first = of(sent, "display_data")[0]["content"]
+    first = of_type(sent, "display_data")[0]["content"]
     assert set(first["data"]) == {"text/html", "text/plain"}
     assert {m["content"]["transient"]["display_id"] for m in (*updates, last)} == {first["transient"]["display_id"]}
 
@@ -213,8 +213,8 @@ def test_a_blocking_cell_that_a_person_looks_at_moves(kernel, factory):
     factory.jobs["waits"][:] = [DONE]
     sent = kernel.finish(msg_id)
 
-    assert of(sent, "display_data", "execute_result") == []
-    assert of(sent, "update_display_data")[-1]["content"]["data"]["text/plain"].startswith("mill:waits: succeeded")
+    assert of_type(sent, "display_data", "execute_result") == []
+    assert of_type(sent, "update_display_data")[-1]["content"]["data"]["text/plain"].startswith("mill:waits: succeeded")
 
 
 WAITS = {
@@ -268,7 +268,7 @@ def test_an_interrupted_download(kernel, factory, how, times):
 
 
 def interrupted(sent):
-    """Whether a cell says so; interrupted while it shows the first one, IPython writes the word and no traceback."""
+    """Whether a cell ended by KeyboardInterrupt; while it shows the first, IPython prints the word alone."""
     return raised(sent) == ["KeyboardInterrupt"] or printed(sent).endswith("KeyboardInterrupt")
 
 
@@ -295,13 +295,13 @@ def test_the_magic(kernel, factory):
     sent = kernel.run("%watch mill:magic", cell="m")
     wrong = kernel.run("%watch", fails=True)
 
-    assert len(of(sent, "display_data", "execute_result")) == 1
+    assert len(of_type(sent, "display_data", "execute_result")) == 1
     assert raised(wrong) == ["BadInput"]
     assert "%watch takes task references" in wrong_words(wrong)
 
 
 def wrong_words(sent):
-    return of(sent, "error")[0]["content"]["evalue"]
+    return of_type(sent, "error")[0]["content"]["evalue"]
 
 
 def test_every_public_value_shows_itself(kernel, factory):
@@ -314,7 +314,7 @@ def test_every_public_value_shows_itself(kernel, factory):
         "gallery": f"{watched}.gallery()",
         "emulator": "emu = nbh.Emulator()\nemu",
     }
-    shown = {name: of(kernel.run(c), "execute_result")[0]["content"]["data"] for name, c in code.items()}
+    shown = {name: of_type(kernel.run(c), "execute_result")[0]["content"]["data"] for name, c in code.items()}
     kernel.run("emu.close()")
     history = shown["history"]["text/html"].partition("</style>")[2]
 

@@ -1,4 +1,4 @@
-"""A live card beside the watching: what drawing may hold up, and what stays of a card that nobody sees any more."""
+"""A live card beside the watching: drawing holds up no look, and old cards are not kept for ever."""
 
 import sqlite3
 import time
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.kernel
 
 INTERVAL = 2.0
 LOCKED = WAIT - 5
-"""Seconds that the file is locked at most: less than a reader waits for it."""
+"""The most seconds that the file is locked: less than a reader waits for it."""
 GROUPS, SIZE = 8, 8
 
 

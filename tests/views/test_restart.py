@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from kernels import SETUP, WIDGET, Kernel, frozen, of
+from kernels import SETUP, WIDGET, Kernel, frozen, of_type
 from support.mill import DONE, QUEUED, WORKING, png, sha256
 from support.raw_server import reply
 from support.waiting import until
@@ -42,7 +42,7 @@ POINTS = {
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_killed_kernel_goes_on_with_its_card(kernel, factory, point):
-    """At each point the history goes on, with the same bytes at the end, and the card freezes as ever."""
+    """Killed at each point and resumed, the history goes on, the file has the same bytes, and the card freezes."""
     answer, reached = POINTS[point]
     done = {**DONE, "files": [factory.file(half, rest) if point == "saving" else factory.file(rest)]}
     ref = factory.job(answer or done, ident=point)
@@ -64,7 +64,7 @@ def test_a_killed_kernel_goes_on_with_its_card(kernel, factory, point):
         """)
     )
 
-    assert [WIDGET in m["content"]["data"] for m in of(sent, "display_data", "execute_result")] == [True]
+    assert [WIDGET in m["content"]["data"] for m in of_type(sent, "display_data", "execute_result")] == [True]
     assert last["content"]["data"]["text/plain"].startswith(f"mill:{point}: succeeded")
     assert marks == ["watching", "resumed"]
     assert sha256(Path(path).read_bytes()) == sha256(DATA)
@@ -77,13 +77,13 @@ def factory_link(factory, point):
     return factory.jobs[point][0]["files"][0].split("/")[4]
 
 
-def test_with_nothing_to_resume_one_still_card_says_so(kernel, factory):
-    """No widget, no second output for the last expression; drawn again in a later cell."""
+def test_with_nothing_to_resume_one_static_card_says_so(kernel, factory):
+    """With nothing to resume the cell shows one HTML card without a widget, and a later cell draws it again."""
     sent = kernel.run("w = nbh.resume()\nw", cell="n")
     later = kernel.run("w", cell="o")
 
     for messages in (sent, later):
-        shown = of(messages, "display_data", "execute_result")
+        shown = of_type(messages, "display_data", "execute_result")
         assert [set(m["content"]["data"]) for m in shown] == [{"text/html", "text/plain"}]
         assert shown[0]["content"]["data"]["text/plain"].startswith("Nothing to resume in /")
         assert "Nothing to resume in /" in shown[0]["content"]["data"]["text/html"]
@@ -94,14 +94,14 @@ def test_the_card_says_what_is_in_doubt(kernel, factory):
     factory.creates[:] = [reply(b"", 500)]
     kernel.run("nbh.submit('mill', {'a': 1}, endpoint='image')", fails=True)
 
-    shown = of(kernel.run("w = nbh.resume()", cell="p"), "display_data")
+    shown = of_type(kernel.run("w = nbh.resume()", cell="p"), "display_data")
 
     assert "1 create is in doubt (1 mill)" in shown[0]["content"]["data"]["text/html"]
     assert "1 create is in doubt (1 mill)" in shown[0]["content"]["data"]["text/plain"]
 
 
 def test_a_front_end_that_left_finds_the_end(kernel, factory):
-    """Nobody listens while the task ends; whoever connects then sees the finished card and the row."""
+    """A front end that connects after the end, while none listened, gets the finished card and the row."""
     ref = factory.job(WORKING, ident="alone")
     kernel.run(SETUP.format(root=factory.root))
     kernel.run(f"w = nbh.watch('{ref}')", cell="q")
@@ -115,6 +115,6 @@ def test_a_front_end_that_left_finds_the_end(kernel, factory):
 
     assert kernel.value("w.result(30); print(nbh.tasks().set_index('task_id').loc['alone', 'outcome'])") == "succeeded"
     until(lambda: kernel.value("print(w._card.over)") == "True")
-    shown = of(kernel.run("w", cell="r"), "display_data")
+    shown = of_type(kernel.run("w", cell="r"), "display_data")
     assert [set(m["content"]["data"]) for m in shown] == [{"text/html", "text/plain"}]
     assert shown[0]["content"]["data"]["text/plain"].startswith("mill:alone: succeeded")

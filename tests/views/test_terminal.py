@@ -1,4 +1,4 @@
-"""What a terminal and a log show: the whole state, drawn twice the same, and never an escape of a server's."""
+"""What a terminal and a log show: the whole state, the same when drawn twice, and no escape code of a server."""
 
 import io
 import re
@@ -92,7 +92,7 @@ DETAILS = {
 
 
 @pytest.mark.parametrize(("seen", "text"), DETAILS.values(), ids=DETAILS)
-def test_what_there_is_to_say(seen, text):
+def test_details_have_each_fact_that_is_known(seen, text):
     """Each fact in its words, and nothing of what is unknown."""
     assert describe_details(grown(*seen), now()) == text
 
@@ -109,7 +109,7 @@ def test_an_id_may_be_too_new_for_a_minute():
 
 @pytest.mark.parametrize(("late", "text"), [(8, "should finish soon"), (40, "longer than usual")])
 def test_a_task_that_is_overdue(late, text):
-    """Behind the first estimate by more than half of it, a task takes longer than usual, whatever is said now."""
+    """A task that exceeds its first estimate by more than half takes longer than usual, whatever is estimated now."""
     at = now() - timedelta(seconds=20 + late)
     begun = History(Task("mill", "x")).add(state("running", seconds_left=20.0), at)
 
@@ -117,7 +117,7 @@ def test_a_task_that_is_overdue(late, text):
 
 
 def test_saved_files_are_counted_and_unsaved_ones_named():
-    """How many, how large, and why one is missing."""
+    """Saved files have their number and size, a missing one the reason why."""
     history = grown(
         state("succeeded", outputs=tuple(Output(name=n, url=n) for n in "ab"), credits=12.5),
         Saved(name="a", file="/f", n_bytes=1500),
@@ -179,7 +179,7 @@ def test_a_running_task_of_a_server_hours_ahead():
 
 
 def test_a_line_for_each_change_and_no_more():
-    """Printed twice, nothing is said twice; the time is UTC."""
+    """Printed twice, a state has one line; its time is UTC."""
     printed = []
     lines = StateLines(printed.append)
     history = grown(state("queued"), label="owl")
@@ -232,7 +232,7 @@ def test_a_stop_between_two_drawings_has_its_line():
     assert [line.split(" ", 2)[2] for line in printed] == ["running", "stopped: stopped by hand", "running"]
 
 
-def test_what_was_seen_before_the_wait_is_no_change():
+def test_states_before_the_wait_are_no_change():
     """Of a history that was stored, the state that it is in has a line, the earlier ones have none."""
     printed = []
     stored = grown(state("queued"), state("running"))
@@ -244,7 +244,7 @@ def test_what_was_seen_before_the_wait_is_no_change():
     assert [line.split(" ", 2)[2] for line in printed] == ["running"]
 
 
-def test_nothing_is_said_before_anything_is_known():
+def test_a_task_without_a_look_has_no_line():
     """A task that nobody has looked at has no line."""
     printed = []
     StateLines(printed.append).print([History(Task("mill", "x"))])
@@ -309,7 +309,7 @@ def test_the_block_shows_state_bar_time_and_detail():
     assert "7 too dark" in rows[1]
 
 
-def test_what_goes_on_is_not_over():
+def test_stopped_and_lost_tasks_are_not_over():
     """Stopped and lost tasks are counted by their words; over is what the server ended."""
     stopped = grown(state("running"), Mark(word=MarkWord.STOPPED, note="stopped by hand"), ident="a")
     lost = grown(state("running"), Mark(word=MarkWord.LOST, note="no such id"), ident="b")
@@ -320,8 +320,8 @@ def test_what_goes_on_is_not_over():
     assert "1 stopped, 1 lost, 1 failed" in head
 
 
-def test_drawing_twice_changes_nothing():
-    """A view draws and does not remember."""
+def test_drawing_twice_gives_the_same_text():
+    """The text view is a function of the histories: it keeps no state between two drawings."""
     histories = [grown(state("succeeded", credits=1.0))]
 
     assert drawn(histories) == drawn(histories)
@@ -356,7 +356,7 @@ def test_long_names_give_way_in_their_middle(name, width):
     assert all(cell_len(line) <= width for line in drawn(histories, width=width).splitlines())
 
 
-def test_a_provider_is_not_said_twice():
+def test_a_provider_is_not_named_twice():
     """A label that ends in its provider's name stands without it, as on the card."""
     rows = drawn([grown(state("running"), ident=label, label=label) for label in ("an owl, Mill", "an owl, mill #2")])
 
@@ -371,7 +371,7 @@ def test_duplicates_are_one_row():
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 89, 90, 300])
-def test_any_width_will_do(width):
+def test_rows_fit_any_width(width):
     """Rows are cut and never wrapped."""
     histories = [grown(state("running", progress=0.3, queue_position=2), ident="x" * 80, label="y" * 80)] * 3
 
@@ -382,8 +382,8 @@ def test_any_width_will_do(width):
 
 
 @pytest.mark.parametrize("state_word", [*State, None])
-def test_every_state_has_a_sign_of_its_own(state_word):
-    """State is never told by colour alone."""
+def test_every_state_has_a_sign_and_a_word(state_word):
+    """A row has a sign and a word for its state, so that colour is not needed."""
     history = grown(*([state(state_word)] if state_word else []), ident="y")
 
     row = drawn([history]).splitlines()[0]
@@ -413,7 +413,7 @@ def test_the_live_view_draws_its_last_state(monkeypatch):
 
 
 def test_the_line_view_writes_to_the_output_of_the_moment(monkeypatch, capsys):
-    """Where output is no terminal, plain lines; the last state is said even when nobody drew it."""
+    """Where output is no terminal, lines are plain, and the last state has one even when nothing drew it."""
     monkeypatch.setattr(terminal, "place", lambda: "script")
     watch = Watched([grown(state("running"))])
 

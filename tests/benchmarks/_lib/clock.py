@@ -26,7 +26,7 @@ Schedule = Callable[[History, datetime, random.Random], float]
 
 @dataclass(frozen=True)
 class Job:
-    """A task as it really is: seconds in the queue, and running."""
+    """A task's true durations: seconds in the queue, and running."""
 
     queue: float
     run: float
@@ -39,7 +39,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Api:
-    """What replies tell: whether a queue is told from a run, the progress in whole percents, the time left."""
+    """What replies tell: queued and running as two states, the progress in whole percents, the time left."""
 
     states: bool = True
     progress: bool = False
@@ -158,7 +158,7 @@ def learnt(histories: list[History]) -> Durations:
 
 
 def stored(jobs: list[Job]) -> Durations:
-    """What a store tells of tasks whose times the server gave."""
+    """The durations that a store gives for tasks whose times the server told."""
     parts = ([j.total for j in jobs], [j.queue for j in jobs], [j.run for j in jobs])
     return Durations(*(Curve.of(map(Spell, part)) for part in parts))
 

@@ -6,7 +6,7 @@ from typing import Any
 from nbhelper._views.live_card import LiveCard
 
 drawing = [0, 0.0]
-"""How many there were, and the processor's seconds that they took."""
+"""The number of drawings, and the CPU seconds that they took."""
 _draw = LiveCard._draw
 
 

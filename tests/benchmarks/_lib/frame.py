@@ -1,4 +1,4 @@
-"""The command line of a benchmark script: run its parts, print each target beside what was found, return an exit code.
+"""The command line of a benchmark script: run its parts, print each target and what was measured, return an exit code.
 
 A part is a generator function that takes `quick`, prints what is worth reading and yields a `Target` for each goal.
 """
@@ -25,32 +25,32 @@ class Target:
     Attributes:
         fact: What was measured.
         goal: What it should be, in words.
-        found: What it was, in words.
+        measured: The value, in words.
         met: Whether the goal is met.
         details: What was wrong, one line each; the first ten are printed where the goal is not met.
     """
 
     fact: str
     goal: str
-    found: str
+    measured: str
     met: bool
     details: Sequence[str] = ()
 
     def __str__(self) -> str:
-        return f"{'met    ' if self.met else 'NOT MET'}  {self.fact}: {self.found} ({self.goal})"
+        return f"{'met    ' if self.met else 'NOT MET'}  {self.fact}: {self.measured} ({self.goal})"
 
 
 Part = Callable[..., Iterator[Target]]
 
 
-def at_most(fact: str, found: float, most: float, unit: str = "", *, beside: str = "") -> Target:
+def at_most(fact: str, value: float, most: float, unit: str = "", *, beside: str = "") -> Target:
     """A figure that must be small; `beside` is printed behind it."""
-    return Target(fact, f"at most {most:g}{unit}", f"{found:.3g}{unit}{beside}", found <= most)
+    return Target(fact, f"at most {most:g}{unit}", f"{value:.3g}{unit}{beside}", value <= most)
 
 
-def at_least(fact: str, found: float, least: float, unit: str = "", *, beside: str = "") -> Target:
+def at_least(fact: str, value: float, least: float, unit: str = "", *, beside: str = "") -> Target:
     """A figure that must be large; `beside` is printed behind it."""
-    return Target(fact, f"at least {least:g}{unit}", f"{found:.4g}{unit}{beside}", found >= least)
+    return Target(fact, f"at least {least:g}{unit}", f"{value:.4g}{unit}{beside}", value >= least)
 
 
 def none(fact: str, wrong: Sequence[Any], goal: str = "none", *, of: str = "") -> Target:

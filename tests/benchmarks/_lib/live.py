@@ -1,4 +1,4 @@
-"""Clients that watch the same tasks at once on the emulator, in real time; what each asked is read from its record.
+"""Clients that watch the same tasks at once on the emulator, in real time; its record has the requests of each.
 
 Sixty tasks by chance differ from sixty others by a quarter of a second of mean lag and by a request. So the sixty are
 spread evenly over their distributions, each figure has its standard error, and the row that depends on what a store
@@ -186,7 +186,7 @@ def create(served: Emulated, provider: str, jobs: list[Job]) -> list[str]:
 
 
 def say(client: subprocess.Popen[str], words: Any) -> None:
-    """One line for a client."""
+    """Write a line of JSON to a client's input."""
     assert client.stdin is not None
     client.stdin.write(json.dumps(words) + "\n")
     client.stdin.flush()

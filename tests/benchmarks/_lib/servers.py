@@ -1,6 +1,6 @@
 """Servers for the benchmarks, each in a process of its own, so that what is measured is the client.
 
-`Emulated` serves the emulator, with linear progress unless told otherwise, the time left exact or missing. `Bare`
+`Emulated` serves the emulator, with linear progress by default, the time left exact or missing. `Bare`
 answers a look or a batch look from memory, as fast as Python can.
 """
 
@@ -27,7 +27,7 @@ class Served:
         self.about: Any = self._pipe.recv()
 
     def ask(self, word: str) -> Any:
-        """The server's answer to a word."""
+        """Send a command to the server, such as `ledger`; its answer."""
         self._pipe.send(word)
         return self._pipe.recv()
 

@@ -16,7 +16,7 @@ QUICK = "emu:seconds=20 emu:queue=5"
 
 
 async def outcome(work):
-    """What a call gave, or how it ended."""
+    """The result of a call, or its error as a dict."""
     try:
         return await work
     except AILabApiError as error:
@@ -30,8 +30,8 @@ async def hair(client, words, **wait):
     made = await client.portrait.portraitHairstyleEditingPro(
         {"taskType": "async", "image": PNG, "hairStyle": f"BuzzCut {QUICK} {words}"}
     )
-    found = await outcome(client.wait_for_task(made["task_id"], interval=0.1, **wait))
-    return {"id": made["task_id"], "reply": found}
+    reply = await outcome(client.wait_for_task(made["task_id"], interval=0.1, **wait))
+    return {"id": made["task_id"], "reply": reply}
 
 
 async def downloaded(url):
@@ -65,7 +65,7 @@ async def legacy(client, words):
 
 
 async def main():
-    """Everything at once."""
+    """Run all cases and print their results as JSON."""
     client = AILabClient(KEY, base_url=ROOT)
     stranger = AILabClient("sk-wrong", base_url=ROOT)
     good, failed, minus, policy, poor, swap, worn, cartoon, late, wrong, nothing, balances = await asyncio.gather(

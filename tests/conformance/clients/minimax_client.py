@@ -27,7 +27,7 @@ def connect(key=KEY):
 
 
 def attempt(prompt, key=KEY):
-    """Create, wait and download; how it ended."""
+    """Create a video, wait for it and download it; its facts, or the error as a dict."""
     with connect(key) as client:
         try:
             done = client.text_to_video(prompt, wait_for_completion=True)
@@ -46,7 +46,7 @@ def attempt(prompt, key=KEY):
 
 
 def main():
-    """Everything at once."""
+    """Run all cases and print their results as JSON."""
     quick = "emu:queue=0 emu:seconds=60"
     cases = {
         "good": (f"a light over the hills {quick}", KEY),

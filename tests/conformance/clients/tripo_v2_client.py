@@ -15,12 +15,12 @@ TripoClient.BASE_URL = f"{ROOT}/v2/openapi"
 
 
 def digest(path):
-    """Of a file."""
+    """The SHA-256 digest of a file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 async def outcome(work):
-    """What a call gave, or how it ended."""
+    """The result of a call, or its error as a dict."""
     try:
         return await work
     except (TripoRequestError, TripoAPIError) as error:
@@ -50,7 +50,7 @@ async def files(client, end):
 
 
 async def main(picture):
-    """Everything at once."""
+    """Run all cases and print their results as JSON."""
     client = TripoClient(KEY, IS_GLOBAL=True, v3_base_url=ROOT)
     ids = await asyncio.gather(
         client.text_to_model(f"a small owl {QUICK}"),

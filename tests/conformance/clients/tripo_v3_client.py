@@ -15,7 +15,7 @@ QUICK = "emu:seconds=40 emu:queue=10"
 
 
 def connect(key):
-    """A client with the backend asked for."""
+    """A client with the HTTP backend that the arguments name."""
     client = TripoClient(key, v3_base_url=ROOT)
     if BACKEND == "fallback":
         client._http = FallbackBackend(key, ROOT)
@@ -23,12 +23,12 @@ def connect(key):
 
 
 def digest(path):
-    """Of a file."""
+    """The SHA-256 digest of a file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 async def outcome(work):
-    """What a call gave, or how it ended."""
+    """The result of a call, or its error as a dict."""
     try:
         return await work
     except TripoAPIError as error:
@@ -55,7 +55,7 @@ async def ended(client, task_id, **wait):
 
 
 async def main(picture):
-    """Everything at once."""
+    """Run all cases and print their results as JSON."""
     client = connect(KEY)
     ids = await asyncio.gather(
         client.text_to_model(f"a small owl {QUICK}"),

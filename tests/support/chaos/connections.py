@@ -1,6 +1,6 @@
 """The n-th connection of a run breaks as it is made, or the n-th request is answered by a broken one: every n and way.
 
-A run creates a task, looks at it to its end, and fetches two files. Afterwards everything is there, and nothing was
+A run creates a task, looks at it to its end, and downloads two files. Afterwards both files are saved, and nothing was
 created twice.
 """
 
@@ -76,10 +76,10 @@ class Figures:
 
     Attributes:
         runs: How many.
-        requests: Of one run without a fault; n goes up to it.
-        connections: Likewise.
+        requests: Requests of one run without a fault; n goes up to it.
+        connections: Connections of that run; n goes up to it.
         created: How the creates ended.
-        faults: What must not be.
+        faults: What must not happen and did, in words.
     """
 
     runs: int = 0

@@ -2,7 +2,7 @@
 
 A small library is preloaded into a process, which forks once for each n: the child watches two tasks with files to
 their end while its n-th write fails, alone or with all after it. A few of them at a time, as each mostly waits. Then
-the disk is well again, and another process takes up what is left.
+the disk works again, and another process takes up what is left.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def ended(running):
     child, code = os.wait()
     read, n, forever = running.pop(child)
     with os.fdopen(read, "rb") as pipe:
-        said = pipe.read()  # a few lines, which the pipe holds
+        report = pipe.read()  # a few lines, which the pipe holds
     silent = {"n": n, "forever": forever, "uncaught": f"ended with {code} and no word"}
-    print(said.decode() or json.dumps(silent), flush=True)
+    print(report.decode() or json.dumps(silent), flush=True)
 
 
 running = {}
@@ -119,9 +119,9 @@ class Figures:
     Attributes:
         runs: How many.
         writes: The most writes of one run; n goes up to it.
-        refused: Runs that told in one line that the disk does not hold a store, before anything began.
+        refused: Runs that ended in one line, that the disk does not hold a store, before anything began.
         ended: Outcomes of the watches whose disk failed.
-        faults: What must not be.
+        faults: What must not happen and did, in words.
     """
 
     runs: int = 0

@@ -36,11 +36,11 @@ MOST_MB = 400
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One promise: whether it was kept, what it is, and what was found."""
+    """One promise: whether it was kept, what it is, and what was measured."""
 
     kept: bool
     promise: str
-    found: str
+    measured: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,20 +191,20 @@ def in_a_kernel(shape: Shape) -> Iterator[Verdict]:
         sources = [CELLS[0].format(paths=paths, settings=settings), *CELLS[1:]]
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
         NotebookClient(notebook, timeout=900, resources={"metadata": {"path": space}}).execute()
-        found = json.loads(notebook.cells[-1].outputs[0]["text"])
+        report = json.loads(notebook.cells[-1].outputs[0]["text"])
         size = len(nbformat.writes(notebook)) / 1e6
         ledger = world.ledger()
-    made, outcomes = len(ledger.tasks), found["outcomes"]
+    made, outcomes = len(ledger.tasks), report["outcomes"]
     yield Verdict(
-        found["rows"] == found["ids"] == made == sum(outcomes.values()) == total,
+        report["rows"] == report["ids"] == made == sum(outcomes.values()) == total,
         "all accounted for in the frame, no create twice in the ledger",
-        f"{found['rows']} rows, {found['ids']} ids, {made} made at the server, outcomes {outcomes}",
+        f"{report['rows']} rows, {report['ids']} ids, {made} made at the server, outcomes {outcomes}",
     )
     failed = outcomes.get("failed", 0) / total
     yield Verdict(0.05 <= failed <= 0.2, "about 10 % failures", f"{failed:.0%}")
     yield from limits(ledger)
     yield Verdict(
-        found["mb"] < MOST_MB,
+        report["mb"] < MOST_MB,
         f"the kernel's peak memory under {MOST_MB} MB",
-        f"{found['mb']:.0f} MB, with {found['files']} files saved; the notebook has {size:.1f} MB",
+        f"{report['mb']:.0f} MB, with {report['files']} files saved; the notebook has {size:.1f} MB",
     )

@@ -1,4 +1,4 @@
-"""A Jupyter kernel killed in the middle of a real run, and what `nbhelper.resume()` makes of it in the next one.
+"""A Jupyter kernel killed in the middle of a run, and the tasks resumed by `nbhelper.resume()` in the next kernel.
 
 The emulator runs in this process, the kernel in another. A run is right when every task has its own end, every file on
 disk has the sha256 that the emulator's ledger has, nothing is pending any more, no create was sent twice, no two looks
@@ -60,9 +60,9 @@ class Figures:
 
     Attributes:
         seconds: From the first watch to the last end.
-        resumed: Tasks that were watched on.
-        parts: Downloads that went on with what was there.
-        faults: What must not be.
+        resumed: Tasks whose watch was resumed.
+        parts: Downloads that continued a partial file (HTTP 206).
+        faults: What must not happen and did, in words.
     """
 
     seconds: float
@@ -85,30 +85,30 @@ def run(at: float | None = None) -> Figures:
                 kernel.restart()
                 kernel.run(connect(emulator))
                 shown = kinds(kernel.run("w = nbh.resume()\nw", cell="resume")).count("display_data")
-            found = json.loads(kernel.value(REPORT.format(seconds=90)).splitlines()[-1])
+            report = json.loads(kernel.value(REPORT.format(seconds=90)).splitlines()[-1])
             spent = time.monotonic() - begun
         finally:
             kernel.close()
         ledger = emulator.ledger()
         parts = sum(download.status == 206 for task in ledger.tasks for download in task.downloads)
-        faults = _faults(found, ledger) + [f"{shown} cards"] * (shown != 1)
-        return Figures(spent, found["resumed"], parts, faults)
+        faults = _faults(report, ledger) + [f"{shown} cards"] * (shown != 1)
+        return Figures(spent, report["resumed"], parts, faults)
 
 
-def _faults(found: dict[str, Any], ledger: Any) -> list[str]:
+def _faults(report: dict[str, Any], ledger: Any) -> list[str]:
     """Differences between the store and the emulator's ledger, in words."""
     served: dict[str, list[str]] = {}
-    for provider, ident in zip(found["providers"], found["ids"], strict=True):
+    for provider, ident in zip(report["providers"], report["ids"], strict=True):
         record = ledger.task(provider, ident)
         served[f"{provider}:{ident}"] = sorted(f.sha256 for f in record.files.values() if f.sha256)
     kept: dict[str, list[str]] = {task: [] for task in served}
-    for task, _, path in found["files"]:
-        with (Path(found["folder"]) / path).open("rb") as file:
+    for task, _, path in report["files"]:
+        with (Path(report["folder"]) / path).open("rb") as file:
             kept[task].append(hashlib.file_digest(file, "sha256").hexdigest())
-    gap = min(gap for name in set(found["providers"]) for gap in ledger.gaps(name) or [9.9])
+    gap = min(gap for name in set(report["providers"]) for gap in ledger.gaps(name) or [9.9])
     wrong = {
-        "outcomes": found["outcomes"] != ["succeeded"] * len(CREATES),
-        f"{found['pending']} pending": found["pending"],
+        "outcomes": report["outcomes"] != ["succeeded"] * len(CREATES),
+        f"{report['pending']} pending": report["pending"],
         f"{len(ledger.creates)} creates": len(ledger.creates) != len(CREATES),
         "other bytes": {task: sorted(set(digests)) for task, digests in kept.items()} != served,
         f"looks {gap:.2f} s apart": gap < 1.95,

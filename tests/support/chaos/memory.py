@@ -1,6 +1,6 @@
 """How much memory hostile input takes in the process that watches, with either HTTP client: each in a child of its own.
 
-The peak is the kernel's own count of the child, less what it had when it was ready to watch.
+The peak is the operating system's own count of the child (VmHWM), less the peak when it was ready to watch.
 """
 
 from __future__ import annotations
@@ -113,12 +113,12 @@ class Figures:
 
     @property
     def most(self) -> float:
-        """The most that any case took."""
+        """Megabytes of the case that took most."""
         return max(value for case in self.megabytes.values() for value in case.values())
 
 
 def run(clients: tuple[str, ...] = ("httpx", "httpx2"), only: str = "") -> Figures:
-    """Measure each case whose name begins with one of these, with each HTTP client."""
+    """Measure each case whose name begins with `only`, with each HTTP client."""
     figures = Figures()
     for name, (look, file) in _cases().items():
         if not name.startswith(only):

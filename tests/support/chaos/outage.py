@@ -1,4 +1,4 @@
-"""An API that is away for ten minutes under many tasks: with the clock made quicker, and in real time."""
+"""An API that cannot be reached for ten minutes while many tasks are watched: by a quicker clock, and in real time."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Figures:
     Attributes:
         tasks: How many were watched.
         first: Requests in the first two minutes.
-        later: Requests a minute in the eight minutes behind them.
-        pending: Tasks that had no end when it returned.
-        back: Minutes from its return until the last task was over.
+        later: Requests a minute in the eight minutes after them.
+        pending: Tasks that had no end when the API returned.
+        back: Minutes from the API's return until the last task was over.
         outcomes: How the tasks ended.
-        faults: What must not be.
+        faults: What must not happen and did, in words.
     """
 
     tasks: int = 0
@@ -88,7 +88,7 @@ def run(tasks: int = 200, *, minute: float = 1.0) -> Figures:
 
 
 def _hang_up(mill: Mill) -> None:
-    """Cut every open connection; runs in the server's loop."""
+    """Cut every open connection of the mill; runs in its server's loop."""
     for task in mill.server._open.values():
         task.cancel()
 
@@ -96,7 +96,7 @@ def _hang_up(mill: Mill) -> None:
 # In real time
 
 FIRST = 3
-"""Minutes in which probes may be closer."""
+"""Minutes at the start of an outage in which probes may be less than a minute apart."""
 
 
 def _created(n: int, seconds: int) -> list[nbh.Task]:
@@ -106,7 +106,7 @@ def _created(n: int, seconds: int) -> list[nbh.Task]:
 
 
 def in_real_time(minutes: int, n_tasks: int) -> dict[str, Any]:
-    """Be away for so many real minutes: every connection to the emulator is torn off unread.
+    """Reset every connection to the emulator, its request unread, for so many real minutes; figures by name.
 
     Half of the tasks still run when the network goes, and half have ended, with their files still to be fetched. The
     API and the host of the files count as two, although here they are one server.

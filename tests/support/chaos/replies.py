@@ -1,6 +1,6 @@
-"""Replies that nobody foresaw, read by every reader: always a reading, and no end that no state word named.
+"""Mutated replies, read by every reader: none raises, and none reads a final state that no state word named.
 
-Sample replies are mutated in their structure and in their bytes by seeded dice; Hypothesis adds what it thinks of.
+Sample replies are mutated in their structure and in their bytes, from a seed; Hypothesis generates others.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Figures:
 
     Attributes:
         replies: How many were read.
-        kinds: How many were read as what.
+        kinds: How many were read as each state or kind of miss.
         uncaught: Exceptions that came out of a reader.
         invented: Ends that neither a state word nor a code named.
     """
@@ -77,13 +77,13 @@ class Figures:
 
 def samples() -> list[tuple[str, Any]]:
     """Every stored reply that is JSON, with a provider that may get it."""
-    found = [
+    pairs = [
         (n, c["body"]) for n in NAMES for table in ("cases", "created") for c in corpus(n).get(table, ()) if "body" in c
     ]
     for folder, names in FOLDERS.items():
         bodies = [json.loads(path.read_text()) for path in sorted((PAYLOADS / folder).glob("*.json"))]
-        found += [(name, body) for name in names for body in bodies]
-    return [(name, body) for name, body in found if isinstance(body, dict)]
+        pairs += [(name, body) for name in names for body in bodies]
+    return [(name, body) for name, body in pairs if isinstance(body, dict)]
 
 
 def mutated(body: Any, rng: random.Random) -> bytes:
@@ -133,7 +133,7 @@ def check(figures: Figures, spec: Provider, raw: bytes, status: int) -> None:
         if spec.resolve:
             assert isinstance(read_link(spec, reply), str | Miss)
         repr(ends)
-    except Exception as error:  # whatever comes out is the finding
+    except Exception as error:  # a reader that raises is what this looks for
         figures.uncaught.append(f"{spec.name} {status} {raw[:300]!r}: {error!r}")
         return
     figures.kinds[str(seen.state if isinstance(seen, Snapshot) else seen.kind)] += 1
@@ -142,35 +142,36 @@ def check(figures: Figures, spec: Provider, raw: bytes, status: int) -> None:
     except NotJson:
         body = None
     for end in ends[:2]:
-        if isinstance(end, Snapshot) and end.state.final and not _said(spec.name, end, body):
+        if isinstance(end, Snapshot) and end.state.final and not _is_named(spec.name, end, body):
             figures.invented.append(f"{spec.name} {status} {raw[:300]!r}: {end.state}")
 
 
-def _said(name: str, end: Snapshot, body: Any) -> bool:
+def _is_named(name: str, end: Snapshot, body: Any) -> bool:
+    """Whether the body names this final state, by a state word or a code of the corpus."""
     return body is not None and ended_rightly(name, str(end.state), end.word, body)
 
 
-def run(n: int = 100_000, *, seed: int = 0, thought_of: int = 0) -> Figures:
-    """Read so many mutated replies, and for each provider so many that Hypothesis thinks of."""
+def run(n: int = 100_000, *, seed: int = 0, generated: int = 0) -> Figures:
+    """Read `n` mutated replies, and for each provider `generated` replies of Hypothesis."""
     figures, rng, known = Figures(), random.Random(seed), samples()
     for _ in range(n):
         name, body = rng.choice(known)
         check(figures, get(name), mutated(body, rng), rng.choice(STATUSES))
-    if thought_of:
-        _hypothesis(figures, thought_of)
+    if generated:
+        _check_generated(figures, generated)
     return figures
 
 
-def _hypothesis(figures: Figures, n: int) -> None:
+def _check_generated(figures: Figures, n: int) -> None:
     from hypothesis import HealthCheck, settings
     from test_fuzz import JSON, STATUS
 
     quiet = settings(max_examples=n, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     for name in NAMES:
-        _think(figures, get(name), quiet, JSON, STATUS)
+        _generate(figures, get(name), quiet, JSON, STATUS)
 
 
-def _think(figures: Figures, spec: Provider, quiet: Any, bodies: Any, statuses: Any) -> None:
+def _generate(figures: Figures, spec: Provider, quiet: Any, bodies: Any, statuses: Any) -> None:
     from hypothesis import given
 
     @quiet

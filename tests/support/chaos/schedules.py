@@ -1,7 +1,7 @@
-"""Many tasks, each with a schedule of faults of its own, on real sockets, with our own patience made shorter.
+"""Many tasks, each with a schedule of faults of its own, on real sockets, with the library's timeouts made shorter.
 
-A schedule is drawn from a seed: good replies, faults of every kind between them, an end, and files that are as unlucky.
-What must come of it is known when it is drawn, and no thought of the library's goes into that.
+A schedule is drawn from a seed: good replies, faults of every kind between them, an end, and files with faults too.
+The outcome and files that must follow are known when it is drawn, without the library's code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from support.scripts import environment
 import nbhelper as nbh
 
 SCALE = 200.0
-"""Ten minutes of patience take three seconds."""
+"""The library's timeouts are divided by this: ten minutes take three seconds."""
 
 
 async def _closed(conn: Conn, _: Request) -> None:
@@ -97,7 +97,7 @@ class Plan:
     answers: list[Answer]
     outcome: str
     files: list[str] = field(default_factory=list)
-    """Digests of the files that can be had."""
+    """SHA-256 digests of the files that can be downloaded."""
 
 
 @dataclass
@@ -106,14 +106,14 @@ class Figures:
 
     Attributes:
         runs: How many tasks.
-        outcomes: How many ended how.
+        outcomes: How many tasks ended with each outcome.
         looks: Looks over all of them.
         most: The most looks at one task beyond its schedule.
         closest: The least seconds between two looks at one task.
         without_outcome: Tasks whose watch ended in none.
-        lost_results: Files that could be had and are not there, byte for byte.
+        lost_results: Files that could be downloaded and are not saved byte for byte.
         false_failures: Tasks that are called failed though the server did not say so.
-        uncaught: What was logged as an error.
+        uncaught: Errors that were logged or ended a thread.
         wrong: Tasks that ended otherwise than their schedule says.
     """
 
@@ -189,12 +189,12 @@ def _torn(data: bytes) -> Answer:
 
 
 def run(n: int = 5_000, *, seed: int = 0, wave: int = 500) -> Figures:
-    """Watch so many tasks, a wave at a time: one server, one engine and one store for all, ten tasks to an origin.
+    """Watch `n` tasks, a wave at a time: one server, one engine and one store for all, ten tasks to an origin.
 
     Args:
-        n: Tasks.
-        seed: Of the schedules.
-        wave: How many at once.
+        n: How many tasks.
+        seed: The seed of the schedules.
+        wave: How many tasks at once.
     """
     figures, rng = Figures(), random.Random(seed)
     with scaled(SCALE), uncaught() as errors:
@@ -241,8 +241,8 @@ print(json.dumps(vars(run(int(sys.argv[1]), seed=int(sys.argv[2])))))
         for process in started:
             printed = process.communicate()[0]
             assert process.returncode == 0, printed
-            found = json.loads(printed.splitlines()[-1])
-            figures.add(Figures(**{**found, "outcomes": Counter(found["outcomes"])}))
+            report = json.loads(printed.splitlines()[-1])
+            figures.add(Figures(**{**report, "outcomes": Counter(report["outcomes"])}))
     return figures
 
 
@@ -251,7 +251,7 @@ def _those(plans: dict[str, Plan], outcome: str = "") -> list[str]:
 
 
 def _judge(figures: Figures, mill: Mill, plan: Plan, history: nbh.History) -> None:
-    looks = mill.looks.get(plan.ident, [])  # none, when an outage of its origin took all its time
+    looks = mill.looks.get(plan.ident, [])  # none, when an outage of the task's origin lasted to its timeout
     figures.runs += 1
     figures.outcomes[str(history.outcome)] += 1
     figures.without_outcome += history.outcome is None

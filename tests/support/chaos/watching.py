@@ -1,4 +1,4 @@
-"""What a run of the library must not do unseen: what it logs as an error, and what ends a thread or a task."""
+"""Errors of the library that no caller sees, collected while it runs, and its timeouts made shorter."""
 
 from __future__ import annotations
 
