@@ -161,13 +161,13 @@ def rss() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def running_sizes(tasks: int, looks: tuple[int, ...]) -> list[float]:
-    """Bytes that a running task holds after so many looks at each."""
+def running_sizes(tasks: int, interval: float, looks: tuple[int, ...]) -> list[float]:
+    """Bytes that a running task holds after so many looks at each, `interval` seconds apart."""
     with Bare() as server:
         with watching(50, server, 0.1, **FREE) as watch:  # what is loaded once is not counted
             until(lambda: polls(watch) >= 8, 60)
         base, sizes = rss(), []
-        with watching(tasks, server, 0.1, **FREE) as watch:
+        with watching(tasks, server, interval, **FREE) as watch:
             for number in looks:
                 until(lambda number=number: polls(watch) >= number, 900)
                 sizes.append((rss() - base) / tasks)
@@ -191,12 +191,12 @@ def finished_size(tasks: int) -> float:
 
 
 def memory(*, quick: bool) -> Iterator[Target]:
-    """Bytes of running tasks early and late, and of finished ones."""
-    looks = (8, 60 if quick else 1000)
-    sizes = apart(running_sizes, 500, looks)
-    for number, size in zip(looks, sizes, strict=True):
-        yield at_most(f"a running task after {number} looks", size / 1000, 8, " kB")
-    yield at_most(f"growth from {looks[0]} to {looks[1]} looks", (sizes[1] - sizes[0]) / 1000, 1, " kB")
+    """Of running tasks early and late, and of finished ones."""
+    tasks = 500 if quick else 2000  # so many that buffers, such as SQLite's 2 MB, do not count
+    yield at_most("a running task after 8 looks", apart(running_sizes, tasks, tasks / 400, (8,))[0] / 1000, 8, " kB")
+    few, many = 8, 60 if quick else 1000
+    early, late = apart(running_sizes, 500, 0.4, (few, many))
+    yield at_most(f"growth from {few} to {many} looks", (late - early) / 1000, 1, " kB")
     yield at_most("a finished task", apart(finished_size, 2000 if quick else 10_000) / 1000, 0.5, " kB")
 
 
