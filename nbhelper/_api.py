@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ._model.errors import BadInput
 from ._model.task import Task
 from ._session import session
-from ._watching.begin import Display, check_interval, choices, opened
+from ._watching.begin import check_interval, choices, opened
+from ._watching.choose_view import Display
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -12,8 +12,8 @@ from .._model.json_text import dumps, loads
 from .._model.states import Outcome, SaveState
 from .._model.text import storable
 from . import creates
-from .columns import COLUMNS, Row, from_values
 from .filter import Filter
+from .history_to_row import COLUMNS, Row, from_values
 from .rows import Rows
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from .._model.task import NO_ID, Task
 from .._model.text import clean, storable
 from .._model.times import iso, moment
 from .codec import decode, encode, plain
-from .columns import COLUMNS, summary_row
+from .history_to_row import COLUMNS, summary_row
 from .schema import insert
 
 

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from .columns import COLUMNS
+from .history_to_row import COLUMNS
 
 VERSION = 1003
 """`user_version` of the file: 1000 + n until the first release, raised with every change of the tables."""

@@ -29,9 +29,9 @@ from .._model.text import storable
 from .._model.times import iso
 from . import creates as _creates
 from . import listing
-from .columns import Row
 from .file import Database
 from .filter import EVERYTHING, Filter
+from .history_to_row import Row
 from .rows import Rows, notes_of, uid_of, uids_of, utc_now
 from .schema import ensure_salt, read_salt
 from .writer import Writer

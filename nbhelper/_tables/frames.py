@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._model.fields import NOTHING
 from .._model.history import History
 from .._model.json_text import dumps
-from .._store.columns import summary_row
+from .._store.history_to_row import summary_row
 from .columns import EVENTS, OUTPUTS, PARAM, PRICE_COLUMNS, TASKS, Kind, as_one, column
 from .params import flat
 from .price_list import PRICES

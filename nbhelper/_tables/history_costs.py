@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._model.errors import StoreError
 from .._model.history import History
-from .._store.columns import summary_row
 from .._store.filter import Filter
+from .._store.history_to_row import summary_row
 from .price_list import PRICES, known_prices
 from .prices import Cost, Price, costs
 

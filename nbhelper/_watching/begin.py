@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from .._model.errors import BadInput
 from .._model.task import Task
 from .._model.text import clean
 from .._session import environment, session
+from .choose_view import choose_view, print_lines, show_view
 from .waiting import checked_seconds, result_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from .references import Reference
     from .watch import Watch
 
-Display = Literal["auto", "widget", "html", "text"]
 BLOCKING_TIMEOUT = 3600.0
 """Seconds after which a blocking watch stops by itself: a cell must end."""
 _TOGETHER = 500
@@ -80,7 +80,7 @@ def choices(
         else checked_seconds(timeout, "timeout")
     )
     check_interval(interval, names)
-    kind = _display(display)
+    kind = choose_view(display)
     folder = _folder(save)
     if preview is not False and (
         isinstance(preview, bool) or not isinstance(preview, int) or not 16 <= preview <= 2048
@@ -139,13 +139,13 @@ def opened(
     )
     handle._lines = (*lines, *other_keys(store, handle._going(), prints))  # noqa: SLF001
     if again:
-        _say(handle, chosen.kind)
+        print_lines(handle, chosen.kind)
     return begin(handle, chosen, store, folder)
 
 
 def begin(handle: Watch, chosen: Choices, store: Store, folder: Path | None) -> Watch:
     """Show a handle and start it; waits for its end if `chosen.blocking`."""
-    _show(handle, chosen.kind, blocking=chosen.blocking, side=chosen.side)
+    show_view(handle, chosen.kind, blocking=chosen.blocking, side=chosen.side)
     if not handle.done:
         from .engine import engine
 
@@ -157,17 +157,6 @@ def begin(handle: Watch, chosen: Choices, store: Store, folder: Path | None) -> 
     if chosen.blocking:
         handle.result()
     return handle
-
-
-def _say(handle: Watch, kind: str) -> None:
-    """Print the lines of a card beside the text view, or warn with them where nothing is shown."""
-    lines = handle.notes if len(handle) else (handle.nothing, *handle.notes)
-    if kind == "text":
-        for line in lines:
-            print(line)  # noqa: T201  # this is the view
-    elif not kind:
-        for line in handle.notes:
-            warnings.warn(line, UserWarning, stacklevel=4)
 
 
 def _blocking(block: object) -> bool:
@@ -188,54 +177,6 @@ def _blocking(block: object) -> bool:
     except RuntimeError:
         return True
     return False  # inside somebody's loop, waiting here would stop it: `await watch(...)` instead
-
-
-def _display(display: object) -> str:
-    """The view: `widget`, `html`, `text` or "" for none, by option, environment variable and front end."""
-    if display is False:
-        return ""
-    if not isinstance(display, str) or display not in {"auto", "widget", "html", "text"}:
-        raise BadInput('display is "auto", "widget", "html", "text" or False.')
-    wish = environment.flag("NBHELPER_DISPLAY") if display == "auto" else ""
-    if wish in {"0", "false", "none", "off"}:
-        return ""
-    if wish not in {"", "auto", "widget", "html", "text"}:
-        raise BadInput(f'NBHELPER_DISPLAY is "{clean(wish, 40)}"; it takes auto, widget, html, text or off.')
-    choice = wish or display
-    if choice == "text" or environment.kernel() is None:
-        return "text"
-    if choice == "html" or environment.place() == "headless" or environment.in_colab():
-        return "html"
-    from .._views.live_card import can_show_widgets
-
-    return "widget" if can_show_widgets() else "html"
-
-
-def _show(handle: Watch, kind: str, *, blocking: bool, side: int | None) -> None:
-    """Give the handle its view: a card that lives by itself, or one that is drawn by whoever waits."""
-    if environment.kernel() is not None:
-        from .._views.history_line import register
-
-        register()
-    if not len(handle):
-        if kind in {"widget", "html"}:
-            from .._views.still_card import make_empty_card
-
-            handle.keep_card(make_empty_card(handle))
-            handle._card.show()  # noqa: SLF001
-    elif kind == "text":
-        from .._views.terminal import text_view
-
-        handle._show = lambda watch: text_view(lambda: watch.histories)  # noqa: SLF001
-    elif kind == "html" and blocking:
-        from .._views.still_card import html_view
-
-        handle._show = lambda watch: html_view(watch, side)  # noqa: SLF001
-    elif kind:
-        from .._views.live_card import LiveCard
-
-        handle._card = LiveCard(handle, side, widgets=kind == "widget")  # noqa: SLF001
-        handle._card.show()  # noqa: SLF001
 
 
 def check_interval(interval: object, names: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from nbhelper._model.misses import Miss, MissKind
 from nbhelper._model.states import MarkWord, State
 from nbhelper._model.times import moment
 from nbhelper._model.timing import Begin, begin, timing
-from nbhelper._store.columns import summary_row
+from nbhelper._store.history_to_row import summary_row
 from nbhelper._views.words import elapsed, is_start_known
 from nbhelper._watching.pace import JITTER, PRICE, pause
 

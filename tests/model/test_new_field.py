@@ -48,8 +48,8 @@ def test_a_new_field_takes_one_place_and_a_column_two(mill, tmp_path):
     """A field is added in `Snapshot` (`_model/events.py`) alone, and from a reply it reaches History and store.
 
     A provider names its path by the field's name. A column of `tasks()` is added in `summary_row`
-    (`_store/columns.py`) and in `TASKS` (`_tables/columns.py`); `_store.schema.VERSION` is raised with it, of which
-    `tests/store/test_store_versions.py` reminds.
+    (`_store/history_to_row.py`) and in `TASKS` (`_tables/columns.py`); `_store.schema.VERSION` is raised with it, of
+    which `tests/store/test_store_versions.py` reminds.
     """
     package = tmp_path / "copy" / "nbhelper"
     shutil.copytree(Path(nbhelper.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -59,7 +59,7 @@ def test_a_new_field_takes_one_place_and_a_column_two(mill, tmp_path):
         *(f"{name}: {kind} | None = None" for name, (kind, *_) in FIELDS.items()),
     )
     insert(
-        package / "_store" / "columns.py",
+        package / "_store" / "history_to_row.py",
         '        "credits": _number(facts.credits),\n',
         *(f'    "{name}": facts.latest and facts.latest.{name} or None,' for name in FIELDS if name != "warm_at"),
         '    "warm_at": iso(facts.latest.warm_at) if facts.latest and facts.latest.warm_at else None,',

@@ -14,8 +14,8 @@ from nbhelper._model.history import History
 from nbhelper._model.misses import Miss, MissKind
 from nbhelper._model.states import MarkWord, Outcome, SaveState, State
 from nbhelper._model.task import Task
-from nbhelper._store.columns import summary_row
 from nbhelper._store.filter import Filter
+from nbhelper._store.history_to_row import summary_row
 
 NOW = datetime(2026, 11, 21, 16, tzinfo=UTC)
 

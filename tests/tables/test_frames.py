@@ -12,8 +12,8 @@ from nbhelper._model.events import Mark, Output, Saved, Snapshot, TaskError
 from nbhelper._model.misses import Miss, MissKind
 from nbhelper._model.states import MarkWord, SaveState, State
 from nbhelper._model.task import Task
-from nbhelper._store import columns as _columns
-from nbhelper._store.columns import summary_row
+from nbhelper._store import history_to_row
+from nbhelper._store.history_to_row import summary_row
 from nbhelper._store.store import Store
 from nbhelper._tables.columns import EVENTS, OUTPUTS, TASKS
 from nbhelper._tables.frames import events_frame, histories_frame, outputs_frame, tasks_frame
@@ -245,4 +245,4 @@ def test_every_value_of_a_summary_is_a_column():
     hidden = {"uid", "begun", "params", "extra"}
     priced = {"cost", "currency", "cost_source"}
 
-    assert {*TASKS} - priced == {*_columns.COLUMNS} - hidden
+    assert {*TASKS} - priced == {*history_to_row.COLUMNS} - hidden
