@@ -182,7 +182,7 @@ def resume(
 
     Args:
         tasks: Only these, in any form that `watch` takes; None for everything in `pending()`.
-        max_age: With `tasks=None`, only tasks submitted or first seen since then: a time, ISO text, an age such as
+        max_age: With `tasks=None`, only tasks that began since then: a time, ISO text, an age such as
             `"24h"`, or None for everything.
         provider: As for `watch`; so are all that follow.
         timeout: Seconds until this watch ends.
