@@ -203,7 +203,7 @@ class Database:
                 intact = schema_of(db) == expected_schema()
                 if application != APPLICATION:
                     return _DAMAGED if intact else _Fault("belongs to another program")
-                if not intact:
+                if not intact or _is_cut_off(db, self.path):
                     return _DAMAGED
                 # Checking a large file takes seconds: that is done only after SQLite reported damage (`suspect`).
                 if (self._thorough or self.path.stat().st_size <= SMALL) and not _is_sound(db, thorough=self._thorough):
@@ -372,6 +372,16 @@ class Database:
         with self._lock:
             while self._idle:
                 self._idle.pop().close()
+
+
+def _is_cut_off(db: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file ends within its last page, whose missing bytes SQLite reads as zeros without an error."""
+    db.execute("BEGIN")  # while a transaction reads, nobody writes
+    try:
+        pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+        return path.stat().st_size < int(pages) * int(size)
+    finally:
+        db.execute("ROLLBACK")
 
 
 def _is_sound(db: sqlite3.Connection, *, thorough: bool) -> bool:

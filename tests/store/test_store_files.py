@@ -211,6 +211,11 @@ def cut_in_half(path):
     os.truncate(path, path.stat().st_size // 2)
 
 
+def cut_in_its_last_page(path):
+    filled(path.parent, events=200)
+    os.truncate(path, path.stat().st_size - 100)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -220,8 +225,9 @@ def cut_in_half(path):
         lambda path: path.mkdir(),
         other_program,
         cut_in_half,
+        cut_in_its_last_page,
     ],
-    ids=["text", "broken header", "zeros", "folder", "other program", "half a file"],
+    ids=["text", "broken header", "zeros", "folder", "other program", "half a file", "all but 100 bytes"],
 )
 @pytest.mark.parametrize("use", [opened, Store.rows], ids=["writing", "reading"])
 def test_a_file_that_is_no_history_is_renamed(tmp_path, make, use):

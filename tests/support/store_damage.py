@@ -168,7 +168,7 @@ def everything(store: Store) -> Tables:
         "creates": {create.uid: create for create in store.creates("owls")},
         "submitted": {digest: history.uid for digest, history in submitted if history is not None},
         "tasks": {task.id: history.uid for task in tasks if (history := store.find(task, ORIGIN)) is not None},
-        "prices": {price["source"]: price for price in store.prices()},
+        "prices": {price.get("source"): price for price in store.prices()},
         "keys": {"a key": store.fingerprint("a key")},
     }
 
