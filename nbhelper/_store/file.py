@@ -278,6 +278,7 @@ class Database:
         with contextlib.closing(self._open()) as db:
             try:
                 db.execute("PRAGMA writable_schema = ON")  # else a file shorter than its header says is refused
+                db.execute("PRAGMA cell_size_check = OFF")  # else all rows of a page with one bad cell are
                 db.execute("BEGIN IMMEDIATE")
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):

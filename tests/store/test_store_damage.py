@@ -98,6 +98,17 @@ def test_a_damaged_index_hides_no_row(folder, index):
     assert read(folder) == (WHOLE, False)
 
 
+def test_one_bad_cell_in_the_schema_hides_no_row(folder):
+    """A file whose first page names one cell more than it has is set aside, and all its rows are carried over."""
+    path = folder / "history.db"
+    damaged = bytearray(path.read_bytes())
+    damaged[104] += 1  # the number of cells, behind the header of 100 bytes and three more
+    path.write_bytes(damaged)
+
+    assert read(folder) == (WHOLE, True)
+    assert len(list(folder.glob("*.aside"))) == 1
+
+
 def test_a_create_whose_state_is_unknown_is_in_doubt(folder):
     """A create without a row in `intents` is listed as in doubt, since it may have been sent."""
     changed(folder, "DELETE FROM intents WHERE state = 'in_doubt'")

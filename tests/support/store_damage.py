@@ -162,7 +162,7 @@ def everything(store: Store) -> Tables:
         "rows": {row["uid"]: row for row in store.rows()},
         "histories": {h.uid: (str(h.task), h.task.label, dict(h.task.params), store.events(h.uid)) for h in histories},
         "events": {(row["uid"], row["seq"]): row for row in store.event_rows()},
-        "outputs": {(row["uid"], row["name"]): row for row in store.output_rows()},
+        "outputs": {(row["uid"], row.get("name")): row for row in store.output_rows()},
         "links": {h.uid: link for h in histories if (link := store.link(h.uid, "b")) is not None},
         "pending": {row["uid"]: row["pending"] for row in store.pending_rows(EVERYTHING)},
         "creates": {create.uid: create for create in store.creates("owls")},
@@ -209,7 +209,7 @@ def hurt(small: SmallStore, files: Mapping[str, bytes], what: object, tally: Dam
     asides = [*small.folder.glob("*.aside")]
     tally.set_aside += bool(asides)
     faults = [*_faults(small, tables, noted=bool(store.notes), journaled=len(files) > 1)] if exact or not tables else []
-    if bool(asides) != any("It was kept as" in note for note in store.notes):
+    if bool(asides) != any(".aside. " in note for note in store.notes):
         faults.append("set aside without a word")
     if len(files) == 1 and any(path.read_bytes() != files["history.db"] for path in asides):
         faults.append("what was set aside is not what was there")
@@ -269,7 +269,7 @@ def readable(path: Path) -> set[tuple[Any, ...]]:
         try:
             db.execute("PRAGMA writable_schema = ON")  # does not refuse a file for being shorter than it says
             for row in db.execute("SELECT * FROM events NOT INDEXED"):
-                if row[0] is not None:  # a page of zeros looks like rows without a value
+                if None not in row[:3]:  # bytes of zeros look like rows without values
                     rows.add(row)
         except (sqlite3.DatabaseError, UnicodeDecodeError):
             pass  # so far, and no further
