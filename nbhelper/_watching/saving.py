@@ -96,8 +96,8 @@ class Saves:
     @property
     def unsaved(self) -> list[Output]:
         """The outputs that are wanted and neither saved nor given up."""
-        history = self._recorder.history
-        return [o for o in history.outputs if o.name not in history.saves] if self.folder is not None else []
+        facts = self._recorder.history.facts
+        return [o for name, o in facts.outputs.items() if name not in facts.saves] if self.folder is not None else []
 
     @property
     def _task_folder(self) -> TaskFolder:
